@@ -1,0 +1,39 @@
+"""What several test files share: small data, and where real data are, if there are any."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from xgacmn_tf.datasets.paired import Split
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def wikipedia_dir() -> Path:
+    """The folder of the Wikipedia data set's files, or a skip that says how to name one."""
+    data = os.environ.get("XGACMN_DATA")
+    folder = Path(data) if data else REPOSITORY.parent / "shared" / "data"
+    folder = folder / "wikipedia"
+    if not folder.is_dir():
+        pytest.skip(f"no Wikipedia data at {folder}; XGACMN_DATA names the folder above wikipedia/")
+    return folder
+
+
+@pytest.fixture
+def make_split():
+    """Makes a small valid split; keywords replace its arrays."""
+
+    def make(prefix: str = "train", rows: int = 6, classes: int = 3, **arrays) -> Split:
+        generator = np.random.default_rng(len(prefix))
+        fields = {
+            "image": generator.normal(size=(rows, 4)),
+            "text": generator.normal(size=(rows, 2)),
+            "label": np.arange(rows) % classes,
+            "id": np.array([f"{prefix}-{row}" for row in range(rows)]),
+        }
+        return Split(**{**fields, **arrays})
+
+    return make

@@ -1,0 +1,149 @@
+"""Settings: ranges, flags made from fields, fingerprints, flag files."""
+
+import dataclasses
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from absl import flags
+
+from xgacmn_tf.config import Config, config_from_flags, define_flags
+from xgacmn_tf.errors import InputError
+
+ROOT = Path(__file__).parent.parent
+FLAG_FILES = sorted((ROOT / "flags").glob("*.flags"))
+
+
+def parse(*arguments: str) -> Config:
+    """The `Config` of a command line."""
+    # absl wants one registry for a program; a fresh one keeps tests apart.
+    values = flags.FlagValues()
+    define_flags(values)
+    flags.DEFINE_string("flagfile", "", "", flag_values=values)
+    values(["main", *values.read_flags_from_files(list(arguments), force_gnu=False)])
+    return config_from_flags(values)
+
+
+def test_defaults_are_the_papers():
+    config = Config()
+    assert config.encoder_hidden == (512, 100) and config.code_dim == 100
+    assert (config.feature_discriminator_hidden, config.common_discriminator_hidden) == (2000, 50)
+    assert (config.batch_size, config.margin) == (64, 5)
+    assert (config.lambda_1, config.lambda_2, config.lambda_3) == (10, 5, 100)
+
+
+def test_no_flags_give_the_defaults():
+    assert parse() == Config()
+
+
+def test_every_field_can_be_set_by_its_flag():
+    config = parse(
+        "--dataset=wikipedia", "--epochs=3", "--lambda_1=2", "--encoder_hidden=64,32",
+        "--nodiscriminate_codes", "--similarity=dot", "--output_dir=somewhere",
+    )  # fmt: skip
+    expected = Config(
+        dataset="wikipedia", epochs=3, lambda_1=2.0, encoder_hidden=(64, 32),
+        discriminate_codes=False, similarity="dot", output_dir="somewhere",
+    )  # fmt: skip
+    assert config == expected
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"epochs": 0}, "--epochs=0: expected at least 1"),
+        ({"epochs": 2.5}, "--epochs=2.5: expected int, received 2.5"),
+        ({"epochs": True}, "--epochs=True: expected int"),
+        ({"epochs": None}, "--epochs=None: expected int"),
+        ({"validation_fraction": 0.7}, "--validation_fraction=0.7: expected at most 0.5"),
+        ({"lambda_3": float("nan")}, "--lambda_3=nan: expected a finite number"),
+        ({"lambda_3": -1.0}, "--lambda_3=-1.0: expected at least 0"),
+        ({"generator_learning_rate": 0.0}, "--generator_learning_rate=0.0: expected at least"),
+        ({"classifier": "svm"}, "--classifier=svm: expected one of angular, softmax, none"),
+        ({"encoder_hidden": ()}, r"--encoder_hidden=\(\): expected one or more numbers"),
+        ({"encoder_hidden": (5, 0)}, r"--encoder_hidden=\(5, 0\): expected at least 1"),
+        ({"classifier": "none"}, "--similarity=posterior needs class posteriors"),
+    ],
+    ids=str,
+)
+def test_values_out_of_range_are_refused(setting, message):
+    with pytest.raises(InputError, match=message):
+        Config(**setting)
+
+
+def test_list_flag_takes_numbers_only():
+    with pytest.raises(InputError, match="--encoder_hidden=512,x: expected whole numbers"):
+        parse("--encoder_hidden=512,x")
+
+
+def test_fingerprint_follows_what_shapes_results_alone():
+    fingerprint = Config().fingerprint()
+    assert re.fullmatch("[0-9a-f]{8}", fingerprint)
+    assert Config(output_dir="elsewhere", histograms=True).fingerprint() == fingerprint
+    assert Config(seed=1).fingerprint() != fingerprint
+    assert Config(epochs=25).fingerprint() != fingerprint
+
+
+def test_settings_are_read_by_the_code():
+    """No dead switch: every field is used somewhere besides its definition."""
+    code = "".join(
+        path.read_text() for path in (ROOT / "xgacmn_tf").rglob("*.py") if path.name != "config.py"
+    )
+    config_code = (ROOT / "xgacmn_tf" / "config.py").read_text()
+    for field in dataclasses.fields(Config):
+        stem = re.sub("^(image|text|margin_weight)_", "", field.name)
+        used = f"config.{field.name}" in code or f'_{stem}"' in code
+        assert used or f'"{stem}"' in config_code, field.name
+
+
+def test_there_are_flag_files():
+    assert len(FLAG_FILES) >= 3
+
+
+@pytest.mark.parametrize("path", FLAG_FILES, ids=lambda path: path.name)
+def test_flag_file_parses_and_says_what_to_expect(path):
+    config = parse(f"--flagfile={path}")
+    assert config != Config() or path.name == "openclipart.flags"
+    header = path.read_text().split("\n--")[0]
+    for part in ("Command:", "Expected:", "Time:"):
+        assert part in header, f"{path.name} does not say {part}"
+
+
+def command(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "xgacmn_tf.main", *arguments],
+        capture_output=True, text=True, timeout=120, cwd=ROOT,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("--epoch=3", r"Unknown command line flag 'epoch'.*Allowed: --dataset, .*--epochs"),
+        ("--classifier=svm", "should be one of <angular|softmax|none>"),
+        ("--epochs=many", "--epochs.*many"),
+        ("--epochs=0", "--epochs=0: expected at least 1"),
+        ("--dataset=imagenet21", "Unknown data set|imagenet21"),
+        ("--protocol=9", "Protocol '9'"),
+        ("train", "'train' is not a flag"),
+        ("--evaluate_only", "--evaluate_only and --checkpoint=.* go together"),
+        ("--flagfile=missing.flags", "missing.flags"),
+    ],
+)
+def test_mistakes_end_with_one_line(argument, message):
+    done = command(argument)
+    assert done.returncode == 2
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1 and "Traceback" not in done.stderr
+    assert re.search(message, lines[0]), done.stderr
+    assert not (ROOT / "runs" / argument).exists()
+
+
+def test_help_is_readable_and_quick_to_reach():
+    done = command("--help")
+    assert done.returncode == 0
+    for field in dataclasses.fields(Config):
+        assert field.name in done.stdout
+    assert "python -m xgacmn_tf.main" in done.stdout

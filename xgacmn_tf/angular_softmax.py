@@ -1,0 +1,218 @@
+"""Angular softmax over a hypersphere that both modalities share (§3.3, Eq. 6–9).
+
+One layer holds the class directions W. Images and texts go through the same layer, so that "close
+to class c" means the same angle for both: this is what puts the two modalities on one hypersphere.
+
+Symbols: x is a code of dimension d, W_c a class direction of unit length, θ_c the angle between
+them, m the integer margin, ψ the target's angle function of Eq. 9, λ the annealing weight.
+"""
+
+import math
+
+import keras
+from keras import ops
+
+PACKAGE = "xgacmn_tf"
+
+# Below this length a code counts as zero: it has no direction, and its cosines are taken as 0.
+MIN_LENGTH = 1e-6
+
+
+def psi(cosine, m: int):
+    """ψ(θ) = (−1)^k cos(mθ) − 2k for θ in [kπ/m, (k+1)π/m] (Eq. 9), as a function of cos θ.
+
+    cos(mθ) is the Chebyshev polynomial T_m(cos θ), which needs no arccos; the gradient therefore
+    stays finite at θ = 0 and θ = π, where that of arccos does not.
+
+    Args:
+      cosine: cos θ in [−1, 1], float tensor of any shape.
+      m: the margin, an integer of at least 1. With m = 1, ψ(θ) = cos θ.
+
+    Returns:
+      ψ, same shape and dtype: 1 at θ = 0, falling monotonically to 1 − 2m at θ = π.
+    """
+    previous, chebyshev = ops.ones_like(cosine), cosine
+    for _ in range(m - 1):
+        previous, chebyshev = chebyshev, 2.0 * cosine * chebyshev - previous
+    # k counts how many of the borders π/m, 2π/m, …, (m−1)π/m the angle has passed.
+    k = ops.zeros_like(cosine)
+    for j in range(1, m):
+        k += ops.cast(cosine <= math.cos(j * math.pi / m), cosine.dtype)
+    sign = 1.0 - 2.0 * ops.mod(k, 2.0)
+    return sign * chebyshev - 2.0 * k
+
+
+def lengths_and_directions(x):
+    """‖x‖ (n, 1) and x/‖x‖ (n, d), both with finite gradients at x = 0.
+
+    A text without a single word of the vocabulary is a zero vector, and so is its code. There the
+    length is 0, the direction is taken as the zero vector, and no gradient flows through the length.
+    """
+    square = ops.sum(ops.square(x), axis=-1, keepdims=True)
+    nonzero = square > MIN_LENGTH**2
+    # The inner `where` keeps the square root away from 0, whose infinite slope would turn to NaN
+    # when multiplied with the outer `where`'s zero.
+    length = ops.where(nonzero, ops.sqrt(ops.where(nonzero, square, 1.0)), 0.0)
+    direction = x / ops.where(nonzero, length, MIN_LENGTH)
+    return length, direction
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class MarginAnnealing:
+    """The weight λ of plain cosine beside ψ, as a function of the generators' step.
+
+    The target's logit is ‖x‖ (ψ + λ cos θ) / (1 + λ). Without λ the loss of m = 5 starts near
+    4‖x‖ and does not train; SphereFace's released code lets λ fall as
+    max(floor, base · (1 + γ · step)^−power). `base=0` keeps λ at its floor throughout.
+
+    Args:
+      floor: the smallest λ; 0 ends at the pure ψ of Eq. 8.
+      base, gamma, power: the fall from `base`; SphereFace's values are 1000, 0.12 and 1.
+    """
+
+    def __init__(self, floor=20.0, base=0.0, gamma=0.12, power=1.0):
+        if min(floor, base, gamma, power) < 0:
+            raise ValueError(
+                "the margin's annealing needs floor, base, gamma and power of at least 0, "
+                f"received {floor}, {base}, {gamma}, {power}"
+            )
+        self.floor, self.base, self.gamma, self.power = floor, base, gamma, power
+
+    def __call__(self, step):
+        """λ at `step` (a number or an integer tensor), a float32 scalar."""
+        step = ops.cast(step, "float32")
+        return ops.maximum(self.floor, self.base * (1.0 + self.gamma * step) ** -self.power)
+
+    def get_config(self):
+        return {
+            "floor": self.floor,
+            "base": self.base,
+            "gamma": self.gamma,
+            "power": self.power,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)
+
+
+class ClassLayer(keras.layers.Layer):
+    """What the two class layers share: logits, posteriors and a loss over single or multiple labels.
+
+    Both losses compare one positive class with all classes that the item does *not* have:
+    −log(e^{f_y} / (e^{f_y} + Σ_{j∉P} e^{f_j})), averaged over the item's labels y ∈ P. With a single
+    label this is Eq. 6 or Eq. 8 to the letter; an item with several is not asked to prefer one of
+    its own labels to another.
+    """
+
+    def __init__(self, num_classes, **kwargs):
+        super().__init__(**kwargs)
+        self.num_classes = num_classes
+
+    def call(self, x):
+        """Class logits (n, c) of codes (n, d), as used at retrieval: no margin."""
+        raise NotImplementedError
+
+    def logits_and_target_logits(self, x, margin_weight):
+        """Logits (n, c), and those that each class has while it is the target (n, c)."""
+        raise NotImplementedError
+
+    def posterior(self, x):
+        """Class posteriors (n, c), each row adding up to 1: softmax of the logits."""
+        return ops.softmax(self(x), axis=-1)
+
+    def loss(self, x, targets, margin_weight):
+        """Mean classification loss over the batch, a float32 scalar.
+
+        Args:
+          x: (n, d) codes.
+          targets: (n, c), 1 where the item has the class, else 0; at least one 1 in each row.
+          margin_weight: λ ≥ 0, see `MarginAnnealing`. Plain softmax has no margin and ignores it.
+        """
+        x, targets = ops.cast(x, "float32"), ops.cast(targets, "float32")
+        logits, target_logits = self.logits_and_target_logits(x, margin_weight)
+        # −1e9 stands for −∞: an item that has every class has no other class to beat, and the
+        # log-sum-exp of nothing but −∞ has a NaN gradient.
+        others = ops.logsumexp(ops.where(targets > 0, -1e9, logits), axis=-1, keepdims=True)
+        per_label = ops.logaddexp(target_logits, others) - target_logits
+        per_item = ops.sum(per_label * targets, axis=-1) / ops.sum(targets, axis=-1)
+        return ops.mean(per_item)
+
+    def get_config(self):
+        return {**super().get_config(), "num_classes": self.num_classes}
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class AngularSoftmax(ClassLayer):
+    """A-softmax (Eq. 8): unit-length class directions, no bias, margin m on the target's angle.
+
+    Args:
+      num_classes: c, at least 2.
+      m: the margin, an integer of at least 1; the paper takes 5.
+    """
+
+    def __init__(self, num_classes, m=5, **kwargs):
+        super().__init__(num_classes, **kwargs)
+        if not isinstance(m, int) or m < 1:
+            raise ValueError(f"the margin m must be an integer of at least 1, received {m!r}")
+        self.m = m
+
+    def build(self, input_shape):
+        # Only the direction of a column matters. A small start lets Adam turn the columns quickly,
+        # since the step's angle is its length over the column's.
+        self.kernel = self.add_weight(
+            shape=(input_shape[-1], self.num_classes),
+            initializer=keras.initializers.RandomNormal(stddev=0.1),
+            name="class_directions",
+        )
+
+    def directions(self):
+        """W (d, c) with columns of unit length."""
+        _, rows = lengths_and_directions(ops.transpose(ops.cast(self.kernel, "float32")))
+        return ops.transpose(rows)
+
+    def cosines(self, x):
+        """‖x‖ (n, 1) and cos θ (n, c) of codes (n, d) against every class direction."""
+        length, direction = lengths_and_directions(ops.cast(x, "float32"))
+        cosine = ops.matmul(direction, self.directions())
+        # Rounding can carry a cosine past 1, where ψ is not defined.
+        return length, ops.clip(cosine, -1.0, 1.0)
+
+    def call(self, x):
+        length, cosine = self.cosines(x)
+        return length * cosine
+
+    def logits_and_target_logits(self, x, margin_weight):
+        length, cosine = self.cosines(x)
+        blend = (psi(cosine, self.m) + margin_weight * cosine) / (1.0 + margin_weight)
+        return length * cosine, length * blend
+
+    def mean_angle(self, x, targets):
+        """Mean angle in degrees between the codes and the directions of their own classes."""
+        _, cosine = self.cosines(x)
+        targets = ops.cast(targets, "float32")
+        degrees = ops.arccos(cosine) * (180.0 / math.pi)
+        return ops.sum(degrees * targets) / ops.sum(targets)
+
+    def get_config(self):
+        return {**super().get_config(), "m": self.m}
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class PlainSoftmax(ClassLayer):
+    """Softmax (Eq. 6) with free weights and biases: the alternative that Table 3 compares with."""
+
+    def build(self, input_shape):
+        self.dense = keras.layers.Dense(
+            self.num_classes, dtype=self.dtype_policy, name="class_weights"
+        )
+        self.dense.build(input_shape)
+
+    def call(self, x):
+        return ops.cast(self.dense(x), "float32")
+
+    def logits_and_target_logits(self, x, margin_weight):
+        del margin_weight  # Plain softmax has no margin to weigh.
+        logits = self(x)
+        return logits, logits
+

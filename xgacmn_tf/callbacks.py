@@ -1,0 +1,177 @@
+"""What watches a run: Keras callbacks for TensorBoard, and the stop when training falls apart.
+
+The training loop calls `on_epoch_end` for every epoch with a dict of floats: the losses of Eq. 1–5,
+10 and 11 by term, accuracies, angles, learning rates, validation mAP. After a resume it replays
+the epochs of before; `on_epoch_begin` is called only for epochs that really run, which is how the
+callbacks tell the two apart.
+"""
+
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+from tensorboard.plugins.hparams import api as hparams_api
+
+from xgacmn_tf.projector import write_projector
+
+
+class DivergenceError(RuntimeError):
+    """Training has left the finite numbers: nothing of that epoch is worth keeping."""
+
+
+class StopOnNonFinite(keras.callbacks.Callback):
+    """Raises a `DivergenceError` at the first epoch that logs a NaN or an infinity."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        bad = [name for name, value in (logs or {}).items() if not math.isfinite(value)]
+        if bad:
+            others = f" (and {', '.join(bad[1:])})" if len(bad) > 1 else ""
+            raise DivergenceError(
+                f"epoch {epoch}: {bad[0]} is {logs[bad[0]]}{others}; nothing of this epoch was "
+                "saved. Try a lower --generator_learning_rate or --discriminator_learning_rate, a "
+                "higher --margin_weight_floor, or --image_map=zscore if the features are large"
+            )
+
+
+class ScalarBoard(keras.callbacks.Callback):
+    """Writes every logged number as a TensorBoard scalar at step = epoch.
+
+    Since a resumed run replays its epochs, it starts a new event file and removes those of before:
+    each epoch has one point, also where the killed run had come further than its checkpoint. Files
+    that others wrote into the folder stay.
+
+    Args:
+      log_dir: the run's TensorBoard folder.
+    """
+
+    SUFFIX = ".scalars.v2"
+
+    def __init__(self, log_dir: str | os.PathLike):
+        super().__init__()
+        self.log_dir = Path(log_dir)
+        self._writer: tf.summary.SummaryWriter | None = None
+
+    def on_train_begin(self, logs=None):
+        for old in self.log_dir.glob(f"events.out.tfevents.*{self.SUFFIX}"):
+            old.unlink()
+        self._writer = _open_writer(self.log_dir, self.SUFFIX)
+
+    def on_epoch_end(self, epoch, logs=None):
+        with self._writer.as_default(step=epoch):
+            for name, value in (logs or {}).items():
+                # The epoch is the axis; its own curve would be a diagonal.
+                if name != "epoch":
+                    tf.summary.scalar(name, value)
+        self._writer.flush()
+
+    def on_train_end(self, logs=None):
+        self._writer.close()
+
+
+class HistogramBoard(keras.callbacks.Callback):
+    """Writes histograms of the model's trainable weights after each epoch that really runs.
+
+    Args:
+      log_dir: the run's TensorBoard folder.
+    """
+
+    def __init__(self, log_dir: str | os.PathLike):
+        super().__init__()
+        self.log_dir = Path(log_dir)
+        self._writer: tf.summary.SummaryWriter | None = None
+        self._running: int | None = None
+
+    def on_train_begin(self, logs=None):
+        self._writer = _open_writer(self.log_dir, ".histograms.v2")
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._running = epoch
+
+    def on_epoch_end(self, epoch, logs=None):
+        # A replayed epoch's weights are gone; the model holds those of the checkpoint.
+        if epoch != self._running:
+            return
+        with self._writer.as_default(step=epoch):
+            for weight in self.model.trainable_weights:
+                tf.summary.histogram(f"weights/{weight.path}", weight.value)
+        self._writer.flush()
+
+    def on_train_end(self, logs=None):
+        self._writer.close()
+
+
+class ProfileEpoch(keras.callbacks.Callback):
+    """Profiles one epoch with TensorFlow's profiler, if that epoch runs.
+
+    TensorBoard shows the trace where its profile plugin (`xprof`) is installed.
+
+    Args:
+      log_dir: the run's TensorBoard folder; the trace goes to `plugins/profile` inside.
+      epoch: which one; not the first, which would show little but compiling.
+    """
+
+    def __init__(self, log_dir: str | os.PathLike, epoch: int):
+        super().__init__()
+        self.log_dir, self.epoch = str(log_dir), epoch
+        self._profiling = False
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == self.epoch:
+            tf.profiler.experimental.start(self.log_dir)
+            self._profiling = True
+
+    def on_epoch_end(self, epoch, logs=None):
+        if self._profiling:
+            self._profiling = False
+            tf.profiler.experimental.stop()
+
+
+def write_hparams(
+    log_dir: str | os.PathLike, settings: Mapping[str, Any], metrics: Mapping[str, float]
+) -> None:
+    """Writes a run's settings and results for TensorBoard's HParams tab, where runs are compared.
+
+    Writing again replaces what an earlier call wrote.
+
+    Args:
+      log_dir: the run's TensorBoard folder.
+      settings: name → value; what is no number, truth value or text is written as text.
+      metrics: tag → result, such as "test/mAP/i2t".
+    """
+    suffix = ".hparams.v2"
+    for old in Path(log_dir).glob(f"events.out.tfevents.*{suffix}"):
+        old.unlink()
+    plain = {
+        name: value if isinstance(value, bool | int | float | str) else str(value)
+        for name, value in settings.items()
+    }
+    writer = _open_writer(log_dir, suffix)
+    with writer.as_default(step=0):
+        # Without this list the tab takes every training curve for a result.
+        hparams_api.hparams_config(
+            hparams=[hparams_api.HParam(name) for name in plain],
+            metrics=[hparams_api.Metric(tag) for tag in metrics],
+        )
+        hparams_api.hparams(plain)
+        for tag, value in metrics.items():
+            tf.summary.scalar(tag, value)
+    writer.close()
+
+
+def _open_writer(log_dir: str | os.PathLike, suffix: str) -> tf.summary.SummaryWriter:
+    return tf.summary.create_file_writer(str(log_dir), filename_suffix=suffix)
+
+
+__all__ = [
+    "DivergenceError",
+    "HistogramBoard",
+    "ProfileEpoch",
+    "ScalarBoard",
+    "StopOnNonFinite",
+    "write_hparams",
+    "write_projector",
+]

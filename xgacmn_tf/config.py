@@ -1,0 +1,268 @@
+"""Every setting of a run: one frozen, validated dataclass, and the absl flags made from its fields.
+
+Defaults are the paper's (§4.1) where it states a value: layer widths, batch 64, m = 5, λ = (10, 5,
+100). What it leaves open (optimizer, learning rates, epochs, dropout, the margin's annealing, input
+maps, the ranking similarity) has a default that was chosen on validation data. Settings that suit
+one data set better stand in the files of `flags/`, each with its reason.
+"""
+
+import dataclasses
+import hashlib
+import json
+import math
+import types
+import typing
+from typing import Any
+
+from absl import flags
+
+from xgacmn_tf.errors import InputError
+
+# How a query and a gallery item are compared: always the inner product of two representations.
+SIMILARITIES = ("posterior", "cosine", "dot")
+# How features are brought to the encoders' scale, see `input_maps`.
+MAP_NAMES = ("auto", "zscore", "hellinger", "chi2", "tfidf", "none")
+
+
+def _setting(
+    default: Any, help: str, *, choices=None, least=None, most=None, shapes_result=True
+) -> Any:
+    """A field of `Config`. `shapes_result=False`: changing it does not change a run's numbers."""
+    return dataclasses.field(
+        default=default,
+        metadata={
+            "help": help,
+            "choices": choices,
+            "least": least,
+            "most": most,
+            "shapes_result": shapes_result,
+        },
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """One run. A value that is out of range raises an `InputError` naming its flag."""
+
+    # What is trained on.
+    dataset: str = _setting(
+        "openclipart",
+        "built-in data set (openclipart, wikipedia), a .npz or .mat file of your own features, "
+        "or the name of a TFDS data set",
+    )
+    data_dir: str | None = _setting(
+        None, "folder that holds the data set's files, where it needs any", shapes_result=False
+    )
+    protocol: str | None = _setting(
+        None, "which split of the data set; wikipedia: 2173 (its default) or 1300"
+    )
+    validation_fraction: float = _setting(
+        0.2,
+        "share of the training split held out to choose the best epoch, where the data set brings "
+        "no validation split of its own; 0 trains on all of it and keeps the last epoch",
+        least=0.0,
+        most=0.5,
+    )
+    image_map: str = _setting(
+        "auto",
+        "how image features are brought to the encoder's scale; auto: tfidf for word counts, else "
+        "zscore",
+        choices=MAP_NAMES,
+    )
+    text_map: str = _setting("auto", "the same for text features", choices=MAP_NAMES)
+    chi2_gamma: float = _setting(3.0, "width γ of the chi2 map's kernel", least=1e-6)
+    chi2_components: int = _setting(500, "components that the chi2 map keeps", least=1)
+
+    # Networks, §4.1.
+    encoder_hidden: tuple[int, ...] = _setting(
+        (512, 100), "hidden layers of the encoders; the decoders mirror them", least=1
+    )
+    code_dim: int = _setting(100, "dimension of the common space", least=1)
+    code_activation: str = _setting(
+        "tanh", "activation of the code; linear for the pictures of Fig. 4", choices=("tanh", "linear")
+    )
+    generated_activation: str = _setting(
+        "tanh", "activation of the generated features", choices=("tanh", "linear")
+    )
+    feature_discriminator_hidden: int = _setting(2000, "hidden units of D_I and D_T", least=1)
+    common_discriminator_hidden: int = _setting(50, "hidden units of D_C", least=1)
+    image_dropout: float = _setting(
+        0.5, "dropout after the image encoder's hidden layers", least=0.0, most=0.95
+    )
+    text_dropout: float = _setting(
+        0.5, "dropout after the text encoder's hidden layers", least=0.0, most=0.95
+    )
+
+    # Losses, Eq. 1–11; Table 3's ablations.
+    lambda_1: float = _setting(10.0, "weight of the pair term (0 removes it)", least=0.0)
+    lambda_2: float = _setting(5.0, "weight of the adversarial terms", least=0.0)
+    lambda_3: float = _setting(100.0, "weight of the class terms", least=0.0)
+    classifier: str = _setting(
+        "angular",
+        "class loss: A-softmax (Eq. 8), plain softmax (Eq. 6) or none",
+        choices=("angular", "softmax", "none"),
+    )
+    margin: int = _setting(5, "the angular margin m", least=1, most=16)
+    margin_weight_floor: float = _setting(
+        20.0, "least weight λ of plain cosine beside ψ; 0 ends at the pure ψ of Eq. 9", least=0.0
+    )
+    margin_weight_base: float = _setting(
+        0.0, "weight λ that the margin's annealing starts from; 0: constant at the floor", least=0.0
+    )
+    margin_weight_gamma: float = _setting(0.12, "speed of the margin's annealing", least=0.0)
+    margin_weight_power: float = _setting(1.0, "exponent of the margin's annealing", least=0.0)
+    discriminate_features: bool = _setting(True, "train D_I and D_T")
+    discriminate_codes: bool = _setting(True, "train D_C")
+
+    # Optimization, Algorithm 1.
+    epochs: int = _setting(24, "passes over the training split", least=1)
+    batch_size: int = _setting(64, "pairs in a step", least=1)
+    generator_steps: int = _setting(
+        1, "K: generator steps for each step of the discriminators", least=1, most=100
+    )
+    generator_learning_rate: float = _setting(
+        3e-4, "Adam's learning rate for generators and class layer", least=1e-9
+    )
+    discriminator_learning_rate: float = _setting(
+        1e-4, "Adam's learning rate for the discriminators", least=1e-9
+    )
+    average_decay: float = _setting(
+        0.99,
+        "decay of the moving average of the encoders' weights that is evaluated; 0: no average",
+        least=0.0,
+        most=0.99999,
+    )
+    seed: int = _setting(
+        0, "seed of initial weights, batches, dropout and random splits", least=0, most=2**31 - 1
+    )
+
+    # Evaluation and what is written.
+    similarity: str = _setting(
+        "posterior",
+        "the run's headline similarity, which also chooses the best epoch; every other one is "
+        "reported beside it",
+        choices=SIMILARITIES,
+    )
+    evaluate_every: int = _setting(1, "epochs between two evaluations on the validation split", least=1)
+    output_dir: str | None = _setting(
+        None,
+        "run folder; by default runs/<data set>-<fingerprint of the settings>, so that the same "
+        "command finds its run again",
+        shapes_result=False,
+    )
+    jit_compile: bool = _setting(False, "compile the training step with XLA")
+    steps_per_call: int = _setting(
+        100, "most steps in one compiled call, between two moves of the progress bar", least=1,
+        shapes_result=False,
+    )
+    histograms: bool = _setting(
+        False, "write histograms of the weights to TensorBoard", shapes_result=False
+    )
+    profile: bool = _setting(
+        False, "profile the second epoch for TensorBoard's profiler", shapes_result=False
+    )
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            _check(field, getattr(self, field.name))
+        if self.classifier == "none" and self.similarity == "posterior":
+            raise InputError(
+                "--similarity=posterior needs class posteriors, and --classifier=none learns none; "
+                "use --similarity=cosine"
+            )
+
+    @property
+    def annealing_config(self) -> dict[str, float]:
+        """The arguments of `angular_softmax.MarginAnnealing`."""
+        names = ("floor", "base", "gamma", "power")
+        return {name: getattr(self, f"margin_weight_{name}") for name in names}
+
+    def as_dict(self) -> dict[str, Any]:
+        """All settings by name, ready for JSON."""
+        return dataclasses.asdict(self)
+
+    def result_settings(self) -> dict[str, Any]:
+        """The settings that a run's numbers depend on, ready for JSON."""
+        return {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if field.metadata["shapes_result"]
+        }
+
+    def fingerprint(self) -> str:
+        """Eight hexadecimal digits that differ whenever `result_settings` do."""
+        text = json.dumps(self.result_settings(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def _check(field: dataclasses.Field, value: Any) -> None:
+    """Raises an `InputError` unless `value` has the field's type and lies in its range."""
+    kind, optional = _kind(field)
+    if value is None and optional:
+        return
+    flag, limits = f"--{field.name}={value}", field.metadata
+    is_list = typing.get_origin(kind) is tuple
+    items = value if is_list and isinstance(value, tuple) else (value,)
+    item_kind = typing.get_args(kind)[0] if is_list else kind
+    accepted = (int, float) if item_kind is float else item_kind
+    if is_list and (not isinstance(value, tuple) or not value):
+        raise InputError(f"{flag}: expected one or more numbers such as 512,100")
+    for item in items:
+        # A bool is an int to Python, never to a user.
+        if not isinstance(item, accepted) or (isinstance(item, bool) and item_kind is not bool):
+            raise InputError(f"{flag}: expected {item_kind.__name__}, received {item!r}")
+        if isinstance(item, float) and not math.isfinite(item):
+            raise InputError(f"{flag}: expected a finite number")
+        if limits["least"] is not None and item < limits["least"]:
+            raise InputError(f"{flag}: expected at least {limits['least']}")
+        if limits["most"] is not None and item > limits["most"]:
+            raise InputError(f"{flag}: expected at most {limits['most']}")
+        if limits["choices"] and item not in limits["choices"]:
+            raise InputError(f"{flag}: expected one of {', '.join(limits['choices'])}")
+
+
+def _kind(field: dataclasses.Field) -> tuple[Any, bool]:
+    """A field's type without None, and whether None is allowed."""
+    if isinstance(field.type, types.UnionType):
+        (kind,) = [t for t in typing.get_args(field.type) if t is not type(None)]
+        return kind, True
+    return field.type, False
+
+
+_DEFINE = {
+    bool: flags.DEFINE_bool,
+    int: flags.DEFINE_integer,
+    float: flags.DEFINE_float,
+    str: flags.DEFINE_string,
+}
+
+
+def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
+    """Defines one absl flag for each field of `Config`, with its default and help."""
+    for field in dataclasses.fields(Config):
+        kind, _ = _kind(field)
+        name, default, help = field.name, field.default, field.metadata["help"]
+        if field.metadata["choices"]:
+            choices = list(field.metadata["choices"])
+            flags.DEFINE_enum(name, default, choices, help, flag_values=values)
+        elif kind in _DEFINE:
+            _DEFINE[kind](name, default, help, flag_values=values)
+        else:
+            flags.DEFINE_list(name, [str(v) for v in default], help, flag_values=values)
+
+
+def config_from_flags(values: flags.FlagValues = flags.FLAGS) -> Config:
+    """The `Config` that the parsed flags stand for."""
+    settings = {}
+    for field in dataclasses.fields(Config):
+        value = values[field.name].value
+        kind, _ = _kind(field)
+        if typing.get_origin(kind) is tuple:
+            try:
+                value = tuple(int(item) for item in value)
+            except ValueError:
+                raise InputError(
+                    f"--{field.name}={','.join(value)}: expected whole numbers such as 512,100"
+                ) from None
+        settings[field.name] = value
+    return Config(**settings)

@@ -1,0 +1,144 @@
+"""Features of one's own: a `.npz` or `.mat` file with one array for each part of each split.
+
+    image_train, text_train, label_train, image_test, text_test, label_test    always
+    image_validation, text_validation, label_validation                        all three or none
+    id_<split>, title_<split>, label_names                                     where there are any
+
+Features are (pairs, dimension), of any dimension. Labels are whole numbers from 0, one a pair, or
+multi-hot rows (pairs, classes).
+"""
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from xgacmn_tf.datasets import array_files
+from xgacmn_tf.datasets.paired import PairedDataset, Split, strings
+from xgacmn_tf.errors import InputError
+
+SPLITS = ("train", "validation", "test")
+REQUIRED = ("image", "text", "label")
+OPTIONAL = ("id", "title")
+ALLOWED = (*(f"{field}_{part}" for part in SPLITS for field in REQUIRED + OPTIONAL), "label_names")
+
+
+def load(path: Path) -> PairedDataset:
+    """The data set in the file at `path`, named after the file.
+
+    MATLAB's vectors (n, 1) and (1, n) count as (n,) for labels, ids, titles and names. Pairs
+    without ids get "train/0", "train/1", …; classes without names get "0", "1", ….
+
+    Raises:
+        InputError: if the file cannot be read safely (see `array_files.read`), lacks arrays, holds
+            unknown ones, numbers its classes in another way than 0 … c − 1, or its data fail
+            `paired.check`.
+    """
+    arrays = array_files.read(path, lambda names: _check_names(path, names))
+    parts = [part for part in SPLITS if f"image_{part}" in arrays]
+    labels = {}
+    for part in parts:
+        rows = len(np.atleast_1d(arrays[f"image_{part}"]))
+        labels[part] = _vector(arrays[f"label_{part}"], rows)
+    names = None
+    if "label_names" in arrays:
+        stored = _strings(arrays["label_names"], arrays["label_names"].size)
+        names = tuple(strings(stored, f"{path}: label_names").tolist())
+    names = class_names(list(labels.values()), names, str(path))
+    splits = {}
+    for part in parts:
+        image = arrays[f"image_{part}"]
+        rows = len(np.atleast_1d(image))
+        ids, title = (arrays.get(f"{field}_{part}") for field in OPTIONAL)
+        splits[part] = Split(
+            image=image,
+            text=arrays[f"text_{part}"],
+            label=labels[part],
+            id=numbered_ids(part, rows) if ids is None else _strings(ids, rows),
+            title=None if title is None else _strings(title, rows),
+        )
+    return PairedDataset(
+        path.stem, splits["train"], splits["test"], names, splits.get("validation"), str(path)
+    )
+
+
+def numbered_ids(part: str, rows: int) -> np.ndarray:
+    """(rows,) str: "train/0", "train/1", … for pairs that come without ids."""
+    return np.array([f"{part}/{row}" for row in range(rows)], dtype=str)
+
+
+def class_names(
+    labels: Sequence[np.ndarray], names: tuple[str, ...] | None, source: str
+) -> tuple[str, ...]:
+    """`names`, or "0", "1", … where there are none, once the labels prove to count from 0.
+
+    Args:
+        labels: those of every split, (n,) or multi-hot (n, c).
+        names: c names, or None.
+        source: what errors name.
+
+    Raises:
+        InputError: if single labels count from 1, or have no names and are not 0 … c − 1.
+    """
+    odd = [array.dtype for array in labels if array.dtype.kind not in "fiub"]
+    if odd:
+        raise InputError(f"{source}: labels have dtype {odd[0]}; expected whole numbers.")
+    rows = [array for array in labels if array.ndim == 2]
+    if rows:
+        return tuple(map(str, range(rows[0].shape[1]))) if names is None else names
+    values = np.unique(np.concatenate([array.ravel() for array in labels]))
+    if values.size == 0:
+        raise InputError(f"{source}: there are no labels.")
+    if names is not None:
+        if values[0] == 1 and values[-1] == len(names):
+            raise InputError(
+                f"{source}: labels run from 1 to {len(names)}, the number of label_names; they "
+                "count from 0 here, so subtract 1 from every label."
+            )
+        return names
+    if np.array_equal(values, np.arange(len(values))):
+        return tuple(map(str, range(len(values))))
+    shown = ", ".join(f"{value:g}" for value in values[:8].astype(float))
+    if np.array_equal(values, np.arange(1, len(values) + 1)):
+        mend = "subtract 1 from every label"
+    else:
+        mend = "renumber them (np.unique(labels, return_inverse=True)) or add label_names"
+    raise InputError(
+        f"{source}: the labels of all splits take {len(values)} values ({shown}"
+        f"{', …' if len(values) > 8 else ''}); expected 0 to {len(values) - 1} without gaps, so "
+        f"{mend}."
+    )
+
+
+def _check_names(path: Path, names: Collection[str]) -> None:
+    unknown = sorted(set(names) - set(ALLOWED))
+    if unknown:
+        raise InputError(
+            f"{path} holds unknown arrays: {', '.join(unknown)}; allowed are {', '.join(ALLOWED)}."
+        )
+    parts = [
+        part
+        for part in SPLITS
+        if part != "validation" or any(name.endswith("_validation") for name in names)
+    ]
+    needed = [f"{field}_{part}" for part in parts for field in REQUIRED]
+    lacking = [name for name in needed if name not in names]
+    if lacking:
+        raise InputError(
+            f"{path} lacks {', '.join(lacking)}; it holds {', '.join(sorted(names)) or 'nothing'}."
+        )
+
+
+def _vector(array: np.ndarray, rows: int) -> np.ndarray:
+    """A column (k, 1) or row (1, k) as (k,); one multi-hot row of one pair stays a row."""
+    if array.ndim == 2 and (array.shape[1] == 1 or (array.shape[0] == 1 and rows != 1)):
+        return array.ravel()
+    return array
+
+
+def _strings(array: np.ndarray, rows: int) -> np.ndarray:
+    array = _vector(array, rows)
+    # MATLAB saves whole numbers as doubles; as ids they read 7, not 7.0.
+    if array.dtype.kind == "f" and np.array_equal(array, np.rint(array)):
+        return array.astype(np.int64)
+    return array

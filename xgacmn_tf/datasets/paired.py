@@ -1,0 +1,332 @@
+"""Paired data: images, texts and the labels that they share (paper, §3.1), checked on the way in.
+
+A `Split` holds the pairs of one part, row i of every array being the same pair. A `PairedDataset`
+holds the parts and refuses, when it is made, anything that training could only fail on later.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from xgacmn_tf.errors import InputError
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """The pairs of one part of a data set.
+
+    Attributes:
+        image: (n, d_v) float32, finite.
+        text: (n, d_t) float32, finite.
+        label: (n,) int32 in [0, c), or (n, c) uint8 multi-hot with at least one label a row.
+        id: (n,) str, unique.
+        title: (n,) str, what a person reads as "the text", or None.
+        thumbnail: n encoded pictures (WebP, PNG or JPEG), or None.
+    """
+
+    image: np.ndarray
+    text: np.ndarray
+    label: np.ndarray
+    id: np.ndarray
+    title: np.ndarray | None = None
+    thumbnail: tuple[bytes, ...] | None = None
+
+    def __len__(self) -> int:
+        return len(self.image)
+
+    def targets(self, num_classes: int) -> np.ndarray:
+        """(n, num_classes) float32: one-hot rows for single labels, multi-hot rows as they are."""
+        if self.label.ndim == 2:
+            return self.label.astype(np.float32)
+        return np.eye(num_classes, dtype=np.float32)[self.label]
+
+    def take(self, rows: np.ndarray) -> "Split":
+        """The pairs at `rows` (integers, in this order; or a mask of n booleans)."""
+        rows = np.arange(len(self))[rows]
+        return Split(
+            image=self.image[rows],
+            text=self.text[rows],
+            label=self.label[rows],
+            id=self.id[rows],
+            title=None if self.title is None else self.title[rows],
+            thumbnail=None if self.thumbnail is None else tuple(self.thumbnail[r] for r in rows),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class PairedDataset:
+    """A checked data set. Features become float32, labels int32 or uint8, ids and titles str.
+
+    Attributes:
+        name: what tables and run folders call it.
+        train, test: always there. validation: None where the data set has none of its own.
+        label_names: c names; label k is `label_names[k]`.
+        source: the file or folder that errors name; empty for data made in memory.
+
+    Raises:
+        InputError: if `check` refuses the data.
+    """
+
+    name: str
+    train: Split
+    test: Split
+    label_names: tuple[str, ...]
+    validation: Split | None = None
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        # Frozen: this is the one place where the fields change, from what was given to what holds.
+        for field, value in check(self).items():
+            object.__setattr__(self, field, value)
+
+    def splits(self) -> Iterator[tuple[str, Split]]:
+        """("train", …), ("validation", …) if there is one, ("test", …)."""
+        yield "train", self.train
+        if self.validation is not None:
+            yield "validation", self.validation
+        yield "test", self.test
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.label_names)
+
+    @property
+    def image_dim(self) -> int:
+        return self.train.image.shape[1]
+
+    @property
+    def text_dim(self) -> int:
+        return self.train.text.shape[1]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) over the label names and every array's name, dtype, shape and bytes.
+
+        It tells whether two runs saw the same data; the data set's name and source are no part.
+        """
+        digest = hashlib.sha256()
+
+        def add(name: str, kind: str, shape: tuple[int, ...], parts: list[Any]) -> None:
+            digest.update(f"{name}\0{kind}\0{shape}\0".encode())
+            for part in parts:
+                # The length keeps ("ab", "c") and ("a", "bc") apart.
+                digest.update(memoryview(part).nbytes.to_bytes(8, "little"))
+                digest.update(part)
+
+        def add_strings(name: str, values: Any) -> None:
+            add(name, "str", (len(values),), [str(value).encode() for value in values])
+
+        add_strings("label_names", self.label_names)
+        for part, split in self.splits():
+            for field in ("image", "text", "label"):
+                array = np.ascontiguousarray(getattr(split, field))
+                # A fixed byte order, so that the same data have one fingerprint on any machine.
+                array = array.astype(array.dtype.newbyteorder("<"), copy=False)
+                add(f"{field}_{part}", array.dtype.str, array.shape, [array.data])
+            add_strings(f"id_{part}", split.id)
+            if split.title is not None:
+                add_strings(f"title_{part}", split.title)
+            if split.thumbnail is not None:
+                thumbnails = list(split.thumbnail)
+                add(f"thumbnail_{part}", "bytes", (len(thumbnails),), thumbnails)
+        return digest.hexdigest()
+
+
+def check(dataset: PairedDataset) -> dict[str, Any]:
+    """The fields of `dataset` in their final types: its splits and label names.
+
+    Raises:
+        InputError: naming the source, the array (such as "text_test"), what was found and what
+            was expected, at the first of: an empty split; a wrong number of dimensions, dtype or
+            row count; a value that is not finite; a label out of range or a multi-hot row without
+            labels; duplicate ids within or between splits; widths that differ between splits;
+            fewer than two classes in training.
+    """
+    source = dataset.source or f"data set {dataset.name!r}"
+    names = tuple(str(name) for name in dataset.label_names)
+    if len(set(names)) != len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InputError(f"{source}: label_names holds {twice!r} twice; names must differ.")
+    splits = {
+        part: _checked_split(split, part, len(names), source) for part, split in dataset.splits()
+    }
+    train = splits["train"]
+    owner: dict[str, str] = {}
+    for part, split in splits.items():
+        for field in ("image", "text"):
+            width, expected = getattr(split, field).shape[1], getattr(train, field).shape[1]
+            if width != expected:
+                raise InputError(
+                    f"{source}: {field}_{part} has {width} columns, {field}_train has {expected}; "
+                    "every split must hold the same features."
+                )
+        if split.label.ndim != train.label.ndim:
+            raise InputError(
+                f"{source}: label_{part} and label_train differ in kind; give single labels (n,) "
+                "in every split or multi-hot rows (n, c) in every split."
+            )
+        for value in split.id.tolist():
+            if value in owner:
+                where = (
+                    f"id_{part} holds {value!r} twice"
+                    if owner[value] == part
+                    else f"the id {value!r} stands in both id_{owner[value]} and id_{part}"
+                )
+                raise InputError(f"{source}: {where}; every pair needs an id of its own.")
+            owner[value] = part
+    present = int(train.targets(len(names)).any(axis=0).sum())
+    if present < 2:
+        raise InputError(
+            f"{source}: label_train holds {present} class; training needs at least 2 classes."
+        )
+    return {**splits, "label_names": names}
+
+
+def hold_out(dataset: PairedDataset, fraction: float, seed: int) -> PairedDataset:
+    """`dataset` with a stratified part of its training split set aside as its validation split.
+
+    A data set that has a validation split of its own is returned as it is. Labels are served from
+    the rarest to the most frequent, as in iterative stratification (Sechidis et al. 2011), so
+    that each label keeps about its share in both parts, for single labels and multi-hot ones.
+    Some pair of every class stays in training. The same seed gives the same parts.
+
+    Args:
+        fraction: share of the training pairs to set aside, in (0, 1).
+        seed: at least 0.
+
+    Raises:
+        InputError: if `fraction` is out of range, or so small that no pair would be set aside.
+    """
+    if dataset.validation is not None:
+        return dataset
+    if not 0 < fraction < 1:
+        raise InputError(f"The validation fraction must lie between 0 and 1, found {fraction}.")
+    generator = np.random.default_rng(seed)
+    hot = dataset.train.targets(dataset.num_classes) > 0
+    wanted = fraction * hot.sum(axis=0)
+    held = np.zeros(len(hot), bool)
+    free = np.ones(len(hot), bool)
+    # What rounding left over goes to the next label; else 100 classes of 4 would give none at .1.
+    carry = 0.0
+    while free.any():
+        counts = hot[free].sum(axis=0)
+        label = int(np.argmin(np.where(counts > 0, counts, len(hot) + 1)))
+        rows = generator.permutation(np.flatnonzero(free & hot[:, label]))
+        due = max(wanted[label], 0.0) + carry
+        # One row stays. As the rarest label goes first, the rows that finish off another label are
+        # all of this label's, so that every label keeps a row.
+        count = int(np.clip(np.rint(due), 0, len(rows) - 1))
+        carry = due - count
+        held[rows[:count]] = True
+        wanted -= hot[rows[:count]].sum(axis=0)
+        free[rows] = False
+    if not held.any():
+        raise InputError(
+            f"A validation fraction of {fraction} of {len(hot)} training pairs leaves no pair to "
+            "validate on; use a larger fraction."
+        )
+    return replace(dataset, train=dataset.train.take(~held), validation=dataset.train.take(held))
+
+
+def _checked_split(split: Split, part: str, num_classes: int, source: str) -> Split:
+    def name(field: str) -> str:
+        return f"{source}: {field}_{part}"
+
+    image = _features(split.image, name("image"))
+    rows = len(image)
+    text = _features(split.text, name("text"))
+    label = _labels(split.label, num_classes, name("label"))
+    ids = strings(split.id, name("id"))
+    title = None if split.title is None else strings(split.title, name("title"))
+    thumbnail = None if split.thumbnail is None else tuple(split.thumbnail)
+    for field, values in (
+        ("text", text), ("label", label), ("id", ids), ("title", title), ("thumbnail", thumbnail),
+    ):
+        if values is not None and len(values) != rows:
+            raise InputError(
+                f"{name(field)} has {len(values)} rows, image_{part} has {rows}; row i of each "
+                "must be the same pair."
+            )
+    for row, picture in enumerate(thumbnail or ()):
+        if not isinstance(picture, bytes) or not picture:
+            raise InputError(f"{name('thumbnail')} has no encoded picture (bytes) at row {row}.")
+    return Split(image, text, label, ids, title, thumbnail)
+
+
+def _features(values: Any, name: str) -> np.ndarray:
+    array = np.asarray(values)
+    if array.dtype.kind not in "fiub":
+        raise InputError(f"{name} has dtype {array.dtype}; expected real numbers.")
+    if array.ndim != 2 or array.shape[1] == 0:
+        raise InputError(f"{name} has shape {array.shape}; expected (pairs, features).")
+    if len(array) == 0:
+        raise InputError(f"{name} is empty; every split needs at least one pair.")
+    with np.errstate(over="ignore"):  # too large for float32 turns infinite and is reported so
+        array = array.astype(np.float32, copy=False)
+    finite = np.isfinite(array)
+    if not finite.all():
+        row, column = np.argwhere(~finite)[0]
+        raise InputError(
+            f"{name} holds {finite.size - int(finite.sum())} values that are not finite as "
+            f"float32, the first at row {row}, column {column}; repair or drop these rows."
+        )
+    return array
+
+
+def _labels(values: Any, num_classes: int, name: str) -> np.ndarray:
+    array = np.asarray(values)
+    if array.dtype.kind not in "fiub":
+        raise InputError(f"{name} has dtype {array.dtype}; expected integers.")
+    if array.ndim not in (1, 2):
+        raise InputError(
+            f"{name} has shape {array.shape}; expected (pairs,) or multi-hot (pairs, classes)."
+        )
+    # Doubles are what MATLAB saves; a fraction or NaN among them is no label. Ranges are tested
+    # before the cast, which would wrap large numbers around.
+    if array.ndim == 1:
+        bad = ~((array >= 0) & (array < num_classes) & (array == np.floor(array)))
+        if bad.any():
+            row = int(np.argmax(bad))
+            raise InputError(
+                f"{name} holds {array[row]} at row {row}; expected whole numbers from 0 to "
+                f"{num_classes - 1}, one for each of the {num_classes} label names."
+            )
+        return array.astype(np.int32, copy=False)
+    if array.shape[1] != num_classes:
+        raise InputError(
+            f"{name} has {array.shape[1]} columns; expected one for each of the {num_classes} "
+            "label names."
+        )
+    bad = (array != 0) & (array != 1)
+    if bad.any():
+        row, column = np.argwhere(bad)[0]
+        raise InputError(
+            f"{name} holds {array[row, column]} at row {row}, column {column}; multi-hot labels "
+            "are 0 or 1."
+        )
+    bare = ~array.any(axis=1)
+    if bare.any():
+        raise InputError(
+            f"{name} has no label in row {int(np.argmax(bare))} (and {int(bare.sum()) - 1} other "
+            "rows); every pair needs at least one."
+        )
+    return array.astype(np.uint8, copy=False)
+
+
+def strings(values: Any, name: str) -> np.ndarray:
+    """`values` (n,) as str: from str, UTF-8 bytes or integers; errors call them `name`."""
+    array = np.asarray(values)
+    if array.ndim != 1:
+        raise InputError(f"{name} has shape {array.shape}; expected one string a pair, (pairs,).")
+    if array.dtype.kind == "S":
+        try:
+            return np.array([value.decode() for value in array.tolist()], dtype=str)
+        except UnicodeDecodeError as error:
+            raise InputError(f"{name} is not valid UTF-8: {error}.") from None
+    if array.dtype.kind in "iu" or all(isinstance(value, str) for value in array.tolist()):
+        return array.astype(str)
+    raise InputError(f"{name} has dtype {array.dtype}; expected strings or integers.")

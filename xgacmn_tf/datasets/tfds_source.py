@@ -1,0 +1,147 @@
+"""Paired features from TensorFlow Datasets (TFDS): any builder whose examples have our features."""
+
+from typing import Any
+
+import numpy as np
+
+from xgacmn_tf.datasets import ALLOWED
+from xgacmn_tf.datasets.feature_file import class_names, numbered_ids
+from xgacmn_tf.datasets.paired import PairedDataset, Split
+from xgacmn_tf.errors import InputError
+
+_EXPECTED = (
+    "image and text (vectors of floats), label (a ClassLabel, an integer, or a multi-hot vector), "
+    "and, where wanted, id (Text or an integer), title (Text) and thumbnail (Text, an encoded "
+    "picture)"
+)
+
+
+def load(name: str, data_dir: str | None = None) -> PairedDataset:
+    """The TFDS data set called `name`, such as `pairs`, `pairs/config` or `pairs/config:1.0.0`.
+
+    It is prepared (and, where its builder does that, downloaded) if `data_dir` does not hold it
+    yet, but only after its declared features have been found to fit.
+
+    Args:
+        name: as `tfds.builder` takes it.
+        data_dir: TFDS's data folder; None for its default, `~/tensorflow_datasets`.
+
+    Raises:
+        InputError: if TFDS does not know the name, cannot prepare the data, the features do not
+            fit, train or test is missing, or the data fail `paired.check`.
+    """
+    try:
+        import tensorflow_datasets as tfds
+    except ImportError as error:
+        raise InputError(
+            f"Data set {name!r} needs TensorFlow Datasets, which does not import ({error}); "
+            "pip install tensorflow-datasets."
+        ) from error
+    try:
+        builder = tfds.builder(name, data_dir=data_dir)
+    except (tfds.core.DatasetNotFoundError, ValueError, AssertionError) as error:
+        reason = str(error).strip().splitlines()
+        raise InputError(
+            f"Unknown data set {name!r}; {ALLOWED}. TFDS says: {reason[0] if reason else error!r}"
+        ) from error
+    source = f"TFDS data set {builder.info.full_name}"
+    wanted = _fitting(source, builder.info.features)
+    try:
+        builder.download_and_prepare()
+    except Exception as error:  # whatever a builder's own code may raise
+        raise InputError(
+            f"{source} could not be prepared in {builder.data_dir}: {error}"
+        ) from error
+    for part in ("train", "test"):
+        if part not in builder.info.splits:
+            raise InputError(
+                f"{source} has no split {part!r}; it has {', '.join(builder.info.splits) or 'none'}"
+                ", expected train, test and, where wanted, validation."
+            )
+    decoders = tfds.decode.PartialDecoding(dict.fromkeys(wanted, True))
+    examples = {
+        part: tfds.as_numpy(
+            builder.as_dataset(split=part, batch_size=-1, shuffle_files=False, decoders=decoders)
+        )
+        for part in ("train", "validation", "test")
+        if part in builder.info.splits
+    }
+    names = getattr(builder.info.features["label"], "names", None)
+    names = class_names(
+        [columns["label"] for columns in examples.values()], tuple(names) if names else None, source
+    )
+    splits = {part: _split(part, columns, source) for part, columns in examples.items()}
+    return PairedDataset(
+        name, splits["train"], splits["test"], names, splits.get("validation"), source
+    )
+
+
+def _split(part: str, columns: dict[str, Any], source: str) -> Split:
+    ids, title, thumbnail = (columns.get(key) for key in ("id", "title", "thumbnail"))
+    return Split(
+        image=columns["image"],
+        text=columns["text"],
+        label=columns["label"],
+        id=numbered_ids(part, len(columns["image"])) if ids is None else _decoded(ids, source),
+        title=None if title is None else _decoded(title, source),
+        thumbnail=None if thumbnail is None else tuple(thumbnail.tolist()),
+    )
+
+
+def _decoded(values: np.ndarray, source: str) -> np.ndarray:
+    """TFDS hands texts out as bytes."""
+    if values.dtype.kind != "O":
+        return values
+    try:
+        return np.array([value.decode() for value in values], dtype=str)
+    except UnicodeDecodeError as error:
+        raise InputError(f"{source}: an id or title is not UTF-8: {error}.") from None
+
+
+def _is_vector(feature: Any) -> bool:
+    return _rank(feature) == 1 and feature.shape[0] is not None and _kind(feature) == "f"
+
+
+def _is_label(feature: Any) -> bool:
+    known = _rank(feature) == 0 or (_rank(feature) == 1 and feature.shape[0] is not None)
+    return known and _kind(feature) in "iub"
+
+
+def _is_bytes(feature: Any) -> bool:
+    return _rank(feature) == 0 and _kind(feature) == "O"
+
+
+def _is_id(feature: Any) -> bool:
+    return _rank(feature) == 0 and _kind(feature) in "Oiu"
+
+
+def _rank(feature: Any) -> int:
+    """-1 for nested features, whose shape is a dictionary."""
+    return len(feature.shape) if isinstance(feature.shape, tuple) else -1
+
+
+def _kind(feature: Any) -> str:
+    return np.dtype(feature.np_dtype).kind
+
+
+_REQUIRED = {"image": _is_vector, "text": _is_vector, "label": _is_label}
+_OPTIONAL = {"id": _is_id, "title": _is_bytes, "thumbnail": _is_bytes}
+
+
+def _fitting(source: str, features: Any) -> list[str]:
+    """The names of the features to read; others, such as the raw pictures, are left alone."""
+    found = dict(features.items()) if hasattr(features, "items") else {}
+    wrong = [key for key in _REQUIRED if key not in found]
+    wrong += [
+        key for key, fits in {**_REQUIRED, **_OPTIONAL}.items()
+        if key in found and not fits(found[key])
+    ]
+    if wrong:
+        there = ", ".join(
+            f"{key} ({type(value).__name__} {value.shape})" for key, value in found.items()
+        )
+        raise InputError(
+            f"{source} does not fit in {', '.join(wrong)}. Its examples hold {there or features}; "
+            f"expected are {_EXPECTED}."
+        )
+    return [key for key in (*_REQUIRED, *_OPTIONAL) if key in found]

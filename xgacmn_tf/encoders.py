@@ -1,0 +1,149 @@
+"""What is left of X-GACMN once it is trained: both encoders, their input maps and the class layer.
+
+This is all that evaluation, search and serving need, so it is a model of its own: it takes features
+as they come and gives codes, embeddings and class posteriors. Discriminators, decoders and
+optimizers stay behind in `model.XGACMN`.
+"""
+
+from __future__ import annotations
+
+import os
+
+import keras
+import tensorflow as tf
+
+from xgacmn_tf.angular_softmax import PACKAGE, ClassLayer
+from xgacmn_tf.config import SIMILARITIES
+from xgacmn_tf.errors import InputError
+from xgacmn_tf.input_maps import InputMap
+from xgacmn_tf.networks import Encoder
+
+# Rows encoded at once outside of training: bounds memory without costing speed.
+ROWS_AT_ONCE = 1024
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class CommonSpaceEncoder(keras.Model):
+    """Images and texts → one hypersphere.
+
+    Args:
+      image_map, text_map: input maps, fitted.
+      image_encoder, text_encoder: G_Ienc and G_Tenc.
+      class_layer: the class layer that both modalities share, or None without a class loss.
+    """
+
+    def __init__(
+        self,
+        image_map: InputMap,
+        text_map: InputMap,
+        image_encoder: Encoder,
+        text_encoder: Encoder,
+        class_layer: ClassLayer | None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.image_map, self.text_map = image_map, text_map
+        self.image_encoder, self.text_encoder = image_encoder, text_encoder
+        self.class_layer = class_layer
+        parts = [(image_encoder, image_map.output_dim), (text_encoder, text_map.output_dim)]
+        if class_layer is not None:
+            parts.append((class_layer, image_encoder.config["code_dim"]))
+        for layer, input_dim in parts:
+            # Parts that come out of a saved model are built already.
+            if not layer.built:
+                layer.build((None, input_dim))
+        self.built = True
+
+    def trained_layers(self) -> list[keras.layers.Layer]:
+        """The layers whose weights training moves, in a fixed order."""
+        layers = [self.image_encoder, self.text_encoder]
+        return layers if self.class_layer is None else [*layers, self.class_layer]
+
+    def similarities(self) -> tuple[str, ...]:
+        """The similarities this model defines: without a class layer there is no posterior."""
+        return tuple(s for s in SIMILARITIES if s != "posterior" or self.class_layer is not None)
+
+    def encode_image(self, features):
+        """Image features (n, d_v) → codes v_c (n, code_dim), float32."""
+        return tf.cast(self.image_encoder(self.image_map(features)), tf.float32)
+
+    def encode_text(self, features):
+        """Text features (n, d_t) → codes t_c (n, code_dim), float32."""
+        return tf.cast(self.text_encoder(self.text_map(features)), tf.float32)
+
+    def represent(self, codes, similarity: str):
+        """Codes (n, code_dim) → the representation whose inner product is `similarity`.
+
+        "dot" are the codes themselves, "cosine" the codes at unit length, "posterior" the class
+        posteriors softmax(‖x‖ cos θ_c).
+        """
+        if similarity not in self.similarities():
+            raise InputError(
+                f"similarity {similarity!r}: this model defines {', '.join(self.similarities())}"
+            )
+        if similarity == "posterior":
+            return self.class_layer.posterior(codes)
+        return tf.math.l2_normalize(codes, axis=-1) if similarity == "cosine" else codes
+
+    def call(self, inputs):
+        """{"image": (n, d_v), "text": (n, d_t)} → {"image": v_c, "text": t_c}; either may be left out."""
+        encode = {"image": self.encode_image, "text": self.encode_text}
+        return {modality: encode[modality](features) for modality, features in inputs.items()}
+
+    def codes(self, image, text):
+        """Codes of a whole split, (n, d_v) and (n, d_t) arrays, encoded in blocks."""
+        return tuple(
+            tf.concat(
+                [encode(x[i : i + ROWS_AT_ONCE]) for i in range(0, len(x), ROWS_AT_ONCE)], axis=0
+            )
+            for encode, x in ((self._compiled_image, image), (self._compiled_text, text))
+        )
+
+    @tf.function(reduce_retracing=True)
+    def _compiled_image(self, features):
+        return self.encode_image(features)
+
+    @tf.function(reduce_retracing=True)
+    def _compiled_text(self, features):
+        return self.encode_text(features)
+
+    def get_config(self):
+        parts = {
+            "image_map": self.image_map,
+            "text_map": self.text_map,
+            "image_encoder": self.image_encoder,
+            "text_encoder": self.text_encoder,
+            "class_layer": self.class_layer,
+        }
+        serialize = keras.saving.serialize_keras_object
+        return {**super().get_config(), **{name: serialize(part) for name, part in parts.items()}}
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        for name in ("image_map", "text_map", "image_encoder", "text_encoder", "class_layer"):
+            config[name] = keras.saving.deserialize_keras_object(
+                config[name], custom_objects=custom_objects
+            )
+        return cls(**config)
+
+
+def load_encoder(path: str | os.PathLike) -> CommonSpaceEncoder:
+    """Reads a checkpoint written by a run (`checkpoints/best.keras`).
+
+    Only this package's registered layers are made from the file: nothing in it is executed.
+    """
+    try:
+        model = keras.saving.load_model(path, compile=False, safe_mode=True)
+    except (ValueError, OSError, TypeError, KeyError) as error:
+        raise InputError(
+            f"{path} cannot be read as a checkpoint: {error}. Expected the `best.keras` that a run "
+            "leaves in its checkpoints/ folder"
+        ) from error
+    if not isinstance(model, CommonSpaceEncoder):
+        raise InputError(
+            f"{path} holds a {type(model).__name__}, expected a CommonSpaceEncoder: the "
+            "`best.keras` that a run leaves in its checkpoints/ folder"
+        )
+    return model
+
+

@@ -1,0 +1,10 @@
+"""The one error that bad input raises."""
+
+
+class InputError(ValueError):
+    """A file, flag or value that the user gave cannot be used.
+
+    The message names it, says what was found and what was expected, and how to mend it. The
+    commands print it as a single line and exit with status 2; library users catch it as a
+    `ValueError`.
+    """

@@ -1,0 +1,255 @@
+"""From features as they come to what the encoders read: maps fitted on the training rows alone.
+
+The paper names no input normalisation. Each map is a Keras layer whose fitted numbers are weights,
+so a saved encoder takes raw features and carries its own preprocessing. `target` gives what the
+*other* modality's generator must produce and the feature discriminator sees: the mapped features
+themselves, or z-scored ones where the map leaves the feature space.
+"""
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+from scipy import linalg
+from sklearn.metrics.pairwise import chi2_kernel
+
+from xgacmn_tf.angular_softmax import PACKAGE
+from xgacmn_tf.config import MAP_NAMES
+from xgacmn_tf.errors import InputError
+
+# The kernel between all training rows is formed once, in memory: 10,000 rows are 0.8 GB of float64.
+MAX_KERNEL_ROWS = 10_000
+
+
+class InputMap(keras.layers.Layer):
+    """Features (n, input_dim) → encoder input (n, output_dim)."""
+
+    # Whether `target` differs from the map itself.
+    leaves_feature_space = False
+
+    def __init__(self, input_dim, **kwargs):
+        super().__init__(**kwargs)
+        self.input_dim = input_dim
+
+    def build(self, input_shape):
+        """All weights are made with the layer, whose sizes are arguments."""
+
+    @property
+    def output_dim(self):
+        return self.input_dim
+
+    @property
+    def target_dim(self):
+        return self.output_dim
+
+    def fit(self, features: np.ndarray) -> None:
+        """Sets the weights from training features (n, input_dim), float32."""
+        raise NotImplementedError
+
+    def target(self, features):
+        """What a generator must produce for `features` (n, input_dim): (n, target_dim)."""
+        return self(features)
+
+    def get_config(self):
+        return {**super().get_config(), "input_dim": self.input_dim}
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class Standardize(InputMap):
+    """z-score: (x − mean) / standard deviation, feature by feature. `power` 0.5 takes √x first.
+
+    A feature that is constant in training is only centred: dividing by (nearly) zero would let the
+    first differing test value swamp everything else.
+    """
+
+    def __init__(self, input_dim, power=1.0, **kwargs):
+        super().__init__(input_dim, **kwargs)
+        self.power = power
+        self.mean = self.add_weight(
+            shape=(input_dim,), initializer="zeros", trainable=False, name="mean"
+        )
+        self.scale = self.add_weight(
+            shape=(input_dim,), initializer="ones", trainable=False, name="scale"
+        )
+
+    def fit(self, features):
+        x = self._powered(features, np)
+        mean, deviation = x.mean(axis=0, dtype=np.float64), x.std(axis=0, dtype=np.float64)
+        # Constant up to float32's rounding of the values at hand.
+        constant = deviation <= 1e-6 * np.maximum(np.abs(mean), 1e-6)
+        self.mean.assign(mean.astype(np.float32))
+        self.scale.assign(np.where(constant, 1.0, deviation).astype(np.float32))
+
+    def call(self, features):
+        return (self._powered(features, ops) - self.mean) / self.scale
+
+    def _powered(self, x, np_or_ops):
+        # Only histograms are rooted; a value below 0 there is rounding, or refused by `fit_map`.
+        return x if self.power == 1.0 else np_or_ops.maximum(x, 0.0) ** self.power
+
+    def get_config(self):
+        return {**super().get_config(), "power": self.power}
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class TfIdf(InputMap):
+    """Word counts → (1 + log count) · idf, rows of equal length √input_dim; an empty row stays zero.
+
+    idf_w = log((1 + n) / (1 + n_w)) + 1 with n_w the number of training rows that have word w.
+    The length √input_dim makes a mean square of 1 an entry, which Glorot's initialiser expects.
+    """
+
+    def __init__(self, input_dim, **kwargs):
+        super().__init__(input_dim, **kwargs)
+        self.idf = self.add_weight(
+            shape=(input_dim,), initializer="ones", trainable=False, name="idf"
+        )
+
+    def fit(self, features):
+        rows_with_word = np.count_nonzero(features, axis=0)
+        self.idf.assign(np.log((1 + len(features)) / (1 + rows_with_word)) + 1)
+
+    def call(self, features):
+        counts = ops.maximum(features, 0.0)
+        weights = ops.where(counts > 0, 1.0 + ops.log(ops.maximum(counts, 1e-6)), 0.0) * self.idf
+        length = ops.sqrt(ops.sum(ops.square(weights), axis=-1, keepdims=True))
+        return weights * (self.input_dim**0.5 / ops.maximum(length, 1e-6))
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class ChiSquareKernelPCA(InputMap):
+    """Histograms → principal components of the exponential χ² kernel against the training rows.
+
+    k(x, z) = exp(−γ Σ_i (x_i − z_i)² / (x_i + z_i)); the centred training kernel's leading
+    eigenvectors a_j with eigenvalues μ_j give component j as (k(x, ·) − mean) a_j / √μ_j. One
+    global scale brings the mean square to 1; the components keep their different variances.
+
+    Args:
+      input_dim: d, length of the histograms.
+      rows: n, number of training rows the kernel compares with.
+      components: how many components to keep, at most n − 1.
+      gamma: γ > 0.
+    """
+
+    leaves_feature_space = True
+
+    def __init__(self, input_dim, rows, components=500, gamma=3.0, **kwargs):
+        super().__init__(input_dim, **kwargs)
+        self.rows, self.components, self.gamma = rows, min(components, rows - 1), gamma
+
+        def weight(name, *shape):
+            return self.add_weight(shape=shape, initializer="zeros", trainable=False, name=name)
+
+        self.landmarks = weight("landmarks", rows, input_dim)
+        self.kernel_mean = weight("kernel_mean", rows)
+        self.projection = weight("projection", rows, self.components)
+        self.standardize = Standardize(input_dim, name="target")
+
+    @property
+    def output_dim(self):
+        return self.components
+
+    @property
+    def target_dim(self):
+        return self.input_dim
+
+    def fit(self, features):
+        self.standardize.fit(features)
+        kernel = chi2_kernel(features.astype(np.float64), gamma=self.gamma)
+        mean = kernel.mean(axis=0)
+        centred = kernel - mean[:, None] - mean[None, :] + mean.mean()
+        rows = len(features)
+        values, vectors = linalg.eigh(centred, subset_by_index=[rows - self.components, rows - 1])
+        values, vectors = values[::-1], vectors[:, ::-1]
+        # Duplicate rows leave eigenvalues of zero, up to rounding: those components say nothing.
+        useful = values > 1e-10 * max(values[0], 1e-10)
+        projection = np.where(useful, vectors / np.sqrt(np.where(useful, values, 1.0)), 0.0)
+        # An eigenvector's sign is arbitrary: fixing it makes the same data give the same weights.
+        projection *= np.sign(projection[np.abs(projection).argmax(axis=0), range(len(values))])
+        # On the training rows component j has mean square μ_j / n.
+        scale = np.sqrt(rows * self.components / max(values[useful].sum(), 1e-12))
+        self.landmarks.assign(features)
+        self.kernel_mean.assign(mean)
+        self.projection.assign(projection * scale)
+
+    def call(self, features):
+        def one_row(x):
+            total = x + self.landmarks
+            distance = ops.sum(
+                ops.square(x - self.landmarks) / ops.where(total > 0, total, 1.0), axis=-1
+            )
+            return ops.exp(-self.gamma * distance)
+
+        # Row by row: a block of rows would need rows · n · d numbers at once.
+        kernel = tf.map_fn(one_row, tf.cast(features, tf.float32))
+        return ops.matmul(kernel - self.kernel_mean, self.projection)
+
+    def target(self, features):
+        return self.standardize(features)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "rows": self.rows,
+            "components": self.components,
+            "gamma": self.gamma,
+        }
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class Identity(InputMap):
+    """Features as they are."""
+
+    def fit(self, features):
+        del features
+
+    def call(self, features):
+        return ops.cast(features, "float32")
+
+
+def choose_map(features: np.ndarray) -> str:
+    """The map that "auto" stands for: tf-idf for word counts, z-score for everything else.
+
+    Counts are non-negative whole numbers of which at least half are zero.
+    """
+    counts = (features >= 0).all() and (features == np.floor(features)).all()
+    return "tfidf" if counts and np.count_nonzero(features) <= features.size // 2 else "zscore"
+
+
+def fit_map(
+    name: str, features: np.ndarray, modality: str, *, gamma: float = 3.0, components: int = 500
+) -> InputMap:
+    """Makes the map called `name` (one of `MAP_NAMES`) and fits it on training features (n, d).
+
+    Raises:
+      InputError: negative features under a map for histograms or counts; too many rows for χ².
+    """
+    rows, input_dim = features.shape
+    if name == "auto":
+        name = choose_map(features)
+    if name in ("hellinger", "chi2", "tfidf") and features.min() < 0:
+        raise InputError(
+            f"--{modality}_map={name} is for histograms and counts, but the training {modality} "
+            f"features go down to {features.min():.4g}; use --{modality}_map=zscore"
+        )
+    if name == "chi2" and rows > MAX_KERNEL_ROWS:
+        raise InputError(
+            f"--{modality}_map=chi2 compares all training rows with each other and takes at most "
+            f"{MAX_KERNEL_ROWS} of them, found {rows}; use --{modality}_map=hellinger"
+        )
+    layer: InputMap
+    match name:
+        case "zscore":
+            layer = Standardize(input_dim)
+        case "hellinger":
+            layer = Standardize(input_dim, power=0.5)
+        case "chi2":
+            layer = ChiSquareKernelPCA(input_dim, rows, components, gamma)
+        case "tfidf":
+            layer = TfIdf(input_dim)
+        case "none":
+            layer = Identity(input_dim)
+        case _:
+            raise InputError(f"--{modality}_map={name}: expected one of {', '.join(MAP_NAMES)}")
+    layer.fit(features)
+    return layer

@@ -1,0 +1,101 @@
+"""Trains X-GACMN and evaluates it: `python -m xgacmn_tf.main`.
+
+    python -m xgacmn_tf.main
+        trains on the bundled clip art, then open the results page it names.
+    python -m xgacmn_tf.main --flagfile=flags/wikipedia_shallow_2173.flags --data_dir=DIR
+        the settings that suit a data set.
+    python -m xgacmn_tf.main --dataset=features.npz
+        your own features.
+    python -m xgacmn_tf.main --evaluate_only --checkpoint=RUN/checkpoints/best.keras
+        the test split again, without training.
+
+Running the same command again continues a run that was interrupted.
+"""
+
+import dataclasses
+import os
+import sys
+from pathlib import Path
+
+from absl import app, flags, logging
+
+from xgacmn_tf import config as config_module
+from xgacmn_tf.config import Config, config_from_flags, define_flags
+from xgacmn_tf.errors import InputError
+
+FLAGS = flags.FLAGS
+
+define_flags()
+flags.DEFINE_bool("evaluate_only", False, "evaluate the test split with --checkpoint, train nothing")
+flags.DEFINE_string("checkpoint", None, "best.keras of a run, for --evaluate_only")
+flags.adopt_module_key_flags(config_module)
+
+
+def parse_flags(argv: list[str]) -> list[str]:
+    """Parses the command line; a mistake ends the program with a line that says what is allowed."""
+    # absl's own --help ends with status 1, as if asking for help were a mistake.
+    if any(argument in ("--help", "-help", "-h", "--helpshort") for argument in argv[1:]):
+        print(f"{__doc__}\nflags:\n{FLAGS.main_module_help()}")
+        sys.exit(0)
+    try:
+        rest = FLAGS(argv)
+    except flags.UnrecognizedFlagError as error:
+        names = ", ".join(f"--{name}" for name in allowed_flags())
+        _stop(f"{error} Allowed: {names}. See --help")
+    except flags.Error as error:
+        _stop(str(error))
+    if len(rest) > 1:
+        _stop(f"{rest[1]!r} is not a flag; every setting is given as --name=value. See --help")
+    return rest
+
+
+def allowed_flags() -> list[str]:
+    """Names of this command's own flags."""
+    return [f.name for f in dataclasses.fields(Config)] + ["evaluate_only", "checkpoint", "flagfile"]
+
+
+def evaluation_config(checkpoint: str) -> Config:
+    """The settings of the run that a checkpoint lies in, where it does; given flags go before."""
+    from xgacmn_tf.run_folder import RunFolder
+
+    given = config_from_flags()
+    folder = RunFolder(Path(checkpoint).resolve().parent.parent)
+    if not folder.config.exists():
+        return given
+    recorded = folder.read_config()["settings"]
+    known = {f.name for f in dataclasses.fields(Config) if not FLAGS[f.name].present}
+    settings = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in recorded.items()
+        if name in known and name != "output_dir"
+    }
+    return dataclasses.replace(given, **settings)
+
+
+def main(argv: list[str]) -> None:
+    del argv
+    # TensorFlow's start-up notes would bury the progress bar; errors still show.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    if not FLAGS["verbosity"].present:
+        logging.set_verbosity(logging.WARNING)
+    try:
+        if FLAGS.evaluate_only != bool(FLAGS.checkpoint):
+            raise InputError("--evaluate_only and --checkpoint=RUN/checkpoints/best.keras go together")
+        # Imported here: TensorFlow takes seconds to load, which --help and a mistyped flag need not.
+        from xgacmn_tf import experiment
+
+        if FLAGS.evaluate_only:
+            experiment.evaluate_checkpoint(evaluation_config(FLAGS.checkpoint), FLAGS.checkpoint)
+        else:
+            experiment.run(config_from_flags())
+    except InputError as error:
+        _stop(str(error))
+
+
+def _stop(message: str) -> None:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(2)
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=parse_flags)

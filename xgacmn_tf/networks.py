@@ -1,0 +1,115 @@
+"""The fully connected networks of §4.1: encoder, decoder, discriminator.
+
+A generator is an encoder and a decoder with the common code between them:
+G_I is V → 512 → 100 → 100 → 100 → 512 → T, G_T is T → 512 → 100 → 100 → 100 → 512 → V; the middle
+100 is the code. D_I and D_T are V(T) → 2000 → 2, D_C is 100 → 50 → 2.
+"""
+
+from collections.abc import Sequence
+
+import keras
+
+from xgacmn_tf.angular_softmax import PACKAGE
+
+
+class DenseStack(keras.layers.Layer):
+    """Dense layers one after another; every sublayer has the dtype policy of the whole."""
+
+    def __init__(self, units: Sequence[int], activations: Sequence[str], dropout: float, **kwargs):
+        super().__init__(**kwargs)
+        # The explicit dtype keeps a mixed-precision model mixed after reloading.
+        self.dense = [
+            keras.layers.Dense(
+                width, activation=activation, dtype=self.dtype_policy, name=f"dense_{i}"
+            )
+            for i, (width, activation) in enumerate(zip(units, activations, strict=True))
+        ]
+        self.drop = (
+            [
+                keras.layers.Dropout(dropout, dtype=self.dtype_policy, name=f"dropout_{i}")
+                for i in range(len(units) - 1)
+            ]
+            if dropout
+            else []
+        )
+
+    def build(self, input_shape):
+        for layer in self.dense:
+            layer.build(input_shape)
+            input_shape = layer.compute_output_shape(input_shape)
+
+    def call(self, x, training=False):
+        for i, layer in enumerate(self.dense):
+            x = layer(x)
+            if self.drop and i < len(self.drop):
+                x = self.drop[i](x, training=training)
+        return x
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:-1], self.dense[-1].units)
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class Encoder(DenseStack):
+    """Features (n, d_v or d_t) → common code (n, code_dim): G_Ienc or G_Tenc.
+
+    Args:
+      hidden: widths of the hidden layers; the paper takes (512, 100).
+      code_dim: width of the common space; the paper takes 100.
+      code_activation: "tanh"; Fig. 4's pictures use "linear".
+      dropout: share of the hidden units dropped in training. The paper names none.
+    """
+
+    def __init__(
+        self, hidden=(512, 100), code_dim=100, code_activation="tanh", dropout=0.0, **kwargs
+    ):
+        units = (*hidden, code_dim)
+        super().__init__(units, ["tanh"] * len(hidden) + [code_activation], dropout, **kwargs)
+        self.config = {
+            "hidden": tuple(hidden),
+            "code_dim": code_dim,
+            "code_activation": code_activation,
+            "dropout": dropout,
+        }
+
+    def get_config(self):
+        return {**super().get_config(), **self.config}
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class Decoder(DenseStack):
+    """Common code (n, code_dim) → features of the *other* modality: G_Idec or G_Tdec.
+
+    Args:
+      hidden: widths of the hidden layers; the paper takes (100, 512).
+      feature_dim: dimension of the features to generate.
+      output_activation: "tanh" as in the paper, or "linear" for features that leave [−1, 1].
+    """
+
+    def __init__(self, feature_dim, hidden=(100, 512), output_activation="tanh", **kwargs):
+        units = (*hidden, feature_dim)
+        super().__init__(units, ["tanh"] * len(hidden) + [output_activation], 0.0, **kwargs)
+        self.config = {
+            "feature_dim": feature_dim,
+            "hidden": tuple(hidden),
+            "output_activation": output_activation,
+        }
+
+    def get_config(self):
+        return {**super().get_config(), **self.config}
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class Discriminator(DenseStack):
+    """Features or codes (n, d) → two logits (n, 2), of "real" (D_I, D_T) or "image" (D_C) first.
+
+    Args:
+      hidden: width of the hidden layer; the paper takes 2000 for D_I and D_T, 50 for D_C.
+    """
+
+    def __init__(self, hidden=2000, **kwargs):
+        super().__init__((hidden, 2), ("tanh", "linear"), 0.0, **kwargs)
+        self.config = {"hidden": hidden}
+
+    def get_config(self):
+        return {**super().get_config(), **self.config}

@@ -1,0 +1,114 @@
+"""The folder that a run leaves behind, and how a run finds its own again.
+
+    config.json       every setting, and the fingerprint of the data
+    checkpoints/      best.keras (encoders, ready for use) and resume/ (everything training needs)
+    tensorboard/      event files, embedding projector
+    embeddings.npz    codes and class posteriors of the test split
+    results.html      a page to look at
+    metrics.json      results; it appears last, so where it stands the run is complete
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xgacmn_tf.config import Config
+from xgacmn_tf.errors import InputError
+from xgacmn_tf.files import atomic_path, write_json
+
+
+class RunFolder:
+    """Paths inside a run folder, and the writing of its files, each whole or not at all."""
+
+    def __init__(self, path: str | os.PathLike):
+        self.path = Path(path)
+        self.config = self.path / "config.json"
+        self.metrics = self.path / "metrics.json"
+        self.embeddings = self.path / "embeddings.npz"
+        self.results_page = self.path / "results.html"
+        self.tensorboard = self.path / "tensorboard"
+        self.best = self.path / "checkpoints" / "best.keras"
+        self.resume = self.path / "checkpoints" / "resume"
+
+    @classmethod
+    def for_config(cls, config: Config) -> "RunFolder":
+        """`--output_dir`, or runs/<data set>-<fingerprint>: the same settings, the same folder."""
+        if config.output_dir:
+            return cls(config.output_dir)
+        name = Path(config.dataset).stem if config.dataset.endswith((".npz", ".mat")) else (
+            config.dataset.replace("/", "-").replace(":", "-")
+        )
+        return cls(Path("runs") / f"{name}-{config.fingerprint()}")
+
+    def claim(self, config: Config, data_fingerprint: str) -> None:
+        """Makes the folder this run's own, or finds it to be so already.
+
+        Raises:
+          InputError: the folder holds a run with other settings or other data, or files that are
+            no run's; or it cannot be written.
+        """
+        # Through JSON, so that tuples compare equal to the lists they are stored as.
+        record = json.loads(
+            json.dumps({"settings": config.as_dict(), "data_fingerprint": data_fingerprint})
+        )
+        if not self.config.exists():
+            try:
+                if self.path.exists() and any(self.path.iterdir()):
+                    raise InputError(
+                        f"--output_dir={self.path}: the folder is not empty and holds no run "
+                        "(no config.json); name a new folder"
+                    )
+                self.best.parent.mkdir(parents=True, exist_ok=True)
+                self.tensorboard.mkdir(exist_ok=True)
+                write_json(self.config, record)
+            except OSError as error:
+                raise InputError(
+                    f"--output_dir={self.path}: cannot be written ({error.strerror}); name a "
+                    "folder where you may create files"
+                ) from error
+            return
+        before = self.read_config()
+        settings = json.loads(json.dumps(config.result_settings()))
+        differences = [
+            f"{name} {before['settings'].get(name)!r} there, {value!r} now"
+            for name, value in settings.items()
+            if before["settings"].get(name) != value
+        ]
+        if before["data_fingerprint"] != data_fingerprint:
+            differences.append("the data set's contents")
+        if differences:
+            raise InputError(
+                f"--output_dir={self.path} holds another run, which differs in: "
+                f"{'; '.join(differences)}. Name a new folder, or delete that one"
+            )
+
+    def read_config(self) -> dict[str, Any]:
+        """The record that `claim` wrote."""
+        try:
+            record = json.loads(self.config.read_text(encoding="utf-8"))
+            return {"settings": dict(record["settings"]), **record}
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"{self.config} cannot be read as a run's settings ({error}); name a new "
+                "--output_dir, or delete that folder"
+            ) from error
+
+    def is_finished(self) -> bool:
+        return self.metrics.exists()
+
+    def read_metrics(self) -> dict[str, Any]:
+        try:
+            return dict(json.loads(self.metrics.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise InputError(
+                f"{self.metrics} cannot be read as a run's results ({error}); delete it to "
+                "evaluate the run again"
+            ) from error
+
+    def write_embeddings(self, arrays: dict[str, np.ndarray]) -> None:
+        """Writes embeddings.npz; row i of every array belongs to the same pair."""
+        with atomic_path(self.embeddings) as temporary:
+            np.savez_compressed(temporary, allow_pickle=False, **arrays)

@@ -1,0 +1,293 @@
+"""From settings and paired features to trained encoders: the epoch loop, checkpoints, resuming.
+
+The training split lives on the device and many steps run inside one compiled call. Batches are a
+pure function of (seed, epoch, step), so a resumed run sees the batches it would have seen.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from xgacmn_tf.angular_softmax import AngularSoftmax, ClassLayer, MarginAnnealing, PlainSoftmax
+from xgacmn_tf.config import Config
+from xgacmn_tf.datasets.paired import PairedDataset, Split
+from xgacmn_tf.encoders import CommonSpaceEncoder
+from xgacmn_tf.evaluation import mean_average_precision
+from xgacmn_tf.files import atomic_path
+from xgacmn_tf.input_maps import fit_map
+from xgacmn_tf.model import XGACMN
+from xgacmn_tf.networks import Encoder
+from xgacmn_tf.run_folder import RunFolder
+
+# A resumed run repeats what came after its checkpoint and reaches the same numbers, so saving less
+# often than every epoch costs nothing but repeated seconds.
+SECONDS_BETWEEN_CHECKPOINTS = 5.0
+
+
+def build_model(config: Config, dataset: PairedDataset) -> XGACMN:
+    """An untrained, compiled model; input maps are fitted on the training split."""
+    keras.utils.set_random_seed(config.seed)
+    maps = {
+        modality: fit_map(
+            getattr(config, f"{modality}_map"),
+            getattr(dataset.train, modality),
+            modality,
+            gamma=config.chi2_gamma,
+            components=config.chi2_components,
+        )
+        for modality in ("image", "text")
+    }
+    encoders = {
+        modality: Encoder(
+            hidden=config.encoder_hidden,
+            code_dim=config.code_dim,
+            code_activation=config.code_activation,
+            dropout=getattr(config, f"{modality}_dropout"),
+            name=f"{modality}_encoder",
+        )
+        for modality in ("image", "text")
+    }
+    class_layer: ClassLayer | None = None
+    if config.classifier == "angular":
+        class_layer = AngularSoftmax(dataset.num_classes, m=config.margin, name="angular_softmax")
+    elif config.classifier == "softmax":
+        class_layer = PlainSoftmax(dataset.num_classes, name="softmax")
+    model = XGACMN(
+        CommonSpaceEncoder(
+            maps["image"], maps["text"], encoders["image"], encoders["text"], class_layer
+        ),
+        decoder_hidden=config.encoder_hidden[::-1],
+        output_activation=config.generated_activation,
+        feature_discriminator_hidden=(
+            config.feature_discriminator_hidden if config.discriminate_features else None
+        ),
+        common_discriminator_hidden=(
+            config.common_discriminator_hidden if config.discriminate_codes else None
+        ),
+        lambda_1=config.lambda_1,
+        lambda_2=config.lambda_2,
+        lambda_3=config.lambda_3,
+        generator_steps=config.generator_steps,
+        annealing=MarginAnnealing(**config.annealing_config),
+        average_decay=config.average_decay,
+    )
+    model.compile(
+        d_optimizer=keras.optimizers.Adam(config.discriminator_learning_rate),
+        g_optimizer=keras.optimizers.Adam(config.generator_learning_rate),
+    )
+    return model
+
+
+class EpochRunner:
+    """Runs `XGACMN.alternate` over the training split, many steps in one compiled call.
+
+    A batch that would be smaller than the others is dropped: each epoch shuffles anew, so no pair
+    is left out for good. A split smaller than one batch is one batch.
+    """
+
+    def __init__(self, model: XGACMN, split: Split, num_classes: int, config: Config):
+        self.model, self.seed = model, config.seed
+        self.data = model.prepare(split.image, split.text, split.targets(num_classes))
+        self.rows = len(split)
+        self.batch_size = min(config.batch_size, self.rows)
+        self.steps = self.rows // self.batch_size
+        self.steps_per_call = config.steps_per_call
+        self._run = tf.function(self._steps, jit_compile=config.jit_compile)
+
+    def order(self, epoch: int) -> tf.Tensor:
+        """Rows of each batch of an epoch, (steps, batch_size) int32."""
+        rows = tf.random.experimental.stateless_shuffle(
+            tf.range(self.rows), seed=[self.seed, epoch]
+        )
+        return tf.reshape(rows[: self.steps * self.batch_size], (self.steps, self.batch_size))
+
+    def run(self, epoch: int, on_progress) -> dict[str, float]:
+        """One epoch; calls `on_progress(steps)` after each compiled call. Returns mean terms."""
+        order = self.order(epoch)
+        totals = np.zeros(len(self.model.term_names()))
+        for first in range(0, self.steps, self.steps_per_call):
+            last = min(first + self.steps_per_call, self.steps)
+            totals += self._run(order, tf.constant(first), tf.constant(last)).numpy()
+            on_progress(last - first)
+        return {
+            name: float(total) / self.steps
+            for name, total in zip(self.model.term_names(), totals, strict=True)
+        }
+
+    def _steps(self, order, first, last):
+        totals = tf.zeros(len(self.model.term_names()))
+        for step in tf.range(first, last):
+            batch = {name: tf.gather(values, order[step]) for name, values in self.data.items()}
+            totals += tf.stack(list(self.model.alternate(batch).values()))
+        return totals
+
+
+class Validation:
+    """mAP on the validation split, with the averaged encoders, at the run's headline similarity."""
+
+    def __init__(self, model: XGACMN, split: Split, num_classes: int, similarity: str):
+        self.encoder, self.similarity = model.averaged, similarity
+        self.data = model.prepare(split.image, split.text, split.targets(num_classes))
+
+    def __call__(self) -> dict[str, float]:
+        """{"i2t", "t2i", "avg"} of full-gallery mAP."""
+        image, text = self._representations()
+        return mean_average_precision(image, text, self.data["label"])
+
+    @tf.function
+    def _representations(self):
+        codes = (
+            self.encoder.image_encoder(self.data["image"]),
+            self.encoder.text_encoder(self.data["text"]),
+        )
+        return tuple(self.encoder.represent(code, self.similarity) for code in codes)
+
+
+@dataclasses.dataclass
+class Progress:
+    """How far a run has come."""
+
+    history: list[dict[str, float]] = dataclasses.field(default_factory=list)
+    best_score: float = -1.0
+    best_epoch: int = 0
+    seconds: float = 0.0
+
+    @property
+    def epoch(self) -> int:
+        """Epochs that are done."""
+        return len(self.history)
+
+
+class _ProgressState(tf.train.experimental.PythonState):
+    """Keeps a `Progress` inside the checkpoint, so that the two cannot disagree."""
+
+    def __init__(self, progress: Progress):
+        self.progress = progress
+
+    def serialize(self):
+        return json.dumps(dataclasses.asdict(self.progress))
+
+    def deserialize(self, string_value):
+        self.progress.__dict__.update(json.loads(string_value))
+
+
+def train(
+    config: Config,
+    dataset: PairedDataset,
+    folder: RunFolder,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> Progress:
+    """Trains from where the folder's checkpoint left off, and leaves `folder.best`.
+
+    The best epoch is the one with the highest validation mAP (mean of both directions, headline
+    similarity); without a validation split it is the last one. Keras callbacks get
+    `on_train_begin`, `on_epoch_end` for every epoch (those of before a resume are replayed, so
+    that curves are whole) and `on_train_end`.
+
+    Raises:
+      callbacks.DivergenceError: from `StopOnNonFinite`, before anything of that epoch is saved.
+    """
+    tf.config.experimental.enable_op_determinism()
+    model = build_model(config, dataset)
+    runner = EpochRunner(model, dataset.train, dataset.num_classes, config)
+    validation = None
+    if dataset.validation is not None:
+        validation = Validation(model, dataset.validation, dataset.num_classes, config.similarity)
+
+    progress = Progress()
+    variables = [*model.variables, *model.d_optimizer.variables, *model.g_optimizer.variables]
+    checkpoint = tf.train.Checkpoint(
+        # A plain list, because following the model's attributes misses the random state of dropout.
+        variables=[variable.value for variable in variables],
+        progress=_ProgressState(progress),
+    )
+    manager = tf.train.CheckpointManager(checkpoint, str(folder.resume), max_to_keep=1)
+    if manager.latest_checkpoint:
+        checkpoint.restore(manager.latest_checkpoint).assert_consumed()
+    last_saved = time.monotonic()
+
+    watchers = keras.callbacks.CallbackList(list(callbacks), model=model)
+    watchers.on_train_begin()
+    for record in progress.history:
+        watchers.on_epoch_end(int(record["epoch"]), record)
+    with tqdm(
+        total=config.epochs * runner.steps,
+        initial=progress.epoch * runner.steps,
+        unit="step",
+        dynamic_ncols=True,
+    ) as bar:
+        while progress.epoch < config.epochs:
+            epoch = progress.epoch + 1
+            bar.set_description(f"epoch {epoch}/{config.epochs}")
+            watchers.on_epoch_begin(epoch)
+            started = time.perf_counter()
+            terms = runner.run(epoch, bar.update)
+            seconds = time.perf_counter() - started
+            logs = {
+                "epoch": float(epoch),
+                "step": float(epoch * runner.steps),
+                **terms,
+                "learning_rate/G": float(model.g_optimizer.learning_rate),
+                "learning_rate/D": float(model.d_optimizer.learning_rate),
+            }
+            if validation is not None and (
+                epoch % config.evaluate_every == 0 or epoch == config.epochs
+            ):
+                logs |= {f"validation/mAP/{way}": v for way, v in validation().items()}
+            # Before anything of this epoch is kept, so that a callback can refuse it.
+            watchers.on_epoch_end(epoch, logs)
+            progress.history.append(logs)
+            progress.seconds += seconds
+            _keep_if_best(model, logs, progress, folder, is_last=epoch == config.epochs)
+            bar.set_postfix_str(_summary(progress))
+            if (
+                time.monotonic() - last_saved > SECONDS_BETWEEN_CHECKPOINTS
+                or epoch == config.epochs
+            ):
+                manager.save(checkpoint_number=epoch)
+                last_saved = time.monotonic()
+    watchers.on_train_end()
+    return progress
+
+
+def _keep_if_best(
+    model: XGACMN, logs: dict[str, float], progress: Progress, folder: RunFolder, is_last: bool
+) -> None:
+    """Writes `folder.best` where this epoch is the best so far, or the last without validation."""
+    score = logs.get("validation/mAP/avg")
+    validates = any("validation/mAP/avg" in record for record in progress.history)
+    better = score > progress.best_score if score is not None else is_last and not validates
+    if better:
+        progress.best_score = -1.0 if score is None else score
+        progress.best_epoch = int(logs["epoch"])
+        with atomic_path(folder.best) as temporary:
+            model.averaged.save(temporary)
+
+
+def _summary(progress: Progress) -> str:
+    """The newest losses by name and the newest validation mAP, for the progress bar."""
+    logs = progress.history[-1]
+    parts = [
+        f"{label} {logs[key]:.3g}"
+        for label, key in (
+            ("D", "D/loss"),
+            ("G", "G/loss"),
+            ("pair", "G/pair"),
+            ("image class", "G/image_classification"),
+            ("text class", "G/text_classification"),
+        )
+        if key in logs
+    ]
+    scored = [record for record in progress.history if "validation/mAP/avg" in record]
+    if scored:
+        i2t, t2i = (scored[-1][f"validation/mAP/{way}"] for way in ("i2t", "t2i"))
+        parts.append(f"val mAP {i2t:.3f}/{t2i:.3f}, best {progress.best_score:.3f}")
+    return ", ".join(parts)
