@@ -37,3 +37,19 @@ def make_split():
         return Split(**{**fields, **arrays})
 
     return make
+
+
+@pytest.fixture(scope="session")
+def feature_file(tmp_path_factory) -> Path:
+    """Features of one's own: 90 + 30 made-up pairs of 3 categories that can be learned."""
+    generator = np.random.default_rng(0)
+    centres = {"image": generator.normal(size=(3, 8)), "text": generator.normal(size=(3, 5))}
+    arrays = {"label_names": np.array(["cat", "dog", "bird"])}
+    for split, rows in (("train", 90), ("test", 30)):
+        arrays[f"label_{split}"] = np.arange(rows) % 3
+        for modality, centre in centres.items():
+            noise = generator.normal(size=(rows, centre.shape[1]))
+            arrays[f"{modality}_{split}"] = centre[arrays[f"label_{split}"]] + noise
+    path = tmp_path_factory.mktemp("features") / "pairs.npz"
+    np.savez(path, **arrays)
+    return path

@@ -162,7 +162,9 @@ def test_loss_gradient_agrees_with_finite_differences(m):
 def test_posteriors_add_up_to_one_and_follow_the_angle():
     layer = layer_with_directions(np.eye(2))
     # Logits ‖x‖ cos θ are the coordinates themselves: softmax(log 3, 0) = (3/4, 1/4).
-    np.testing.assert_allclose(layer.posterior(np.array([[math.log(3), 0.0]], np.float32)), [[0.75, 0.25]], rtol=1e-6)
+    np.testing.assert_allclose(
+        layer.posterior(np.array([[math.log(3), 0.0]], np.float32)), [[0.75, 0.25]], rtol=1e-6
+    )
 
 
 def test_mean_angle_in_degrees():

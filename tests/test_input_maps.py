@@ -89,7 +89,9 @@ def test_map_survives_serialization(name, tmp_path):
 
 
 def test_negative_features_are_refused_by_maps_for_histograms():
-    with pytest.raises(InputError, match="--image_map=chi2 is for histograms.* use --image_map=zsc"):
+    with pytest.raises(
+        InputError, match="--image_map=chi2 is for histograms.* use --image_map=zsc"
+    ):
         fit_map("chi2", HISTOGRAMS - 1, "image")
 
 

@@ -136,8 +136,12 @@ def test_ablation_trains_and_reports_its_own_terms(settings):
         last = step(batch)
     key = "G/pair" if settings.get("classifier") == "none" else "G/image_classification"
     assert float(last[key]) < first[key]
-    assert ("D/common_loss" in first) == (settings.get("common_discriminator_hidden", 0) is not None)
-    assert ("D/image_loss" in first) == (settings.get("feature_discriminator_hidden", 0) is not None)
+    assert ("D/common_loss" in first) == (
+        settings.get("common_discriminator_hidden", 0) is not None
+    )
+    assert ("D/image_loss" in first) == (
+        settings.get("feature_discriminator_hidden", 0) is not None
+    )
     assert ("angle/image" in first) == (settings.get("classifier", "angular") == "angular")
 
 
@@ -240,7 +244,9 @@ def test_representations():
     np.testing.assert_array_equal(encoder.represent(codes, "dot"), codes)
     cosine = encoder.represent(codes, "cosine")
     np.testing.assert_allclose(np.linalg.norm(cosine, axis=1), 1, rtol=1e-6)
-    np.testing.assert_allclose(tf.reduce_sum(encoder.represent(codes, "posterior"), 1), 1, rtol=1e-6)
+    np.testing.assert_allclose(
+        tf.reduce_sum(encoder.represent(codes, "posterior"), 1), 1, rtol=1e-6
+    )
     np.testing.assert_array_equal(encoder.represent(tf.zeros((1, 5)), "cosine"), np.zeros((1, 5)))
 
 

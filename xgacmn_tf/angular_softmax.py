@@ -46,7 +46,7 @@ def lengths_and_directions(x):
     """‖x‖ (n, 1) and x/‖x‖ (n, d), both with finite gradients at x = 0.
 
     A text without a single word of the vocabulary is a zero vector, and so is its code. There the
-    length is 0, the direction is taken as the zero vector, and no gradient flows through the length.
+    length is 0, the direction is the zero vector, and no gradient flows through the length.
     """
     square = ops.sum(ops.square(x), axis=-1, keepdims=True)
     nonzero = square > MIN_LENGTH**2
@@ -97,10 +97,10 @@ class MarginAnnealing:
 
 
 class ClassLayer(keras.layers.Layer):
-    """What the two class layers share: logits, posteriors and a loss over single or multiple labels.
+    """What both class layers share: logits, posteriors and a loss over one or several labels.
 
     Both losses compare one positive class with all classes that the item does *not* have:
-    −log(e^{f_y} / (e^{f_y} + Σ_{j∉P} e^{f_j})), averaged over the item's labels y ∈ P. With a single
+    −log(e^{f_y} / (e^{f_y} + Σ_{j∉P} e^{f_j})), averaged over the item's labels y ∈ P. With one
     label this is Eq. 6 or Eq. 8 to the letter; an item with several is not asked to prefer one of
     its own labels to another.
     """
@@ -215,4 +215,3 @@ class PlainSoftmax(ClassLayer):
         del margin_weight  # Plain softmax has no margin to weigh.
         logits = self(x)
         return logits, logits
-

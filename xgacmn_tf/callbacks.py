@@ -16,11 +16,7 @@ import keras
 import tensorflow as tf
 from tensorboard.plugins.hparams import api as hparams_api
 
-from xgacmn_tf.projector import write_projector
-
-
-class DivergenceError(RuntimeError):
-    """Training has left the finite numbers: nothing of that epoch is worth keeping."""
+from xgacmn_tf.errors import DivergenceError
 
 
 class StopOnNonFinite(keras.callbacks.Callback):
@@ -53,7 +49,7 @@ class ScalarBoard(keras.callbacks.Callback):
     def __init__(self, log_dir: str | os.PathLike):
         super().__init__()
         self.log_dir = Path(log_dir)
-        self._writer: tf.summary.SummaryWriter | None = None
+        self._writer: Any = None
 
     def on_train_begin(self, logs=None):
         for old in self.log_dir.glob(f"events.out.tfevents.*{self.SUFFIX}"):
@@ -82,7 +78,7 @@ class HistogramBoard(keras.callbacks.Callback):
     def __init__(self, log_dir: str | os.PathLike):
         super().__init__()
         self.log_dir = Path(log_dir)
-        self._writer: tf.summary.SummaryWriter | None = None
+        self._writer: Any = None
         self._running: int | None = None
 
     def on_train_begin(self, logs=None):
@@ -164,14 +160,3 @@ def write_hparams(
 
 def _open_writer(log_dir: str | os.PathLike, suffix: str) -> tf.summary.SummaryWriter:
     return tf.summary.create_file_writer(str(log_dir), filename_suffix=suffix)
-
-
-__all__ = [
-    "DivergenceError",
-    "HistogramBoard",
-    "ProfileEpoch",
-    "ScalarBoard",
-    "StopOnNonFinite",
-    "write_hparams",
-    "write_projector",
-]

@@ -79,7 +79,9 @@ class Config:
     )
     code_dim: int = _setting(100, "dimension of the common space", least=1)
     code_activation: str = _setting(
-        "tanh", "activation of the code; linear for the pictures of Fig. 4", choices=("tanh", "linear")
+        "tanh",
+        "activation of the code; linear for the pictures of Fig. 4",
+        choices=("tanh", "linear"),
     )
     generated_activation: str = _setting(
         "tanh", "activation of the generated features", choices=("tanh", "linear")
@@ -143,7 +145,9 @@ class Config:
         "reported beside it",
         choices=SIMILARITIES,
     )
-    evaluate_every: int = _setting(1, "epochs between two evaluations on the validation split", least=1)
+    evaluate_every: int = _setting(
+        1, "epochs between two evaluations on the validation split", least=1
+    )
     output_dir: str | None = _setting(
         None,
         "run folder; by default runs/<data set>-<fingerprint of the settings>, so that the same "
@@ -152,7 +156,9 @@ class Config:
     )
     jit_compile: bool = _setting(False, "compile the training step with XLA")
     steps_per_call: int = _setting(
-        100, "most steps in one compiled call, between two moves of the progress bar", least=1,
+        100,
+        "most steps in one compiled call, between two moves of the progress bar",
+        least=1,
         shapes_result=False,
     )
     histograms: bool = _setting(
@@ -229,7 +235,7 @@ def _kind(field: dataclasses.Field) -> tuple[Any, bool]:
     return field.type, False
 
 
-_DEFINE = {
+_DEFINE: dict[type, Any] = {
     bool: flags.DEFINE_bool,
     int: flags.DEFINE_integer,
     float: flags.DEFINE_float,
@@ -241,7 +247,8 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
     """Defines one absl flag for each field of `Config`, with its default and help."""
     for field in dataclasses.fields(Config):
         kind, _ = _kind(field)
-        name, default, help = field.name, field.default, field.metadata["help"]
+        name, help = field.name, field.metadata["help"]
+        default: Any = field.default
         if field.metadata["choices"]:
             choices = list(field.metadata["choices"])
             flags.DEFINE_enum(name, default, choices, help, flag_values=values)
@@ -253,9 +260,9 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
 
 def config_from_flags(values: flags.FlagValues = flags.FLAGS) -> Config:
     """The `Config` that the parsed flags stand for."""
-    settings = {}
+    settings: dict[str, Any] = {}
     for field in dataclasses.fields(Config):
-        value = values[field.name].value
+        value: Any = values[field.name].value
         kind, _ = _kind(field)
         if typing.get_origin(kind) is tuple:
             try:

@@ -81,12 +81,12 @@ class CommonSpaceEncoder(keras.Model):
             raise InputError(
                 f"similarity {similarity!r}: this model defines {', '.join(self.similarities())}"
             )
-        if similarity == "posterior":
+        if similarity == "posterior" and self.class_layer is not None:
             return self.class_layer.posterior(codes)
         return tf.math.l2_normalize(codes, axis=-1) if similarity == "cosine" else codes
 
     def call(self, inputs):
-        """{"image": (n, d_v), "text": (n, d_t)} → {"image": v_c, "text": t_c}; either may be left out."""
+        """{"image": (n, d_v), "text": (n, d_t)}, either or both → {"image": v_c, "text": t_c}."""
         encode = {"image": self.encode_image, "text": self.encode_text}
         return {modality: encode[modality](features) for modality, features in inputs.items()}
 
@@ -145,5 +145,3 @@ def load_encoder(path: str | os.PathLike) -> CommonSpaceEncoder:
             "`best.keras` that a run leaves in its checkpoints/ folder"
         )
     return model
-
-

@@ -1,4 +1,4 @@
-"""The one error that bad input raises."""
+"""The errors that a user can mend."""
 
 
 class InputError(ValueError):
@@ -8,3 +8,7 @@ class InputError(ValueError):
     commands print it as a single line and exit with status 2; library users catch it as a
     `ValueError`.
     """
+
+
+class DivergenceError(RuntimeError):
+    """Training has left the finite numbers: nothing of that epoch is worth keeping."""

@@ -6,9 +6,10 @@ the dot product, of class posteriors for the posterior similarity. An item is re
 a label with the query. `xgacmn_tf.metrics` defines the measures.
 
 Queries go through in blocks, inside one compiled function, so that memory is bounded by
-block_size × gallery and nothing is copied to the host between blocks. Inner products are taken in
-double precision: equal items then get equal scores, the order does not depend on the block size,
-and no graphics processor rounds them to TensorFloat-32. Ties go to the lower gallery row.
+block_size × gallery and nothing is copied to the host between blocks. Inner products are summed in
+double precision and rounded to single precision before ranking. So equal items get equal scores
+wherever they stand in the gallery, the order does not depend on the block size, and no graphics
+processor shortens them to TensorFloat-32. Ties go to the lower gallery row.
 """
 
 from collections.abc import Callable, Sequence
@@ -75,7 +76,7 @@ def evaluate_retrieval(
       depth: K of the measures "mAP@K" and "mAP@K/min".
       recall_depths: every K of the measures "R@K".
       max_scope: the last K of the precision-scope curve.
-      block_size: queries ranked at a time; the working memory is about 40 bytes × block_size × n.
+      block_size: queries ranked at a time; the working memory is about MEM bytes × block_size × n.
 
     Returns:
       A `RetrievalResult`.
@@ -85,7 +86,7 @@ def evaluate_retrieval(
         than 0 and 1, or a setting below 1.
     """
     _check_at_least_one(depth=depth, max_scope=max_scope, block_size=block_size)
-    _check_at_least_one(**{f"recall_depths[{i}]": k for i, k in enumerate(recall_depths)})
+    _check_at_least_one(recall_depths=min(recall_depths, default=1))
     image, text, targets = _pairs(image, text, targets)
     measures: Measures = {}
     per_query, scope, curve, without = {}, {}, {}, {}
@@ -139,7 +140,7 @@ def chance_levels(
     Args and errors are those of `evaluate_retrieval`.
     """
     _check_at_least_one(depth=depth, block_size=block_size)
-    _check_at_least_one(**{f"recall_depths[{i}]": k for i, k in enumerate(recall_depths)})
+    _check_at_least_one(recall_depths=min(recall_depths, default=1))
     targets = _targets(targets)
     items = int(targets.shape[0])
     relevant = _relevant_counts(targets, block_size)
@@ -244,9 +245,8 @@ def _best(query, gallery, k, block_size):
     """(q, k) int32 gallery rows and (q, k) float32 similarities."""
 
     def rank_block(first, last):
-        similarity = tf.matmul(query[first:last], gallery, transpose_b=True)
-        score, order = tf.math.top_k(similarity, k)
-        return order, tf.cast(score, tf.float32)
+        score, order = tf.math.top_k(_similarity(query[first:last], gallery), k)
+        return order, score
 
     specs = [tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([None, None], tf.float32)]
     return _over_blocks(rank_block, tf.shape(query)[0], block_size, specs)
@@ -258,12 +258,20 @@ def _rank_block(query, gallery, targets, first, last):
     Returns (b, n) int32 gallery rows in ranked order, (b, n) bool relevance in that order and
     (b,) int32 relevant items.
     """
-    similarity = tf.matmul(query[first:last], gallery, transpose_b=True)
     # top_k puts the lower index first among equals, which makes the ranking stable.
-    order = tf.math.top_k(similarity, tf.shape(gallery)[0]).indices
+    order = tf.math.top_k(_similarity(query[first:last], gallery), tf.shape(gallery)[0]).indices
     relevant = tf.matmul(targets[first:last], targets, transpose_b=True) > 0
     num_relevant = tf.math.count_nonzero(relevant, axis=1, dtype=tf.int32)
     return order, tf.gather(relevant, order, batch_dims=1), num_relevant
+
+
+def _similarity(query, gallery):
+    """(b, n) float32 inner products of float64 representations.
+
+    A matrix product sums its last columns in another order than the rest, so that the same item
+    gets sums that differ in the last bits. Rounding removes the difference.
+    """
+    return tf.cast(tf.matmul(query, gallery, transpose_b=True), tf.float32)
 
 
 def _over_blocks(
@@ -305,7 +313,9 @@ def _pairs(image: Any, text: Any, targets: Any) -> tuple[tf.Tensor, tf.Tensor, t
 def _representations(name: str, value: Any) -> tf.Tensor:
     value = tf.convert_to_tensor(value)
     if value.shape.rank != 2 or 0 in value.shape:
-        raise InputError(f"{name} has shape {tuple(value.shape)}; give (items, dimensions), not 0")
+        raise InputError(
+            f"{name} has shape {tuple(value.shape)}; give (items, dimensions), at least one of each"
+        )
     if not value.dtype.is_floating:
         raise InputError(f"{name} holds {value.dtype.name}; give floating-point representations")
     bad = int(tf.math.count_nonzero(~tf.math.is_finite(value)))
@@ -321,11 +331,14 @@ def _targets(value: Any) -> tf.Tensor:
     value = tf.cast(value, tf.float32)
     if value.shape.rank != 2 or 0 in value.shape:
         raise InputError(
-            f"targets has shape {tuple(value.shape)}; give (items, classes), one-hot or multi-hot"
+            f"targets has shape {tuple(value.shape)}; give (items, classes), at least one of "
+            "each, one-hot or multi-hot"
         )
     bad = int(tf.math.count_nonzero((value != 0) & (value != 1)))
     if bad:
-        raise InputError(f"targets holds {bad} values other than 0 and 1; give one-hot or multi-hot")
+        raise InputError(
+            f"targets holds {bad} values other than 0 and 1; give one-hot or multi-hot"
+        )
     return value
 
 

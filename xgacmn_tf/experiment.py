@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 import platform
 import time
@@ -37,7 +38,7 @@ from xgacmn_tf.training import Progress, train
 
 
 def load_data(config: Config) -> PairedDataset:
-    """The run's data set, with a validation part held out where it brings none and one is wanted."""
+    """The run's data set, with a validation part held out where it brings none of its own."""
     dataset = datasets.load(
         config.dataset, data_dir=config.data_dir, protocol=config.protocol, seed=config.seed
     )
@@ -133,6 +134,7 @@ def evaluate(
     )
     metrics = {
         "dataset": dataset.name,
+        "date": datetime.date.today().isoformat(),
         "test": {similarity: result.measures for similarity, result in results.items()},
         "chance": chance_levels(targets),
         "headline_similarity": headline,
@@ -227,5 +229,3 @@ def _versions() -> dict[str, str]:
     packages = (xgacmn_tf, tf, keras, np, scipy, sklearn)
     versions = {package.__name__: package.__version__ for package in packages}
     return {"python": platform.python_version(), **versions}
-
-

@@ -93,7 +93,7 @@ class Standardize(InputMap):
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class TfIdf(InputMap):
-    """Word counts → (1 + log count) · idf, rows of equal length √input_dim; an empty row stays zero.
+    """Word counts → (1 + log count) · idf, rows of length √input_dim; an empty row stays zero.
 
     idf_w = log((1 + n) / (1 + n_w)) + 1 with n_w the number of training rows that have word w.
     The length √input_dim makes a mean square of 1 an entry, which Glorot's initialiser expects.

@@ -16,17 +16,20 @@ import dataclasses
 import os
 import sys
 from pathlib import Path
+from typing import Any, NoReturn
 
 from absl import app, flags, logging
 
 from xgacmn_tf import config as config_module
 from xgacmn_tf.config import Config, config_from_flags, define_flags
-from xgacmn_tf.errors import InputError
+from xgacmn_tf.errors import DivergenceError, InputError
 
 FLAGS = flags.FLAGS
 
 define_flags()
-flags.DEFINE_bool("evaluate_only", False, "evaluate the test split with --checkpoint, train nothing")
+flags.DEFINE_bool(
+    "evaluate_only", False, "evaluate the test split with --checkpoint, train nothing"
+)
 flags.DEFINE_string("checkpoint", None, "best.keras of a run, for --evaluate_only")
 flags.adopt_module_key_flags(config_module)
 
@@ -51,7 +54,11 @@ def parse_flags(argv: list[str]) -> list[str]:
 
 def allowed_flags() -> list[str]:
     """Names of this command's own flags."""
-    return [f.name for f in dataclasses.fields(Config)] + ["evaluate_only", "checkpoint", "flagfile"]
+    return [f.name for f in dataclasses.fields(Config)] + [
+        "evaluate_only",
+        "checkpoint",
+        "flagfile",
+    ]
 
 
 def evaluation_config(checkpoint: str) -> Config:
@@ -64,7 +71,7 @@ def evaluation_config(checkpoint: str) -> Config:
         return given
     recorded = folder.read_config()["settings"]
     known = {f.name for f in dataclasses.fields(Config) if not FLAGS[f.name].present}
-    settings = {
+    settings: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in recorded.items()
         if name in known and name != "output_dir"
@@ -80,8 +87,10 @@ def main(argv: list[str]) -> None:
         logging.set_verbosity(logging.WARNING)
     try:
         if FLAGS.evaluate_only != bool(FLAGS.checkpoint):
-            raise InputError("--evaluate_only and --checkpoint=RUN/checkpoints/best.keras go together")
-        # Imported here: TensorFlow takes seconds to load, which --help and a mistyped flag need not.
+            raise InputError(
+                "--evaluate_only and --checkpoint=RUN/checkpoints/best.keras go together"
+            )
+        # Imported here: TensorFlow takes seconds to load, and --help need not wait for it.
         from xgacmn_tf import experiment
 
         if FLAGS.evaluate_only:
@@ -90,11 +99,15 @@ def main(argv: list[str]) -> None:
             experiment.run(config_from_flags())
     except InputError as error:
         _stop(str(error))
+    except DivergenceError as error:
+        _stop(str(error), status=1)
+    except KeyboardInterrupt:
+        _stop("interrupted; the same command goes on from the last checkpoint", status=130)
 
 
-def _stop(message: str) -> None:
+def _stop(message: str, status: int = 2) -> NoReturn:
     print(f"error: {message}", file=sys.stderr)
-    sys.exit(2)
+    sys.exit(status)
 
 
 if __name__ == "__main__":

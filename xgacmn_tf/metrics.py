@@ -63,8 +63,7 @@ def average_precision(
     elif normalizer == "hits":
         divisor = hits[:, -1]
     elif normalizer == "min":
-        reach = num_relevant if depth is None else tf.minimum(tf.cast(depth, tf.int32), num_relevant)
-        divisor = reach
+        divisor = num_relevant if depth is None else tf.minimum(num_relevant, depth)
     else:
         raise InputError(f"normalizer {normalizer!r} is unknown; use 'relevant', 'hits' or 'min'")
     return tf.math.divide_no_nan(total, tf.cast(divisor, tf.float32))

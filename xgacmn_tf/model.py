@@ -10,6 +10,8 @@ generated features.
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -57,8 +59,10 @@ class XGACMN(keras.Model):
     ):
         super().__init__(**kwargs)
         self.encoder = encoder
-        clone = [None if layer is None else type(layer).from_config(layer.get_config())
-                 for layer in (encoder.image_encoder, encoder.text_encoder, encoder.class_layer)]
+        clone: list[Any] = [
+            None if layer is None else type(layer).from_config(layer.get_config())
+            for layer in (encoder.image_encoder, encoder.text_encoder, encoder.class_layer)
+        ]
         self.averaged = CommonSpaceEncoder(encoder.image_map, encoder.text_map, *clone)
         self.averaged.trainable = False
         self.annealing = annealing or MarginAnnealing()
@@ -84,8 +88,12 @@ class XGACMN(keras.Model):
         image_dim, text_dim = encoder.image_map.target_dim, encoder.text_map.target_dim
         policy = self.dtype_policy
 
-        self.image_decoder = self.text_decoder = None
-        self.image_discriminator = self.text_discriminator = self.common_discriminator = None
+        # Table 3's ablations leave some of these at None.
+        self.image_decoder: Any = None
+        self.text_decoder: Any = None
+        self.image_discriminator: Any = None
+        self.text_discriminator: Any = None
+        self.common_discriminator: Any = None
         if (hidden := settings["feature_discriminator_hidden"]) is not None:
             # Without D_I and D_T nothing judges the generated features, so none are generated.
             shape = settings["decoder_hidden"], settings["output_activation"]
@@ -239,7 +247,7 @@ class XGACMN(keras.Model):
         return terms
 
     def _generator_loss(self, batch, made):
-        """Line 5: Eq. 10 + Eq. 11 with the discriminators fixed, scaled for its optimizer; its terms."""
+        """Line 5: Eq. 10 + Eq. 11, discriminators fixed, scaled for the optimizer; the terms."""
         settings, layer = self.settings, self.encoder.class_layer
         terms = {"G/pair": losses.pair_loss(made["v_c"], made["t_c"])}
         # The pair term stands in Eq. 10 and in Eq. 11 alike.
@@ -272,7 +280,7 @@ class XGACMN(keras.Model):
         return self.g_optimizer.scale_loss(total), terms
 
     def _update_average(self):
-        """Moves `averaged` towards the encoders; the decay grows from small, as early weights age fast."""
+        """Moves `averaged` towards the encoders. The decay starts small: early weights age fast."""
         steps = tf.cast(self.g_optimizer.iterations, tf.float32)
         decay = tf.minimum(self.settings["average_decay"], steps / (10.0 + steps))
         if self.settings["average_decay"] == 0:
@@ -283,7 +291,7 @@ class XGACMN(keras.Model):
     # Use and keeping.
 
     def prepare(self, image, text, targets) -> dict[str, tf.Tensor]:
-        """Raw features (n, d_v), (n, d_t) and targets (n, c) → what `alternate` takes, mapped once."""
+        """Raw features (n, d_v), (n, d_t) and targets (n, c) → what `alternate` takes."""
         maps = {"image": (self.encoder.image_map, image), "text": (self.encoder.text_map, text)}
         batch = {"label": tf.convert_to_tensor(targets, tf.float32)}
         for modality, (layer, features) in maps.items():

@@ -167,7 +167,7 @@ def _text_tile(picture: Image.Image) -> Image.Image:
 
 
 def _frame(tile: Image.Image, colour: tuple[int, int, int]) -> None:
-    width = max(1, tile.width // 32)
+    width = max(1, tile.width // 20)
     ImageDraw.Draw(tile).rectangle(
         (0, 0, tile.width - 1, tile.height - 1), outline=colour, width=width
     )

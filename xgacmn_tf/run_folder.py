@@ -1,11 +1,11 @@
 """The folder that a run leaves behind, and how a run finds its own again.
 
-    config.json       every setting, and the fingerprint of the data
-    checkpoints/      best.keras (encoders, ready for use) and resume/ (everything training needs)
-    tensorboard/      event files, embedding projector
-    embeddings.npz    codes and class posteriors of the test split
-    results.html      a page to look at
-    metrics.json      results; it appears last, so where it stands the run is complete
+config.json       every setting, and the fingerprint of the data
+checkpoints/      best.keras (encoders, ready for use) and resume/ (everything training needs)
+tensorboard/      event files, embedding projector
+embeddings.npz    codes and class posteriors of the test split
+results.html      a page to look at
+metrics.json      results; it appears last, so where it stands the run is complete
 """
 
 import json
@@ -38,8 +38,10 @@ class RunFolder:
         """`--output_dir`, or runs/<data set>-<fingerprint>: the same settings, the same folder."""
         if config.output_dir:
             return cls(config.output_dir)
-        name = Path(config.dataset).stem if config.dataset.endswith((".npz", ".mat")) else (
-            config.dataset.replace("/", "-").replace(":", "-")
+        name = (
+            Path(config.dataset).stem
+            if config.dataset.endswith((".npz", ".mat"))
+            else (config.dataset.replace("/", "-").replace(":", "-"))
         )
         return cls(Path("runs") / f"{name}-{config.fingerprint()}")
 

@@ -158,7 +158,8 @@ def test_rows_are_squeezed_but_one_multi_hot_row_is_not(arrays, save):
     assert feature_file.load(save(arrays)).train.label.tolist() == [0, 1, 2, 0, 1, 2]
     arrays |= {
         "label_train": np.eye(3)[[0, 1, 2, 0, 1, 2]],
-        "image_test": np.ones((1, 4)), "text_test": np.ones((1, 2)),
+        "image_test": np.ones((1, 4)),
+        "text_test": np.ones((1, 2)),
         "label_test": np.array([[0, 1, 1]]),
     }
     np.testing.assert_array_equal(feature_file.load(save(arrays)).test.label, [[0, 1, 1]])

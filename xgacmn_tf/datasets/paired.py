@@ -244,7 +244,11 @@ def _checked_split(split: Split, part: str, num_classes: int, source: str) -> Sp
     title = None if split.title is None else strings(split.title, name("title"))
     thumbnail = None if split.thumbnail is None else tuple(split.thumbnail)
     for field, values in (
-        ("text", text), ("label", label), ("id", ids), ("title", title), ("thumbnail", thumbnail),
+        ("text", text),
+        ("label", label),
+        ("id", ids),
+        ("title", title),
+        ("thumbnail", thumbnail),
     ):
         if values is not None and len(values) != rows:
             raise InputError(

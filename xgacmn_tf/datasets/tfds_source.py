@@ -133,7 +133,8 @@ def _fitting(source: str, features: Any) -> list[str]:
     found = dict(features.items()) if hasattr(features, "items") else {}
     wrong = [key for key in _REQUIRED if key not in found]
     wrong += [
-        key for key, fits in {**_REQUIRED, **_OPTIONAL}.items()
+        key
+        for key, fits in {**_REQUIRED, **_OPTIONAL}.items()
         if key in found and not fits(found[key])
     ]
     if wrong:

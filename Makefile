@@ -1,0 +1,36 @@
+# Two commands that need nothing but Python 3.11, 3.12 or 3.13: `make demo` and `make test`.
+PYTHON ?= python3
+VENV ?= .venv
+
+.PHONY: demo test test-all lint clean
+
+# Trains on the bundled clip art, evaluates and names the results page.
+demo: $(VENV)/installed
+	$(VENV)/bin/python -m xgacmn_tf.main
+
+# Lint, types and every test that takes seconds.
+test: $(VENV)/installed-test lint
+	$(VENV)/bin/python -m pytest -m "not slow"
+
+# The slow ones as well: whole trainings with their scores.
+test-all: $(VENV)/installed-test lint
+	$(VENV)/bin/python -m pytest
+
+lint: $(VENV)/installed-test
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy xgacmn_tf
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: setup.cfg pyproject.toml | $(VENV)/bin/python
+	$(VENV)/bin/python -m pip install --quiet --editable .
+	touch $@
+
+$(VENV)/installed-test: setup.cfg pyproject.toml | $(VENV)/bin/python
+	$(VENV)/bin/python -m pip install --quiet --editable ".[test]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info

@@ -1,0 +1,299 @@
+"""The results page: right numbers and marks, nothing fetched, nothing executed, same bytes."""
+
+import base64
+import html.parser
+import io
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from xgacmn_tf.datasets.paired import Split
+from xgacmn_tf.errors import InputError
+from xgacmn_tf.report.curves import draw_charts
+from xgacmn_tf.report.examples import retrieve, sample_rows
+from xgacmn_tf.report.pictures import data_uri, picture_type
+from xgacmn_tf.report.results_page import write_results_page
+
+HOSTILE = '<script>alert("x")</script><img src=x onerror=alert(1)>'
+NAMES = ("cats", "dogs")
+
+# Four pairs: 0 and 1 are cats, 2 and 3 dogs. Representations are one number each, so that the
+# ranking can be read off: a positive query prefers large gallery values, a negative one small ones.
+IMAGE = np.array([[1.0], [1.0], [1.0], [-1.0]], np.float32)
+TEXT = np.array([[3.0], [1.0], [2.0], [1.0]], np.float32)
+
+
+def picture(kind: str, colour: str = "red") -> bytes:
+    data = io.BytesIO()
+    Image.new("RGB", (4, 4), colour).save(data, kind)
+    return data.getvalue()
+
+
+def split(**changes) -> Split:
+    fields = {
+        "image": np.zeros((4, 2), np.float32),
+        "text": np.zeros((4, 2), np.float32),
+        "label": np.array([0, 0, 1, 1], np.int32),
+        "id": np.array(["a", "b", "c", "d"]),
+        "title": np.array([HOSTILE, "a tabby", "a collie", "a pug"]),
+        "thumbnail": (picture("PNG"), picture("JPEG"), picture("WEBP"), b"<svg onload=alert(1)>"),
+    }
+    return Split(**(fields | changes))
+
+
+METRICS = {
+    "dataset": "pets <b>",
+    "test": {
+        "cosine": {
+            "mAP": {"i2t": 0.25, "t2i": 0.5, "avg": 0.375},
+            "median_rank": {"i2t": 7.0, "t2i": 9.0, "avg": 8.0},
+        },
+        "posterior": {
+            "mAP": {"i2t": 0.75, "t2i": 0.5, "avg": 0.625},
+            "median_rank": {"i2t": 6.5, "t2i": 11.0, "avg": 8.75},
+        },
+    },
+    "chance": {"mAP": {"i2t": 0.125, "t2i": 0.125, "avg": 0.125}},
+    "headline_similarity": "posterior",
+    "normalizer": {"mAP": "relevant"},
+    "queries_without_relevant": {"i2t": 3, "t2i": 0},
+    "versions": {"keras": "3.15.1"},
+    "data_fingerprint": "f00d",
+    "best_epoch": 2,
+}
+HISTORY = [
+    {"epoch": 1.0, "G/loss": 9.0, "D/image_accuracy": 0.5, "validation/mAP/i2t": 0.2},
+    {"epoch": 2.0, "G/loss": 4.0, "D/image_accuracy": 0.6, "validation/mAP/i2t": 0.3},
+]
+
+
+def write(path, **changes) -> str:
+    arguments = {
+        "settings": {"lambda_1": 10.0, "data_dir": None},
+        "metrics": METRICS,
+        "history": HISTORY,
+        "split": split(),
+        "label_names": NAMES,
+        "image_representation": IMAGE,
+        "text_representation": TEXT,
+    }
+    write_results_page(path, **(arguments | changes))
+    return path.read_text(encoding="utf-8")
+
+
+class Elements(html.parser.HTMLParser):
+    """Collects (tag, attributes) and the text of the page, and checks that tags are balanced."""
+
+    VOID = {"meta", "img", "br"}
+
+    def __init__(self, page: str):
+        super().__init__()
+        self.found: list[tuple[str, dict]] = []
+        self.stack: list[str] = []
+        self.words: list[str] = []
+        self.feed(page)
+        assert self.stack == []
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.stack.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.found.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.stack.pop() == tag
+
+    def handle_data(self, data):
+        if "style" not in self.stack:
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+
+def hit_classes(page: str, way: str) -> list[list[str]]:
+    """For each query of a direction, the classes of its hits in order."""
+    section = page.split(f'<section id="{way}"')[1].split("</section>")[0]
+    return [
+        [re.sub(r"\s+", " ", found) for found in re.findall(r'<li class="(hit [^"]*)"', article)]
+        for article in section.split("<article")[1:]
+    ]
+
+
+def test_ranking_marks_average_precision_and_own_pair_by_hand():
+    targets = np.eye(2)[[0, 0, 1, 1]]
+    first, last = retrieve(IMAGE, TEXT, targets, [0, 3], depth=3)
+    # Image 0 (a cat, +1) orders texts by value, the equal 1 and 3 by row: 0, 2, 1, 3.
+    assert [hit.row for hit in first.hits] == [0, 2, 1]
+    assert [hit.right for hit in first.hits] == [True, False, True]
+    assert [hit.own for hit in first.hits] == [True, False, False]
+    # Cats at ranks 1 and 3: (1/1 + 2/3) / 2.
+    assert first.average_precision == pytest.approx((1 + 2 / 3) / 2)
+    assert first.own_rank == 1
+    # Image 3 (a dog, −1) turns the values round: −1, −1, −2, −3, so 1, 3, 2, 0.
+    assert [hit.row for hit in last.hits] == [1, 3, 2]
+    # Dogs at ranks 2 and 3: (1/2 + 2/3) / 2.
+    assert last.average_precision == pytest.approx((1 / 2 + 2 / 3) / 2)
+    assert last.own_rank == 2
+
+
+def test_query_that_shares_no_label_with_the_gallery_has_average_precision_zero():
+    # Only with other people's targets can that happen: a pair shares its own labels.
+    targets = np.array([[0, 0], [1, 0]])
+    (example,) = retrieve(np.ones((2, 1)), np.ones((2, 1)), targets, [0], depth=2)
+    assert example.average_precision == 0.0 and example.relevant == 0
+
+
+def test_page_marks_agree_with_the_ranking(tmp_path):
+    page = write(tmp_path / "r.html", queries=4, depth=4)
+    shown = hit_classes(page, "i2t")
+    # From the test above; images 1 and 2 rank like image 0, and theirs are texts 1 and 2.
+    right, wrong = "hit right", "hit wrong"
+    assert sorted(shown) == sorted(
+        [
+            [right + " own", wrong, right, wrong],
+            [right, wrong, right + " own", wrong],
+            [wrong, right + " own", wrong, right],
+            [wrong, right + " own", right, wrong],
+        ]
+    )
+    # More than colour: a sign and a word for each hit (and each sign once in the legend).
+    section = page.split('<section id="i2t"')[1].split("</section>")[0]
+    assert section.count("✓") == 8 + 1 and section.count("✗") == 8 + 1
+    assert section.count(">right<") == section.count(">wrong<") == 8
+    assert "AP 0.833" in Elements(page).text and "AP 0.583" in Elements(page).text
+
+
+def test_texts_are_escaped_and_nothing_can_run_or_be_fetched(tmp_path):
+    page = write(
+        tmp_path / "r.html",
+        settings={"dataset": HOSTILE},
+        label_names=("<i>cats", "dogs"),
+        metrics=METRICS | {"versions": {"<u>": HOSTILE}},
+    )
+    elements = Elements(page)
+    assert not {tag for tag, _ in elements.found} & {"script", "u", "link", "iframe", "object"}
+    assert HOSTILE in elements.text
+    assert "pets <b>" in elements.text
+    for tag, attributes in elements.found:
+        for name, value in attributes.items():
+            assert not name.startswith("on"), (tag, name)
+            if name in ("src", "href", "xlink:href", "srcset", "data", "action"):
+                assert value.startswith(("data:image/", "#")), (tag, value)
+    assert not re.search(r"https?:|//[a-z]|@import|url\((?!#)", page.replace("<!--", ""))
+    assert "default-src 'none'" in page
+
+
+def test_pictures_are_told_by_their_bytes(tmp_path):
+    for kind in ("PNG", "JPEG", "WEBP"):
+        data = picture(kind)
+        assert picture_type(data) == kind.lower()
+        address = data_uri(data)
+        assert base64.b64decode(address.removeprefix(f"data:image/{kind.lower()};base64,")) == data
+    assert picture_type(b"<svg xmlns='x'/>") is None and picture_type(b"") is None
+    assert "onload" not in write(tmp_path / "r.html")
+
+
+def test_same_arguments_give_the_same_bytes_and_another_seed_other_queries(tmp_path):
+    write(tmp_path / "one.html")
+    write(tmp_path / "two.html")
+    assert (tmp_path / "one.html").read_bytes() == (tmp_path / "two.html").read_bytes()
+    pages = {write(tmp_path / "seed.html", queries=1, seed=seed) for seed in range(8)}
+    assert len({re.sub(r"seed \d", "", page) for page in pages}) > 1
+
+
+def test_numbers_with_chance_normalizer_and_best(tmp_path):
+    page = write(tmp_path / "r.html")
+    text = Elements(page).text
+    assert "0.625" in text and "chance 0.125 · 5.0 × chance" in text
+    assert "whole ranking, ÷ relevant items in the gallery" in text
+    assert "i2t: 3 queries have nothing relevant" in text and "t2i: 0" not in text
+    best = re.findall(r"<td[^>]*><b>([\d.]+)</b>", page)
+    # mAP: posterior wins i2t and avg, t2i is equal. Median rank: the lower wins.
+    assert best == ["0.750", "0.625", "6.5", "9.0", "8.0"]
+    for fact in ("f00d", "3.15.1", "lambda_1"):
+        assert fact in text
+
+
+def test_only_numbers_no_titles_no_pictures_several_labels(tmp_path):
+    label = np.array([[1, 0], [1, 1], [0, 1], [0, 1]], np.uint8)
+    page = write(
+        tmp_path / "r.html",
+        split=split(title=None, thumbnail=None, label=label),
+        history=[],
+        metrics={"test": METRICS["test"]},
+        queries=4,
+    )
+    elements = Elements(page)
+    assert "img" not in {tag for tag, _ in elements.found}
+    assert "svg" not in {tag for tag, _ in elements.found}
+    assert "cats, dogs" in elements.text
+    # Image 0 (cats) finds texts 0, 2, 1, 3; text 1 has both labels, so it is right.
+    assert ["hit right own", "hit wrong", "hit right", "hit wrong"] in hit_classes(page, "i2t")
+    # Image 1 has both labels: everything is right.
+    assert any(all("right" in hit for hit in hits) for hits in hit_classes(page, "i2t"))
+
+
+@pytest.mark.parametrize(
+    "changes, says",
+    [
+        ({"image_representation": IMAGE[:3]}, r"image_representation: found shape \(3, 1\)"),
+        ({"text_representation": TEXT * np.nan}, "text_representation.*finite"),
+        ({"text_representation": np.ones((4, 2), np.float32)}, r"\(4, 1\).*\(4, 2\)"),
+        ({"metrics": {}}, "no 'test' results"),
+    ],
+)
+def test_bad_input_is_named_and_leaves_no_file(tmp_path, changes, says):
+    with pytest.raises(InputError, match=says):
+        write(tmp_path / "r.html", **changes)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_sample_goes_round_the_classes_without_repeats():
+    # Class 0 has ten rows, class 1 two, class 2 one, class 3 none.
+    label = np.array([0] * 10 + [1] * 2 + [2])
+    rows = sample_rows(np.eye(4)[label], 7, np.random.default_rng(3))
+    assert len(set(rows)) == 7
+    assert sorted(label[rows[:3]]) == [0, 1, 2]
+    # Second round: classes 0 and 1 only; then class 0 alone.
+    assert sorted(label[rows[3:5]]) == [0, 1] and list(label[rows[5:]]) == [0, 0]
+    everything = sample_rows(np.eye(4)[label], 99, np.random.default_rng(3))
+    assert sorted(everything) == list(range(13))
+
+
+def test_sample_of_several_labels_draws_each_row_once():
+    rows = sample_rows(np.ones((5, 3)), 5, np.random.default_rng(0))
+    assert sorted(rows) == list(range(5))
+
+
+def test_charts_skip_what_is_missing_or_not_finite():
+    history = [
+        {"epoch": 1.0, "G/loss": 5.0, "G/pair": float("nan"), "angle/image": 80.0},
+        {"epoch": 2.0, "G/loss": 4.0, "angle/image": 70.0, "validation/mAP/avg": 0.25},
+    ]
+    charts = {chart.title: chart for chart in draw_charts(history, best_epoch=2)}
+    assert list(charts) == ["Validation mAP", "Angle to own class", "Generator losses"]
+    assert [series.key for series in charts["Generator losses"].series] == ["G/loss"]
+    assert "total: 5 at epoch 1, 4 at epoch 2" in charts["Generator losses"].svg
+    assert draw_charts([]) == []
+
+
+def test_charts_are_light_titled_and_share_no_ids():
+    history = [
+        {"epoch": float(e), "G/loss": 200.0 / e, "G/pair": 0.1, "angle/image": 90.0 - e / 10}
+        for e in range(1, 301)
+    ]
+    charts = draw_charts(history)
+    ids = [found for chart in charts for found in re.findall(r' id="([^"]*)"', chart.svg)]
+    assert len(ids) == len(set(ids)) > 0
+    for chart in charts:
+        assert chart.svg.startswith("<svg") and chart.svg.endswith("</svg>")
+        assert f">{chart.title}</title>" in chart.svg
+        assert len(chart.svg) < 20_000
+        # Every colour is the page's, or light and dark could not share the chart.
+        assert not re.search(r"#[0-9a-f]{6}", chart.svg)

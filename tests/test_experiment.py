@@ -1,0 +1,210 @@
+"""The command from data to run folder."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from xgacmn_tf import experiment
+from xgacmn_tf.config import Config
+from xgacmn_tf.errors import InputError
+
+SMALL = {
+    "epochs": 2,
+    "batch_size": 16,
+    "encoder_hidden": (16, 8),
+    "code_dim": 6,
+    "feature_discriminator_hidden": 12,
+    "common_discriminator_hidden": 5,
+}
+MEASURES = {"mAP", "mAP@50", "mAP@50/min", "R@1", "R@5", "R@10", "median_rank"}
+
+
+@pytest.fixture(scope="module")
+def finished(feature_file, tmp_path_factory):
+    """A finished run: its folder, settings and what it printed."""
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    config = Config(dataset=str(feature_file), output_dir=str(folder), histograms=True, **SMALL)
+    said = []
+    experiment.run(config, said.append)
+    return folder, config, "\n".join(said)
+
+
+def read_metrics(folder):
+    return json.loads((folder / "metrics.json").read_text())
+
+
+def test_folder_holds_what_was_promised(finished):
+    folder, _, _ = finished
+    for name in ("config.json", "metrics.json", "embeddings.npz", "results.html"):
+        assert (folder / name).is_file(), name
+    assert (folder / "checkpoints" / "best.keras").is_file()
+    assert any((folder / "tensorboard").glob("events.out.tfevents.*"))
+    assert (folder / "tensorboard" / "projector_config.pbtxt").is_file()
+    assert not list(folder.rglob("*.partial*"))
+
+
+def test_metrics_name_every_similarity_measure_and_direction(finished):
+    metrics = read_metrics(finished[0])
+    assert set(metrics["test"]) == {"posterior", "cosine", "dot"}
+    for measures in metrics["test"].values():
+        assert set(measures) == MEASURES
+        for ways in measures.values():
+            assert set(ways) == {"i2t", "t2i", "avg"}
+            assert ways["avg"] == pytest.approx((ways["i2t"] + ways["t2i"]) / 2)
+    assert metrics["headline_similarity"] == "posterior"
+    assert metrics["normalizer"]["mAP@50"] == "hits"
+    assert metrics["splits"] == {"train": 72, "validation": 18, "test": 30}
+    assert metrics["seed"] == 0
+    assert {"python", "tensorflow", "keras", "numpy"} <= set(metrics["versions"])
+    assert metrics["examples_per_second"] > 0 and metrics["wall_time_s"] > 0
+    # R = 10 of N = 30: (H_30 (1 − 9/29) + 30 · 9/29) / 30, with H_30 = 3.99499.
+    assert metrics["chance"]["mAP"]["avg"] == pytest.approx(0.402184, abs=1e-5)
+
+
+def test_embeddings_give_the_reported_map(finished):
+    """The files agree with each other: mAP computed here from embeddings.npz is metrics.json's."""
+    metrics = read_metrics(finished[0])
+    with np.load(finished[0] / "embeddings.npz") as arrays:
+        arrays = dict(arrays)
+    assert set(arrays) == {"image", "text", "image_posterior", "text_posterior", "label", "id"}
+    assert all(len(values) == 30 for values in arrays.values())
+    relevant = arrays["label"][:, None] == arrays["label"][None, :]
+    scores = arrays["image_posterior"].astype(float) @ arrays["text_posterior"].astype(float).T
+    precisions = []
+    for row, rel in zip(scores, relevant, strict=True):
+        ranked = rel[np.argsort(-row, kind="stable")]
+        precisions.append(np.mean((np.cumsum(ranked) / np.arange(1, 31))[ranked]))
+    expected = metrics["test"]["posterior"]["mAP"]["i2t"]
+    assert np.mean(precisions) == pytest.approx(expected, abs=1e-6)
+
+
+def test_table_shows_both_directions_and_chance(finished):
+    table = finished[2]
+    for word in ("posterior*", "cosine", "dot", "chance", "i2t", "t2i", "avg", "median"):
+        assert word in table
+    assert max(len(line) for line in table[table.index("similarity") :].splitlines()[:14]) <= 84
+
+
+def test_the_same_command_again_only_reads(finished):
+    folder, config, _ = finished
+    before = (folder / "metrics.json").stat().st_mtime_ns
+    said = []
+    assert experiment.run(config, said.append) == read_metrics(folder)
+    assert "finished" in said[0] and (folder / "metrics.json").stat().st_mtime_ns == before
+
+
+def test_other_settings_in_the_same_folder_are_refused(finished, feature_file):
+    folder, _, _ = finished
+    other = Config(dataset=str(feature_file), output_dir=str(folder), **SMALL | {"epochs": 3})
+    with pytest.raises(InputError, match="holds another run, which differs in: epochs 2 there, 3"):
+        experiment.run(other)
+
+
+def test_other_data_in_the_same_folder_are_refused(finished, feature_file, tmp_path):
+    with np.load(feature_file) as arrays:
+        arrays = dict(arrays)
+    arrays["image_train"] = arrays["image_train"] + 1
+    changed = tmp_path / "pairs.npz"
+    np.savez(changed, **arrays)
+    content = feature_file.read_bytes()
+    try:
+        feature_file.write_bytes(changed.read_bytes())
+        with pytest.raises(InputError, match="differs in: the data set's contents"):
+            experiment.run(finished[1])
+    finally:
+        feature_file.write_bytes(content)
+
+
+def test_folder_with_other_files_is_refused(feature_file, tmp_path):
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(InputError, match="not empty and holds no run"):
+        experiment.run(Config(dataset=str(feature_file), output_dir=str(tmp_path), **SMALL))
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_default_folder_follows_the_settings(feature_file, monkeypatch, tmp_path):
+    from xgacmn_tf.run_folder import RunFolder
+
+    config = Config(dataset=str(feature_file))
+    assert str(RunFolder.for_config(config).path) == f"runs/pairs-{config.fingerprint()}"
+
+
+def test_evaluate_only_gives_the_same_numbers(finished, tmp_path):
+    folder, _, _ = finished
+    out = tmp_path / "again"
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "xgacmn_tf.main", "--evaluate_only",
+            f"--checkpoint={folder}/checkpoints/best.keras", f"--output_dir={out}",
+        ],
+        capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "posterior*" in done.stdout
+    assert read_metrics(out)["test"] == read_metrics(folder)["test"]
+
+
+def test_checkpoint_of_other_features_is_refused(finished, tmp_path):
+    folder, config, _ = finished
+    rng = np.random.default_rng(0)
+    arrays = {
+        f"{name}_{split}": rng.normal(size=(20, 7)) if name != "label" else np.arange(20) % 2
+        for name in ("image", "text", "label")
+        for split in ("train", "test")
+    }
+    np.savez(tmp_path / "other.npz", **arrays)
+    with pytest.raises(InputError, match="takes image features of dimension 8.* has 7"):
+        experiment.evaluate_checkpoint(
+            Config(dataset=str(tmp_path / "other.npz")), folder / "checkpoints" / "best.keras"
+        )
+
+
+def test_multi_label_data_train_and_evaluate(tmp_path):
+    rng = np.random.default_rng(0)
+    arrays = {}
+    for split, rows in (("train", 60), ("validation", 12), ("test", 20)):
+        labels = (rng.random((rows, 4)) < 0.4).astype(np.uint8)
+        labels[np.arange(rows), np.arange(rows) % 4] = 1
+        arrays[f"label_{split}"] = labels
+        arrays[f"image_{split}"] = labels @ rng.normal(size=(4, 9)) + rng.normal(size=(rows, 9))
+        arrays[f"text_{split}"] = labels @ rng.normal(size=(4, 5)) + rng.normal(size=(rows, 5))
+    np.savez(tmp_path / "multi.npz", **arrays)
+    config = Config(dataset=str(tmp_path / "multi.npz"), output_dir=str(tmp_path / "run"), **SMALL)
+    metrics = experiment.run(config, lambda text: None)
+    assert metrics["splits"] == {"train": 60, "validation": 12, "test": 20}
+    with np.load(tmp_path / "run" / "embeddings.npz") as saved:
+        assert saved["label"].shape == (20, 4)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"classifier": "none", "similarity": "cosine"},
+        {"classifier": "softmax"},
+        {"discriminate_codes": False, "discriminate_features": False},
+        {"generator_steps": 2, "lambda_1": 0.0, "average_decay": 0.0},
+    ],
+    ids=["no class loss", "softmax", "no discriminators", "K = 2"],
+)
+def test_ablations_run_to_the_end(feature_file, tmp_path, settings):
+    config = Config(
+        dataset=str(feature_file),
+        output_dir=str(tmp_path / "run"),
+        **SMALL | {"epochs": 1} | settings,
+    )
+    metrics = experiment.run(config, lambda text: None)
+    assert ("posterior" in metrics["test"]) == (settings.get("classifier") != "none")
+    with np.load(tmp_path / "run" / "embeddings.npz") as arrays:
+        assert ("image_posterior" in arrays) == (settings.get("classifier") != "none")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_folder_that_cannot_be_written_is_one_clear_error(feature_file, tmp_path):
+    tmp_path.chmod(0o500)
+    config = Config(dataset=str(feature_file), output_dir=str(tmp_path / "run"), **SMALL)
+    with pytest.raises(InputError, match="cannot be written"):
+        experiment.run(config)

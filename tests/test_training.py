@@ -1,0 +1,218 @@
+"""The epoch loop: batches, the best epoch, resuming, determinism."""
+
+import dataclasses
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from xgacmn_tf import experiment
+from xgacmn_tf.callbacks import StopOnNonFinite
+from xgacmn_tf.config import Config
+from xgacmn_tf.encoders import load_encoder
+from xgacmn_tf.errors import DivergenceError
+from xgacmn_tf.run_folder import RunFolder
+from xgacmn_tf.training import EpochRunner, build_model, train
+
+
+@pytest.fixture
+def small_config(feature_file):
+    """Seconds of training on 90 made-up pairs; dropout on, so that random state matters."""
+    return Config(
+        dataset=str(feature_file), epochs=5, batch_size=16, encoder_hidden=(16, 8), code_dim=6,
+        feature_discriminator_hidden=12, common_discriminator_hidden=5,
+        generator_learning_rate=3e-3,
+    )  # fmt: skip
+
+
+def folder_for(config, path):
+    folder = RunFolder(path)
+    folder.claim(config, "data")
+    return folder
+
+
+class Interrupt(keras.callbacks.Callback):
+    """Stops training after an epoch, as a kill between two epochs would."""
+
+    def __init__(self, epoch):
+        super().__init__()
+        self.epoch = epoch
+
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch == self.epoch:
+            raise KeyboardInterrupt
+
+
+class Record(keras.callbacks.Callback):
+    def __init__(self):
+        super().__init__()
+        self.epochs = []
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.epochs.append((epoch, logs))
+
+
+def weights_of(path):
+    return [keras.ops.convert_to_numpy(w) for w in load_encoder(path).weights]
+
+
+def assert_same_run(ours, theirs, our_folder, their_folder):
+    assert ours.history == theirs.history
+    assert (ours.best_epoch, ours.best_score) == (theirs.best_epoch, theirs.best_score)
+    for a, b in zip(weights_of(our_folder.best), weights_of(their_folder.best), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_batches_are_a_shuffle_that_depends_on_seed_and_epoch_alone(small_config):
+    dataset = experiment.load_data(small_config)
+    model = build_model(small_config, dataset)
+    runner = EpochRunner(model, dataset.train, dataset.num_classes, small_config)
+    orders = {
+        (seed, epoch): runner.order(epoch).numpy()
+        for seed in (0, 1)
+        for epoch in (1, 2)
+        if setattr(runner, "seed", seed) is None
+    }
+    for order in orders.values():
+        assert order.shape == (runner.steps, 16)
+        assert len(np.unique(order)) == order.size  # no row twice in an epoch
+    distinct = {order.tobytes() for order in orders.values()}
+    assert len(distinct) == 4
+    runner.seed = 0
+    np.testing.assert_array_equal(runner.order(2), orders[0, 2])
+
+
+def test_split_smaller_than_a_batch_is_one_batch(small_config):
+    config = dataclasses.replace(small_config, batch_size=1000)
+    dataset = experiment.load_data(config)
+    runner = EpochRunner(build_model(config, dataset), dataset.train, 3, config)
+    assert (runner.steps, runner.batch_size) == (1, len(dataset.train))
+
+
+def test_steps_per_call_does_not_change_the_numbers(small_config, tmp_path):
+    results = []
+    for calls in (1, 100):
+        config = dataclasses.replace(small_config, steps_per_call=calls, epochs=2)
+        folder = folder_for(config, tmp_path / str(calls))
+        results.append((train(config, experiment.load_data(config), folder), folder))
+    (ours, our_folder), (theirs, their_folder) = results
+    for a, b in zip(ours.history, theirs.history, strict=True):
+        assert a == pytest.approx(b, rel=1e-6)
+    for a, b in zip(weights_of(our_folder.best), weights_of(their_folder.best), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_same_seed_same_numbers_and_other_seed_others(small_config, tmp_path):
+    dataset = experiment.load_data(small_config)
+    folders = [folder_for(small_config, tmp_path / name) for name in "ab"]
+    runs = [train(small_config, dataset, folder) for folder in folders]
+    assert_same_run(*runs, *folders)
+    other = dataclasses.replace(small_config, seed=1)
+    assert train(other, dataset, folder_for(other, tmp_path / "c")).history != runs[0].history
+
+
+@pytest.mark.parametrize("stop_at", [1, 4])
+def test_interrupted_run_ends_with_the_same_numbers(small_config, tmp_path, monkeypatch, stop_at):
+    monkeypatch.setattr("xgacmn_tf.training.SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    dataset = experiment.load_data(small_config)
+    whole = folder_for(small_config, tmp_path / "whole")
+    broken = folder_for(small_config, tmp_path / "broken")
+    expected = train(small_config, dataset, whole)
+    with pytest.raises(KeyboardInterrupt):
+        train(small_config, dataset, broken, [Interrupt(stop_at)])
+    record = Record()
+    assert_same_run(expected, train(small_config, dataset, broken, [record]), whole, broken)
+    # Curves are whole: the epochs before the interruption are replayed to the callbacks.
+    assert [epoch for epoch, _ in record.epochs] == [1, 2, 3, 4, 5]
+
+
+def test_finished_training_trains_no_further(small_config, tmp_path):
+    dataset = experiment.load_data(small_config)
+    folder = folder_for(small_config, tmp_path / "run")
+    first = train(small_config, dataset, folder)
+    written = folder.best.stat().st_mtime_ns
+    assert train(small_config, dataset, folder).history == first.history
+    assert folder.best.stat().st_mtime_ns == written
+
+
+def test_best_epoch_has_the_highest_validation_map(small_config, tmp_path):
+    folder = folder_for(small_config, tmp_path / "run")
+    progress = train(small_config, experiment.load_data(small_config), folder)
+    scores = [record["validation/mAP/avg"] for record in progress.history]
+    assert progress.best_epoch == 1 + int(np.argmax(scores))
+    assert progress.best_score == max(scores)
+
+
+def test_evaluation_every_few_epochs_includes_the_last(small_config, tmp_path):
+    config = dataclasses.replace(small_config, evaluate_every=2)
+    folder = folder_for(config, tmp_path / "run")
+    progress = train(config, experiment.load_data(config), folder)
+    evaluated = [r["epoch"] for r in progress.history if "validation/mAP/avg" in r]
+    assert evaluated == [2, 4, 5]
+
+
+def test_without_validation_the_last_epoch_is_kept(small_config, tmp_path):
+    config = dataclasses.replace(small_config, validation_fraction=0.0)
+    dataset = experiment.load_data(config)
+    assert dataset.validation is None
+    folder = folder_for(config, tmp_path / "run")
+    progress = train(config, dataset, folder)
+    assert progress.best_epoch == 5 and folder.best.exists()
+
+
+def test_divergence_stops_before_anything_of_that_epoch_is_kept(small_config, tmp_path):
+    config = dataclasses.replace(small_config, lambda_3=1e38, epochs=2)
+    folder = folder_for(config, tmp_path / "run")
+    with pytest.raises(DivergenceError):
+        train(config, experiment.load_data(config), folder, [StopOnNonFinite()])
+    assert not folder.best.exists()
+    assert tf.train.latest_checkpoint(str(folder.resume)) is None
+
+
+def test_xla_trains_too(small_config, tmp_path):
+    plain = train(
+        small_config, experiment.load_data(small_config), folder_for(small_config, tmp_path / "a")
+    )
+    config = dataclasses.replace(small_config, jit_compile=True)
+    compiled = train(config, experiment.load_data(config), folder_for(config, tmp_path / "b"))
+    # XLA orders sums differently, and draws dropout differently, so only the course agrees.
+    assert compiled.history[-1]["G/loss"] == pytest.approx(plain.history[-1]["G/loss"], rel=0.2)
+
+
+@pytest.mark.slow
+def test_run_killed_at_random_moments_ends_with_the_same_numbers(feature_file, tmp_path):
+    """SIGKILL on the real command, again and again, then once to the end."""
+
+    def start(folder):
+        return subprocess.Popen(
+            [
+                sys.executable, "-m", "xgacmn_tf.main", f"--dataset={feature_file}",
+                "--epochs=400", f"--output_dir={folder}", "--batch_size=8",
+            ],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert start(whole).wait() == 0
+    rng = np.random.default_rng(0)
+    for _ in range(4):
+        process = start(killed)
+        time.sleep(rng.uniform(8, 16))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert start(killed).wait() == 0
+    ours, theirs = (json.loads((f / "metrics.json").read_text()) for f in (whole, killed))
+    for metrics in (ours, theirs):
+        for key in ("date", "wall_time_s", "training_time_s", "examples_per_second"):
+            del metrics[key]
+    assert ours == theirs
+    with np.load(whole / "embeddings.npz") as a, np.load(killed / "embeddings.npz") as b:
+        assert set(a.files) == set(b.files)
+        for name in a.files:
+            np.testing.assert_array_equal(a[name], b[name])

@@ -1,0 +1,271 @@
+"""A run as one HTML page: the numbers, the curves, and what sampled queries retrieve.
+
+The page holds everything it shows (styles, charts, pictures) and asks for nothing from anywhere.
+It has no scripts, and its template escapes every text, so that a hostile title stays a title.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jinja2
+import numpy as np
+
+from xgacmn_tf.datasets.paired import Split
+from xgacmn_tf.errors import InputError
+from xgacmn_tf.files import atomic_path
+from xgacmn_tf.report.curves import draw_charts
+from xgacmn_tf.report.examples import Example, retrieve, sample_rows
+from xgacmn_tf.report.pictures import data_uri
+
+WAYS = ("i2t", "t2i", "avg")
+# A text longer than this is cut for the page; articles run to thousands of characters.
+MOST_CHARACTERS = 220
+_NORMALIZERS = {
+    "relevant": "÷ relevant items in the gallery",
+    "hits": "÷ relevant items among them",
+    "min": "÷ the most that could be among them",
+}
+_SIMILARITY_NOTES = {
+    "cosine": "angle between codes",
+    "dot": "inner product of codes",
+    "posterior": "inner product of class posteriors",
+}
+
+
+def write_results_page(
+    path: str | os.PathLike,
+    *,
+    settings: Mapping[str, Any],
+    metrics: Mapping[str, Any],
+    history: Sequence[Mapping[str, Any]],
+    split: Split,
+    label_names: Sequence[str],
+    image_representation: np.ndarray,
+    text_representation: np.ndarray,
+    queries: int = 12,
+    depth: int = 8,
+    seed: int = 0,
+) -> None:
+    """Writes the page, whole or not at all. The same arguments give the same bytes.
+
+    Args:
+      path: the .html file to write.
+      settings: name → value, shown folded up.
+      metrics: what metrics.json holds. `test` is required; of the rest (`chance`, `dataset`,
+        `headline_similarity`, `normalizer`, `versions`, …) the page shows what is there. `date`,
+        if given, stands beside the title.
+      history: one dict of logged numbers an epoch; empty for a run that only evaluated.
+      split: the test split, n pairs; its pictures and titles are shown where it has any.
+      label_names: c class names.
+      image_representation, text_representation: (n, d) float, finite; their inner products rank
+        the gallery, ties by row.
+      queries: how many queries to show in each direction.
+      depth: how many results to show of each.
+      seed: draws the queries.
+
+    Raises:
+      InputError: the representations do not fit the split or are not finite, or `metrics` has no
+        results for the test split.
+    """
+    for name, array in (("image", image_representation), ("text", text_representation)):
+        if array.ndim != 2 or len(array) != len(split) or not np.isfinite(array).all():
+            raise InputError(
+                f"{name}_representation: found shape {array.shape}, expected finite numbers with "
+                f"one row for each of the split's {len(split)} pairs"
+            )
+    if image_representation.shape != text_representation.shape:
+        raise InputError(
+            f"representations of images {image_representation.shape} and texts "
+            f"{text_representation.shape} must have one shape to be compared"
+        )
+    if not metrics.get("test"):
+        raise InputError("metrics: no 'test' results; expected similarity → measure → numbers")
+
+    items = _Items(split, label_names)
+    targets = split.targets(len(label_names))
+    rng = np.random.default_rng(seed)
+    directions = []
+    for way, query, gallery in (
+        ("i2t", image_representation, text_representation),
+        ("t2i", text_representation, image_representation),
+    ):
+        rows = sample_rows(targets, queries, rng)
+        found = retrieve(query, gallery, targets, rows, depth)
+        directions.append(
+            {
+                "way": way,
+                "examples": [items.example(example) for example in found],
+                "mean_ap": np.mean([e.average_precision for e in found]) if found else None,
+            }
+        )
+
+    headline = str(metrics.get("headline_similarity"))
+    if headline not in metrics["test"]:
+        headline = next(iter(metrics["test"]))
+    page = (
+        _environment()
+        .get_template("results.html.j2")
+        .render(
+            metrics=metrics,
+            dataset=metrics.get("dataset") or "results",
+            headline=headline,
+            cards=_headline_cards(metrics, headline),
+            similarities=_similarities(metrics, headline),
+            similarity_note=_SIMILARITY_NOTES,
+            measures=_measure_rows(metrics, headline),
+            without_relevant=_counts(metrics.get("queries_without_relevant")),
+            charts=draw_charts(history, metrics.get("best_epoch")),
+            directions=directions,
+            seed=seed,
+            depth=min(depth, len(split)),
+            pairs=len(split),
+            classes=len(label_names),
+            settings=sorted(settings.items()),
+            facts=_facts(metrics),
+        )
+    )
+    with atomic_path(path) as temporary:
+        temporary.write_text(page, encoding="utf-8", newline="\n")
+
+
+class _Items:
+    """The split's pairs as a reader sees them."""
+
+    def __init__(self, split: Split, label_names: Sequence[str]):
+        self.split, self.label_names = split, label_names
+
+    def pair(self, row: int) -> dict[str, Any]:
+        """Title (or id), labels and picture of one pair."""
+        split = self.split
+        text = str(split.id[row]) if split.title is None else str(split.title[row])
+        text = " ".join(text.split()) or str(split.id[row])
+        if len(text) > MOST_CHARACTERS:
+            text = text[:MOST_CHARACTERS].rstrip() + "…"
+        label = split.label[row]
+        labels = np.flatnonzero(label) if split.label.ndim == 2 else [label]
+        return {
+            "id": str(split.id[row]),
+            "text": text,
+            "labels": ", ".join(self.label_names[int(k)] for k in labels),
+            "picture": None if split.thumbnail is None else data_uri(split.thumbnail[row]),
+        }
+
+    def example(self, example: Example) -> dict[str, Any]:
+        """A query and its hits, each with its pair."""
+        return {
+            "query": self.pair(example.row),
+            "ap": example.average_precision,
+            "own_rank": example.own_rank,
+            "relevant": example.relevant,
+            "right": sum(hit.right for hit in example.hits),
+            "hits": [
+                {"rank": hit.rank, "right": hit.right, "own": hit.own, **self.pair(hit.row)}
+                for hit in example.hits
+            ],
+        }
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("xgacmn_tf.report", package_path=""),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["score"] = lambda value: "–" if value is None else f"{value:.3f}"
+    return environment
+
+
+def _headline_cards(metrics: Mapping[str, Any], headline: str) -> list[dict[str, Any]]:
+    """Full mAP both ways and on average, with chance where it is known."""
+    scores = metrics["test"][headline].get("mAP", {})
+    chance = metrics.get("chance", {}).get("mAP", {})
+    return [
+        {"way": way, "score": scores[way], "chance": chance.get(way)}
+        for way in WAYS
+        if way in scores
+    ]
+
+
+def _similarities(metrics: Mapping[str, Any], headline: str) -> list[str]:
+    """The headline's similarity first."""
+    return [headline, *(name for name in metrics["test"] if name != headline)]
+
+
+def _measure_rows(metrics: Mapping[str, Any], headline: str) -> list[dict[str, Any]]:
+    """One row a measure: its cells for every similarity and for chance, the best ones flagged."""
+    test, rows = metrics["test"], []
+    similarities = _similarities(metrics, headline)
+    for measure in test[headline]:
+        results = {name: test[name].get(measure, {}) for name in similarities}
+        best_of = min if measure == "median_rank" else max
+        best = {
+            way: best_of(values)
+            for way in WAYS
+            # Where all are equal none is best.
+            if len(values := {r[way] for r in results.values() if r.get(way) is not None}) > 1
+        }
+        show = "{:.1f}" if measure == "median_rank" else "{:.3f}"
+        groups = []
+        for name in [*similarities, *(["chance"] if metrics.get("chance") else [])]:
+            found = results.get(name, metrics.get("chance", {}).get(measure, {}))
+            groups.append(
+                [
+                    {
+                        "text": "–" if found.get(way) is None else show.format(found[way]),
+                        "best": name in results and found.get(way) == best.get(way, object()),
+                    }
+                    for way in WAYS
+                ]
+            )
+        rows.append(
+            {
+                "name": measure.replace("_", " "),
+                "note": _measure_note(measure, metrics.get("normalizer", {})),
+                "groups": groups,
+            }
+        )
+    return rows
+
+
+def _measure_note(measure: str, normalizer: Mapping[str, str]) -> str:
+    """What a measure's number means: its depth and its normaliser."""
+    kind, _, depth = measure.partition("@")
+    depth = depth.partition("/")[0]  # "mAP@50/min" names its normaliser after the depth.
+    if kind == "R":
+        return f"share of queries with their own pair in the top {depth}"
+    if measure == "median_rank":
+        return "of the query's own pair; lower is better"
+    if kind != "mAP":
+        return ""
+    scope = f"top {depth} only" if depth else "whole ranking"
+    chosen = normalizer.get(measure, "")
+    return ", ".join(part for part in (scope, _NORMALIZERS.get(chosen, chosen)) if part)
+
+
+def _counts(value: Any) -> list[tuple[str, int]]:
+    """Queries without anything relevant, by direction; nothing if there are none."""
+    if isinstance(value, Mapping):
+        return [(way, int(count)) for way, count in value.items() if count]
+    return [("both ways", int(value))] if value else []
+
+
+def _facts(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What identifies the run: data, splits, seed, time, versions."""
+    facts = [
+        ("data set", metrics.get("dataset")),
+        ("data fingerprint", metrics.get("data_fingerprint")),
+    ]
+    facts += [(f"pairs in {name}", count) for name, count in metrics.get("splits", {}).items()]
+    facts += [("seed", metrics.get("seed")), ("best epoch", metrics.get("best_epoch"))]
+    for key, name, unit in (
+        ("wall_time_s", "wall time", " s"),
+        ("training_time_s", "training time", " s"),
+        ("examples_per_second", "training speed", " pairs/s"),
+    ):
+        if metrics.get(key) is not None:
+            facts.append((name, f"{metrics[key]:,.0f}{unit}"))
+    facts += list(metrics.get("versions", {}).items())
+    return [(name, str(value)) for name, value in facts if value is not None]

@@ -1,0 +1,42 @@
+"""The results of a run as a table for the terminal."""
+
+from typing import Any
+
+MEASURES = ("mAP", "mAP@50", "R@1", "R@5", "R@10", "median_rank")
+DIRECTIONS = ("i2t", "t2i", "avg")
+
+
+def results_table(metrics: dict[str, Any]) -> str:
+    """`metrics.json` as text: every similarity, measure and direction, with chance level below.
+
+    Args:
+      metrics: as written by `experiment.run`.
+
+    Returns:
+      Lines of at most 80 columns; the headline similarity carries a star.
+    """
+    header = f"{'similarity':<12}{'':<5}" + "".join(f"{name:>11}" for name in MEASURES)
+    lines = [header, "-" * len(header)]
+    rows = [
+        (name + ("*" if name == metrics["headline_similarity"] else ""), measures)
+        for name, measures in metrics["test"].items()
+    ]
+    for name, measures in [*rows, ("chance", metrics["chance"])]:
+        for direction in DIRECTIONS:
+            label = name if direction == DIRECTIONS[0] else ""
+            cells = "".join(_cell(measure, measures[measure][direction]) for measure in MEASURES)
+            lines.append(f"{label:<12}{direction:<5}{cells}")
+    lines += [
+        "-" * len(header),
+        "mAP ranks the whole gallery and divides by the relevant items; mAP@50 looks at",
+        "the first 50 and divides by the relevant ones among them. R@K and median rank",
+        f"ask for the query's own pair. Test split: {metrics['splits']['test']} pairs, all of them "
+        "queries.",
+    ]
+    if metrics["headline_similarity"] in metrics["test"]:
+        lines.append("* the run's own similarity, which chose the epoch on the validation split.")
+    return "\n".join(lines)
+
+
+def _cell(measure: str, value: float) -> str:
+    return f"{value:>11.1f}" if measure == "median_rank" else f"{value:>11.4f}"
