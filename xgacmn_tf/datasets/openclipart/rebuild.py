@@ -49,6 +49,8 @@ THUMBNAIL_SIDE = 72
 SAME_PICTURE = 0.98
 _CC = "{http://web.resource.org/cc/}"
 _DC = "{http://purl.org/dc/elements/1.1/}"
+_SVG = "{http://www.w3.org/2000/svg}"
+_XLINK = "{http://www.w3.org/1999/xlink}"
 _RDF = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}"
 _CREDIT = re.compile(r"^\s*clip ?art by .*? - ", re.IGNORECASE)
 _ADDRESS = re.compile(r"[\[(<]?\S+@[^\s\])>]+[\])>]?")
@@ -133,9 +135,23 @@ def public_domain(root: ElementTree.Element) -> bool:
     return bool(stated) and all("publicdomain" in x.lower().replace(" ", "") for x in stated)
 
 
+def needs_another_file(root: ElementTree.Element) -> bool:
+    """Whether the drawing links to a picture outside of it, which the render then lacks."""
+    links = (node.get(f"{_XLINK}href", "") for node in root.iter(f"{_SVG}image"))
+    return any(not link.startswith("data:") for link in links)
+
+
+def repair(phrase: str) -> str:
+    """Undoes UTF-8 that a program once read as Latin-1, such as "LÃ©zard"."""
+    try:
+        return phrase.encode("latin-1").decode("utf-8")
+    except UnicodeError:
+        return phrase
+
+
 def tidy(phrase: str | None) -> str:
     """A phrase without markup, mail addresses and superfluous space; empty if it is junk."""
-    plain = " ".join(_ADDRESS.sub("", html.unescape(phrase or "")).split())
+    plain = " ".join(_ADDRESS.sub("", repair(html.unescape(phrase or ""))).split())
     return "" if _JUNK.match(plain) else plain
 
 
@@ -161,7 +177,7 @@ def read_entries(svg_deb: str) -> list[Entry]:
             continue
         root = ElementTree.fromstring(content)
         work = root.find(f".//{_CC}Work")
-        if work is not None and public_domain(root):
+        if work is not None and public_domain(root) and not needs_another_file(root):
             works[name] = work
     sizes = collections.Counter(name.partition("/")[0] for name in works)
     largest = {category for category, _ in sizes.most_common(CATEGORIES)}
