@@ -5,7 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from absl import flags
 
+from xgacmn_tf.config import Config, config_from_flags, define_flags
 from xgacmn_tf.datasets.paired import Split
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -20,6 +22,22 @@ def wikipedia_dir() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no Wikipedia data at {folder}; XGACMN_DATA names the folder above wikipedia/")
     return folder
+
+
+@pytest.fixture
+def parse(monkeypatch):
+    """Makes the `Config` of a command line given at the repository's root."""
+    monkeypatch.chdir(REPOSITORY)  # flag files name each other from there
+
+    def parse(*arguments: str) -> Config:
+        # absl wants one registry for a program; a fresh one keeps tests apart.
+        values = flags.FlagValues()
+        define_flags(values)
+        flags.DEFINE_string("flagfile", "", "", flag_values=values)
+        values(["main", *values.read_flags_from_files(list(arguments), force_gnu=False)])
+        return config_from_flags(values)
+
+    return parse
 
 
 @pytest.fixture
@@ -51,5 +69,19 @@ def feature_file(tmp_path_factory) -> Path:
             noise = generator.normal(size=(rows, centre.shape[1]))
             arrays[f"{modality}_{split}"] = centre[arrays[f"label_{split}"]] + noise
     path = tmp_path_factory.mktemp("features") / "pairs.npz"
+    np.savez(path, **arrays)
+    return path
+
+
+@pytest.fixture(scope="session")
+def histogram_file(feature_file) -> Path:
+    """The same pairs with features that no map refuses: non-negative, rows adding up to 1."""
+    with np.load(feature_file) as arrays:
+        arrays = dict(arrays)
+    for name, values in arrays.items():
+        if name.startswith(("image", "text")):
+            weights = np.exp(values)
+            arrays[name] = weights / weights.sum(axis=1, keepdims=True)
+    path = feature_file.with_name("histograms.npz")
     np.savez(path, **arrays)
     return path

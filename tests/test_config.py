@@ -7,23 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from absl import flags
 
-from xgacmn_tf.config import Config, config_from_flags, define_flags
+from xgacmn_tf.config import Config
 from xgacmn_tf.errors import InputError
 
 ROOT = Path(__file__).parent.parent
 FLAG_FILES = sorted((ROOT / "flags").glob("*.flags"))
-
-
-def parse(*arguments: str) -> Config:
-    """The `Config` of a command line."""
-    # absl wants one registry for a program; a fresh one keeps tests apart.
-    values = flags.FlagValues()
-    define_flags(values)
-    flags.DEFINE_string("flagfile", "", "", flag_values=values)
-    values(["main", *values.read_flags_from_files(list(arguments), force_gnu=False)])
-    return config_from_flags(values)
 
 
 def test_defaults_are_the_papers():
@@ -34,11 +23,11 @@ def test_defaults_are_the_papers():
     assert (config.lambda_1, config.lambda_2, config.lambda_3) == (10, 5, 100)
 
 
-def test_no_flags_give_the_defaults():
+def test_no_flags_give_the_defaults(parse):
     assert parse() == Config()
 
 
-def test_every_field_can_be_set_by_its_flag():
+def test_every_field_can_be_set_by_its_flag(parse):
     config = parse(
         "--dataset=wikipedia", "--epochs=3", "--lambda_1=2", "--encoder_hidden=64,32",
         "--nodiscriminate_codes", "--similarity=dot", "--output_dir=somewhere",
@@ -73,7 +62,7 @@ def test_values_out_of_range_are_refused(setting, message):
         Config(**setting)
 
 
-def test_list_flag_takes_numbers_only():
+def test_list_flag_takes_numbers_only(parse):
     with pytest.raises(InputError, match="--encoder_hidden=512,x: expected whole numbers"):
         parse("--encoder_hidden=512,x")
 
@@ -103,7 +92,7 @@ def test_there_are_flag_files():
 
 
 @pytest.mark.parametrize("path", FLAG_FILES, ids=lambda path: path.name)
-def test_flag_file_parses_and_says_what_to_expect(path):
+def test_flag_file_parses_and_says_what_to_expect(parse, path):
     config = parse(f"--flagfile={path}")
     assert config != Config() or path.name == "openclipart.flags"
     header = path.read_text().split("\n--")[0]

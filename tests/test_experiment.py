@@ -1,9 +1,11 @@
 """The command from data to run folder."""
 
+import dataclasses
 import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from xgacmn_tf import experiment
 from xgacmn_tf.config import Config
 from xgacmn_tf.errors import InputError
 
+FLAG_FILES = sorted((Path(__file__).parent.parent / "flags").glob("*.flags"))
 SMALL = {
     "epochs": 2,
     "batch_size": 16,
@@ -200,6 +203,16 @@ def test_ablations_run_to_the_end(feature_file, tmp_path, settings):
     assert ("posterior" in metrics["test"]) == (settings.get("classifier") != "none")
     with np.load(tmp_path / "run" / "embeddings.npz") as arrays:
         assert ("image_posterior" in arrays) == (settings.get("classifier") != "none")
+
+
+@pytest.mark.parametrize("path", FLAG_FILES, ids=lambda path: path.name)
+def test_flag_file_trains(parse, histogram_file, tmp_path, path):
+    config = dataclasses.replace(
+        parse(f"--flagfile={path}"),
+        dataset=str(histogram_file), protocol=None, epochs=1, output_dir=str(tmp_path / "run"),
+    )  # fmt: skip
+    metrics = experiment.run(config, lambda text: None)
+    assert metrics["test"][config.similarity]["mAP"]["avg"] > 0
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

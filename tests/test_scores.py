@@ -1,0 +1,54 @@
+"""Whole trainings held to the scores that README and the flag files name. Slow: `make test-all`."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+
+from xgacmn_tf import experiment
+from xgacmn_tf.config import Config
+from xgacmn_tf.evaluation import mean_average_precision
+from xgacmn_tf.input_maps import fit_map
+
+pytestmark = pytest.mark.slow
+
+
+def run(config, folder, **changes):
+    config = dataclasses.replace(config, output_dir=str(folder), **changes)
+    return experiment.run(config, lambda text: None)["test"]
+
+
+@pytest.mark.parametrize(
+    ("protocol", "cosine", "posterior"), [("2173", 0.275, 0.300), ("1300", 0.272, 0.297)]
+)
+def test_wikipedia_reaches_its_scores(parse, wikipedia_dir, tmp_path, protocol, cosine, posterior):
+    config = parse(f"--flagfile=flags/wikipedia_shallow_{protocol}.flags")
+    results = [
+        run(config, tmp_path / str(seed), seed=seed, data_dir=str(wikipedia_dir))
+        for seed in range(5)
+    ]
+    for similarity, least in (("cosine", cosine), ("posterior", posterior)):
+        assert np.mean([result[similarity]["mAP"]["avg"] for result in results]) >= least
+
+
+def test_openclipart_beats_logistic_regression(tmp_path):
+    """The same features and similarity, without X-GACMN: posteriors of two linear classifiers."""
+    dataset = experiment.load_data(Config())
+    scaler = StandardScaler().fit(dataset.train.image)
+    words = fit_map("tfidf", dataset.train.text, "text")
+    posteriors = []
+    for train, test in (
+        (scaler.transform(dataset.train.image), scaler.transform(dataset.test.image)),
+        # scikit-learn's tf-idf rows have unit length.
+        (
+            words(dataset.train.text).numpy() / 1000**0.5,
+            words(dataset.test.text).numpy() / 1000**0.5,
+        ),
+    ):
+        model = LogisticRegression(max_iter=1000).fit(train, dataset.train.label)
+        posteriors.append(model.predict_proba(test))
+    reference = mean_average_precision(*posteriors, dataset.test.targets(10))
+    ours = run(Config(), tmp_path / "run")["posterior"]["mAP"]
+    assert ours["i2t"] > reference["i2t"] and ours["t2i"] > reference["t2i"] + 0.02
