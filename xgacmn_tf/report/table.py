@@ -13,9 +13,9 @@ def results_table(metrics: dict[str, Any]) -> str:
       metrics: as written by `experiment.run`.
 
     Returns:
-      Lines of at most 80 columns; the headline similarity carries a star.
+      Lines of at most 90 columns; the headline similarity carries a star.
     """
-    header = f"{'similarity':<12}{'':<5}" + "".join(f"{name:>11}" for name in MEASURES)
+    header = f"{'similarity':<12}{'':<5}" + "".join(f"{name:>12}" for name in MEASURES)
     lines = [header, "-" * len(header)]
     rows = [
         (name + ("*" if name == metrics["headline_similarity"] else ""), measures)
@@ -39,4 +39,4 @@ def results_table(metrics: dict[str, Any]) -> str:
 
 
 def _cell(measure: str, value: float) -> str:
-    return f"{value:>11.1f}" if measure == "median_rank" else f"{value:>11.4f}"
+    return f"{value:>12.1f}" if measure == "median_rank" else f"{value:>12.4f}"
