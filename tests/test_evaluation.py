@@ -16,7 +16,6 @@ from xgacmn_tf.evaluation import (
     chance_levels,
     evaluate_retrieval,
     mean_average_precision,
-    rank_gallery,
 )
 
 # Classes 0, 0, 1, and similarities without ties. Relevance in ranked order:
@@ -120,15 +119,6 @@ def test_ties_are_broken_by_gallery_row(zero):
         np.testing.assert_allclose(found, [5 / 6, 1 / 2, 5 / 6, 1 / 2], rtol=1e-6)
 
 
-def test_equal_items_tie_wherever_they_stand():
-    # Real-valued codes: the two halves of the gallery hold the same items, and the first always
-    # wins. In double precision alone the sums of the gallery's last two columns would differ.
-    generator = np.random.default_rng(0)
-    half = generator.normal(size=(37, 100)).astype(np.float32)
-    order, _ = rank_gallery(generator.normal(size=(9, 100)), np.concatenate([half, half]), 74)
-    np.testing.assert_array_equal(order[:, 1::2], order[:, ::2] + 37)
-
-
 def test_depth_and_scope_longer_than_the_gallery_look_at_all_of_it():
     short = evaluate_retrieval(*pairs(SCORES), TARGETS, depth=3, max_scope=3)
     long = evaluate_retrieval(*pairs(SCORES), TARGETS, depth=50, max_scope=1000)
@@ -164,10 +154,6 @@ def test_blocks_change_nothing(block_size):
     assert many.measures == one.measures
     assert mean_average_precision(image, text, targets, block_size) == one.measures["mAP"]
     assert chance_levels(targets, block_size=block_size) == chance_levels(targets)
-    for found, expected in zip(
-        rank_gallery(image, text, 4, block_size), rank_gallery(image, text, 4), strict=True
-    ):
-        np.testing.assert_array_equal(found, expected)
 
 
 def test_random_rankings_with_ties_agree_with_ranx():
@@ -236,25 +222,13 @@ def test_chance_levels_are_what_random_representations_score():
     assert chance_levels(targets, recall_depths=(100,))["R@100"]["avg"] == 1
 
 
-def test_rank_gallery_orders_by_similarity_then_by_row():
-    query = np.array([[1.0, 0.0], [0.0, 1.0]])
-    gallery = np.array([[1.0, 2.0], [3.0, 2.0], [3.0, 1.0]])
-    order, score = rank_gallery(query, gallery, 2)
-    np.testing.assert_array_equal(order, [[1, 2], [0, 1]])
-    np.testing.assert_array_equal(score, [[3, 3], [2, 2]])
-    assert order.dtype == np.int32 and score.dtype == np.float32
-    order, _ = rank_gallery(query, gallery, 10)
-    np.testing.assert_array_equal(order, [[1, 2, 0], [0, 1, 2]])
-
-
 def test_neither_a_new_size_nor_a_new_setting_is_traced_anew():
     for items, block_size in ((3, 1), (9, 4), (30, 256)):
         pair = random_pairs(items, items, dim=items)
         evaluate_retrieval(*pair, depth=items, max_scope=items, block_size=block_size)
         mean_average_precision(*pair, block_size)
-        rank_gallery(*pair[:2], items, block_size)
-    compiled = (evaluation._measure, evaluation._full_average_precision, evaluation._best)
-    assert [function.experimental_get_tracing_count() for function in compiled] == [1, 1, 1]
+    compiled = (evaluation._measure, evaluation._full_average_precision)
+    assert [function.experimental_get_tracing_count() for function in compiled] == [1, 1]
 
 
 @pytest.mark.parametrize("dtype", [tf.float16, tf.bfloat16, tf.float32, tf.float64])
@@ -291,10 +265,3 @@ def test_bad_input_is_named(change, message):
     good = {"image": np.ones((3, 1)), "text": np.ones((3, 1)), "targets": TARGETS}
     with pytest.raises(InputError, match=message):
         evaluate_retrieval(**{**good, **change})
-
-
-def test_rank_gallery_names_bad_input():
-    with pytest.raises(InputError, match="query has 2 dimensions and gallery 3"):
-        rank_gallery(np.ones((1, 2)), np.ones((1, 3)), 1)
-    with pytest.raises(InputError, match="k is 0; it must be at least 1"):
-        rank_gallery(np.ones((1, 2)), np.ones((1, 2)), 0)

@@ -189,7 +189,7 @@ def test_multi_label_data_train_and_evaluate(tmp_path):
         {"classifier": "none", "similarity": "cosine"},
         {"classifier": "softmax"},
         {"discriminate_codes": False, "discriminate_features": False},
-        {"generator_steps": 2, "lambda_1": 0.0, "average_decay": 0.0},
+        {"generator_steps": 2, "lambda_1": 0.0, "average_decay": 0.0, "similarity": "dot"},
     ],
     ids=["no class loss", "softmax", "no discriminators", "K = 2"],
 )

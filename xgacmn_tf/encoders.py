@@ -81,6 +81,7 @@ class CommonSpaceEncoder(keras.Model):
             raise InputError(
                 f"similarity {similarity!r}: this model defines {', '.join(self.similarities())}"
             )
+        codes = tf.convert_to_tensor(codes)
         if similarity == "posterior" and self.class_layer is not None:
             return self.class_layer.posterior(codes)
         return tf.math.l2_normalize(codes, axis=-1) if similarity == "cosine" else codes

@@ -3,16 +3,10 @@
 Every item of one modality is a query, and every item of the other is the gallery. The similarity
 is the inner product of two representations: of unit-length codes for the cosine, of raw codes for
 the dot product, of class posteriors for the posterior similarity. An item is relevant if it shares
-a label with the query. `xgacmn_tf.metrics` defines the measures.
-
-Queries go through in blocks, inside one compiled function, so that memory is bounded by
-block_size × gallery and nothing is copied to the host between blocks. Inner products are summed in
-double precision and rounded to single precision before ranking. So equal items get equal scores
-wherever they stand in the gallery, the order does not depend on the block size, and no graphics
-processor shortens them to TensorFloat-32. Ties go to the lower gallery row.
+a label with the query. `xgacmn_tf.metrics` defines the measures, `xgacmn_tf.ranking` the order.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +20,15 @@ from xgacmn_tf.metrics import (
     precision_at,
     precision_recall_curve,
     rank_of,
+)
+from xgacmn_tf.ranking import (
+    MATRIX,
+    SIZE,
+    check_at_least_one,
+    checked_representations,
+    over_blocks,
+    rank_block,
+    share_a_label,
 )
 
 Measures = dict[str, dict[str, float]]
@@ -76,7 +79,7 @@ def evaluate_retrieval(
       depth: K of the measures "mAP@K" and "mAP@K/min".
       recall_depths: every K of the measures "R@K".
       max_scope: the last K of the precision-scope curve.
-      block_size: queries ranked at a time; the working memory is about MEM bytes × block_size × n.
+      block_size: queries ranked at a time; the working memory is about 50 bytes × block_size × n.
 
     Returns:
       A `RetrievalResult`.
@@ -85,8 +88,8 @@ def evaluate_retrieval(
       InputError: shapes that do not fit, an empty set, values that are not finite, targets other
         than 0 and 1, or a setting below 1.
     """
-    _check_at_least_one(depth=depth, max_scope=max_scope, block_size=block_size)
-    _check_at_least_one(recall_depths=min(recall_depths, default=1))
+    check_at_least_one(depth=depth, max_scope=max_scope, block_size=block_size)
+    check_at_least_one(recall_depths=min(recall_depths, default=1))
     image, text, targets = _pairs(image, text, targets)
     measures: Measures = {}
     per_query, scope, curve, without = {}, {}, {}, {}
@@ -119,7 +122,7 @@ def mean_average_precision(
     Returns:
       {"i2t", "t2i", "avg"}, each in [0, 1].
     """
-    _check_at_least_one(block_size=block_size)
+    check_at_least_one(block_size=block_size)
     image, text, targets = _pairs(image, text, targets)
     i2t = _mean(_full_average_precision(image, text, targets, block_size).numpy())
     t2i = _mean(_full_average_precision(text, image, targets, block_size).numpy())
@@ -139,8 +142,8 @@ def chance_levels(
 
     Args and errors are those of `evaluate_retrieval`.
     """
-    _check_at_least_one(depth=depth, block_size=block_size)
-    _check_at_least_one(recall_depths=min(recall_depths, default=1))
+    check_at_least_one(depth=depth, block_size=block_size)
+    check_at_least_one(recall_depths=min(recall_depths, default=1))
     targets = _targets(targets)
     items = int(targets.shape[0])
     relevant = _relevant_counts(targets, block_size)
@@ -154,51 +157,20 @@ def chance_levels(
     return {name: dict.fromkeys(("i2t", "t2i", "avg"), level) for name, level in levels.items()}
 
 
-def rank_gallery(
-    query: Any, gallery: Any, k: int, block_size: int = 256
-) -> tuple[np.ndarray, np.ndarray]:
-    """The k gallery items most similar to each query, best first, ties to the lower gallery row.
-
-    Args:
-      query: (q, d) finite representations; q and the gallery's size need not agree.
-      gallery: (n, d) finite representations.
-      k: how many; a k beyond n gives all n.
-      block_size: queries ranked at a time.
-
-    Returns:
-      (q, min(k, n)) int32 gallery rows and (q, min(k, n)) float32 similarities.
-
-    Raises:
-      InputError: shapes that do not fit, an empty side, values that are not finite, or a setting
-        below 1.
-    """
-    _check_at_least_one(k=k, block_size=block_size)
-    query, gallery = _representations("query", query), _representations("gallery", gallery)
-    if query.shape[1] != gallery.shape[1]:
-        raise InputError(
-            f"query has {query.shape[1]} dimensions and gallery {gallery.shape[1]}; "
-            "both must be representations of the same space"
-        )
-    order, score = _best(query, gallery, min(k, int(gallery.shape[0])), block_size)
-    return order.numpy(), score.numpy()
-
-
 # Below, tensors are checked. The signatures keep every size open, so that each function is traced
 # once for all data sets, block sizes and both directions.
 
-_MATRIX = tf.TensorSpec([None, None], tf.float64)
 _TARGETS = tf.TensorSpec([None, None], tf.float32)
-_SIZE = tf.TensorSpec([], tf.int32)
 
 
-@tf.function(input_signature=[_MATRIX, _MATRIX, _TARGETS, _SIZE, _SIZE, _SIZE])
+@tf.function(input_signature=[MATRIX, MATRIX, _TARGETS, SIZE, SIZE, SIZE])
 def _measure(query, gallery, targets, depth, max_scope, block_size):
     """Per query: AP, AP@K by hits and by min, own rank, R. Per block: sums of the two curves."""
     rows = tf.shape(query)[0]
     scopes = tf.range(1, tf.minimum(max_scope, rows) + 1)
 
     def measure_block(first, last):
-        order, relevance, num_relevant = _rank_block(query, gallery, targets, first, last)
+        order, relevance, num_relevant = rank_block(query, gallery, targets, first, last)
         scope = tf.cast(precision_at(relevance, scopes), tf.float64)
         curve = precision_recall_curve(relevance, num_relevant, RECALL_POINTS)
         return (
@@ -212,94 +184,37 @@ def _measure(query, gallery, targets, depth, max_scope, block_size):
         )
 
     per_query = [tf.float32, tf.float32, tf.float32, tf.int32, tf.int32]
-    specs = [tf.TensorSpec([None], dtype) for dtype in per_query] + [_MATRIX, _MATRIX]
-    return _over_blocks(measure_block, rows, block_size, specs)
+    specs = [tf.TensorSpec([None], dtype) for dtype in per_query] + [MATRIX, MATRIX]
+    return over_blocks(measure_block, rows, block_size, specs)
 
 
-@tf.function(input_signature=[_MATRIX, _MATRIX, _TARGETS, _SIZE])
+@tf.function(input_signature=[MATRIX, MATRIX, _TARGETS, SIZE])
 def _full_average_precision(query, gallery, targets, block_size):
     """(n,) float32 average precision over the full gallery."""
 
     def measure_block(first, last):
-        _, relevance, num_relevant = _rank_block(query, gallery, targets, first, last)
+        _, relevance, num_relevant = rank_block(query, gallery, targets, first, last)
         return (average_precision(relevance, num_relevant),)
 
     specs = [tf.TensorSpec([None], tf.float32)]
-    return _over_blocks(measure_block, tf.shape(query)[0], block_size, specs)[0]
+    return over_blocks(measure_block, tf.shape(query)[0], block_size, specs)[0]
 
 
-@tf.function(input_signature=[_TARGETS, _SIZE])
+@tf.function(input_signature=[_TARGETS, SIZE])
 def _relevant_counts(targets, block_size):
     """(n,) int32: to how many of the n items each item is relevant, itself included."""
 
     def count_block(first, last):
-        relevant = tf.matmul(targets[first:last], targets, transpose_b=True) > 0
+        relevant = share_a_label(targets[first:last], targets)
         return (tf.math.count_nonzero(relevant, axis=1, dtype=tf.int32),)
 
     specs = [tf.TensorSpec([None], tf.int32)]
-    return _over_blocks(count_block, tf.shape(targets)[0], block_size, specs)[0]
-
-
-@tf.function(input_signature=[_MATRIX, _MATRIX, _SIZE, _SIZE])
-def _best(query, gallery, k, block_size):
-    """(q, k) int32 gallery rows and (q, k) float32 similarities."""
-
-    def rank_block(first, last):
-        score, order = tf.math.top_k(_similarity(query[first:last], gallery), k)
-        return order, score
-
-    specs = [tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([None, None], tf.float32)]
-    return _over_blocks(rank_block, tf.shape(query)[0], block_size, specs)
-
-
-def _rank_block(query, gallery, targets, first, last):
-    """Ranks the gallery for the queries [first, last).
-
-    Returns (b, n) int32 gallery rows in ranked order, (b, n) bool relevance in that order and
-    (b,) int32 relevant items.
-    """
-    # top_k puts the lower index first among equals, which makes the ranking stable.
-    order = tf.math.top_k(_similarity(query[first:last], gallery), tf.shape(gallery)[0]).indices
-    relevant = tf.matmul(targets[first:last], targets, transpose_b=True) > 0
-    num_relevant = tf.math.count_nonzero(relevant, axis=1, dtype=tf.int32)
-    return order, tf.gather(relevant, order, batch_dims=1), num_relevant
-
-
-def _similarity(query, gallery):
-    """(b, n) float32 inner products of float64 representations.
-
-    A matrix product sums its last columns in another order than the rest, so that the same item
-    gets sums that differ in the last bits. Rounding removes the difference.
-    """
-    return tf.cast(tf.matmul(query, gallery, transpose_b=True), tf.float32)
-
-
-def _over_blocks(
-    function: Callable, rows: tf.Tensor, block_size: tf.Tensor, specs: Sequence[tf.TensorSpec]
-) -> list[tf.Tensor]:
-    """Joins along axis 0 the outputs of `function(first, last)` over all blocks of the rows."""
-    blocks = (rows + block_size - 1) // block_size
-    arrays = [
-        tf.TensorArray(spec.dtype, blocks, element_shape=spec.shape, infer_shape=False)
-        for spec in specs
-    ]
-
-    def step(block, arrays):
-        first = block * block_size
-        outputs = function(first, tf.minimum(first + block_size, rows))
-        written = [a.write(block, output) for a, output in zip(arrays, outputs, strict=True)]
-        return block + 1, written
-
-    # Left to itself the loop runs ten blocks at once, with ten times the memory.
-    _, arrays = tf.while_loop(
-        lambda block, _: block < blocks, step, (tf.constant(0), arrays), parallel_iterations=1
-    )
-    return [array.concat() for array in arrays]
+    return over_blocks(count_block, tf.shape(targets)[0], block_size, specs)[0]
 
 
 def _pairs(image: Any, text: Any, targets: Any) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """The three as checked tensors on the device."""
-    image, text = _representations("image", image), _representations("text", text)
+    image, text = checked_representations("image", image), checked_representations("text", text)
     targets = _targets(targets)
     if image.shape != text.shape or image.shape[0] != targets.shape[0]:
         raise InputError(
@@ -308,23 +223,6 @@ def _pairs(image: Any, text: Any, targets: Any) -> tuple[tf.Tensor, tf.Tensor, t
             "row per pair"
         )
     return image, text, targets
-
-
-def _representations(name: str, value: Any) -> tf.Tensor:
-    value = tf.convert_to_tensor(value)
-    if value.shape.rank != 2 or 0 in value.shape:
-        raise InputError(
-            f"{name} has shape {tuple(value.shape)}; give (items, dimensions), at least one of each"
-        )
-    if not value.dtype.is_floating:
-        raise InputError(f"{name} holds {value.dtype.name}; give floating-point representations")
-    bad = int(tf.math.count_nonzero(~tf.math.is_finite(value)))
-    if bad:
-        raise InputError(
-            f"{name} holds {bad} values of {value.shape.num_elements()} that are NaN or infinite; "
-            "a ranking needs finite representations, so look at the encoder that made them"
-        )
-    return tf.cast(value, tf.float64)
 
 
 def _targets(value: Any) -> tf.Tensor:
@@ -340,12 +238,6 @@ def _targets(value: Any) -> tf.Tensor:
             f"targets holds {bad} values other than 0 and 1; give one-hot or multi-hot"
         )
     return value
-
-
-def _check_at_least_one(**settings: int) -> None:
-    for name, value in settings.items():
-        if value < 1:
-            raise InputError(f"{name} is {value}; it must be at least 1")
 
 
 def _mean(values: np.ndarray) -> float:

@@ -80,7 +80,7 @@ def run(config: Config, say: Callable[[str], None] = print) -> dict[str, Any]:
         "examples_per_second": round(_examples(progress, config, dataset) / progress.seconds, 1),
         "wall_time_s": round(time.perf_counter() - started, 3),
     }
-    _write(folder, config, metrics, arrays, dataset, progress.history)
+    _write(folder, config, encoder, metrics, arrays, dataset, progress.history)
     say(results_table(metrics))
     say(f"results page: {folder.results_page}\ncurves: tensorboard --logdir {folder.tensorboard}")
     return metrics
@@ -103,7 +103,7 @@ def evaluate_checkpoint(
     if config.output_dir:
         folder = RunFolder(config.output_dir)
         folder.claim(config, dataset.fingerprint)
-        _write(folder, config, metrics, arrays, dataset, history=[])
+        _write(folder, config, encoder, metrics, arrays, dataset, history=[])
     say(results_table(metrics))
     return metrics
 
@@ -155,6 +155,7 @@ def evaluate(
 def _write(
     folder: RunFolder,
     config: Config,
+    encoder: CommonSpaceEncoder,
     metrics: dict[str, Any],
     arrays: dict[str, np.ndarray],
     dataset: PairedDataset,
@@ -162,7 +163,7 @@ def _write(
 ) -> None:
     """Fills the run folder. metrics.json comes last: where it stands, everything else does."""
     folder.write_embeddings(arrays)
-    representations = _representations(arrays, metrics["headline_similarity"])
+    headline = metrics["headline_similarity"]
     write_results_page(
         folder.results_page,
         settings=config.as_dict(),
@@ -170,30 +171,19 @@ def _write(
         history=history,
         split=dataset.test,
         label_names=dataset.label_names,
-        image_representation=representations[0],
-        text_representation=representations[1],
+        image_representation=encoder.represent(arrays["image"], headline).numpy(),
+        text_representation=encoder.represent(arrays["text"], headline).numpy(),
         seed=config.seed,
     )
     write_projector(
         folder.tensorboard, dataset.test, dataset.label_names, arrays["image"], arrays["text"]
     )
-    headline = metrics["test"][metrics["headline_similarity"]]
     write_hparams(
         folder.tensorboard,
         config.as_dict(),
-        {f"test/mAP/{way}": value for way, value in headline["mAP"].items()},
+        {f"test/mAP/{way}": value for way, value in metrics["test"][headline]["mAP"].items()},
     )
     write_json(folder.metrics, metrics)
-
-
-def _representations(arrays: dict[str, np.ndarray], similarity: str) -> list[np.ndarray]:
-    """Image and text representations whose inner product is `similarity`."""
-    if similarity == "posterior":
-        return [arrays["image_posterior"], arrays["text_posterior"]]
-    codes = [arrays["image"], arrays["text"]]
-    if similarity == "dot":
-        return codes
-    return [x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-6) for x in codes]
 
 
 def _callbacks(config: Config, folder: RunFolder) -> list[keras.callbacks.Callback]:

@@ -10,7 +10,7 @@ order, best first: `relevance[q, k - 1]` says whether the item at rank k is rele
   P(k)       precision at rank k, (rel(1) + … + rel(k)) / k
 
 The definitions are those of Manning, Raghavan and Schütze, "Introduction to Information Retrieval"
-(2008), §8.4. The paper (§4.3) reports mean average precision in its Tables 1–3 and
+(2008), §8.4. The paper (§4.2) reports mean average precision in its Tables 1–3 and
 precision-scope curves in Fig. 3.
 """
 

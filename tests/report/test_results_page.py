@@ -11,6 +11,7 @@ from PIL import Image
 
 from xgacmn_tf.datasets.paired import Split
 from xgacmn_tf.errors import InputError
+from xgacmn_tf.evaluation import evaluate_retrieval
 from xgacmn_tf.report.curves import draw_charts
 from xgacmn_tf.report.examples import retrieve, sample_rows
 from xgacmn_tf.report.pictures import data_uri, picture_type
@@ -147,6 +148,33 @@ def test_query_that_shares_no_label_with_the_gallery_has_average_precision_zero(
     targets = np.array([[0, 0], [1, 0]])
     (example,) = retrieve(np.ones((2, 1)), np.ones((2, 1)), targets, [0], depth=2)
     assert example.average_precision == 0.0 and example.relevant == 0
+
+
+def test_examples_agree_with_the_reported_numbers_on_near_ties():
+    # Image 0 scores the texts 1, 1 + 1e-9 and 1 + 2e-9, which are equal in single precision, so
+    # that the order is by row; in double precision it would be 2, 1, 0.
+    image = np.array([[1.0, 1e-9], [1.0, 1.0], [0.0, 1.0]])
+    text = np.array([[1.0, 0.0], [1.0, 1.0], [1.0, 2.0]])
+    targets = np.eye(2)[[0, 1, 1]]
+    (first,) = retrieve(image, text, targets, [0], depth=3)
+    assert [hit.row for hit in first.hits] == [0, 1, 2]
+    assert first.own_rank == 1 and first.average_precision == 1.0
+    # Whole splits with many ties and near-ties: the very numbers of the evaluation.
+    generator = np.random.default_rng(0)
+    image, text = generator.integers(-2, 3, (2, 40, 3)).astype(np.float32)
+    text += generator.normal(scale=1e-8, size=text.shape)
+    targets = np.eye(4)[generator.integers(0, 4, 40)]
+    result = evaluate_retrieval(image, text, targets)
+    for way, query, gallery in (("i2t", image, text), ("t2i", text, image)):
+        rows = [31, 2, 17, 0, 39]
+        examples = retrieve(query, gallery, targets, rows, depth=5)
+        assert [e.average_precision for e in examples] == list(result.per_query[way]["AP"][rows])
+        assert [e.own_rank for e in examples] == list(result.per_query[way]["rank"][rows])
+        assert [e.relevant for e in examples] == [int((targets @ targets[r]).sum()) for r in rows]
+
+
+def test_no_query_gives_no_example():
+    assert retrieve(IMAGE, TEXT, np.eye(2)[[0, 0, 1, 1]], [], depth=3) == []
 
 
 def test_page_marks_agree_with_the_ranking(tmp_path):

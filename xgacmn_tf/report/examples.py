@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from xgacmn_tf.metrics import average_precision, rank_of
+from xgacmn_tf.ranking import rank_gallery, ranked_relevance
+
 
 @dataclass(frozen=True)
 class Hit:
@@ -66,35 +69,35 @@ def retrieve(
 ) -> list[Example]:
     """Ranks the whole gallery for the queries at `rows`, by inner product.
 
-    Equal scores are ordered by gallery row, the lower first. Average precision is over the whole
-    ranking and divided by the number of relevant items, as in the headline mAP; it is 0 for a
-    query without any.
+    Order, average precision and rank are computed as for the reported numbers, ties included.
+    Average precision is over the whole ranking and divided by the number of relevant items, as in
+    the headline mAP; it is 0 for a query without any.
 
     Args:
-      queries: (n, d) representations of one modality.
+      queries: (n, d) float representations of one modality, finite.
       gallery: (n, d) representations of the other; row i of both is the same pair.
-      targets: (n, c), positive where a pair has the class.
+      targets: (n, c) one-hot or multi-hot.
       rows: which queries to answer.
       depth: how many hits to keep of each.
     """
-    examples = []
-    for row in rows:
-        # In double precision, so that rounding does not make up an order between equal items.
-        scores = gallery.astype(np.float64) @ queries[row].astype(np.float64)
-        order = np.argsort(-scores, kind="stable")
-        relevant = ((targets > 0) & (targets[row] > 0)).any(axis=1)[order]
-        ranks = np.flatnonzero(relevant) + 1
-        precisions = np.arange(1, len(ranks) + 1) / ranks
-        examples.append(
-            Example(
-                row=row,
-                average_precision=float(precisions.mean()) if len(ranks) else 0.0,
-                hits=tuple(
-                    Hit(row=int(item), rank=k + 1, right=bool(relevant[k]), own=bool(item == row))
-                    for k, item in enumerate(order[:depth])
-                ),
-                own_rank=int(np.flatnonzero(order == row)[0]) + 1,
-                relevant=len(ranks),
-            )
+    if not rows:
+        return []
+    order, _ = rank_gallery(queries[rows], gallery, len(gallery))
+    labels = targets.astype(np.float32)
+    relevance, num_relevant = ranked_relevance(order, labels[rows], labels)
+    precision = average_precision(relevance, num_relevant).numpy()
+    own_rank = rank_of(order, rows).numpy()
+    right, num_relevant = relevance.numpy(), num_relevant.numpy()
+    return [
+        Example(
+            row=row,
+            average_precision=float(precision[i]),
+            hits=tuple(
+                Hit(row=int(item), rank=k + 1, right=bool(right[i, k]), own=bool(item == row))
+                for k, item in enumerate(order[i, :depth])
+            ),
+            own_rank=int(own_rank[i]),
+            relevant=int(num_relevant[i]),
         )
-    return examples
+        for i, row in enumerate(rows)
+    ]

@@ -1,0 +1,161 @@
+"""Ranking a gallery for many queries, in blocks of queries.
+
+The similarity is the inner product of two representations. Queries go through in blocks, inside
+one compiled function, so that memory is bounded by block_size × gallery and nothing is copied to
+the host between blocks. Inner products are summed in double precision and rounded to single
+precision before ranking. So equal items get equal scores wherever they stand in the gallery, the
+order does not depend on the block size, and no graphics processor shortens them to TensorFloat-32.
+Ties go to the lower gallery row.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from xgacmn_tf.errors import InputError
+
+# Signatures keep every size open, so that each compiled function is traced once for all data sets,
+# block sizes and both directions.
+MATRIX = tf.TensorSpec([None, None], tf.float64)
+SIZE = tf.TensorSpec([], tf.int32)
+
+
+def rank_gallery(
+    query: Any, gallery: Any, k: int, block_size: int = 256
+) -> tuple[np.ndarray, np.ndarray]:
+    """The k gallery items most similar to each query, best first, ties to the lower gallery row.
+
+    Args:
+      query: (q, d) finite representations; q and the gallery's size need not agree.
+      gallery: (n, d) finite representations.
+      k: how many; a k beyond n gives all n.
+      block_size: queries ranked at a time.
+
+    Returns:
+      (q, min(k, n)) int32 gallery rows and (q, min(k, n)) float32 similarities.
+
+    Raises:
+      InputError: shapes that do not fit, an empty side, values that are not finite, or a setting
+        below 1.
+    """
+    check_at_least_one(k=k, block_size=block_size)
+    query = checked_representations("query", query)
+    gallery = checked_representations("gallery", gallery)
+    if query.shape[1] != gallery.shape[1]:
+        raise InputError(
+            f"query has {query.shape[1]} dimensions and gallery {gallery.shape[1]}; "
+            "both must be representations of the same space"
+        )
+    order, score = _best(query, gallery, min(k, int(gallery.shape[0])), block_size)
+    return order.numpy(), score.numpy()
+
+
+@tf.function(input_signature=[MATRIX, MATRIX, SIZE, SIZE])
+def _best(query, gallery, k, block_size):
+    """(q, k) int32 gallery rows and (q, k) float32 similarities."""
+
+    def best_of_block(first, last):
+        return _top(query[first:last], gallery, k)
+
+    specs = [tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([None, None], tf.float32)]
+    return over_blocks(best_of_block, tf.shape(query)[0], block_size, specs)
+
+
+def rank_block(
+    query: tf.Tensor, gallery: tf.Tensor, targets: tf.Tensor, first: tf.Tensor, last: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Ranks the gallery for the queries [first, last).
+
+    Returns (b, n) int32 gallery rows in ranked order, (b, n) bool relevance in that order and
+    (b,) int32 relevant items.
+    """
+    order, _ = _top(query[first:last], gallery, tf.shape(gallery)[0])
+    return order, *ranked_relevance(order, targets[first:last], targets)
+
+
+def ranked_relevance(
+    order: tf.Tensor, query_targets: tf.Tensor, targets: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """What `xgacmn_tf.metrics` measures of a whole ranking.
+
+    Args:
+      order: (q, n) int32 gallery rows in ranked order, all of them.
+      query_targets: (q, c) float32 zeros and ones, the labels of the queries.
+      targets: (n, c) float32 likewise, of the gallery.
+
+    Returns:
+      (q, n) bool relevance in ranked order and (q,) int32 relevant items.
+    """
+    relevant = share_a_label(query_targets, targets)
+    num_relevant = tf.math.count_nonzero(relevant, axis=1, dtype=tf.int32)
+    return tf.gather(relevant, order, batch_dims=1), num_relevant
+
+
+def share_a_label(query_targets: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+    """(q, n) bool: which items are relevant to which queries, from zeros and ones in float32."""
+    return tf.matmul(query_targets, targets, transpose_b=True) > 0
+
+
+def _top(query: tf.Tensor, gallery: tf.Tensor, k: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """(b, k) int32 gallery rows and (b, k) float32 inner products of float64 representations."""
+    # A matrix product sums its last columns in another order than the rest, so that the same item
+    # gets sums that differ in the last bits. Rounding removes the difference.
+    similarity = tf.cast(tf.matmul(query, gallery, transpose_b=True), tf.float32)
+    # top_k puts the lower index first among equals, which makes the ranking stable.
+    score, order = tf.math.top_k(similarity, k)
+    return order, score
+
+
+def over_blocks(
+    function: Callable, rows: tf.Tensor, block_size: tf.Tensor, specs: Sequence[tf.TensorSpec]
+) -> list[tf.Tensor]:
+    """Joins along axis 0 the outputs of `function(first, last)` over all blocks of the rows."""
+    blocks = (rows + block_size - 1) // block_size
+    arrays = [
+        tf.TensorArray(spec.dtype, blocks, element_shape=spec.shape, infer_shape=False)
+        for spec in specs
+    ]
+
+    def step(block, arrays):
+        first = block * block_size
+        outputs = function(first, tf.minimum(first + block_size, rows))
+        written = [a.write(block, output) for a, output in zip(arrays, outputs, strict=True)]
+        return block + 1, written
+
+    # The default allows ten blocks at once, each with its own memory; one keeps the device busy.
+    _, arrays = tf.while_loop(
+        lambda block, _: block < blocks, step, (tf.constant(0), arrays), parallel_iterations=1
+    )
+    return [array.concat() for array in arrays]
+
+
+def checked_representations(name: str, value: Any) -> tf.Tensor:
+    """`value` as a float64 tensor, or an `InputError` that says what is wrong with it.
+
+    Args:
+      name: what messages call it.
+      value: (items, dimensions) finite, at least one of each, of any floating type.
+    """
+    value = tf.convert_to_tensor(value)
+    if value.shape.rank != 2 or 0 in value.shape:
+        raise InputError(
+            f"{name} has shape {tuple(value.shape)}; give (items, dimensions), at least one of each"
+        )
+    if not value.dtype.is_floating:
+        raise InputError(f"{name} holds {value.dtype.name}; give floating-point representations")
+    bad = int(tf.math.count_nonzero(~tf.math.is_finite(value)))
+    if bad:
+        raise InputError(
+            f"{name} holds {bad} values of {value.shape.num_elements()} that are NaN or infinite; "
+            "a ranking needs finite representations, so look at the encoder that made them"
+        )
+    return tf.cast(value, tf.float64)
+
+
+def check_at_least_one(**settings: int) -> None:
+    """Raises an `InputError` that names the first setting below 1."""
+    for name, value in settings.items():
+        if value < 1:
+            raise InputError(f"{name} is {value}; it must be at least 1")
