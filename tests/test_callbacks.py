@@ -18,15 +18,14 @@ from tensorboard.plugins.hparams import plugin_data_pb2
 
 from xgacmn_tf import projector as projector_module
 from xgacmn_tf.callbacks import (
-    DivergenceError,
     HistogramBoard,
     ProfileEpoch,
     ScalarBoard,
     StopOnNonFinite,
     write_hparams,
-    write_projector,
 )
-from xgacmn_tf.errors import InputError
+from xgacmn_tf.errors import DivergenceError, InputError
+from xgacmn_tf.projector import write_projector
 
 
 def run(callbacks, history, replayed=0, model=None):
