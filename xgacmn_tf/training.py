@@ -138,8 +138,10 @@ class Validation:
         self.data = model.prepare(split.image, split.text, split.targets(num_classes))
 
     def __call__(self) -> dict[str, float]:
-        """{"i2t", "t2i", "avg"} of full-gallery mAP."""
+        """{"i2t", "t2i", "avg"} of full-gallery mAP; NaN where the encoders have diverged."""
         image, text = self._representations()
+        if not all(np.isfinite(x).all() for x in (image, text)):
+            return dict.fromkeys(("i2t", "t2i", "avg"), float("nan"))
         return mean_average_precision(image, text, self.data["label"])
 
     @tf.function

