@@ -47,14 +47,40 @@ class Config:
     # What is trained on.
     dataset: str = _setting(
         "openclipart",
-        "built-in data set (openclipart, wikipedia), a .npz or .mat file of your own features, "
-        "or the name of a TFDS data set",
+        "built-in data set (openclipart, wikipedia, pascal_sentence, nuswide), a .npz or .mat file "
+        "of your own features, a .csv or .tsv table of your own pictures, texts and labels, or the "
+        "name of a TFDS data set",
     )
     data_dir: str | None = _setting(
         None, "folder that holds the data set's files, where it needs any", shapes_result=False
     )
     protocol: str | None = _setting(
-        None, "which split of the data set; wikipedia: 2173 (its default) or 1300"
+        None, "which split of the data set, where it has several; a wrong one lists them"
+    )
+    image_features: str | None = _setting(
+        None,
+        "what to make of the pictures of a data set that has some, such as vgg19 or "
+        "efficientnet_lite2; by default the features that it comes with",
+    )
+    text_features: str | None = _setting(None, "the same for its texts, such as bow, lda or minilm")
+    image_weights: str | None = _setting(
+        None,
+        "file or preset folder of the image network's weights, instead of a download",
+        shapes_result=False,
+    )
+    text_weights: str | None = _setting(
+        None, "the same for the text network's", shapes_result=False
+    )
+    cache_dir: str | None = _setting(
+        None,
+        "folder that keeps extracted features for the next run; by default the user's cache folder",
+        shapes_result=False,
+    )
+    on_bad_image: str = _setting(
+        "refuse",
+        "what to do about a picture that cannot be read: refuse the data set, or skip the pair and "
+        "report it",
+        choices=("refuse", "skip"),
     )
     validation_fraction: float = _setting(
         0.2,

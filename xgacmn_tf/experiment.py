@@ -29,6 +29,7 @@ from xgacmn_tf.datasets.paired import PairedDataset, hold_out
 from xgacmn_tf.encoders import CommonSpaceEncoder, load_encoder
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.evaluation import chance_levels, evaluate_retrieval
+from xgacmn_tf.features.keeping import keep_extractors
 from xgacmn_tf.files import write_json
 from xgacmn_tf.projector import write_projector
 from xgacmn_tf.report.results_page import write_results_page
@@ -40,7 +41,16 @@ from xgacmn_tf.training import Progress, train
 def load_data(config: Config) -> PairedDataset:
     """The run's data set, with a validation part held out where it brings none of its own."""
     dataset = datasets.load(
-        config.dataset, data_dir=config.data_dir, protocol=config.protocol, seed=config.seed
+        config.dataset,
+        data_dir=config.data_dir,
+        protocol=config.protocol,
+        seed=config.seed,
+        image_features=config.image_features,
+        text_features=config.text_features,
+        cache_dir=config.cache_dir,
+        image_weights=config.image_weights,
+        text_weights=config.text_weights,
+        on_bad_image=config.on_bad_image,
     )
     if dataset.validation is None and config.validation_fraction > 0:
         dataset = hold_out(dataset, config.validation_fraction, config.seed)
@@ -163,6 +173,7 @@ def _write(
 ) -> None:
     """Fills the run folder. metrics.json comes last: where it stands, everything else does."""
     folder.write_embeddings(arrays)
+    keep_extractors(dataset, folder.extractors)
     headline = metrics["headline_similarity"]
     write_results_page(
         folder.results_page,

@@ -3,6 +3,7 @@
 config.json       every setting, and the fingerprint of the data
 checkpoints/      best.keras (encoders, ready for use) and resume/ (everything training needs)
 tensorboard/      event files, embedding projector
+extractors/       how raw pictures and texts become features, where that is known
 embeddings.npz    codes and class posteriors of the test split
 results.html      a page to look at
 metrics.json      results; it appears last, so where it stands the run is complete
@@ -31,6 +32,7 @@ class RunFolder:
         self.results_page = self.path / "results.html"
         self.tensorboard = self.path / "tensorboard"
         self.best = self.path / "checkpoints" / "best.keras"
+        self.extractors = self.path / "extractors"
         self.resume = self.path / "checkpoints" / "resume"
 
     @classmethod

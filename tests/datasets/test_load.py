@@ -1,12 +1,23 @@
 """`load`: which name leads where, and what it says about names that lead nowhere."""
 
+import importlib.util
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
-from xgacmn_tf.datasets import load, wikipedia
+import xgacmn_tf.features as features_package
+from xgacmn_tf.datasets import (
+    BUILDERS,
+    PairedDataset,
+    Split,
+    default_cache_dir,
+    load,
+    load_raw,
+    pascal_sentence,
+    wikipedia,
+)
 from xgacmn_tf.errors import InputError
 
 
@@ -28,20 +39,119 @@ def test_a_path_is_read_as_it_stands_or_from_data_dir(features, monkeypatch):
     assert load("mine.npz").fingerprint == expected
 
 
-def test_wikipedias_default_protocol_is_the_shipped_split(monkeypatch):
+@pytest.mark.parametrize("reader", [wikipedia, pascal_sentence])
+def test_distributed_data_sets_are_read_by_their_modules(reader, monkeypatch):
     calls = []
-    monkeypatch.setattr(wikipedia, "load", lambda *arguments: calls.append(arguments))
-    load("wikipedia", "folder")
-    load("wikipedia", "folder", protocol="1300", seed=7)
-    assert calls == [("folder", "2173", 0), ("folder", "1300", 7)]
+    monkeypatch.setattr(reader, "load", lambda *arguments: calls.append(arguments))
+    monkeypatch.setattr(reader, "load_raw", lambda *arguments: calls.append(("raw", *arguments)))
+    protocol = list(reader.PROTOCOLS)[1]
+    load(reader.DISTRIBUTION.name, "folder")
+    load(reader.DISTRIBUTION.name, "folder", protocol=protocol, seed=7)
+    load_raw(reader.DISTRIBUTION.name, "folder", protocol=protocol, seed=7)
+    assert calls == [("folder", None, 0), ("folder", protocol, 7), ("raw", "folder", protocol, 7)]
 
 
 def test_unknown_protocols(features):
-    with pytest.raises(InputError, match="'5000' for data set 'wikipedia'; .* one of 2173, 1300"):
-        load("wikipedia", "folder", protocol="5000")
-    for name in ("openclipart", str(features), "mnist"):
+    for read in (load, load_raw):
+        with pytest.raises(InputError, match="'5000' for data set 'wikipedia'; .* 2173, 1300"):
+            read("wikipedia", "folder", protocol="5000")
+    for name in ("openclipart", str(features), "mnist", "pairs.csv"):
         with pytest.raises(InputError, match="allowed is none, as it has no protocols"):
             load(name, protocol="2173")
+
+
+@pytest.fixture
+def extraction(monkeypatch):
+    """Stands for `extract_features`: records what it is asked for, hands out 3 + 2 pairs."""
+    calls = []
+
+    def split(part, rows):
+        ids = np.array([f"{part}{row}" for row in range(rows)])
+        return Split(np.ones((rows, 4)), np.zeros((rows, 2)), np.arange(rows) % 2, ids)
+
+    def extract(pairs, image, text, **settings):
+        calls.append((pairs, image, text, settings))
+        return PairedDataset("made", split("a", 3), split("b", 2), ("x", "y"), source="extractors")
+
+    monkeypatch.setattr(features_package, "extract_features", extract)
+    monkeypatch.setattr(wikipedia, "load_raw", lambda *arguments: ("raw", *arguments))
+    return calls
+
+
+def test_named_features_are_extracted_from_the_raw_pairs(extraction, tmp_path):
+    settings = {
+        "cache_dir": tmp_path,
+        "image_weights": "w.h5",
+        "text_weights": "preset",
+        "on_bad_image": "skip",
+    }
+    dataset = load("wikipedia", "folder", "1300", 5, "vgg19", "bow", **settings)
+    expected = (("raw", "folder", "1300", 5), "vgg19", "bow", {**settings, "seed": 5})
+    assert extraction == [expected]
+    assert dataset.source == "extractors"
+
+
+def test_the_default_cache(extraction, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    load("wikipedia", "folder", image_features="sift", text_features="lda")
+    assert extraction[0][3]["cache_dir"] == tmp_path / "xgacmn_tf" == default_cache_dir()
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert default_cache_dir() == tmp_path / ".cache" / "xgacmn_tf"
+
+
+def test_texts_features_of_the_data_sets_own_beside_images_made_anew(extraction, monkeypatch):
+    """`own_texts` is asked for the ids that were extracted, as bad pictures may be left out."""
+    asked = []
+
+    def own_texts(data_dir, ids):
+        asked.append((data_dir, ids.tolist()))
+        return np.array([[int(name[1:]), 7, 7] for name in ids])
+
+    monkeypatch.setattr(wikipedia, "own_texts", own_texts, raising=False)
+    dataset = load("wikipedia", "folder", image_features="vgg19")
+    assert asked == [("folder", ["a0", "a1", "a2", "b0", "b1"])]  # once: it reads large files
+    np.testing.assert_array_equal(dataset.train.text, [[0, 7, 7], [1, 7, 7], [2, 7, 7]])
+    np.testing.assert_array_equal(dataset.test.text, [[0, 7, 7], [1, 7, 7]])
+    np.testing.assert_array_equal(dataset.train.image, np.ones((3, 4)))
+    assert dataset.source == ""  # the extractors there do not make these texts' features
+
+
+def test_image_features_that_a_data_set_has_of_its_own(monkeypatch):
+    monkeypatch.setattr(wikipedia, "IMAGE_FEATURES", ("ch", "cm55"), raising=False)
+    monkeypatch.setattr(wikipedia, "load", lambda *arguments: arguments)
+    assert load("wikipedia", "folder", image_features="cm55") == ("folder", None, 0, "cm55")
+    with pytest.raises(InputError, match="leave text_features out"):
+        load("wikipedia", "folder", image_features="ch", text_features="bow")
+
+
+def test_features_that_cannot_be_made(features, tmp_path):
+    for name in ("openclipart", str(features), "mnist"):
+        with pytest.raises(InputError, match="comes with its features and takes no others"):
+            load(name, image_features="vgg19", text_features="bow")
+        with pytest.raises(InputError, match="has no pictures and texts"):
+            load_raw(name)
+    for one in ({"image_features": "vgg19"}, {"text_features": "bow"}):
+        for name in ("wikipedia", "pairs.csv"):
+            with pytest.raises(InputError, match=r"name both image_features \(.*vgg19.*bow"):
+                load(name, "folder", **one)
+    with pytest.raises(InputError, match="pairs.tsv holds no features: name both image_features"):
+        load("pairs.tsv")
+    for one in ({"image_weights": "w.h5"}, {"text_weights": "preset"}):
+        with pytest.raises(InputError, match="weights have no use without"):
+            load("wikipedia", "folder", **one)
+
+
+def test_pickles_are_refused_unread(tmp_path):
+    (tmp_path / "deep.pkl").write_bytes(b"cos\nsystem\n(S'touch opened'\ntR.")
+    with pytest.raises(InputError, match="can run any program.*np.savez"):
+        load("deep.pkl", str(tmp_path))
+    assert not (tmp_path / "opened").exists()
+
+
+def test_the_modules_of_tfds_builders_exist():
+    for name, module in BUILDERS.items():
+        assert importlib.util.find_spec(module) is not None, name
 
 
 def test_openclipart_reads_no_data_dir():
@@ -49,9 +159,11 @@ def test_openclipart_reads_no_data_dir():
         load("openclipart", data_dir="folder")
 
 
-@pytest.mark.parametrize("name", ["", "data.csv", "Wiki pedia", "../up", "a/b/c.txt", "hf:thing"])
+@pytest.mark.parametrize("name", ["", "data.json", "Wiki pedia", "../up", "a/b/c.txt", "hf:thing"])
 def test_names_that_lead_nowhere_list_what_is_allowed(name):
-    with pytest.raises(InputError, match=r"openclipart, wikipedia\), a path .*\.npz.*TFDS name"):
+    with pytest.raises(
+        InputError, match=r"openclipart, wikipedia.*\), a path .*\.npz.*\.tsv.*TFDS name"
+    ):
         load(name)
 
 

@@ -1,27 +1,67 @@
 """Data sets: everything that turns a name, a file or a folder into a `PairedDataset`."""
 
+import importlib
+import os
 import re
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+
+from xgacmn_tf.datasets.distribution import PICKLE_SUFFIXES, pickle_note
 from xgacmn_tf.datasets.paired import PairedDataset, Split, hold_out
+from xgacmn_tf.datasets.raw import RawPair, RawPairs
 from xgacmn_tf.errors import InputError
 
-__all__ = ["ALLOWED", "BUILT_IN", "PROTOCOLS", "PairedDataset", "Split", "hold_out", "load"]
+__all__ = [
+    "ALLOWED",
+    "BUILDERS",
+    "BUILT_IN",
+    "PairedDataset",
+    "RawPair",
+    "RawPairs",
+    "Split",
+    "default_cache_dir",
+    "hold_out",
+    "load",
+    "load_raw",
+]
 
-BUILT_IN = ("openclipart", "wikipedia")
-# The protocols of the data sets that have any, the default first.
-PROTOCOLS: dict[str, tuple[str, ...]] = {"wikipedia": ("2173", "1300")}
+# The paper's data sets: each is a module of that name here, with `PROTOCOLS` (the default first),
+# `load` (the features in its distribution) and `load_raw` (its pictures and texts). One that holds
+# several features of its pictures lists them as `IMAGE_FEATURES`, which `load` takes as a fourth
+# argument; `own_texts(data_dir, ids)`, if there, is its texts' features (n, d_t) beside others.
+DISTRIBUTED = ("wikipedia", "pascal_sentence", "nuswide")
+BUILT_IN = ("openclipart", *DISTRIBUTED)
+# TFDS names of the same, with the modules that register them. TFDS has a `wikipedia` of its own.
+BUILDERS = {
+    "wikipedia_pairs": "xgacmn_tf.datasets.wikipedia.wikipedia_dataset_builder",
+    "pascal_sentence": "xgacmn_tf.datasets.pascal_sentence.pascal_sentence_dataset_builder",
+    "nuswide": "xgacmn_tf.datasets.nuswide.nuswide_dataset_builder",
+}
 
 ALLOWED = (
     f"allowed are a built-in data set ({', '.join(BUILT_IN)}), a path to a feature file "
-    "(.npz or .mat), or a TFDS name (name, name/config, name:1.0.0)"
+    "(.npz or .mat), a path to a table of pictures, texts and labels (.csv or .tsv), or a TFDS "
+    "name (name, name/config, name:1.0.0)"
 )
 _FEATURE_FILES = (".npz", ".mat")
+_TABLES = (".csv", ".tsv")
 _TFDS_NAME = re.compile(r"[a-z][a-z0-9_]*(/[\w.=,+-]+)?(:[\d.*]+)?")
 
 
 def load(
-    name: str, data_dir: str | None = None, protocol: str | None = None, seed: int = 0
+    name: str,
+    data_dir: str | None = None,
+    protocol: str | None = None,
+    seed: int = 0,
+    image_features: str | None = None,
+    text_features: str | None = None,
+    cache_dir: str | os.PathLike | None = None,
+    image_weights: str | None = None,
+    text_weights: str | None = None,
+    on_bad_image: str = "refuse",
 ) -> PairedDataset:
     """The data set called `name`, checked.
 
@@ -29,19 +69,93 @@ def load(
     another one.
 
     Args:
-        name: `openclipart`, `wikipedia`, a path to a `.npz` or `.mat` file, or a TFDS name.
-        data_dir: where the files are: the folder of `wikipedia`'s distribution, the folder that a
-            relative path to a feature file starts from, or TFDS's data folder.
-        protocol: one of `PROTOCOLS[name]`; None for the first of them.
-        seed: draws the split of protocols that have a random one; others do not depend on it.
+        name: one of `BUILT_IN`; a path to a `.npz` or `.mat` file of features, or to a `.csv` or
+            `.tsv` table of pictures, texts and labels; or a TFDS name.
+        data_dir: where the files are: the folder of a built-in data set's distribution, the
+            folder that a relative path starts from, or TFDS's data folder.
+        protocol: one of the data set's `PROTOCOLS`; None for its default.
+        seed: draws the split of protocols that have a random one, and what features learn.
+        image_features, text_features: what to make of the pictures and texts: one of
+            `features.IMAGE_EXTRACTORS` and `features.TEXT_EXTRACTORS`. Both None: the features
+            that the data set comes with. `nuswide` has some of its own to name for images, and
+            stays with its own for texts where only images are named.
+        cache_dir: keeps features between runs; None for `default_cache_dir()`.
+        image_weights, text_weights, on_bad_image: see `features.extract_features`.
 
     Raises:
-        InputError: if the name or protocol is not one of those allowed, or the data are unusable.
+        InputError: if the name or protocol is not one of those allowed, features are named for
+            data that have no pictures, or the data are unusable.
     """
-    known = PROTOCOLS.get(name, ())
-    if protocol is not None and protocol not in known:
-        allowed = f"one of {', '.join(known)}" if known else "none, as it has no protocols"
-        raise InputError(f"Protocol {protocol!r} for data set {name!r}; allowed is {allowed}.")
+    if image_features is None and text_features is None:
+        if image_weights or text_weights:
+            raise InputError(
+                f"image_weights={image_weights}, text_weights={text_weights}: weights have no use "
+                "without image_features and text_features; name those too."
+            )
+        return _load_features(name, data_dir, protocol, seed)
+    asked = f"image_features={image_features}, text_features={text_features}"
+    if name not in DISTRIBUTED and not _is_table(name):
+        raise InputError(
+            f"Data set {name!r} comes with its features and takes no others ({asked}); leave them "
+            f"out, or name a data set of pictures and texts: {', '.join(DISTRIBUTED)}, a .csv or "
+            "a .tsv."
+        )
+    module: Any = _distributed(name, protocol) if name in DISTRIBUTED else None
+    if image_features in getattr(module, "IMAGE_FEATURES", ()):
+        if text_features is not None:
+            raise InputError(
+                f"{asked}: the former come with data set {name!r}, and so do its texts' features; "
+                "leave text_features out."
+            )
+        return module.load(data_dir, protocol, seed, image_features)
+    own_texts: Any = getattr(module, "own_texts", None)
+    if image_features is None or (text_features is None and own_texts is None):
+        raise _name_both(f"Data set {name!r} with {asked}")
+
+    from xgacmn_tf.features import extract_features
+
+    dataset = extract_features(
+        load_raw(name, data_dir, protocol, seed),
+        image_features,
+        text_features or "bow",
+        cache_dir=Path(cache_dir) if cache_dir else default_cache_dir(),
+        image_weights=image_weights,
+        text_weights=text_weights,
+        on_bad_image=on_bad_image,
+        seed=seed,
+    )
+    return dataset if text_features else _with_texts(dataset, own_texts, data_dir)
+
+
+def load_raw(
+    name: str, data_dir: str | None = None, protocol: str | None = None, seed: int = 0
+) -> RawPairs:
+    """The pictures and texts of the data set called `name`; arguments and errors as of `load`."""
+    if name in DISTRIBUTED:
+        return _distributed(name, protocol).load_raw(data_dir, protocol, seed)
+    if not _is_table(name):
+        raise InputError(
+            f"Data set {name!r} has no pictures and texts to read; expected one of "
+            f"{', '.join(DISTRIBUTED)}, or a path to a .csv or .tsv table."
+        )
+    _refuse_protocol(name, protocol)
+    from xgacmn_tf.datasets import raw_table
+
+    return raw_table.load_raw(Path(data_dir or "") / name, seed)
+
+
+def default_cache_dir() -> Path:
+    """`xgacmn_tf` in the user's folder for caches, by the XDG convention."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "xgacmn_tf"
+
+
+def _load_features(
+    name: str, data_dir: str | None, protocol: str | None, seed: int
+) -> PairedDataset:
+    """`load` where no features are named: those that are in the files."""
+    if name in DISTRIBUTED:
+        return _distributed(name, protocol).load(data_dir, protocol, seed)
+    _refuse_protocol(name, protocol)
     if name == "openclipart":
         if data_dir is not None:
             raise InputError(
@@ -51,16 +165,64 @@ def load(
         from xgacmn_tf.datasets import openclipart
 
         return openclipart.load()
-    if name == "wikipedia":
-        from xgacmn_tf.datasets import wikipedia
-
-        return wikipedia.load(data_dir, protocol or known[0], seed)
-    if Path(name).suffix.lower() in _FEATURE_FILES:
+    suffix = Path(name).suffix.lower()
+    if suffix in _FEATURE_FILES:
         from xgacmn_tf.datasets import feature_file
 
         return feature_file.load(Path(data_dir or "") / name)
+    if suffix in _TABLES:
+        raise _name_both(f"The table {name} holds no features")
+    if suffix in PICKLE_SUFFIXES:
+        raise InputError(pickle_note(Path(data_dir or "") / name))
     if _TFDS_NAME.fullmatch(name) and not Path(name).exists():
         from xgacmn_tf.datasets import tfds_source
 
         return tfds_source.load(name, data_dir)
     raise InputError(f"Unknown data set {name!r}; {ALLOWED}.")
+
+
+def _with_texts(dataset: PairedDataset, own_texts: Any, data_dir: str | None) -> PairedDataset:
+    """`dataset` with its texts' features replaced by those that its distribution has for its ids.
+
+    It has no source any more: that folder keeps the extractor of the features replaced.
+    """
+    parts = dict(dataset.splits())
+    # Asked for once, because its files can take minutes to read.
+    texts = own_texts(data_dir, np.concatenate([split.id for split in parts.values()]))
+    ends = np.cumsum([len(split) for split in parts.values()])[:-1]
+    splits: dict[str, Any] = {
+        part: replace(parts[part], text=text)
+        for part, text in zip(parts, np.split(texts, ends), strict=True)
+    }
+    return replace(dataset, source="", **splits)
+
+
+def _distributed(name: str, protocol: str | None) -> Any:
+    """The module of one of the paper's data sets, once the protocol is known to be one of its."""
+    module = importlib.import_module(f"{__name__}.{name}")
+    if protocol is not None and protocol not in module.PROTOCOLS:
+        raise InputError(
+            f"Protocol {protocol!r} for data set {name!r}; allowed is one of "
+            f"{', '.join(module.PROTOCOLS)}."
+        )
+    return module
+
+
+def _refuse_protocol(name: str, protocol: str | None) -> None:
+    if protocol is not None:
+        raise InputError(
+            f"Protocol {protocol!r} for data set {name!r}; allowed is none, as it has no protocols."
+        )
+
+
+def _is_table(name: str) -> bool:
+    return Path(name).suffix.lower() in _TABLES
+
+
+def _name_both(found: str) -> InputError:
+    from xgacmn_tf.features import IMAGE_EXTRACTORS, TEXT_EXTRACTORS
+
+    return InputError(
+        f"{found}: name both image_features ({', '.join(IMAGE_EXTRACTORS)}) and text_features "
+        f"({', '.join(TEXT_EXTRACTORS)})."
+    )

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from xgacmn_tf.datasets.stratified import stratified_part
 from xgacmn_tf.errors import InputError
 
 
@@ -189,10 +190,8 @@ def check(dataset: PairedDataset) -> dict[str, Any]:
 def hold_out(dataset: PairedDataset, fraction: float, seed: int) -> PairedDataset:
     """`dataset` with a stratified part of its training split set aside as its validation split.
 
-    A data set that has a validation split of its own is returned as it is. Labels are served from
-    the rarest to the most frequent, as in iterative stratification (Sechidis et al. 2011), so
-    that each label keeps about its share in both parts, for single labels and multi-hot ones.
-    Some pair of every class stays in training. The same seed gives the same parts.
+    A data set that has a validation split of its own is returned as it is. `stratified_part` draws
+    the part, so that some pair of every class stays in training.
 
     Args:
         fraction: share of the training pairs to set aside, in (0, 1).
@@ -205,28 +204,10 @@ def hold_out(dataset: PairedDataset, fraction: float, seed: int) -> PairedDatase
         return dataset
     if not 0 < fraction < 1:
         raise InputError(f"The validation fraction must lie between 0 and 1, found {fraction}.")
-    generator = np.random.default_rng(seed)
-    hot = dataset.train.targets(dataset.num_classes) > 0
-    wanted = fraction * hot.sum(axis=0)
-    held = np.zeros(len(hot), bool)
-    free = np.ones(len(hot), bool)
-    # What rounding left over goes to the next label; else 100 classes of 4 would give none at .1.
-    carry = 0.0
-    while free.any():
-        counts = hot[free].sum(axis=0)
-        label = int(np.argmin(np.where(counts > 0, counts, len(hot) + 1)))
-        rows = generator.permutation(np.flatnonzero(free & hot[:, label]))
-        due = max(wanted[label], 0.0) + carry
-        # One row stays. As the rarest label goes first, the rows that finish off another label are
-        # all of this label's, so that every label keeps a row.
-        count = int(np.clip(np.rint(due), 0, len(rows) - 1))
-        carry = due - count
-        held[rows[:count]] = True
-        wanted -= hot[rows[:count]].sum(axis=0)
-        free[rows] = False
+    held = stratified_part(dataset.train.targets(dataset.num_classes) > 0, fraction, seed)
     if not held.any():
         raise InputError(
-            f"A validation fraction of {fraction} of {len(hot)} training pairs leaves no pair to "
+            f"A validation fraction of {fraction} of {len(held)} training pairs leaves no pair to "
             "validate on; use a larger fraction."
         )
     return replace(dataset, train=dataset.train.take(~held), validation=dataset.train.take(held))

@@ -1,10 +1,12 @@
 """Paired features from TensorFlow Datasets (TFDS): any builder whose examples have our features."""
 
+import importlib
+import re
 from typing import Any
 
 import numpy as np
 
-from xgacmn_tf.datasets import ALLOWED
+from xgacmn_tf.datasets import ALLOWED, BUILDERS
 from xgacmn_tf.datasets.feature_file import class_names, numbered_ids
 from xgacmn_tf.datasets.paired import PairedDataset, Split
 from xgacmn_tf.errors import InputError
@@ -37,6 +39,9 @@ def load(name: str, data_dir: str | None = None) -> PairedDataset:
             f"Data set {name!r} needs TensorFlow Datasets, which does not import ({error}); "
             "pip install tensorflow-datasets."
         ) from error
+    ours = BUILDERS.get(re.split("[/:]", name)[0])
+    if ours is not None:
+        importlib.import_module(ours)  # registers its builder with TFDS
     try:
         builder = tfds.builder(name, data_dir=data_dir)
     except (tfds.core.DatasetNotFoundError, ValueError, AssertionError) as error:
@@ -67,6 +72,8 @@ def load(name: str, data_dir: str | None = None) -> PairedDataset:
         if part in builder.info.splits
     }
     names = getattr(builder.info.features["label"], "names", None)
+    if names is None:  # as `paired_builder` keeps those of multi-hot labels
+        names = (builder.info.metadata or {}).get("label_names")
     names = class_names(
         [columns["label"] for columns in examples.values()], tuple(names) if names else None, source
     )

@@ -1,0 +1,47 @@
+"""Raw pairs: what is refused when a data set of them is made."""
+
+from pathlib import Path
+
+import pytest
+
+from xgacmn_tf.datasets.raw import RawPair, RawPairs
+from xgacmn_tf.errors import InputError
+
+
+def pair(name, label=0):
+    return RawPair(name, Path(f"{name}.jpg"), f"text of {name}", label)
+
+
+def make(train, test, validation=()):
+    return RawPairs("mine", tuple(train), tuple(test), ("cat", "dog"), tuple(validation))
+
+
+def test_splits_name_a_validation_part_only_where_there_is_one():
+    train, test, validation = pair("a"), pair("b", 1), pair("c")
+    assert make([train], [test]).splits() == {"train": (train,), "test": (test,)}
+    splits = make([train], [test], [validation]).splits()
+    assert list(splits) == ["train", "validation", "test"]
+    assert splits["validation"] == (validation,)
+
+
+def test_several_labels_a_pair():
+    assert make([pair("a", (0, 1))], [pair("b", (1,))]).train[0].label == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "validation", "message"),
+    [
+        ([], [pair("a")], [], "train has no pair"),
+        ([pair("a")], [], [], "test has no pair"),
+        ([pair("a"), pair("a")], [pair("b")], [], "'a' stands twice, in train and train"),
+        ([pair("a")], [pair("b")], [pair("b")], "'b' stands twice, in test and validation"),
+        ([pair("a", 2)], [pair("b")], [], "'a' has label 2; expected 0 to 1"),
+        ([pair("a")], [pair("b", -1)], [], "'b' has label -1; expected 0 to 1"),
+        ([pair("a", ())], [pair("b", (0,))], [], r"'a' has label \(\)"),
+        ([pair("a", (0, 2))], [pair("b", (0,))], [], r"'a' has label \(0, 2\)"),
+        ([pair("a", (0,))], [pair("b", 0)], [], r"'b' has label 0, the first one \(0,\)"),
+    ],
+)
+def test_broken_pairs(train, test, validation, message):
+    with pytest.raises(InputError, match=f"data set 'mine': .*{message}"):
+        make(train, test, validation)

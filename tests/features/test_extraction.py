@@ -1,0 +1,238 @@
+"""`extract_features`: what comes out, what the cache spares, what bad pictures do."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from xgacmn_tf.datasets.raw import RawPairs
+from xgacmn_tf.errors import InputError
+from xgacmn_tf.features import cache, extract_features, extraction, keeping, shards
+from xgacmn_tf.features.extractor import Extractor
+from xgacmn_tf.features.words import BagOfWords
+
+
+class MeanColour(Extractor):
+    """Mean red, green and blue: a quick extractor that anyone can check."""
+
+    modality = "image"
+    name = "mean"
+    dim = 3
+
+    def __init__(self, version: int = 1):
+        self.version = version
+
+    def settings(self):
+        return {"version": self.version}
+
+    def prepare(self, item):
+        return np.asarray(item, np.float32).mean(axis=(0, 1))
+
+    def encode(self, prepared):
+        return np.stack(prepared)
+
+    def _save_files(self, folder):
+        pass
+
+    @classmethod
+    def _load(cls, folder, name, settings):
+        return cls(settings["version"])
+
+
+@pytest.fixture(autouse=True)
+def mean_colour(monkeypatch):
+    """Stands for every image extractor. Its `version` is set to change the settings."""
+    made = MeanColour()
+    monkeypatch.setattr(extraction, "image_extractor", lambda *arguments: made)
+    real = cache.load_extractor
+    monkeypatch.setattr(
+        cache,
+        "load_extractor",
+        lambda folder: MeanColour() if "image-mean" in str(folder) else real(folder),
+    )
+    return made
+
+
+@pytest.fixture
+def opened(monkeypatch):
+    """The pictures that are opened, by name."""
+    names = []
+    real = shards.open_picture
+
+    def spy(path):
+        names.append(Path(path).name)
+        return real(path)
+
+    monkeypatch.setattr(shards, "open_picture", spy)
+    return names
+
+
+def run(pairs: RawPairs, folder: Path, **settings):
+    return extract_features(pairs, "mean", "bow", cache_dir=folder, say_progress=False, **settings)
+
+
+def test_rows_are_those_of_the_pairs(raw_pairs, tmp_path):
+    dataset = run(raw_pairs, tmp_path, batch_size=5)
+    assert dataset.name == "shapes" and dataset.label_names == ("disc", "square", "stripes")
+    for part, split in dataset.splits():
+        pairs = raw_pairs.splits()[part]
+        expected = [MeanColour().prepare(shards.open_picture(pair.image)) for pair in pairs]
+        np.testing.assert_array_equal(split.image, expected)
+        assert split.id.tolist() == [pair.id for pair in pairs]
+        assert split.label.tolist() == [pair.label for pair in pairs]
+        assert split.title.tolist() == [pair.text for pair in pairs]
+        assert all(picture[8:12] == b"WEBP" for picture in split.thumbnail)
+    bag = BagOfWords()
+    bag.fit([pair.text for pair in raw_pairs.train])
+    np.testing.assert_array_equal(
+        dataset.test.text, bag.encode([pair.text for pair in raw_pairs.test])
+    )
+
+
+def test_the_vocabulary_is_that_of_the_training_split(raw_pairs, tmp_path):
+    run(raw_pairs, tmp_path)
+    (found,) = tmp_path.glob("text-bow-*/extractor/vocabulary.json")
+    words = found.read_text()
+    assert "train0" in words and "test0" not in words
+
+
+def test_several_labels_become_multi_hot(raw_pairs, tmp_path):
+    several = [(0,), (1, 2), (2,)]
+
+    def relabel(pairs):
+        return tuple(replace(pair, label=several[pair.label]) for pair in pairs)
+
+    pairs = replace(raw_pairs, train=relabel(raw_pairs.train), test=relabel(raw_pairs.test))
+    dataset = run(pairs, tmp_path)
+    assert dataset.test.label[:3].tolist() == [[1, 0, 0], [0, 1, 1], [0, 0, 1]]
+
+
+def test_a_second_time_opens_no_picture(raw_pairs, tmp_path, opened):
+    first = run(raw_pairs, tmp_path)
+    assert len(opened) == 18
+    opened.clear()
+    assert run(raw_pairs, tmp_path).fingerprint == first.fingerprint
+    assert opened == []
+
+
+def test_other_texts_open_no_picture(raw_pairs, tmp_path, opened):
+    run(raw_pairs, tmp_path)
+    opened.clear()
+    pairs = replace(raw_pairs, test=tuple(replace(p, text="navy") for p in raw_pairs.test))
+    assert set(run(pairs, tmp_path).test.title) == {"navy"}
+    assert opened == []
+
+
+def test_an_interrupted_one_goes_on(raw_pairs, tmp_path, opened, monkeypatch):
+    monkeypatch.setattr(cache, "SHARD", 4)
+    whole = run(raw_pairs, tmp_path / "whole")
+    opened.clear()
+    monkeypatch.setattr(MeanColour, "batch_size", 4)
+    real, calls = MeanColour.encode, []
+
+    def stops(self, prepared):
+        calls.append(len(prepared))
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return real(self, prepared)
+
+    monkeypatch.setattr(MeanColour, "encode", stops)
+    with pytest.raises(KeyboardInterrupt):
+        run(raw_pairs, tmp_path / "stopped")
+    opened.clear()
+    again = run(raw_pairs, tmp_path / "stopped")
+    # Two shards of four were kept, so that 18 − 8 pictures are left.
+    assert len(opened) == 10
+    assert again.fingerprint == whole.fingerprint
+
+
+def test_a_damaged_shard_is_made_again(raw_pairs, tmp_path):
+    first = run(raw_pairs, tmp_path)
+    (shard,) = tmp_path.glob("image-*/train-00000.npz")
+    shard.write_bytes(shard.read_bytes()[:-100])
+    assert run(raw_pairs, tmp_path).fingerprint == first.fingerprint
+
+
+def test_what_changes_features_changes_the_folder(raw_pairs, tmp_path, mean_colour, opened):
+    run(raw_pairs, tmp_path)
+    opened.clear()
+    mean_colour.version = 2
+    run(raw_pairs, tmp_path)
+    assert len(opened) == 18, "other settings"
+    opened.clear()
+    with open(raw_pairs.train[0].image, "ab") as file:
+        file.write(b"more")
+    run(raw_pairs, tmp_path)
+    assert len(opened) == 18, "another file"
+    assert len(list(tmp_path.glob("image-mean-*"))) == 3
+
+
+def test_a_bad_picture_is_refused_by_name(raw_pairs, tmp_path):
+    raw_pairs.test[1].image.write_bytes(b"no picture")
+    with pytest.raises(InputError, match=r"test-1\.png: cannot be read .*on_bad_image=skip"):
+        run(raw_pairs, tmp_path)
+
+
+def test_bad_pictures_are_skipped_and_reported(raw_pairs, tmp_path, capsys):
+    raw_pairs.test[1].image.write_bytes(b"no picture")
+    raw_pairs.train[4].image.unlink()
+    dataset = run(raw_pairs, tmp_path, on_bad_image="skip")
+    assert (len(dataset.train), len(dataset.test)) == (11, 5)
+    assert "test-1" not in dataset.test.id and "train-4" not in dataset.train.id
+    np.testing.assert_array_equal(dataset.train.label, [0, 1, 2, 0, 2, 0, 1, 2, 0, 1, 2])
+    texts = [pair.text for pair in raw_pairs.test if pair.id != "test-1"]
+    assert dataset.test.title.tolist() == texts
+    (report,) = tmp_path.glob("image-*/left_out.txt")
+    assert [line.split(":")[0].rsplit("/")[-1] for line in report.read_text().splitlines()] == [
+        "train-4.png",
+        "test-1.png",
+    ]
+    assert "2 of 18 pairs are left out" in capsys.readouterr().out
+    # The same cache under the other policy: what was skipped is refused.
+    with pytest.raises(InputError, match=r"train-4\.png: there is no such file"):
+        run(raw_pairs, tmp_path, on_bad_image="refuse")
+
+
+def test_a_split_of_bad_pictures_only(raw_pairs, tmp_path):
+    for pair in raw_pairs.test:
+        pair.image.write_bytes(b"no picture")
+    with pytest.raises(InputError, match="test: none of its 6 pictures can be used"):
+        run(raw_pairs, tmp_path, on_bad_image="skip")
+
+
+def test_an_unknown_policy(raw_pairs, tmp_path):
+    with pytest.raises(InputError, match="on_bad_image='ignore': expected one of refuse, skip"):
+        run(raw_pairs, tmp_path, on_bad_image="ignore")
+
+
+def test_a_cache_that_cannot_be_written(raw_pairs, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cache_dir=.*file: cannot be written"):
+        run(raw_pairs, tmp_path / "file")
+
+
+def test_extractors_are_kept_with_a_run(raw_pairs, tmp_path):
+    dataset = run(raw_pairs, tmp_path / "cache")
+    assert keeping.saved_extractors(dataset) == Path(dataset.source)
+    assert keeping.keep_extractors(dataset, tmp_path / "run")
+    assert sorted(p.name for p in (tmp_path / "run").iterdir()) == ["image", "text"]
+    assert (tmp_path / "run" / "text" / "vocabulary.json").is_file()
+    assert not keeping.keep_extractors(replace(dataset, source=""), tmp_path / "none")
+
+
+def test_titles_are_one_short_line():
+    assert extraction.title(" two\n lines ") == "two lines"
+    long = extraction.title("word " * 100)
+    assert len(long) <= 122 and long.endswith("word …")
+
+
+def test_a_shard_survives_its_file(tmp_path):
+    shard = shards.Shard(
+        np.ones((2, 3), np.float32), np.array([0, 2], np.int32), (b"a", b"bcd"), ("1: broken",)
+    )
+    shard.save(tmp_path / "a.npz")
+    again = shards.Shard.load(tmp_path / "a.npz")
+    np.testing.assert_array_equal(again.feature, shard.feature)
+    np.testing.assert_array_equal(again.row, shard.row)
+    assert (again.thumbnail, again.bad) == (shard.thumbnail, shard.bad)

@@ -1,0 +1,91 @@
+"""Reading picture files: what they become, and what is refused."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from xgacmn_tf.features import pictures
+from xgacmn_tf.features.pictures import BadPictureError, open_picture, thumbnail
+
+
+def test_transparency_shows_white(tmp_path):
+    picture = Image.new("RGBA", (2, 1), (255, 0, 0, 255))
+    picture.putpixel((1, 0), (0, 0, 0, 0))
+    picture.save(tmp_path / "a.png")
+    opened = open_picture(tmp_path / "a.png")
+    assert opened.mode == "RGB"
+    assert np.asarray(opened).tolist() == [[[255, 0, 0], [255, 255, 255]]]
+
+
+def test_a_palette_with_a_transparent_colour(tmp_path):
+    picture = Image.new("P", (2, 1), 0)
+    picture.putpalette([0, 0, 0, 0, 0, 255])
+    picture.putpixel((1, 0), 1)
+    picture.save(tmp_path / "a.gif", transparency=0)
+    assert np.asarray(open_picture(tmp_path / "a.gif")).tolist() == [[[255] * 3, [0, 0, 255]]]
+
+
+def test_photographs_are_turned_upright(tmp_path):
+    picture = Image.new("RGB", (40, 20), "red")
+    exif = picture.getexif()
+    exif[0x0112] = 6  # "rotate by 90° to see it as it was taken"
+    picture.save(tmp_path / "a.jpg", exif=exif)
+    assert open_picture(tmp_path / "a.jpg").size == (20, 40)
+
+
+def test_sixteen_bits_are_scaled_not_cut(tmp_path):
+    # 0x8000 of 0xffff is half way: 128 of 255. Cut to eight bits it would be white.
+    Image.fromarray(np.full((2, 2), 0x8000, np.uint16)).save(tmp_path / "a.png")
+    assert np.unique(np.asarray(open_picture(tmp_path / "a.png"))).tolist() == [128]
+
+
+@pytest.mark.parametrize("mode", ["L", "1", "CMYK", "LA"])
+def test_other_modes_become_rgb(tmp_path, mode):
+    path = tmp_path / "a.tiff"
+    Image.new("RGB", (3, 3), "white").convert(mode).save(path)
+    opened = open_picture(path)
+    assert opened.mode == "RGB" and np.asarray(opened).min() >= 254
+
+
+def jpeg() -> bytes:
+    stream = io.BytesIO()
+    Image.effect_noise((64, 64), 50).save(stream, "JPEG")
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"no picture", jpeg()[:400], b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"],
+    ids=["empty", "text", "truncated", "eps"],
+)
+def test_broken_files_are_named(tmp_path, content):
+    (tmp_path / "a.jpg").write_bytes(content)
+    with pytest.raises(BadPictureError, match=r"a\.jpg: cannot be read as a picture"):
+        open_picture(tmp_path / "a.jpg")
+
+
+def test_a_missing_file(tmp_path):
+    with pytest.raises(BadPictureError, match=r"a\.jpg: there is no such file"):
+        open_picture(tmp_path / "a.jpg")
+
+
+def test_a_bomb_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
+    path = tmp_path / "bomb.png"
+    Image.new("1", (20_000, 5_000)).save(path)  # 100 million pixels in some 12 kB
+    assert path.stat().st_size < 20_000
+    monkeypatch.setattr(Image.Image, "convert", None)
+    with (
+        pytest.warns(Image.DecompressionBombWarning),
+        pytest.raises(BadPictureError, match="20000 × 5000 pixels; a picture may have 89,478,485"),
+    ):
+        open_picture(path)
+
+
+def test_thumbnails_keep_proportions():
+    small = Image.open(io.BytesIO(thumbnail(Image.new("RGB", (400, 200), "red"))))
+    assert (small.format, small.size) == ("WEBP", (72, 36))
+    tiny = Image.open(io.BytesIO(thumbnail(Image.new("RGB", (10, 5), "red"))))
+    assert tiny.size == (10, 5), "nothing is enlarged"
+    assert pictures.THUMBNAIL_SIDE == 72

@@ -1,0 +1,70 @@
+"""Where each file of NUS-WIDE lies. Matrices with a row for each picture come whole, or as a
+training and a test half."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+IMAGE_LIST = "ImageList/Imagelist.txt"
+HALF_LISTS = ("ImageList/TrainImagelist.txt", "ImageList/TestImagelist.txt")
+CONCEPT_LISTS = ("ConceptsList/Concepts81.txt", "Concepts81.txt")
+NUM_CONCEPTS = 81
+TAG_LIST = "NUS_WID_Tags/TagList1k.txt"
+NUM_TAGS = 1000
+ALL_TAGS = "NUS_WID_Tags/All_Tags.txt"
+PICTURES = "Flickr"
+
+
+class Source(NamedTuple):
+    """A matrix: its file, the files of its halves, and what is in it."""
+
+    whole: str
+    halves: tuple[str, str]
+    columns: int
+    binary: bool
+
+    def found(self, folder: Path) -> tuple[Path, ...]:
+        """The whole file, or else both halves, or nothing."""
+        if (folder / self.whole).is_file():
+            return (folder / self.whole,)
+        halves = tuple(folder / half for half in self.halves)
+        return halves if all(half.is_file() for half in halves) else ()
+
+
+def _low_level(name: str, columns: int) -> Source:
+    folder = "Low_Level_Features"
+    halves = (f"{folder}/Train_Normalized_{name}.dat", f"{folder}/Test_Normalized_{name}.dat")
+    return Source(f"{folder}/Normalized_{name}.dat", halves, columns, binary=False)
+
+
+TAGS = Source(
+    "NUS_WID_Tags/AllTags1k.txt",
+    ("NUS_WID_Tags/Train_Tags1k.dat", "NUS_WID_Tags/Test_Tags1k.dat"),
+    NUM_TAGS,
+    binary=True,
+)
+# Colour histogram, colour correlogram, edge directions, wavelet texture, colour moments of 5 × 5
+# blocks, and a bag of 500 SIFT words.
+LOW_LEVEL = {
+    "ch": _low_level("CH", 64),
+    "corr": _low_level("CORR", 144),
+    "edh": _low_level("EDH", 73),
+    "wt": _low_level("WT", 128),
+    "cm55": _low_level("CM55", 225),
+    "bow500": Source(
+        "Low_Level_Features/BoW_int.dat",
+        ("Low_Level_Features/BoW_Train_int.dat", "Low_Level_Features/BoW_Test_int.dat"),
+        500,
+        binary=False,
+    ),
+}
+
+
+def label_source(concept: str) -> Source:
+    """The labels of one concept, one 0 or 1 a line."""
+    folder = "Groundtruth/TrainTestLabels"
+    return Source(
+        f"Groundtruth/AllLabels/Labels_{concept}.txt",
+        (f"{folder}/Labels_{concept}_Train.txt", f"{folder}/Labels_{concept}_Test.txt"),
+        1,
+        binary=True,
+    )

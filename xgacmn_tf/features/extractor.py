@@ -1,0 +1,100 @@
+"""What every feature extractor is: one item in, one row of numbers out; saved and loaded whole."""
+
+import abc
+import hashlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from xgacmn_tf.errors import InputError
+from xgacmn_tf.files import write_json
+
+MANIFEST = "extractor.json"
+
+
+class Extractor(abc.ABC):
+    """Turns pictures, or texts, into features.
+
+    The work on one item (`prepare`) and the work on a batch (`encode`) are apart, because the
+    first runs in several threads and the second is what fills an accelerator.
+
+    Attributes:
+        name: what commands call it.
+        modality: "image" (items are RGB `PIL.Image`s) or "text" (items are strings).
+        learns: whether `fit` must see the training split first.
+        fit_limit: most training items that `fit` is given; None for all of them.
+        batch_size: items that are encoded at once. It can be changed at any time, as features do
+            not depend on it but for rounding.
+    """
+
+    name: str
+    modality: ClassVar[str]
+    learns: ClassVar[bool] = False
+    fit_limit: ClassVar[int | None] = None
+    batch_size: int = 32
+
+    @property
+    @abc.abstractmethod
+    def dim(self) -> int:
+        """The number of features. An extractor that learns knows it after `fit`."""
+
+    @abc.abstractmethod
+    def settings(self) -> dict[str, Any]:
+        """All that the features depend on but the data, ready for JSON; weights as a hash."""
+
+    def fit(self, items: Iterable[Any]) -> None:
+        """Learns from training items, which are read once. Most extractors have nothing to."""
+        raise TypeError(f"{self.name} does not learn")
+
+    def prepare(self, item: Any) -> Any:
+        """What `encode` takes of one item. Safe to call from several threads."""
+        return item
+
+    @abc.abstractmethod
+    def encode(self, prepared: Sequence[Any]) -> np.ndarray:
+        """(n, dim) float32 features of n prepared items, each as if it stood alone."""
+
+    def save(self, folder: Path) -> None:
+        """Writes all that `load_extractor` needs. The manifest comes last: with it, all is there.
+
+        JSON, `.npz` and Keras files only: nothing in them is executed on loading.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        self._save_files(folder)
+        manifest = {"modality": self.modality, "name": self.name, "settings": self.settings()}
+        write_json(folder / MANIFEST, manifest)
+
+    @abc.abstractmethod
+    def _save_files(self, folder: Path) -> None: ...
+
+    @classmethod
+    @abc.abstractmethod
+    def _load(cls, folder: Path, name: str, settings: dict[str, Any]) -> Self: ...
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 (hex) of a file, or of all files under a folder with their names."""
+    digest = hashlib.sha256()
+    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    for file in files:
+        if path.is_dir():
+            digest.update(f"{file.relative_to(path)}\0{file.stat().st_size}\0".encode())
+        with open(file, "rb") as stream:
+            while block := stream.read(2**20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def one_line(error: Exception) -> str:
+    """What a library says of an error, for the middle of a message of ours."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def missing_package(extractor: str, extra: str, error: ImportError) -> InputError:
+    """The error for features whose library is an extra that is not installed."""
+    return InputError(
+        f"{extractor} features need {error.name or error}, which is not installed; "
+        f"run `pip install xgacmn_tf[{extra}]`"
+    )

