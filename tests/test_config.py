@@ -73,6 +73,7 @@ def test_fingerprint_follows_what_shapes_results_alone():
     assert Config(output_dir="elsewhere", histograms=True).fingerprint() == fingerprint
     assert Config(seed=1).fingerprint() != fingerprint
     assert Config(epochs=25).fingerprint() != fingerprint
+    assert Config(lambda_3=100).fingerprint() == fingerprint  # 100 is 100.0
 
 
 def test_settings_are_read_by_the_code():

@@ -196,7 +196,11 @@ class Config:
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
-            _check(field, getattr(self, field.name))
+            value = getattr(self, field.name)
+            _check(field, value)
+            if field.type is float:
+                # 100 and 100.0 are the same setting, also to `fingerprint`.
+                object.__setattr__(self, field.name, float(value))
         if self.classifier == "none" and self.similarity == "posterior":
             raise InputError(
                 "--similarity=posterior needs class posteriors, and --classifier=none learns none; "
