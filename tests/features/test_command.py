@@ -99,8 +99,9 @@ def test_mistakes(table, tmp_path, capsys):
     message = refusal(table, tmp_path, capsys, output=tmp_path / "no" / "a.npz")
     assert "there is no folder" in message
     assert "has no pictures and texts" in refusal("openclipart", tmp_path, capsys)
-    assert "take no weights" in refusal("shapes.csv", tmp_path, capsys, data_dir=tmp_path,
-                                         text_weights="x")  # fmt: skip
+    assert "take no weights" in refusal(
+        "shapes.csv", tmp_path, capsys, data_dir=tmp_path, image="vgg19", text_weights="x"
+    )
 
 
 def test_a_broken_picture_is_one_line(table, tmp_path, raw_pairs, capsys):

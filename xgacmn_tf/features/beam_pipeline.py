@@ -174,5 +174,11 @@ def write_tfds(
             )
         )
     except Exception as error:  # Whatever a runner or a worker may raise, wrapped by Beam.
-        raise InputError(f"The Beam pipeline failed: {one_line(error)}") from error
+        raise InputError(f"The Beam pipeline failed: {_cause(error)}") from error
     return f"{builder.name}/{config.name}"
+
+
+def _cause(error: Exception) -> str:
+    """The line that says what happened: runners put a worker's whole traceback in the message."""
+    lines = [line for line in str(error).splitlines() if "Error: " in line]
+    return lines[-1].strip() if lines else one_line(error)
