@@ -11,6 +11,8 @@ from PIL import Image
 
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.features import efficientnet_lite as lite
+from xgacmn_tf.features import legacy_torch
+from xgacmn_tf.features.legacy_torch import read_legacy_torch
 
 MAGIC = 0x1950A86A20F9469CFC6C
 
@@ -75,7 +77,7 @@ def read(tmp_path):
     def read(content: bytes):
         path = tmp_path / "weights.pth"
         path.write_bytes(content)
-        return lite.read_legacy_torch(path)
+        return read_legacy_torch(path)
 
     return read
 
@@ -142,7 +144,9 @@ def test_refuses_many_large_views_of_one_storage(read, monkeypatch):
     tensors = {f"t{n}": Tensor(storage, 0, (1000,), (1,)) for n in range(100)}
     content = legacy_file(tensors, {"0": [0.0] * 1000})
     assert len(read(content)) == 100
-    monkeypatch.setattr(lite, "_MAX_FILE", 50_000)  # 12,500 numbers; the tensors have 100,000.
+    monkeypatch.setattr(
+        legacy_torch, "_MAX_FILE", 50_000
+    )  # 12,500 numbers; the tensors have 100,000.
     with pytest.raises(InputError, match="larger than the file"):
         read(content)
 
@@ -152,7 +156,7 @@ def test_a_pickle_cannot_change_the_reader(read):
     change = b"ctorch._utils\n_rebuild_tensor_v2\n(N}X\x0c\x00\x00\x00__defaults__K\x01\x85stb."
     with pytest.raises(InputError):
         read(dump(MAGIC) + b"\x80\x02" + change)
-    assert lite._rebuild_tensor.__defaults__ is None
+    assert legacy_torch._rebuild_tensor.__defaults__ is None
 
 
 def test_refuses_files_cut_short_and_other_formats(read, tmp_path):
@@ -162,7 +166,7 @@ def test_refuses_files_cut_short_and_other_formats(read, tmp_path):
         with pytest.raises(InputError, match=r"weights\.pth"):
             read(content)
     with pytest.raises(InputError, match="no such file"):
-        lite.read_legacy_torch(tmp_path / "missing.pth")
+        read_legacy_torch(tmp_path / "missing.pth")
 
 
 # Trained parameters with the classifier, in millions, as timm lists tf_efficientnet_lite0 to 2.
