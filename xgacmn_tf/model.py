@@ -125,7 +125,7 @@ class XGACMN(keras.Model):
 
     def _averaged_pairs(self):
         layers = zip(self.encoder.trained_layers(), self.averaged.trained_layers(), strict=True)
-        # `weights`, because the averages are not trainable; seeds of dropout are no weights.
+        # The averages are moved by `_update_average` alone, so to Keras they are not trainable.
         return [
             (weight, average)
             for layer, averaged in layers
