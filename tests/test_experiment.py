@@ -129,6 +129,12 @@ def test_folder_with_other_files_is_refused(feature_file, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
+def test_folder_of_a_run_killed_at_its_very_start_is_taken_up(feature_file, tmp_path):
+    (tmp_path / ".config.123.partial.json").write_text('{"sett')  # what a kill may leave
+    config = Config(dataset=str(feature_file), output_dir=str(tmp_path), **SMALL)
+    assert experiment.run(config, lambda text: None)["seed"] == 0
+
+
 def test_default_folder_follows_the_settings(feature_file, monkeypatch, tmp_path):
     from xgacmn_tf.run_folder import RunFolder
 

@@ -54,27 +54,18 @@ class RunFolder:
           InputError: the folder holds a run with other settings or other data, or files that are
             no run's; or it cannot be written.
         """
-        # Through JSON, so that tuples compare equal to the lists they are stored as.
-        record = json.loads(
-            json.dumps({"settings": config.as_dict(), "data_fingerprint": data_fingerprint})
-        )
-        if not self.config.exists():
-            try:
-                if self.path.exists() and any(self.path.iterdir()):
-                    raise InputError(
-                        f"--output_dir={self.path}: the folder is not empty and holds no run "
-                        "(no config.json); name a new folder"
-                    )
-                self.best.parent.mkdir(parents=True, exist_ok=True)
-                self.tensorboard.mkdir(exist_ok=True)
-                write_json(self.config, record)
-            except OSError as error:
-                raise InputError(
-                    f"--output_dir={self.path}: cannot be written ({error.strerror}); name a "
-                    "folder where you may create files"
-                ) from error
-            return
+        try:
+            if not self.config.exists():
+                self._start(config, data_fingerprint)
+            self.best.parent.mkdir(exist_ok=True)
+            self.tensorboard.mkdir(exist_ok=True)
+        except OSError as error:
+            raise InputError(
+                f"--output_dir={self.path}: cannot be written ({error.strerror}); name a folder "
+                "where you may create files"
+            ) from error
         before = self.read_config()
+        # Through JSON, so that tuples compare equal to the lists they are stored as.
         settings = json.loads(json.dumps(config.result_settings()))
         differences = [
             f"{name} {before['settings'].get(name)!r} there, {value!r} now"
@@ -88,6 +79,17 @@ class RunFolder:
                 f"--output_dir={self.path} holds another run, which differs in: "
                 f"{'; '.join(differences)}. Name a new folder, or delete that one"
             )
+
+    def _start(self, config: Config, data_fingerprint: str) -> None:
+        """Writes config.json, before anything else: a run killed right here finds its folder."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        if any(".partial" not in path.name for path in self.path.iterdir()):
+            raise InputError(
+                f"--output_dir={self.path}: the folder is not empty and holds no run "
+                "(no config.json); name a new folder"
+            )
+        record = {"settings": config.as_dict(), "data_fingerprint": data_fingerprint}
+        write_json(self.config, record)
 
     def read_config(self) -> dict[str, Any]:
         """The record that `claim` wrote."""
