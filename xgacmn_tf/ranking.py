@@ -57,7 +57,7 @@ def _best(query, gallery, k, block_size):
     """(q, k) int32 gallery rows and (q, k) float32 similarities."""
 
     def best_of_block(first, last):
-        return _top(query[first:last], gallery, k)
+        return top(query[first:last], gallery, k)
 
     specs = [tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([None, None], tf.float32)]
     return over_blocks(best_of_block, tf.shape(query)[0], block_size, specs)
@@ -71,7 +71,7 @@ def rank_block(
     Returns (b, n) int32 gallery rows in ranked order, (b, n) bool relevance in that order and
     (b,) int32 relevant items.
     """
-    order, _ = _top(query[first:last], gallery, tf.shape(gallery)[0])
+    order, _ = top(query[first:last], gallery, tf.shape(gallery)[0])
     return order, *ranked_relevance(order, targets[first:last], targets)
 
 
@@ -98,7 +98,7 @@ def share_a_label(query_targets: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
     return tf.matmul(query_targets, targets, transpose_b=True) > 0
 
 
-def _top(query: tf.Tensor, gallery: tf.Tensor, k: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+def top(query: tf.Tensor, gallery: tf.Tensor, k: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """(b, k) int32 gallery rows and (b, k) float32 inner products of float64 representations."""
     # A matrix product sums its last columns in another order than the rest, so that the same item
     # gets sums that differ in the last bits. Rounding removes the difference.

@@ -1,0 +1,390 @@
+"""A run as a SavedModel: the same numbers, nothing of training, whole versions only."""
+
+import json
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from xgacmn_tf import experiment
+from xgacmn_tf.angular_softmax import AngularSoftmax, PlainSoftmax
+from xgacmn_tf.config import Config
+from xgacmn_tf.datasets import openclipart
+from xgacmn_tf.datasets.openclipart import rebuild
+from xgacmn_tf.datasets.paired import PairedDataset
+from xgacmn_tf.encoders import CommonSpaceEncoder, load_encoder
+from xgacmn_tf.errors import InputError
+from xgacmn_tf.export import export_run, savedmodel
+from xgacmn_tf.export.raw_text import WordCounter
+from xgacmn_tf.export.versions import new_version, versions
+from xgacmn_tf.features import text_extractor
+from xgacmn_tf.files import write_json
+from xgacmn_tf.input_maps import fit_map
+from xgacmn_tf.networks import Encoder
+from xgacmn_tf.ranking import rank_gallery
+from xgacmn_tf.run_folder import RunFolder
+
+SMALL = {"epochs": 1, "batch_size": 16, "encoder_hidden": (16, 8), "code_dim": 6}
+COMMAND = [sys.executable, "export/export_savedmodel.py"]
+
+
+@pytest.fixture(scope="module")
+def run(feature_file, tmp_path_factory):
+    """The folder of a trained run: images 8-D, texts 5-D, 3 classes, 30 test pairs."""
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    config = Config(dataset=str(feature_file), output_dir=str(folder), **SMALL)
+    experiment.run(config, lambda text: None)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def exported(run, tmp_path_factory):
+    """Its first version, which returns 7 of 30 items."""
+    return export_run(run, tmp_path_factory.mktemp("models"), "pairs", depth=7)
+
+
+@pytest.fixture(scope="module")
+def clip_art():
+    return openclipart.load()
+
+
+def folder_of(path, dataset, config, similarity="cosine", image_map="zscore", class_layer=None):
+    """A finished run's folder around encoders that nobody trained."""
+    keras.utils.set_random_seed(0)
+    encoder = CommonSpaceEncoder(
+        fit_map(image_map, dataset.train.image, "image"),
+        fit_map("tfidf", dataset.train.text, "text"),
+        Encoder((9,), 4),
+        Encoder((9,), 4),
+        class_layer,
+    )
+    folder = RunFolder(path)
+    folder.claim(config, dataset.fingerprint)
+    encoder.save(folder.best)
+    write_json(folder.metrics, {"headline_similarity": similarity})
+    return folder, encoder
+
+
+@pytest.fixture
+def pairs(make_split):
+    """Six small pairs, features such that every input map takes them."""
+    splits = [
+        make_split(name, image=np.arange(24).reshape(6, 4) % 7, text=np.arange(12).reshape(6, 2))
+        for name in ("train", "test")
+    ]
+    return PairedDataset("pairs", *splits, ("a", "b", "c"))
+
+
+@pytest.fixture(scope="module")
+def clip_art_export(clip_art, tmp_path_factory):
+    path = tmp_path_factory.mktemp("clip_art")
+    folder, encoder = folder_of(path / "run", clip_art, Config(output_dir=str(path / "run")))
+    version = export_run(folder.path, path / "models")
+    return tf.saved_model.load(str(version)).signatures, encoder
+
+
+def test_codes(run, exported, feature_file):
+    loaded = tf.saved_model.load(str(exported)).signatures
+    encoder = load_encoder(RunFolder(run).best)
+    with np.load(feature_file) as arrays:
+        image, text = (arrays[f"{m}_test"].astype(np.float32) for m in ("image", "text"))
+    for codes, outputs in zip(
+        encoder.codes(image, text),
+        (
+            loaded["encode_image"](image_features=tf.constant(image)),
+            loaded["encode_text"](text_features=tf.constant(text)),
+        ),
+        strict=True,
+    ):
+        assert set(outputs) == {"embedding", "posterior"}
+        for name, similarity in (("embedding", "cosine"), ("posterior", "posterior")):
+            expected = encoder.represent(codes, similarity)
+            np.testing.assert_allclose(outputs[name], expected, atol=1e-6, rtol=0)
+        np.testing.assert_allclose(np.linalg.norm(outputs["embedding"], axis=1), 1, atol=1e-6)
+    default = loaded["serving_default"](image_features=tf.constant(image))
+    again = loaded["encode_image"](image_features=tf.constant(image))
+    np.testing.assert_array_equal(default["embedding"], again["embedding"])
+
+
+@pytest.mark.parametrize("copies", [0, 1, 3], ids=["empty", "one block", "two blocks"])
+def test_search_ranks_as_evaluation_does(run, exported, feature_file, copies):
+    loaded = tf.saved_model.load(str(exported)).signatures
+    encoder = load_encoder(RunFolder(run).best)
+    with np.load(feature_file) as arrays:
+        image, text = (arrays[f"{m}_test"].astype(np.float32) for m in ("image", "text"))
+    # 3 · 30 queries are more than the 64 that are ranked at once.
+    image_query, text_query = (np.tile(x, (copies, 1)) for x in (image, text))
+    for outputs, query, gallery in (
+        (loaded["search_images_by_text"](text_features=tf.constant(text_query)), 1, 0),
+        (loaded["search_texts_by_image"](image_features=tf.constant(image_query)), 0, 1),
+    ):
+        assert outputs["ids"].shape == outputs["scores"].shape == (30 * copies, 7)
+        if not copies:
+            continue
+        sides = [encoder.represent(x, "posterior") for x in encoder.codes(image, text)]
+        rows, scores = rank_gallery(sides[query], sides[gallery], 7)
+        expected = np.char.add("test/", np.tile(rows, (copies, 1)).astype(str))
+        np.testing.assert_array_equal(outputs["ids"].numpy().astype(str), expected)
+        # These pairs have no titles, so their ids stand in.
+        np.testing.assert_array_equal(outputs["titles"], outputs["ids"])
+        scores = np.tile(scores, (copies, 1))
+        np.testing.assert_allclose(outputs["scores"], scores, atol=1e-6, rtol=0)
+
+
+def test_nothing_of_training_is_inside(run, exported):
+    values = dict(tf.train.list_variables(str(exported / "variables" / "variables")))
+    sizes = [int(np.prod(shape)) for name, shape in values.items() if name.startswith("state/")]
+    # By hand: z-scores 2·(8 + 5); encoders 8→16→8→6 (144 + 136 + 54) and 5→16→8→6 (96 + 136 + 54);
+    # class directions 6·3; two galleries of posteriors 30·3; ids and titles 30 each.
+    assert sum(sizes) == 26 + 334 + 286 + 18 + 2 * 90 + 2 * 30
+    assert {name.split("/")[0] for name in values} == {"state", "_CHECKPOINTABLE_OBJECT_GRAPH"}
+    names = [variable.name for variable in tf.saved_model.load(str(exported)).state]
+    assert not [n for n in names if "discriminator" in n or "decoder" in n or "adam" in n.lower()]
+    # The whole model with its decoders and discriminators has 2000 units a discriminator.
+    size = sum(path.stat().st_size for path in exported.rglob("*") if path.is_file())
+    assert size < 200_000
+
+
+def test_what_travels_along(run, exported):
+    text = (exported / "assets.extra" / "README.md").read_text(encoding="utf-8")
+    record = json.loads((exported / "assets.extra" / "run.json").read_text())
+    assert "# pairs, version 1" in text and record["data_fingerprint"] in text
+    assert record["config_fingerprint"] in text
+    assert "30 items (image, text)" in text and "return 7 items by similarity `posterior`" in text
+    for signature in tf.saved_model.load(str(exported)).signatures:
+        assert f"## {signature}\n" in text
+    assert "| input | `text_features` | float32 | (n, 5) |" in text
+    assert "| output | `ids` | string | (n, 7) |" in text
+    assert record["settings"]["epochs"] == 1 and "output_dir" not in record["settings"]
+    assert str(run) not in text + json.dumps(record)
+
+
+def test_the_gallery_can_be_replaced(run, exported, tmp_path):
+    image = np.random.default_rng(1).normal(size=(5, 8))
+    np.savez(tmp_path / "new.npz", image=image, id=np.arange(5) + 40, title=np.array(list("ábcde")))
+    version = export_run(run, exported.parents[1], "pairs", gallery=tmp_path / "new.npz")
+    assert version.name == str(int(exported.name) + 1)
+    loaded = tf.saved_model.load(str(version)).signatures
+    # It holds pictures only, so texts cannot be searched for.
+    assert "search_texts_by_image" not in loaded and "encode_image" in loaded
+    query = np.random.default_rng(2).normal(size=(4, 5)).astype(np.float32)
+    outputs = loaded["search_images_by_text"](text_features=tf.constant(query))
+    encoder = load_encoder(RunFolder(run).best)
+    sides = [
+        encoder.represent(codes, "posterior")
+        for codes in encoder.codes(image.astype(np.float32), query)
+    ]
+    rows, _ = rank_gallery(sides[1], sides[0], 10)  # all 5, fewer than the depth of 10
+    np.testing.assert_array_equal(outputs["ids"].numpy().astype(str), (rows + 40).astype(str))
+    titles = [[title.decode() for title in row] for row in outputs["titles"].numpy()]
+    assert titles == [["ábcde"[row] for row in order] for order in rows]
+
+
+@pytest.mark.parametrize(
+    "arrays, message",
+    [
+        ({"id": np.arange(2)}, "expected id, image or text features"),
+        ({"image": np.zeros((2, 7)), "id": np.arange(2)}, r"shape \(2, 7\).*expected.*\(2, 8\)"),
+        ({"image": np.zeros((3, 8)), "id": np.arange(2)}, r"shape \(3, 8\).*expected.*\(2, 8\)"),
+        ({"image": np.full((2, 8), np.nan), "id": np.arange(2)}, "16 values that are NaN"),
+        ({"image": np.full((2, 8), 1e300), "id": np.arange(2)}, "beyond float32"),
+        ({"image": np.zeros((2, 8)), "id": np.array(["a", "a"])}, "'a' stands there twice"),
+        ({"image": np.zeros((2, 8)), "id": np.zeros((2, 1))}, "one string or whole number"),
+        ({"image": np.zeros((0, 8)), "id": np.zeros(0, int)}, "at least one"),
+        ({"image": np.zeros((1, 8)), "id": np.array(["\ud800"])}, "id is not valid Unicode"),
+        (
+            {"image": np.zeros((2, 8)), "id": np.arange(2), "title": np.array(["a"])},
+            "expected 2 strings",
+        ),
+    ],
+)
+def test_galleries_that_do_not_fit(run, tmp_path, arrays, message):
+    np.savez(tmp_path / "bad.npz", **arrays)
+    with pytest.raises(InputError, match=message):
+        export_run(run, tmp_path / "models", gallery=tmp_path / "bad.npz")
+    assert not (tmp_path / "models").exists()
+
+
+def test_versions_count_up_and_are_never_touched(tmp_path):
+    folder = tmp_path / "name"
+    for expected in (1, 2):
+        with new_version(folder, None) as (number, path):
+            (path / "file").write_text(str(number))
+        assert number == expected
+    with new_version(folder, 12) as (number, path):
+        (path / "file").touch()
+    with pytest.raises(InputError, match="name/2 exists and is never overwritten; .* free .* 13"):
+        with new_version(folder, 2):
+            pass
+    for version in (0, -1, 2**63):
+        with pytest.raises(InputError, match=f"--version={version}: expected 1 to"):
+            with new_version(folder, version):
+                pass
+    assert versions(folder) == [1, 2, 12] and (folder / "2" / "file").read_text() == "2"
+    # Two exports at once: the later one gives way.
+    with pytest.raises(InputError, match="another export took this version"):
+        with new_version(folder, 5) as (_, path):
+            (path / "file").touch()
+            (folder / "5").mkdir()
+            (folder / "5" / "file").write_text("theirs")
+    assert (folder / "5" / "file").read_text() == "theirs"
+    assert versions(folder) == [1, 2, 5, 12] and len(list(folder.iterdir())) == 4
+
+
+def test_an_interrupted_export_leaves_nothing(run, tmp_path, monkeypatch):
+    def interrupt(path, *_):
+        # The model itself is written by now, under a name that no server takes for a version.
+        assert (path / "saved_model.pb").is_file() and not path.name.isdigit()
+        assert versions(path.parent) == []
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(savedmodel, "signature_readme", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        export_run(run, tmp_path)
+    assert list((tmp_path / "xgacmn").iterdir()) == []
+
+
+def test_raw_text_counts_are_the_shipped_ones(clip_art):
+    counter = tf.function(WordCounter(openclipart.vocabulary(), plain_letters=True))
+    for name, texts in openclipart.texts().items():
+        np.testing.assert_array_equal(counter(tf.constant(texts)), getattr(clip_art, name).text)
+
+
+def test_raw_text_is_cleaned_as_the_bundled_texts_were():
+    vocabulary = ["cafe", "dog", "fish", "frog", "red", "stadion"]
+    texts = [
+        "A RED dog, red-dog; red_dog2!",
+        "CaféFrog Cafe\u0301 \ufb01sh ｒｅｄ Stadion",
+        "αdog dogß 犬 dog犬 dog½",
+        "",
+        "\n\t",
+    ]
+    counts = WordCounter(vocabulary, plain_letters=True)(tf.constant(texts)).numpy()
+    expected = [[rebuild.words(text).count(word) for word in vocabulary] for text in texts]
+    np.testing.assert_array_equal(counts, expected)
+    # And by hand: red ×3 and dog ×3; café ×2, frog, fish, red, stadion.
+    assert counts[:2].tolist() == [[0, 3, 0, 0, 3, 0], [2, 0, 1, 1, 1, 1]]
+
+
+def test_raw_text_is_counted_as_bag_of_words_does():
+    bag = text_extractor("bow")
+    bag.fit(["The red cat_2, a CAFÉ! 4x4", "red dogs ÄRA x2"])
+    texts = ["Red-RED cat_2 cat café cafe", "4X4 ära x2x, X2", "", "dogs½ cafe\u0301"]
+    counts = WordCounter(bag.vocabulary, plain_letters=False)(tf.constant(texts))
+    np.testing.assert_array_equal(counts, bag.encode(texts))
+    assert np.asarray(counts).sum() == 7  # red ×2, cat_2, café; 4x4, ära, x2
+
+
+def test_raw_text_signatures(clip_art, clip_art_export):
+    signatures, encoder = clip_art_export
+    texts = tf.constant(openclipart.texts()["test"])
+    counts = clip_art.test.text
+    _, codes = encoder.codes(clip_art.test.image[:1], counts)
+    outputs = signatures["encode_raw_text"](text=texts)
+    np.testing.assert_allclose(
+        outputs["embedding"], encoder.represent(codes, "cosine"), atol=1e-6, rtol=0
+    )
+    np.testing.assert_array_equal(outputs["known_words"], counts.sum(axis=1))
+    raw = signatures["search_images_by_raw_text"](text=texts)
+    plain = signatures["search_images_by_text"](text_features=tf.constant(counts))
+    np.testing.assert_array_equal(raw["ids"], plain["ids"])
+    title_of = dict(zip(clip_art.test.id, clip_art.test.title, strict=True))
+    assert [title_of[i.decode()] for i in raw["ids"].numpy()[0]] == [
+        title.decode() for title in raw["titles"].numpy()[0]
+    ]
+    with pytest.raises(tf.errors.InvalidArgumentError, match="Invalid formatting"):
+        signatures["encode_raw_text"](text=tf.constant([b"\xff"]))
+
+
+def test_words_of_a_kept_extractor_come_along(pairs, tmp_path):
+    folder, encoder = folder_of(tmp_path / "run", pairs, Config(dataset="gone.npz"))
+    bag = text_extractor("bow")
+    bag.fit(["red dog"])
+    bag.save(folder.extractors / "text")
+    np.savez(tmp_path / "new.npz", text=np.eye(2), id=np.array(["dogs", "reds"]))
+    # The data set is not needed once there is a gallery.
+    version = export_run(folder.path, tmp_path / "models", gallery=tmp_path / "new.npz")
+    outputs = tf.saved_model.load(str(version)).signatures["encode_raw_text"](
+        text=tf.constant(["Red dog red"])
+    )
+    codes = encoder.encode_text(tf.constant([[1.0, 2.0]]))
+    np.testing.assert_allclose(
+        outputs["embedding"], encoder.represent(codes, "cosine"), atol=1e-6, rtol=0
+    )
+
+
+@pytest.mark.parametrize(
+    "image_map, similarity, layer",
+    [
+        ("chi2", "dot", None),
+        ("hellinger", "posterior", PlainSoftmax),
+        ("none", "cosine", AngularSoftmax),
+    ],
+)
+def test_every_map_class_layer_and_similarity(pairs, tmp_path, image_map, similarity, layer):
+    layer = layer and layer(3)
+    config = Config(dataset="gone.npz")
+    folder, encoder = folder_of(tmp_path / "run", pairs, config, similarity, image_map, layer)
+    image, text = pairs.test.image, pairs.test.text
+    np.savez(tmp_path / "new.npz", image=image, text=text, id=pairs.test.id)
+    version = export_run(folder.path, tmp_path / "models", gallery=tmp_path / "new.npz", depth=3)
+    loaded = tf.saved_model.load(str(version)).signatures
+    codes = encoder.codes(image, text)
+    outputs = loaded["encode_image"](image_features=tf.constant(image))
+    assert ("posterior" in outputs) == (layer is not None)
+    expected = encoder.represent(codes[0], "cosine")
+    np.testing.assert_allclose(outputs["embedding"], expected, atol=1e-6, rtol=0)
+    sides = [encoder.represent(x, similarity) for x in codes]
+    rows, scores = rank_gallery(sides[0], sides[1], 3)
+    outputs = loaded["search_texts_by_image"](image_features=tf.constant(image))
+    np.testing.assert_allclose(outputs["scores"], scores, atol=1e-5, rtol=0)
+    np.testing.assert_array_equal(outputs["ids"].numpy().astype(str), pairs.test.id[rows])
+
+
+def test_runs_that_cannot_be_exported(run, feature_file, tmp_path):
+    with pytest.raises(InputError, match="there is no finished run"):
+        export_run(tmp_path, tmp_path / "models")
+    with pytest.raises(InputError, match="--depth=0"):
+        export_run(run, tmp_path, depth=0)
+    for name in ("", "../up", "a/b", ".hidden", "a b"):
+        with pytest.raises(InputError, match="begins with a letter or digit"):
+            export_run(run, tmp_path, name)
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="cannot be written"):
+        export_run(run, tmp_path / "file")
+    content = feature_file.read_bytes()
+    try:
+        with np.load(feature_file) as arrays:
+            np.savez(feature_file, **{**arrays, "image_test": arrays["image_test"] + 1})
+        with pytest.raises(InputError, match="was trained on other contents"):
+            export_run(run, tmp_path / "models")
+    finally:
+        feature_file.write_bytes(content)
+
+
+def test_the_command(run, tmp_path, request):
+    def call(*arguments):
+        return subprocess.run(
+            [*COMMAND, *arguments],
+            capture_output=True, text=True, timeout=120, cwd=request.config.rootpath,
+        )  # fmt: skip
+
+    done = call(f"--run={run}", f"--output={tmp_path}", "--name=pairs", "--version=3", "--depth=2")
+    assert (done.returncode, done.stdout) == (0, f"{tmp_path}/pairs/3\n"), done.stderr
+    loaded = tf.saved_model.load(f"{tmp_path}/pairs/3").signatures
+    assert loaded["search_images_by_text"].structured_outputs["ids"].shape == [None, 2]
+    for arguments in (
+        (f"--run={run}",),
+        (f"--run={run}", f"--output={tmp_path}", "--name=pairs", "--version=3"),
+        ("--depth=many",),
+        ("--what=1",),
+        ("stray",),
+    ):
+        done = call(*arguments)
+        assert done.returncode == 2 and not done.stdout, arguments
+        last = done.stderr.splitlines()[-1]
+        assert last.startswith("error: ")
+        assert [line for line in done.stderr.splitlines() if "Traceback" in line] == []

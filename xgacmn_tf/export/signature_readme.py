@@ -1,0 +1,63 @@
+"""README.md of an exported model, generated from the SavedModel itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+MEANING = {
+    "image_features": "features of a picture as the data set has them; preprocessing is inside",
+    "text_features": "features of a text as the data set has them; preprocessing is inside",
+    "text": "a text as users type it, UTF-8",
+    "embedding": "unit-length code on the hypersphere; cosine is the inner product",
+    "posterior": "probability of each class",
+    "known_words": "words of the text that the vocabulary has; 0: the answer means nothing",
+    "ids": "the nearest items, best first",
+    "titles": "their titles",
+    "scores": "their similarities to the query",
+}
+
+
+def signature_readme(saved_model: Path, name: str, record: Mapping[str, Any]) -> str:
+    """Markdown that describes every signature of a SavedModel.
+
+    Args:
+      saved_model: its folder.
+      name: what the model is called.
+      record: what run.json holds, see `savedmodel`.
+    """
+    signatures = tf.saved_model.load(str(saved_model)).signatures
+    gallery = record["gallery"]
+    lines = [
+        f"# {name}, version {record['version']}",
+        "",
+        f"- trained on: `{record['settings']['dataset']}`, data {record['data_fingerprint']}",
+        f"- settings: {record['config_fingerprint']} (all of them are in `run.json`)",
+        f"- gallery: {gallery['size']} items ({', '.join(gallery['modalities'])}), "
+        f"{gallery['source']}",
+        f"- searches return {gallery['depth']} items by similarity `{record['similarity']}`",
+        f"- TensorFlow {record['versions']['tensorflow']}, Keras {record['versions']['keras']}",
+        "",
+        "n is the size of the batch: dimension 0 of every input and output. `serving_default` is "
+        "`encode_image`.",
+    ]
+    for signature in sorted(signatures):
+        function = signatures[signature]
+        tensors = [
+            *(("input", spec) for spec in function.structured_input_signature[1].items()),
+            *(("output", spec) for spec in sorted(function.structured_outputs.items())),
+        ]
+        lines += [
+            "",
+            f"## {signature}",
+            "",
+            "| | name | dtype | shape | |",
+            "|---|---|---|---|---|",
+        ]
+        for way, (key, spec) in tensors:
+            shape = ", ".join("n" if size is None else str(size) for size in spec.shape)
+            lines.append(f"| {way} | `{key}` | {spec.dtype.name} | ({shape}) | {MEANING[key]} |")
+    return "\n".join(lines) + "\n"
