@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,6 +23,17 @@ def wikipedia_dir() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no Wikipedia data at {folder}; XGACMN_DATA names the folder above wikipedia/")
     return folder
+
+
+@pytest.fixture(scope="session")
+def small_networks() -> dict[str, Any]:
+    """Settings of `Config` that make networks of a few units, for whole runs in a second."""
+    return {
+        "encoder_hidden": (16, 8),
+        "code_dim": 6,
+        "feature_discriminator_hidden": 12,
+        "common_discriminator_hidden": 5,
+    }
 
 
 @pytest.fixture

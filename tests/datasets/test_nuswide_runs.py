@@ -18,14 +18,7 @@ pytest.importorskip("dill", reason="tfds.testing imports it")
 from xgacmn_tf.datasets.nuswide import nuswide_dataset_builder  # noqa: E402
 
 DUMMY = f"{nuswide.__path__[0]}/dummy_data"
-SMALL = {
-    "epochs": 1,
-    "validation_fraction": 0.0,
-    "encoder_hidden": (16, 8),
-    "code_dim": 6,
-    "feature_discriminator_hidden": 12,
-    "common_discriminator_hidden": 5,
-}
+ONCE = {"epochs": 1, "validation_fraction": 0.0}
 
 
 class TestNuswide(tfds.testing.DatasetBuilderTestCase):
@@ -104,13 +97,14 @@ def test_pictures_with_the_tags_beside_them(tmp_path):
         assert split.title.tolist() == [layout.text(row) for row in rows]
 
 
-def test_a_folder_trains_and_is_evaluated(tmp_path):
+def test_a_folder_trains_and_is_evaluated(tmp_path, small_networks):
     config = Config(
         dataset="nuswide",
         data_dir=DUMMY,
         protocol="full",
         output_dir=str(tmp_path / "run"),
-        **SMALL,
+        **ONCE,
+        **small_networks,
     )
     metrics = experiment.run(config, say=lambda line: None)
     assert metrics["data_fingerprint"] == nuswide.load(DUMMY, "full").fingerprint

@@ -6,20 +6,15 @@ from xgacmn_tf import experiment
 from xgacmn_tf.config import Config
 from xgacmn_tf.datasets import pascal_sentence, wikipedia
 
-SMALL = {
-    "epochs": 1,
-    "validation_fraction": 0.0,
-    "encoder_hidden": (16, 8),
-    "code_dim": 6,
-    "feature_discriminator_hidden": 12,
-    "common_discriminator_hidden": 5,
-}
+ONCE = {"epochs": 1, "validation_fraction": 0.0}
 
 
 @pytest.mark.parametrize("reader", [wikipedia, pascal_sentence])
-def test_a_folder_trains_and_is_evaluated(reader, tmp_path):
+def test_a_folder_trains_and_is_evaluated(reader, tmp_path, small_networks):
     name, folder = reader.DISTRIBUTION.name, f"{reader.__path__[0]}/dummy_data"
-    config = Config(dataset=name, data_dir=folder, output_dir=str(tmp_path / "run"), **SMALL)
+    config = Config(
+        dataset=name, data_dir=folder, output_dir=str(tmp_path / "run"), **ONCE, **small_networks
+    )
     metrics = experiment.run(config, say=lambda line: None)
     dataset = reader.load(folder)
     assert metrics["data_fingerprint"] == dataset.fingerprint
