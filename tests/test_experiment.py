@@ -135,6 +135,18 @@ def test_folder_of_a_run_killed_at_its_very_start_is_taken_up(feature_file, tmp_
     assert experiment.run(config, lambda text: None)["seed"] == 0
 
 
+def test_recorded_settings_come_back_whole_and_strange_ones_are_refused(finished, tmp_path):
+    from xgacmn_tf.run_folder import RunFolder
+
+    folder, config, _ = finished
+    assert RunFolder(folder).recorded_config() == config
+    record = json.loads((folder / "config.json").read_text())
+    record["settings"]["momentum"] = 0.9
+    (tmp_path / "config.json").write_text(json.dumps(record))
+    with pytest.raises(InputError, match="settings that this version does not have: momentum"):
+        RunFolder(tmp_path).recorded_config()
+
+
 def test_default_folder_follows_the_settings(feature_file, monkeypatch, tmp_path):
     from xgacmn_tf.run_folder import RunFolder
 

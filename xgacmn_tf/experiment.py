@@ -128,20 +128,20 @@ def evaluate(
     """
     test = dataset.test
     image, text = encoder.codes(test.image, test.text)
-    arrays = {"image": image.numpy(), "text": text.numpy()}
-    if "posterior" in encoder.similarities():
-        arrays["image_posterior"] = encoder.represent(image, "posterior").numpy()
-        arrays["text_posterior"] = encoder.represent(text, "posterior").numpy()
-    targets = test.targets(dataset.num_classes)
-    results = {
-        similarity: evaluate_retrieval(
-            encoder.represent(image, similarity), encoder.represent(text, similarity), targets
-        )
+    represented = {
+        similarity: (encoder.represent(image, similarity), encoder.represent(text, similarity))
         for similarity in encoder.similarities()
     }
-    headline = (
-        config.similarity if config.similarity in results else next(iter(encoder.similarities()))
-    )
+    arrays = {"image": image.numpy(), "text": text.numpy()}
+    if "posterior" in represented:
+        posteriors = (x.numpy() for x in represented["posterior"])
+        arrays["image_posterior"], arrays["text_posterior"] = posteriors
+    targets = test.targets(dataset.num_classes)
+    results = {
+        similarity: evaluate_retrieval(*pair, targets) for similarity, pair in represented.items()
+    }
+    # A checkpoint without its run's settings may lack the similarity that is the default.
+    headline = config.similarity if config.similarity in results else next(iter(results))
     metrics = {
         "dataset": dataset.name,
         "date": datetime.date.today().isoformat(),

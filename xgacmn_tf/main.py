@@ -16,7 +16,7 @@ import dataclasses
 import os
 import sys
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from absl import app, flags, logging
 
@@ -69,14 +69,11 @@ def evaluation_config(checkpoint: str) -> Config:
     folder = RunFolder(Path(checkpoint).resolve().parent.parent)
     if not folder.config.exists():
         return given
-    recorded = folder.read_config()["settings"]
-    known = {f.name for f in dataclasses.fields(Config) if not FLAGS[f.name].present}
-    settings: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in recorded.items()
-        if name in known and name != "output_dir"
-    }
-    return dataclasses.replace(given, **settings)
+    named = {name: value for name, value in vars(given).items() if FLAGS[name].present}
+    # The evaluation is another output than the run's own.
+    return dataclasses.replace(
+        folder.recorded_config(), **{"output_dir": given.output_dir, **named}
+    )
 
 
 def main(argv: list[str]) -> None:

@@ -9,6 +9,7 @@ results.html      a page to look at
 metrics.json      results; it appears last, so where it stands the run is complete
 """
 
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -101,6 +102,22 @@ class RunFolder:
                 f"{self.config} cannot be read as a run's settings ({error}); name a new "
                 "--output_dir, or delete that folder"
             ) from error
+
+    def recorded_config(self) -> Config:
+        """The settings that `claim` wrote, checked as any other are."""
+        settings = self.read_config()["settings"]
+        unknown = sorted(set(settings) - {field.name for field in dataclasses.fields(Config)})
+        if unknown:
+            raise InputError(
+                f"{self.config} names settings that this version does not have: "
+                f"{', '.join(unknown)}; use the version that trained the run"
+            )
+        # JSON has lists for tuples.
+        tuples: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in settings.items()
+        }
+        return Config(**tuples)
 
     def is_finished(self) -> bool:
         return self.metrics.exists()

@@ -265,9 +265,8 @@ def _keep_if_best(
 ) -> None:
     """Writes `folder.best` where this epoch is the best so far, or the last without validation."""
     score = logs.get("validation/mAP/avg")
-    validates = any("validation/mAP/avg" in record for record in progress.history)
-    better = score > progress.best_score if score is not None else is_last and not validates
-    if better:
+    # The last epoch is always evaluated, so one without a score has no validation split.
+    if is_last if score is None else score > progress.best_score:
         progress.best_score = -1.0 if score is None else score
         progress.best_epoch = int(logs["epoch"])
         with atomic_path(folder.best) as temporary:

@@ -7,10 +7,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from pathlib import Path
-from typing import Any
 
 import keras
 import tensorflow as tf
@@ -71,7 +69,7 @@ def export_run(
             f"{folder.metrics}: headline_similarity is {similarity!r}; this run's encoders define "
             f"{', '.join(encoder.similarities())}"
         )
-    config = _config(folder, record["settings"])
+    config = folder.recorded_config()
     # The bundled words are not kept with the run, so they must be those of the run's own data.
     needs_data = gallery is None or is_bundled(record["settings"])
     dataset = _load_data(folder, config, record["data_fingerprint"]) if needs_data else None
@@ -107,21 +105,6 @@ def export_run(
         write_json(extra / "run.json", travelling)
         (extra / "README.md").write_text(signature_readme(path, name, travelling), encoding="utf-8")
     return Path(base_dir) / name / str(number)
-
-
-def _config(folder: RunFolder, settings: dict[str, Any]) -> Config:
-    """The settings that config.json records; JSON has lists for tuples."""
-    known = {field.name for field in dataclasses.fields(Config)}
-    unknown = sorted(set(settings) - known)
-    if unknown:
-        raise InputError(
-            f"{folder.config} names settings that this version does not have: "
-            f"{', '.join(unknown)}; export with the version that trained the run"
-        )
-    tuples: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()
-    }
-    return Config(**tuples)
 
 
 def _load_data(folder: RunFolder, config: Config, fingerprint: str) -> PairedDataset:
