@@ -4,6 +4,8 @@
         writes models/xgacmn/1/; again, models/xgacmn/2/.
     python export/export_savedmodel.py --run=RUN --output=models --gallery=items.npz --depth=50
         the same encoders with other items to find: arrays image, text or both, id, title.
+    python export/export_savedmodel.py --run=RUN --output=models --gallery=test,more.npz
+        with the run's test split and more items.
 
 assets.extra/README.md in the new folder lists the signatures.
 """
@@ -23,8 +25,11 @@ flags.DEFINE_string("name", "xgacmn", "what clients call the model", flag_values
 flags.DEFINE_integer(
     "version", None, "number of the new version; by default the next one", flag_values=VALUES
 )
-flags.DEFINE_string(
-    "gallery", None, ".npz of items to search; by default the run's test split", flag_values=VALUES
+flags.DEFINE_list(
+    "gallery",
+    ["test"],
+    ".npz files of items to search; `test` stands for the run's test split",
+    flag_values=VALUES,
 )
 flags.DEFINE_integer("depth", 10, "items that a search returns", flag_values=VALUES)
 

@@ -53,13 +53,34 @@ def test_every_field_can_be_set_by_its_flag(parse):
         ({"classifier": "svm"}, "--classifier=svm: expected one of angular, softmax, none"),
         ({"encoder_hidden": ()}, r"--encoder_hidden=\(\): expected one or more numbers"),
         ({"encoder_hidden": (5, 0)}, r"--encoder_hidden=\(5, 0\): expected at least 1"),
-        ({"classifier": "none"}, "--similarity=posterior needs class posteriors"),
+        (
+            {"classifier": "none", "similarity": "posterior"},
+            "--similarity=posterior needs class posteriors",
+        ),
+        ({"model": "cca", "margin": 3}, "--margin=3 is a setting of X-GACMN that --model=cca"),
+        ({"model_settings": ("a=1",)}, "--model_settings=a=1: X-GACMN's settings are flags"),
     ],
     ids=str,
 )
 def test_values_out_of_range_are_refused(setting, message):
     with pytest.raises(InputError, match=message):
         Config(**setting)
+
+
+def test_the_headline_is_the_models_own_unless_named():
+    assert Config().headline() == "posterior"
+    assert Config(classifier="none").headline() == "cosine"
+    assert Config(model="cca").headline("cosine") == "cosine"
+    assert Config(model="cca", similarity="dot").headline("cosine") == "dot"
+
+
+def test_compared_systems_have_a_fingerprint_of_their_own_settings():
+    cca = Config(model="cca")
+    assert cca.fingerprint() != Config().fingerprint()
+    assert Config(model="cca", model_settings=("components=3",)).fingerprint() != cca.fingerprint()
+    assert "margin" not in cca.result_settings() and "seed" in cca.result_settings()
+    # Who chooses no epoch learns from the whole training split.
+    assert (cca.held_out, Config(model="acmr").held_out, Config().held_out) == (0, 0.2, 0.2)
 
 
 def test_list_flag_takes_numbers_only(parse):
@@ -85,7 +106,8 @@ def test_settings_are_read_by_the_code():
     for field in dataclasses.fields(Config):
         stem = re.sub("^(image|text|margin_weight)_", "", field.name)
         used = f"config.{field.name}" in code or f'_{stem}"' in code
-        assert used or f'"{stem}"' in config_code, field.name
+        # Some are read through a property of `Config`.
+        assert used or f'"{stem}"' in config_code or f"self.{stem}" in config_code, field.name
 
 
 def test_there_are_flag_files():
@@ -111,7 +133,7 @@ def command(*arguments):
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
-        ("--epoch=3", r"Unknown command line flag 'epoch'.*Allowed: --dataset, .*--epochs"),
+        ("--epoch=3", r"Unknown command line flag 'epoch'.*Allowed: --model, .*--epochs"),
         ("--classifier=svm", "should be one of <angular|softmax|none>"),
         ("--epochs=many", "--epochs.*many"),
         ("--epochs=0", "--epochs=0: expected at least 1"),

@@ -230,7 +230,7 @@ def test_flag_file_trains(parse, histogram_file, tmp_path, path):
         dataset=str(histogram_file), protocol=None, epochs=1, output_dir=str(tmp_path / "run"),
     )  # fmt: skip
     metrics = experiment.run(config, lambda text: None)
-    assert metrics["test"][config.similarity]["mAP"]["avg"] > 0
+    assert metrics["test"][config.headline()]["mAP"]["avg"] > 0
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

@@ -7,7 +7,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from xgacmn_tf import experiment
+from xgacmn_tf import datasets, experiment
 from xgacmn_tf.config import Config
 from xgacmn_tf.evaluation import mean_average_precision
 from xgacmn_tf.input_maps import fit_map
@@ -35,7 +35,7 @@ def test_wikipedia_reaches_its_scores(parse, wikipedia_dir, tmp_path, protocol, 
 
 def test_openclipart_beats_logistic_regression(tmp_path):
     """The same features and similarity, without X-GACMN: posteriors of two linear classifiers."""
-    dataset = experiment.load_data(Config())
+    dataset = datasets.for_config(Config())
     scaler = StandardScaler().fit(dataset.train.image)
     words = fit_map("tfidf", dataset.train.text, "text")
     posteriors = []

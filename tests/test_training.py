@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from xgacmn_tf import experiment
+from xgacmn_tf import datasets
 from xgacmn_tf.callbacks import StopOnNonFinite
 from xgacmn_tf.config import Config
 from xgacmn_tf.encoders import load_encoder
@@ -70,7 +70,7 @@ def assert_same_run(ours, theirs, our_folder, their_folder):
 
 
 def test_batches_are_a_shuffle_that_depends_on_seed_and_epoch_alone(small_config):
-    dataset = experiment.load_data(small_config)
+    dataset = datasets.for_config(small_config)
     model = build_model(small_config, dataset)
     runner = EpochRunner(model, dataset.train, dataset.num_classes, small_config)
     orders = {
@@ -90,7 +90,7 @@ def test_batches_are_a_shuffle_that_depends_on_seed_and_epoch_alone(small_config
 
 def test_split_smaller_than_a_batch_is_one_batch(small_config):
     config = dataclasses.replace(small_config, batch_size=1000)
-    dataset = experiment.load_data(config)
+    dataset = datasets.for_config(config)
     runner = EpochRunner(build_model(config, dataset), dataset.train, 3, config)
     assert (runner.steps, runner.batch_size) == (1, len(dataset.train))
 
@@ -100,7 +100,7 @@ def test_steps_per_call_does_not_change_the_numbers(small_config, tmp_path):
     for calls in (1, 100):
         config = dataclasses.replace(small_config, steps_per_call=calls, epochs=2)
         folder = folder_for(config, tmp_path / str(calls))
-        results.append((train(config, experiment.load_data(config), folder), folder))
+        results.append((train(config, datasets.for_config(config), folder), folder))
     (ours, our_folder), (theirs, their_folder) = results
     for a, b in zip(ours.history, theirs.history, strict=True):
         assert a == pytest.approx(b, rel=1e-6)
@@ -109,7 +109,7 @@ def test_steps_per_call_does_not_change_the_numbers(small_config, tmp_path):
 
 
 def test_same_seed_same_numbers_and_other_seed_others(small_config, tmp_path):
-    dataset = experiment.load_data(small_config)
+    dataset = datasets.for_config(small_config)
     folders = [folder_for(small_config, tmp_path / name) for name in "ab"]
     runs = [train(small_config, dataset, folder) for folder in folders]
     assert_same_run(*runs, *folders)
@@ -120,7 +120,7 @@ def test_same_seed_same_numbers_and_other_seed_others(small_config, tmp_path):
 @pytest.mark.parametrize("stop_at", [1, 4])
 def test_interrupted_run_ends_with_the_same_numbers(small_config, tmp_path, monkeypatch, stop_at):
     monkeypatch.setattr("xgacmn_tf.training.SECONDS_BETWEEN_CHECKPOINTS", 0.0)
-    dataset = experiment.load_data(small_config)
+    dataset = datasets.for_config(small_config)
     whole = folder_for(small_config, tmp_path / "whole")
     broken = folder_for(small_config, tmp_path / "broken")
     expected = train(small_config, dataset, whole)
@@ -133,7 +133,7 @@ def test_interrupted_run_ends_with_the_same_numbers(small_config, tmp_path, monk
 
 
 def test_finished_training_trains_no_further(small_config, tmp_path):
-    dataset = experiment.load_data(small_config)
+    dataset = datasets.for_config(small_config)
     folder = folder_for(small_config, tmp_path / "run")
     first = train(small_config, dataset, folder)
     written = folder.best.stat().st_mtime_ns
@@ -143,7 +143,7 @@ def test_finished_training_trains_no_further(small_config, tmp_path):
 
 def test_best_epoch_has_the_highest_validation_map(small_config, tmp_path):
     folder = folder_for(small_config, tmp_path / "run")
-    progress = train(small_config, experiment.load_data(small_config), folder)
+    progress = train(small_config, datasets.for_config(small_config), folder)
     scores = [record["validation/mAP/avg"] for record in progress.history]
     assert progress.best_epoch == 1 + int(np.argmax(scores))
     assert progress.best_score == max(scores)
@@ -152,14 +152,14 @@ def test_best_epoch_has_the_highest_validation_map(small_config, tmp_path):
 def test_evaluation_every_few_epochs_includes_the_last(small_config, tmp_path):
     config = dataclasses.replace(small_config, evaluate_every=2)
     folder = folder_for(config, tmp_path / "run")
-    progress = train(config, experiment.load_data(config), folder)
+    progress = train(config, datasets.for_config(config), folder)
     evaluated = [r["epoch"] for r in progress.history if "validation/mAP/avg" in r]
     assert evaluated == [2, 4, 5]
 
 
 def test_without_validation_the_last_epoch_is_kept(small_config, tmp_path):
     config = dataclasses.replace(small_config, validation_fraction=0.0)
-    dataset = experiment.load_data(config)
+    dataset = datasets.for_config(config)
     assert dataset.validation is None
     folder = folder_for(config, tmp_path / "run")
     progress = train(config, dataset, folder)
@@ -170,17 +170,17 @@ def test_divergence_stops_before_anything_of_that_epoch_is_kept(small_config, tm
     config = dataclasses.replace(small_config, lambda_3=1e38, epochs=2)
     folder = folder_for(config, tmp_path / "run")
     with pytest.raises(DivergenceError):
-        train(config, experiment.load_data(config), folder, [StopOnNonFinite()])
+        train(config, datasets.for_config(config), folder, [StopOnNonFinite()])
     assert not folder.best.exists()
     assert tf.train.latest_checkpoint(str(folder.resume)) is None
 
 
 def test_xla_trains_too(small_config, tmp_path):
     plain = train(
-        small_config, experiment.load_data(small_config), folder_for(small_config, tmp_path / "a")
+        small_config, datasets.for_config(small_config), folder_for(small_config, tmp_path / "a")
     )
     config = dataclasses.replace(small_config, jit_compile=True)
-    compiled = train(config, experiment.load_data(config), folder_for(config, tmp_path / "b"))
+    compiled = train(config, datasets.for_config(config), folder_for(config, tmp_path / "b"))
     # XLA orders sums differently, and draws dropout differently, so only the course agrees.
     assert compiled.history[-1]["G/loss"] == pytest.approx(plain.history[-1]["G/loss"], rel=0.2)
 

@@ -7,6 +7,7 @@ one data set better stand in the files of `flags/`, each with its reason.
 """
 
 import dataclasses
+import functools
 import hashlib
 import json
 import math
@@ -16,7 +17,10 @@ from typing import Any
 
 from absl import flags
 
+from xgacmn_tf.baselines import CHOOSE_AN_EPOCH, NAMES
 from xgacmn_tf.errors import InputError
+
+XGACMN = "xgacmn"
 
 # How a query and a gallery item are compared: always the inner product of two representations.
 SIMILARITIES = ("posterior", "cosine", "dot")
@@ -25,9 +29,20 @@ MAP_NAMES = ("auto", "zscore", "hellinger", "chi2", "tfidf", "none")
 
 
 def _setting(
-    default: Any, help: str, *, choices=None, least=None, most=None, shapes_result=True
+    default: Any,
+    help: str,
+    *,
+    choices=None,
+    least=None,
+    most=None,
+    shapes_result=True,
+    own=False,
 ) -> Any:
-    """A field of `Config`. `shapes_result=False`: changing it does not change a run's numbers."""
+    """A field of `Config`.
+
+    `shapes_result=False`: changing it does not change a run's numbers. `own=True`: it is X-GACMN's
+    own, and the compared systems have no use for it.
+    """
     return dataclasses.field(
         default=default,
         metadata={
@@ -36,15 +51,27 @@ def _setting(
             "least": least,
             "most": most,
             "shapes_result": shapes_result,
+            "own": own,
         },
     )
+
+
+_own = functools.partial(_setting, own=True)
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
     """One run. A value that is out of range raises an `InputError` naming its flag."""
 
-    # What is trained on.
+    # What is trained, and on what.
+    model: str = _setting(
+        XGACMN,
+        "X-GACMN, or a system to compare it with; the paper's are listed first",
+        choices=(XGACMN, *NAMES),
+    )
+    model_settings: tuple[str, ...] = _setting(
+        (), "hyper-parameters of a compared system, such as components=9; a wrong one lists them"
+    )
     dataset: str = _setting(
         "openclipart",
         "built-in data set (openclipart, wikipedia, pascal_sentence, nuswide), a .npz or .mat file "
@@ -86,76 +113,77 @@ class Config:
     validation_fraction: float = _setting(
         0.2,
         "share of the training split held out to choose the best epoch, where the data set brings "
-        "no validation split of its own; 0 trains on all of it and keeps the last epoch",
+        "no validation split of its own; 0 trains on all of it and keeps the last epoch. Compared "
+        "systems that choose no epoch always train on all of it",
         least=0.0,
         most=0.5,
     )
-    image_map: str = _setting(
+    image_map: str = _own(
         "auto",
         "how image features are brought to the encoder's scale; auto: tfidf for word counts, else "
         "zscore",
         choices=MAP_NAMES,
     )
-    text_map: str = _setting("auto", "the same for text features", choices=MAP_NAMES)
-    chi2_gamma: float = _setting(3.0, "width γ of the chi2 map's kernel", least=1e-6)
-    chi2_components: int = _setting(500, "components that the chi2 map keeps", least=1)
+    text_map: str = _own("auto", "the same for text features", choices=MAP_NAMES)
+    chi2_gamma: float = _own(3.0, "width γ of the chi2 map's kernel", least=1e-6)
+    chi2_components: int = _own(500, "components that the chi2 map keeps", least=1)
 
     # Networks, §4.1.
-    encoder_hidden: tuple[int, ...] = _setting(
+    encoder_hidden: tuple[int, ...] = _own(
         (512, 100), "hidden layers of the encoders; the decoders mirror them", least=1
     )
-    code_dim: int = _setting(100, "dimension of the common space", least=1)
-    code_activation: str = _setting(
+    code_dim: int = _own(100, "dimension of the common space", least=1)
+    code_activation: str = _own(
         "tanh",
         "activation of the code; linear for the pictures of Fig. 4",
         choices=("tanh", "linear"),
     )
-    generated_activation: str = _setting(
+    generated_activation: str = _own(
         "tanh", "activation of the generated features", choices=("tanh", "linear")
     )
-    feature_discriminator_hidden: int = _setting(2000, "hidden units of D_I and D_T", least=1)
-    common_discriminator_hidden: int = _setting(50, "hidden units of D_C", least=1)
-    image_dropout: float = _setting(
+    feature_discriminator_hidden: int = _own(2000, "hidden units of D_I and D_T", least=1)
+    common_discriminator_hidden: int = _own(50, "hidden units of D_C", least=1)
+    image_dropout: float = _own(
         0.5, "dropout after the image encoder's hidden layers", least=0.0, most=0.95
     )
-    text_dropout: float = _setting(
+    text_dropout: float = _own(
         0.5, "dropout after the text encoder's hidden layers", least=0.0, most=0.95
     )
 
     # Losses, Eq. 1–11; Table 3's ablations.
-    lambda_1: float = _setting(10.0, "weight of the pair term (0 removes it)", least=0.0)
-    lambda_2: float = _setting(5.0, "weight of the adversarial terms", least=0.0)
-    lambda_3: float = _setting(100.0, "weight of the class terms", least=0.0)
-    classifier: str = _setting(
+    lambda_1: float = _own(10.0, "weight of the pair term (0 removes it)", least=0.0)
+    lambda_2: float = _own(5.0, "weight of the adversarial terms", least=0.0)
+    lambda_3: float = _own(100.0, "weight of the class terms", least=0.0)
+    classifier: str = _own(
         "angular",
         "class loss: A-softmax (Eq. 8), plain softmax (Eq. 6) or none",
         choices=("angular", "softmax", "none"),
     )
-    margin: int = _setting(5, "the angular margin m", least=1, most=16)
-    margin_weight_floor: float = _setting(
+    margin: int = _own(5, "the angular margin m", least=1, most=16)
+    margin_weight_floor: float = _own(
         20.0, "least weight λ of plain cosine beside ψ; 0 ends at the pure ψ of Eq. 9", least=0.0
     )
-    margin_weight_base: float = _setting(
+    margin_weight_base: float = _own(
         0.0, "weight λ that the margin's annealing starts from; 0: constant at the floor", least=0.0
     )
-    margin_weight_gamma: float = _setting(0.12, "speed of the margin's annealing", least=0.0)
-    margin_weight_power: float = _setting(1.0, "exponent of the margin's annealing", least=0.0)
-    discriminate_features: bool = _setting(True, "train D_I and D_T")
-    discriminate_codes: bool = _setting(True, "train D_C")
+    margin_weight_gamma: float = _own(0.12, "speed of the margin's annealing", least=0.0)
+    margin_weight_power: float = _own(1.0, "exponent of the margin's annealing", least=0.0)
+    discriminate_features: bool = _own(True, "train D_I and D_T")
+    discriminate_codes: bool = _own(True, "train D_C")
 
     # Optimization, Algorithm 1.
-    epochs: int = _setting(24, "passes over the training split", least=1)
-    batch_size: int = _setting(64, "pairs in a step", least=1)
-    generator_steps: int = _setting(
+    epochs: int = _own(24, "passes over the training split", least=1)
+    batch_size: int = _own(64, "pairs in a step", least=1)
+    generator_steps: int = _own(
         1, "K: generator steps for each step of the discriminators", least=1, most=100
     )
-    generator_learning_rate: float = _setting(
+    generator_learning_rate: float = _own(
         3e-4, "Adam's learning rate for generators and class layer", least=1e-9
     )
-    discriminator_learning_rate: float = _setting(
+    discriminator_learning_rate: float = _own(
         1e-4, "Adam's learning rate for the discriminators", least=1e-9
     )
-    average_decay: float = _setting(
+    average_decay: float = _own(
         0.99,
         "decay of the moving average of the encoders' weights that is evaluated; 0: no average",
         least=0.0,
@@ -167,31 +195,33 @@ class Config:
 
     # Evaluation and what is written.
     similarity: str = _setting(
-        "posterior",
+        "auto",
         "the run's headline similarity, which also chooses the best epoch; every other one is "
-        "reported beside it",
-        choices=SIMILARITIES,
+        "reported beside it. auto: the model's own, which for X-GACMN is posterior (cosine without "
+        "a class loss)",
+        choices=("auto", *SIMILARITIES),
     )
-    evaluate_every: int = _setting(
-        1, "epochs between two evaluations on the validation split", least=1
-    )
+    evaluate_every: int = _own(1, "epochs between two evaluations on the validation split", least=1)
     output_dir: str | None = _setting(
         None,
         "run folder; by default runs/<data set>-<fingerprint of the settings>, so that the same "
         "command finds its run again",
         shapes_result=False,
     )
-    jit_compile: bool = _setting(False, "compile the training step with XLA")
-    steps_per_call: int = _setting(
+    jit_compile: bool = _own(False, "compile the training step with XLA")
+    steps_per_call: int = _own(
         100,
         "most steps in one compiled call, between two moves of the progress bar",
         least=1,
         shapes_result=False,
     )
-    histograms: bool = _setting(
+    export: bool = _setting(
+        True, "export the trained encoders as a SavedModel in the run folder", shapes_result=False
+    )
+    histograms: bool = _own(
         False, "write histograms of the weights to TensorBoard", shapes_result=False
     )
-    profile: bool = _setting(
+    profile: bool = _own(
         False, "profile the second epoch for TensorBoard's profiler", shapes_result=False
     )
 
@@ -207,6 +237,36 @@ class Config:
                 "--similarity=posterior needs class posteriors, and --classifier=none learns none; "
                 "use --similarity=cosine"
             )
+        self._check_model()
+
+    def _check_model(self) -> None:
+        """Refuses settings that the chosen model would not read."""
+        if self.model == XGACMN:
+            if self.model_settings:
+                raise InputError(
+                    f"--model_settings={','.join(self.model_settings)}: X-GACMN's settings are "
+                    "flags of their own; see --help"
+                )
+            return
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.metadata["own"] and value != field.default:
+                raise InputError(
+                    f"--{field.name}={value} is a setting of X-GACMN that --model={self.model} "
+                    "would not read; leave it out, or use --model_settings"
+                )
+
+    @property
+    def held_out(self) -> float:
+        """The share of the training split that is held out: nothing for who chooses no epoch."""
+        chooses = self.model == XGACMN or self.model in CHOOSE_AN_EPOCH
+        return self.validation_fraction if chooses else 0.0
+
+    def headline(self, own: str | None = None) -> str:
+        """The similarity that the run ranks by; `own` is that of a compared system."""
+        if self.similarity != "auto":
+            return self.similarity
+        return own or ("cosine" if self.classifier == "none" else "posterior")
 
     @property
     def annealing_config(self) -> dict[str, float]:
@@ -224,6 +284,7 @@ class Config:
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)
             if field.metadata["shapes_result"]
+            and not (field.metadata["own"] and self.model != XGACMN)
         }
 
     def fingerprint(self) -> str:
@@ -242,7 +303,7 @@ def _check(field: dataclasses.Field, value: Any) -> None:
     items = value if is_list and isinstance(value, tuple) else (value,)
     item_kind = typing.get_args(kind)[0] if is_list else kind
     accepted = (int, float) if item_kind is float else item_kind
-    if is_list and (not isinstance(value, tuple) or not value):
+    if is_list and not (isinstance(value, tuple) and (value or item_kind is str)):
         raise InputError(f"{flag}: expected one or more numbers such as 512,100")
     for item in items:
         # A bool is an int to Python, never to a user.
@@ -295,7 +356,9 @@ def config_from_flags(values: flags.FlagValues = flags.FLAGS) -> Config:
     for field in dataclasses.fields(Config):
         value: Any = values[field.name].value
         kind, _ = _kind(field)
-        if typing.get_origin(kind) is tuple:
+        if kind == tuple[str, ...]:
+            value = tuple(value)
+        elif typing.get_origin(kind) is tuple:
             try:
                 value = tuple(int(item) for item in value)
             except ValueError:

@@ -2,7 +2,8 @@
 
 This is all that evaluation, search and serving need, so it is a model of its own: it takes features
 as they come and gives codes, embeddings and class posteriors. Discriminators, decoders and
-optimizers stay behind in `model.XGACMN`.
+optimizers stay behind in `model.XGACMN`. The compared systems end in the same model with other
+layers (`baselines.layers`).
 """
 
 from __future__ import annotations
@@ -12,11 +13,14 @@ import os
 import keras
 import tensorflow as tf
 
+# The layers that a checkpoint may hold: Keras finds those alone that have been imported.
+from xgacmn_tf import networks  # noqa: F401
 from xgacmn_tf.angular_softmax import PACKAGE, ClassLayer
+from xgacmn_tf.baselines import registered  # noqa: F401
+from xgacmn_tf.baselines.layers import Posteriors
 from xgacmn_tf.config import SIMILARITIES
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.input_maps import InputMap
-from xgacmn_tf.networks import Encoder
 
 # Rows encoded at once outside of training: bounds memory without costing speed.
 ROWS_AT_ONCE = 1024
@@ -28,30 +32,30 @@ class CommonSpaceEncoder(keras.Model):
 
     Args:
       image_map, text_map: input maps, fitted.
-      image_encoder, text_encoder: G_Ienc and G_Tenc.
-      class_layer: the class layer that both modalities share, or None without a class loss.
+      image_encoder, text_encoder: G_Ienc and G_Tenc, or any layers from mapped features to codes.
+      class_layer: the class layer that both modalities share, or None without a class loss; all
+        that is asked of it is `posterior`.
     """
 
     def __init__(
         self,
         image_map: InputMap,
         text_map: InputMap,
-        image_encoder: Encoder,
-        text_encoder: Encoder,
-        class_layer: ClassLayer | None,
+        image_encoder: keras.layers.Layer,
+        text_encoder: keras.layers.Layer,
+        class_layer: ClassLayer | Posteriors | None,
         **kwargs,
     ):
         super().__init__(**kwargs)
         self.image_map, self.text_map = image_map, text_map
         self.image_encoder, self.text_encoder = image_encoder, text_encoder
         self.class_layer = class_layer
-        parts = [(image_encoder, image_map.output_dim), (text_encoder, text_map.output_dim)]
-        if class_layer is not None:
-            parts.append((class_layer, image_encoder.config["code_dim"]))
-        for layer, input_dim in parts:
+        for layer, input_map in ((image_encoder, image_map), (text_encoder, text_map)):
             # Parts that come out of a saved model are built already.
             if not layer.built:
-                layer.build((None, input_dim))
+                layer.build((None, input_map.output_dim))
+        if class_layer is not None and not class_layer.built:
+            class_layer.build(image_encoder.compute_output_shape((None, image_map.output_dim)))
         self.built = True
 
     def trained_layers(self) -> list[keras.layers.Layer]:
@@ -91,14 +95,15 @@ class CommonSpaceEncoder(keras.Model):
         encode = {"image": self.encode_image, "text": self.encode_text}
         return {modality: encode[modality](features) for modality, features in inputs.items()}
 
+    def codes_of(self, modality: str, features):
+        """(n, d) "image" or "text" features of at least one item → codes, encoded in blocks."""
+        encode = {"image": self._compiled_image, "text": self._compiled_text}[modality]
+        blocks = [features[i : i + ROWS_AT_ONCE] for i in range(0, len(features), ROWS_AT_ONCE)]
+        return tf.concat([encode(block) for block in blocks], axis=0)
+
     def codes(self, image, text):
-        """Codes of a whole split, (n, d_v) and (n, d_t) arrays, encoded in blocks."""
-        return tuple(
-            tf.concat(
-                [encode(x[i : i + ROWS_AT_ONCE]) for i in range(0, len(x), ROWS_AT_ONCE)], axis=0
-            )
-            for encode, x in ((self._compiled_image, image), (self._compiled_text, text))
-        )
+        """Codes of a whole split, (n, d_v) and (n, d_t) arrays."""
+        return self.codes_of("image", image), self.codes_of("text", text)
 
     @tf.function(reduce_retracing=True)
     def _compiled_image(self, features):

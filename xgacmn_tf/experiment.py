@@ -1,4 +1,4 @@
-"""One run from settings to results: data → training → evaluation → run folder."""
+"""One run from settings to results: data → training → evaluation → export → run folder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ import sklearn
 import tensorflow as tf
 
 import xgacmn_tf
-from xgacmn_tf import datasets
+from xgacmn_tf import baselines, datasets
+from xgacmn_tf.baselines.training import train_system
 from xgacmn_tf.callbacks import (
     HistogramBoard,
     ProfileEpoch,
@@ -24,37 +25,21 @@ from xgacmn_tf.callbacks import (
     StopOnNonFinite,
     write_hparams,
 )
-from xgacmn_tf.config import Config
-from xgacmn_tf.datasets.paired import PairedDataset, hold_out
+from xgacmn_tf.config import XGACMN, Config
+from xgacmn_tf.datasets.paired import PairedDataset
 from xgacmn_tf.encoders import CommonSpaceEncoder, load_encoder
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.evaluation import chance_levels, evaluate_retrieval
+from xgacmn_tf.export.savedmodel import export_encoder
+from xgacmn_tf.export.versions import versions
 from xgacmn_tf.features.keeping import keep_extractors
 from xgacmn_tf.files import write_json
+from xgacmn_tf.gallery import from_split
 from xgacmn_tf.projector import write_projector
 from xgacmn_tf.report.results_page import write_results_page
 from xgacmn_tf.report.table import results_table
 from xgacmn_tf.run_folder import RunFolder
-from xgacmn_tf.training import Progress, train
-
-
-def load_data(config: Config) -> PairedDataset:
-    """The run's data set, with a validation part held out where it brings none of its own."""
-    dataset = datasets.load(
-        config.dataset,
-        data_dir=config.data_dir,
-        protocol=config.protocol,
-        seed=config.seed,
-        image_features=config.image_features,
-        text_features=config.text_features,
-        cache_dir=config.cache_dir,
-        image_weights=config.image_weights,
-        text_weights=config.text_weights,
-        on_bad_image=config.on_bad_image,
-    )
-    if dataset.validation is None and config.validation_fraction > 0:
-        dataset = hold_out(dataset, config.validation_fraction, config.seed)
-    return dataset
+from xgacmn_tf.training import train
 
 
 def run(config: Config, say: Callable[[str], None] = print) -> dict[str, Any]:
@@ -70,7 +55,7 @@ def run(config: Config, say: Callable[[str], None] = print) -> dict[str, Any]:
       What stands in metrics.json.
     """
     started = time.perf_counter()
-    dataset = load_data(config)
+    dataset = datasets.for_config(config)
     folder = RunFolder.for_config(config)
     folder.claim(config, dataset.fingerprint)
     if folder.is_finished():
@@ -80,20 +65,40 @@ def run(config: Config, say: Callable[[str], None] = print) -> dict[str, Any]:
         return metrics
 
     say(_describe(dataset, folder))
-    progress = train(config, dataset, folder, _callbacks(config, folder))
+    facts, history = _train(config, dataset, folder)
     encoder = load_encoder(folder.best)
-    metrics, arrays = evaluate(encoder, dataset, config)
-    metrics |= {
-        "best_epoch": progress.best_epoch,
-        "validation": _validation_at(progress),
-        "training_time_s": round(progress.seconds, 3),
-        "examples_per_second": round(_examples(progress, config, dataset) / progress.seconds, 1),
-        "wall_time_s": round(time.perf_counter() - started, 3),
-    }
-    _write(folder, config, encoder, metrics, arrays, dataset, progress.history)
+    metrics, arrays, per_query = evaluate(encoder, dataset, config)
+    metrics |= facts | {"wall_time_s": round(time.perf_counter() - started, 3)}
+    keep_extractors(dataset, folder.extractors)
+    if config.export:
+        _export(folder, config, encoder, metrics["headline_similarity"], dataset)
+    folder.write_per_query(dataset.test.id, per_query)
+    _write(folder, config, encoder, metrics, arrays, dataset, history)
     say(results_table(metrics))
     say(f"results page: {folder.results_page}\ncurves: tensorboard --logdir {folder.tensorboard}")
+    if config.export:
+        say(f"to serve: {folder.models / config.model}")
     return metrics
+
+
+def _train(
+    config: Config, dataset: PairedDataset, folder: RunFolder
+) -> tuple[dict[str, Any], list[dict[str, float]]]:
+    """Leaves `folder.best`; returns what metrics.json says of the training, and its history."""
+    if config.model != XGACMN:
+        seconds = train_system(baselines.system(config.model), config, dataset, folder)
+        return {"training_time_s": round(seconds, 3)}, []
+    progress = train(config, dataset, folder, _callbacks(config, folder))
+    examples = progress.history[-1]["step"] * min(config.batch_size, len(dataset.train))
+    logs, prefix = progress.history[progress.best_epoch - 1], "validation/"
+    facts = {
+        "best_epoch": progress.best_epoch,
+        # Empty where nothing was held out.
+        "validation": {k.removeprefix(prefix): v for k, v in logs.items() if k.startswith(prefix)},
+        "training_time_s": round(progress.seconds, 3),
+        "examples_per_second": round(examples / progress.seconds, 1),
+    }
+    return facts, progress.history
 
 
 def evaluate_checkpoint(
@@ -101,7 +106,7 @@ def evaluate_checkpoint(
 ) -> dict[str, Any]:
     """Evaluates the test split with a checkpoint; fills `config.output_dir` where one is named."""
     encoder = load_encoder(checkpoint)
-    dataset = load_data(config)
+    dataset = datasets.for_config(config)
     for modality, dim in (("image", dataset.image_dim), ("text", dataset.text_dim)):
         expected = getattr(encoder, f"{modality}_map").input_dim
         if dim != expected:
@@ -109,10 +114,11 @@ def evaluate_checkpoint(
                 f"--checkpoint={checkpoint} takes {modality} features of dimension {expected}, "
                 f"--dataset={config.dataset} has {dim}; name the data set it was trained on"
             )
-    metrics, arrays = evaluate(encoder, dataset, config)
+    metrics, arrays, per_query = evaluate(encoder, dataset, config)
     if config.output_dir:
         folder = RunFolder(config.output_dir)
         folder.claim(config, dataset.fingerprint)
+        folder.write_per_query(dataset.test.id, per_query)
         _write(folder, config, encoder, metrics, arrays, dataset, history=[])
     say(results_table(metrics))
     return metrics
@@ -120,11 +126,11 @@ def evaluate_checkpoint(
 
 def evaluate(
     encoder: CommonSpaceEncoder, dataset: PairedDataset, config: Config
-) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+) -> tuple[dict[str, Any], dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Scores the test split at every similarity the encoder defines.
 
     Returns:
-      The body of metrics.json, and the arrays of embeddings.npz.
+      The body of metrics.json, and the arrays of embeddings.npz and per_query.npz.
     """
     test = dataset.test
     image, text = encoder.codes(test.image, test.text)
@@ -140,9 +146,12 @@ def evaluate(
     results = {
         similarity: evaluate_retrieval(*pair, targets) for similarity, pair in represented.items()
     }
+    own = None if config.model == XGACMN else baselines.system(config.model).similarity
+    headline = config.headline(own)
     # A checkpoint without its run's settings may lack the similarity that is the default.
-    headline = config.similarity if config.similarity in results else next(iter(results))
+    headline = headline if headline in results else next(iter(results))
     metrics = {
+        "model": config.model,
         "dataset": dataset.name,
         "date": datetime.date.today().isoformat(),
         "test": {similarity: result.measures for similarity, result in results.items()},
@@ -159,7 +168,12 @@ def evaluate(
         "data_fingerprint": dataset.fingerprint,
         "versions": _versions(),
     }
-    return metrics, arrays | {"label": test.label, "id": test.id}
+    per_query = {
+        f"{similarity}_{way}": scores["AP"]
+        for similarity, result in results.items()
+        for way, scores in result.per_query.items()
+    }
+    return metrics, arrays | {"label": test.label, "id": test.id}, per_query
 
 
 def _write(
@@ -173,7 +187,6 @@ def _write(
 ) -> None:
     """Fills the run folder. metrics.json comes last: where it stands, everything else does."""
     folder.write_embeddings(arrays)
-    keep_extractors(dataset, folder.extractors)
     headline = metrics["headline_similarity"]
     write_results_page(
         folder.results_page,
@@ -197,6 +210,20 @@ def _write(
     write_json(folder.metrics, metrics)
 
 
+def _export(
+    folder: RunFolder,
+    config: Config,
+    encoder: CommonSpaceEncoder,
+    similarity: str,
+    dataset: PairedDataset,
+) -> None:
+    """Leaves one version for a server, with the test split to search."""
+    # A run killed after its export finds it again, and its encoders were the same.
+    if not versions(folder.models / config.model):
+        gallery = from_split(dataset.test, dataset.label_names)
+        export_encoder(encoder, similarity, gallery, folder, folder.models, config.model)
+
+
 def _callbacks(config: Config, folder: RunFolder) -> list[keras.callbacks.Callback]:
     callbacks = [StopOnNonFinite(), ScalarBoard(folder.tensorboard)]
     if config.histograms:
@@ -204,17 +231,6 @@ def _callbacks(config: Config, folder: RunFolder) -> list[keras.callbacks.Callba
     if config.profile:
         callbacks.append(ProfileEpoch(folder.tensorboard, epoch=2))
     return callbacks
-
-
-def _validation_at(progress: Progress) -> dict[str, float]:
-    """Validation mAP at the epoch that was kept; empty where nothing was held out."""
-    logs = progress.history[progress.best_epoch - 1]
-    prefix = "validation/"
-    return {name.removeprefix(prefix): v for name, v in logs.items() if name.startswith(prefix)}
-
-
-def _examples(progress: Progress, config: Config, dataset: PairedDataset) -> float:
-    return progress.history[-1]["step"] * min(config.batch_size, len(dataset.train))
 
 
 def _describe(dataset: PairedDataset, folder: RunFolder) -> str:
@@ -228,5 +244,7 @@ def _describe(dataset: PairedDataset, folder: RunFolder) -> str:
 
 def _versions() -> dict[str, str]:
     packages = (xgacmn_tf, tf, keras, np, scipy, sklearn)
-    versions = {package.__name__: package.__version__ for package in packages}
-    return {"python": platform.python_version(), **versions}
+    return {
+        "python": platform.python_version(),
+        **{package.__name__: package.__version__ for package in packages},
+    }

@@ -5,7 +5,9 @@ checkpoints/      best.keras (encoders, ready for use) and resume/ (everything t
 tensorboard/      event files, embedding projector
 extractors/       how raw pictures and texts become features, where that is known
 embeddings.npz    codes and class posteriors of the test split
+per_query.npz     average precision of every test query, at every similarity
 results.html      a page to look at
+models/           the trained encoders as a SavedModel for serving
 metrics.json      results; it appears last, so where it stands the run is complete
 """
 
@@ -17,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from xgacmn_tf.config import Config
+from xgacmn_tf.config import XGACMN, Config
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.files import atomic_path, write_json
 
@@ -30,10 +32,12 @@ class RunFolder:
         self.config = self.path / "config.json"
         self.metrics = self.path / "metrics.json"
         self.embeddings = self.path / "embeddings.npz"
+        self.per_query = self.path / "per_query.npz"
         self.results_page = self.path / "results.html"
         self.tensorboard = self.path / "tensorboard"
         self.best = self.path / "checkpoints" / "best.keras"
         self.extractors = self.path / "extractors"
+        self.models = self.path / "models"
         self.resume = self.path / "checkpoints" / "resume"
 
     @classmethod
@@ -46,7 +50,8 @@ class RunFolder:
             if config.dataset.endswith((".npz", ".mat"))
             else (config.dataset.replace("/", "-").replace(":", "-"))
         )
-        return cls(Path("runs") / f"{name}-{config.fingerprint()}")
+        model = "" if config.model == XGACMN else f"{config.model}-"
+        return cls(Path("runs") / f"{name}-{model}{config.fingerprint()}")
 
     def claim(self, config: Config, data_fingerprint: str) -> None:
         """Makes the folder this run's own, or finds it to be so already.
@@ -135,3 +140,25 @@ class RunFolder:
         """Writes embeddings.npz; row i of every array belongs to the same pair."""
         with atomic_path(self.embeddings) as temporary:
             np.savez_compressed(temporary, allow_pickle=False, **arrays)
+
+    def write_per_query(self, ids: np.ndarray, scores: dict[str, np.ndarray]) -> None:
+        """Writes per_query.npz: the queries' ids, and "<similarity>_<direction>" → (n,) AP."""
+        with atomic_path(self.per_query) as temporary:
+            np.savez_compressed(temporary, allow_pickle=False, id=ids, **scores)
+
+    def read_per_query(self, similarity: str) -> dict[str, float]:
+        """ "<direction>/<id>" → average precision over the whole gallery, both directions."""
+        try:
+            with np.load(self.per_query, allow_pickle=False) as arrays:
+                return {
+                    f"{way}/{query}": float(score)
+                    for way in ("i2t", "t2i")
+                    for query, score in zip(
+                        arrays["id"], arrays[f"{similarity}_{way}"], strict=True
+                    )
+                }
+        except (OSError, ValueError, KeyError) as error:
+            raise InputError(
+                f"{self.per_query} cannot be read ({error}); delete {self.metrics} and run the "
+                "same command again"
+            ) from error

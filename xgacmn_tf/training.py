@@ -202,7 +202,7 @@ def train(
     runner = EpochRunner(model, dataset.train, dataset.num_classes, config)
     validation = None
     if dataset.validation is not None:
-        validation = Validation(model, dataset.validation, dataset.num_classes, config.similarity)
+        validation = Validation(model, dataset.validation, dataset.num_classes, config.headline())
 
     progress = Progress()
     variables = [*model.variables, *model.d_optimizer.variables, *model.g_optimizer.variables]

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from xgacmn_tf.config import Config
 from xgacmn_tf.datasets.distribution import PICKLE_SUFFIXES, pickle_note
 from xgacmn_tf.datasets.paired import PairedDataset, Split, hold_out
 from xgacmn_tf.datasets.raw import RawPair, RawPairs
@@ -23,6 +24,7 @@ __all__ = [
     "RawPairs",
     "Split",
     "default_cache_dir",
+    "for_config",
     "hold_out",
     "load",
     "load_raw",
@@ -49,6 +51,25 @@ ALLOWED = (
 _FEATURE_FILES = (".npz", ".mat")
 _TABLES = (".csv", ".tsv")
 _TFDS_NAME = re.compile(r"[a-z][a-z0-9_]*(/[\w.=,+-]+)?(:[\d.*]+)?")
+
+
+def for_config(config: Config) -> PairedDataset:
+    """A run's data set, with a validation part held out where it brings none of its own."""
+    dataset = load(
+        config.dataset,
+        data_dir=config.data_dir,
+        protocol=config.protocol,
+        seed=config.seed,
+        image_features=config.image_features,
+        text_features=config.text_features,
+        cache_dir=config.cache_dir,
+        image_weights=config.image_weights,
+        text_weights=config.text_weights,
+        on_bad_image=config.on_bad_image,
+    )
+    if dataset.validation is None and config.held_out > 0:
+        dataset = hold_out(dataset, config.held_out, config.seed)
+    return dataset
 
 
 def load(

@@ -1,8 +1,8 @@
 """A trained run as one versioned SavedModel, for TensorFlow Serving or plain TensorFlow.
 
-`export_run` is all that callers need. `serving` makes the signatures, `gallery` what they search,
-`raw_text` lets them take text as users type it, `versions` the folders, `signature_readme` the
-description that travels along.
+`export_run` is all that callers need. `serving` makes the signatures, `raw_text` and `raw_picture`
+let them take texts as users type them and picture files, `versions` the folders, `warmup` and
+`signature_readme` what travels along.
 """
 
 from xgacmn_tf.export.savedmodel import export_run

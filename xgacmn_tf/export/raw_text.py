@@ -1,10 +1,8 @@
 """Text as users type it → the word counts that the text encoder reads, in pure TensorFlow.
 
-Two ways to find words, for the two extractors whose counts a run can be trained on: that of the
-bundled clip art (`datasets.openclipart.rebuild.words`) and `features.words.BagOfWords`. Both come
-down to runs of word characters, looked up in the vocabulary; which words are too short or too
-common was settled when the vocabulary was made. HTML entities, which the clip art's metadata had,
-are not undone: users do not type them.
+It counts as `features.words.BagOfWords` does, in both of its ways. Both come down to runs of word
+characters, looked up in the vocabulary; which words are too short or too common was settled when
+the vocabulary was made.
 """
 
 from __future__ import annotations
@@ -15,8 +13,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from xgacmn_tf.datasets import openclipart
 from xgacmn_tf.features.registry import load_extractor
+from xgacmn_tf.features.words import BagOfWords
 from xgacmn_tf.run_folder import RunFolder
 
 # RE2's names for what Python's \w matches, without and with decimal digits and the underscore.
@@ -31,32 +29,32 @@ class WordCounter(tf.Module):
 
     Args:
       vocabulary: the words in the order of the columns, lower-case.
-      plain_letters: remove accents, part camelCase and count letters only, as the bundled clip
-        art's texts were made; else letters, digits and underscores, as `BagOfWords` does.
+      plain: remove accents, part camelCase and count letters only, as `plain_words` does; else
+        letters, digits and underscores.
 
     Text that is not UTF-8 raises `tf.errors.InvalidArgumentError`.
     """
 
-    def __init__(self, vocabulary: Sequence[str], plain_letters: bool):
+    def __init__(self, vocabulary: Sequence[str], plain: bool):
         super().__init__()
         self.size = len(vocabulary)
         self.columns = _table(list(vocabulary), list(range(self.size)), tf.string, tf.int64, -1)
-        self.plain_letters = plain_letters
-        if plain_letters:
+        self.plain = plain
+        if plain:
             folded = _folded_letters()
             self.folded = _table(list(folded), list(folded.values()), tf.int64, tf.string, _STAYS)
 
     def __call__(self, texts: tf.Tensor) -> tf.Tensor:
         codes = tf.strings.unicode_decode(texts, "UTF-8", errors="strict")
         characters = tf.strings.unicode_encode(tf.expand_dims(codes.flat_values, 1), "UTF-8")
-        if self.plain_letters:
+        if self.plain:
             folded = self.folded.lookup(tf.cast(codes.flat_values, tf.int64))
             characters = tf.where(folded == _STAYS, characters, folded)
         texts = tf.strings.reduce_join(codes.with_flat_values(characters), axis=-1)
-        if self.plain_letters:
+        if self.plain:
             texts = tf.strings.regex_replace(texts, "([a-z])([A-Z])", r"\1 \2")
         texts = tf.strings.lower(texts, encoding="utf-8")
-        kept = _LETTERS if self.plain_letters else _WORD_CHARACTERS
+        kept = _LETTERS if self.plain else _WORD_CHARACTERS
         words = tf.strings.split(tf.strings.regex_replace(texts, f"[^{kept}]+", " "))
         column = self.columns.lookup(words.flat_values)
         places = tf.stack([words.value_rowids(), column], axis=1)
@@ -66,21 +64,14 @@ class WordCounter(tf.Module):
         return tf.scatter_nd(places, ones, [tf.shape(texts, tf.int64)[0], self.size])
 
 
-def counter_of(folder: RunFolder, settings: dict[str, Any]) -> WordCounter | None:
+def word_counter_of(folder: RunFolder) -> WordCounter | None:
     """The counter for a run's text features; None where they are no word counts we know of."""
-    if (folder.extractors / "text").is_dir():
-        extractor = load_extractor(folder.extractors / "text")
-        if extractor.name == "bow":
-            return WordCounter(extractor.vocabulary, plain_letters=False)  # type: ignore[attr-defined]
+    if not (folder.extractors / "text").is_dir():
         return None
-    if is_bundled(settings):
-        return WordCounter(openclipart.vocabulary(), plain_letters=True)
-    return None
-
-
-def is_bundled(settings: dict[str, Any]) -> bool:
-    """Whether a run was trained on the bundled clip art with the texts' own features."""
-    return settings["dataset"] == "openclipart" and not settings.get("text_features")
+    extractor = load_extractor(folder.extractors / "text")
+    if not isinstance(extractor, BagOfWords):
+        return None
+    return WordCounter(extractor.vocabulary, extractor.plain)
 
 
 def _table(keys: list, values: list, key: tf.DType, value: tf.DType, default: Any):

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from xgacmn_tf.encoders import CommonSpaceEncoder
-from xgacmn_tf.export.gallery import Gallery
+from xgacmn_tf.export.raw_picture import PictureReader
 from xgacmn_tf.export.raw_text import WordCounter
+from xgacmn_tf.gallery import Gallery
 from xgacmn_tf.ranking import over_blocks, top
 
 # Queries ranked at once: bounds memory to this many rows of similarities to the whole gallery.
@@ -28,6 +28,7 @@ def serving_module(
     gallery: Gallery,
     depth: int,
     counter: WordCounter | None,
+    reader: PictureReader | None,
 ) -> tuple[tf.Module, dict[str, Any]]:
     """What `tf.saved_model.save` takes: a module with all the state, and the signatures by name.
 
@@ -36,7 +37,8 @@ def serving_module(
       similarity: what a search ranks by.
       gallery: what is searched; a modality that it lacks cannot be searched for.
       depth: items that a search returns, at most the gallery's size.
-      counter: makes text features of raw texts; without it there are no raw signatures.
+      counter: makes text features of raw texts; without it no signature takes them.
+      reader: makes image features of picture files; likewise.
     """
 
     def encode(codes: tf.Tensor) -> Outputs:
@@ -68,19 +70,29 @@ def serving_module(
 
         return tf.TensorSpec([None], tf.string, "text"), outputs
 
+    def image_bytes(then: Callable[[tf.Tensor], Outputs]):
+        assert reader is not None
+        read = reader
+        spec = tf.TensorSpec([None], tf.string, "image_bytes")
+        return spec, lambda image_bytes: then(encoder.encode_image(read(image_bytes)))
+
     functions["encode_image"] = functions["serving_default"] = image_features(encode)
     functions["encode_text"] = text_features(encode)
     if counter is not None:
         functions["encode_raw_text"] = raw_text(encode)
+    if reader is not None:
+        functions["encode_image_bytes"] = image_bytes(encode)
     if "image" in searches:
         functions["search_images_by_text"] = text_features(searches["image"])
         if counter is not None:
             functions["search_images_by_raw_text"] = raw_text(searches["image"])
     if "text" in searches:
         functions["search_texts_by_image"] = image_features(searches["text"])
+        if reader is not None:
+            functions["search_texts_by_image_bytes"] = image_bytes(searches["text"])
 
     module = tf.Module()
-    module.counter = counter
+    module.counter, module.reader = counter, reader
     signatures = {
         name: tf.function(function, input_signature=[spec]).get_concrete_function()
         for name, (spec, function) in functions.items()
@@ -99,12 +111,6 @@ def _searches(
     A search returns ids and titles, (n, depth) string, and scores, (n, depth) float32. It ranks as
     `ranking` does, in double precision and rounded, so that it gives the order that was evaluated.
     """
-    absent = {
-        "image": np.zeros((1, encoder.image_map.input_dim), np.float32),
-        "text": np.zeros((1, encoder.text_map.input_dim), np.float32),
-    }
-    image, text = encoder.codes(**{**absent, **gallery.features})
-    codes = {"image": image, "text": text}
     ids = _variable(gallery.id.tolist(), tf.string, "gallery_id")
     titles = _variable(gallery.title.tolist(), tf.string, "gallery_title")
     specs = [tf.TensorSpec([None, depth], dtype) for dtype in (tf.int32, tf.float32)]
@@ -128,14 +134,11 @@ def _searches(
 
         return search
 
-    return {
-        modality: search_in(
-            _variable(
-                encoder.represent(codes[modality], similarity), tf.float64, f"gallery_{modality}"
-            )
-        )
-        for modality in gallery.features
-    }
+    searches = {}
+    for modality, features in gallery.features.items():
+        items = encoder.represent(encoder.codes_of(modality, features), similarity)
+        searches[modality] = search_in(_variable(items, tf.float64, f"gallery_{modality}"))
+    return searches
 
 
 def _variable(values: Any, dtype: tf.DType, name: str) -> tf.Variable:

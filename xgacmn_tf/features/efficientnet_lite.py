@@ -15,7 +15,7 @@ from typing import Any
 
 import keras
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageChops
 
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.features.legacy_torch import read_legacy_torch
@@ -165,6 +165,11 @@ def efficientnet_lite(
                 " give the file of the same variant"
             ) from error
     return model
+
+
+def crop_to_content(picture: Image.Image) -> Image.Image:
+    """Cuts off the white margins of an RGB picture; an all-white one stays whole."""
+    return picture.crop(ImageChops.invert(picture).getbbox() or (0, 0, *picture.size))
 
 
 def letterbox(picture: Image.Image, side: int) -> np.ndarray:

@@ -63,6 +63,10 @@ class Extractor(abc.ABC):
         """
         folder.mkdir(parents=True, exist_ok=True)
         self._save_files(folder)
+        self.save_manifest(folder)
+
+    def save_manifest(self, folder: Path) -> None:
+        """Writes what the extractor is, without its files."""
         manifest = {"modality": self.modality, "name": self.name, "settings": self.settings()}
         write_json(folder / MANIFEST, manifest)
 

@@ -1,7 +1,8 @@
 """Keeping the extractors with what was made by them, so that raw pictures and texts can be served.
 
-`extract_features` names a folder as the data set's `source`, and the command writes one beside its
-feature file; both hold `image/` and `text/`, each as `registry.load_extractor` reads it.
+`extract_features` names a folder as the data set's `source`, the command writes one beside its
+feature file, and the bundled clip art ships one; all hold `image/` and `text/`, each as
+`registry.load_extractor` reads it.
 """
 
 import hashlib

@@ -5,6 +5,8 @@ topics (§4.1). Both come from scikit-learn.
 """
 
 import json
+import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -21,6 +23,14 @@ _VOCABULARY = "vocabulary.json"
 _TOPICS = "topics.npz"
 
 
+def plain_words(text: str) -> list[str]:
+    """The lower-case words of at least two letters: accents removed, camelCase taken apart."""
+    letters = unicodedata.normalize("NFKD", text)
+    letters = "".join(letter for letter in letters if not unicodedata.combining(letter))
+    letters = re.sub(r"([a-z])([A-Z])", r"\1 \2", letters)
+    return re.findall(r"[^\W\d_]{2,}", letters.lower())
+
+
 class BagOfWords(Extractor):
     """Counts of the most frequent words of the training texts that are no English stop words.
 
@@ -29,13 +39,14 @@ class BagOfWords(Extractor):
 
     Args:
         size: most words to count.
+        plain: count `plain_words` instead, as it was done for the bundled clip art.
     """
 
     modality: ClassVar[str] = "text"
     learns: ClassVar[bool] = True
 
-    def __init__(self, name: str = "bow", size: int = 1000):
-        self.name, self.size = name, size
+    def __init__(self, name: str = "bow", size: int = 1000, plain: bool = False):
+        self.name, self.size, self.plain = name, size, plain
         self.vocabulary: list[str] = []
 
     @property
@@ -43,10 +54,16 @@ class BagOfWords(Extractor):
         return len(self.vocabulary)
 
     def settings(self) -> dict[str, Any]:
-        return {"size": self.size}
+        return {"size": self.size, **({"plain": True} if self.plain else {})}
+
+    def _vectorizer(self, **settings: Any) -> CountVectorizer:
+        if self.plain:
+            settings["tokenizer"], settings["token_pattern"] = plain_words, None
+            settings["lowercase"] = False  # `plain_words` needs the capitals of camelCase.
+        return CountVectorizer(**settings)
 
     def fit(self, items: Iterable[str]) -> None:
-        vectorizer = CountVectorizer(max_features=self.size, stop_words=sorted(ENGLISH_STOP_WORDS))
+        vectorizer = self._vectorizer(max_features=self.size, stop_words=sorted(ENGLISH_STOP_WORDS))
         try:
             vectorizer.fit(items)
         except ValueError as error:
@@ -58,7 +75,7 @@ class BagOfWords(Extractor):
 
     def counts(self, texts: Sequence[str]) -> Any:
         """(n, dim) word counts, a SciPy sparse matrix."""
-        return CountVectorizer(vocabulary=self.vocabulary).transform(texts)
+        return self._vectorizer(vocabulary=self.vocabulary).transform(texts)
 
     def encode(self, prepared: Sequence[str]) -> np.ndarray:
         return self.counts(prepared).toarray().astype(np.float32)
@@ -68,7 +85,7 @@ class BagOfWords(Extractor):
 
     @classmethod
     def _load(cls, folder: Path, name: str, settings: dict[str, Any]) -> Self:
-        loaded = cls(name, settings["size"])
+        loaded = cls(name, settings["size"], settings.get("plain", False))
         loaded.vocabulary = json.loads((folder / _VOCABULARY).read_text(encoding="utf-8"))
         return loaded
 

@@ -34,7 +34,8 @@ def results_table(metrics: dict[str, Any]) -> str:
         "queries.",
     ]
     if metrics["headline_similarity"] in metrics["test"]:
-        lines.append("* the run's own similarity, which chose the epoch on the validation split.")
+        chose = ", which chose the epoch on the validation split" if "best_epoch" in metrics else ""
+        lines.append(f"* the run's own similarity{chose}.")
     return "\n".join(lines)
 
 

@@ -4,6 +4,7 @@ README.md in this folder tells where it comes from and how it was made, `rebuild
 """
 
 import csv
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +12,16 @@ import numpy as np
 from xgacmn_tf.datasets.paired import PairedDataset, Split
 
 DATA = Path(__file__).parent / "data"
+# Below DATA: what makes features of other pictures and texts, as for these.
+EXTRACTORS = "extractors"
 SPLITS = ("train", "validation", "test")
 COLUMNS = ("split", "id", "author", "title", "text")
 
 
 def vocabulary() -> tuple[str, ...]:
     """The 1000 words that the columns of `Split.text` count, learned on the training split."""
-    return tuple((DATA / "vocabulary.txt").read_text(encoding="utf-8").split())
+    path = DATA / EXTRACTORS / "text" / "vocabulary.json"
+    return tuple(json.loads(path.read_text(encoding="utf-8")))
 
 
 def entries() -> list[dict[str, str]]:
@@ -74,4 +78,5 @@ def load() -> PairedDataset:
         validation=split("validation"),
         test=split("test"),
         label_names=tuple(name.replace("_", " ") for name in classes),
+        source=str(DATA / EXTRACTORS),
     )

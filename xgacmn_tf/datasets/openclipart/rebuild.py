@@ -15,7 +15,6 @@ import html
 import io
 import re
 import tarfile
-import unicodedata
 import warnings
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
@@ -25,12 +24,14 @@ from typing import NamedTuple
 import numpy as np
 from absl import app, flags
 from PIL import Image
-from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS, CountVectorizer
+from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 from tqdm import tqdm
 
-from xgacmn_tf.datasets.openclipart import COLUMNS, DATA, SPLITS
+from xgacmn_tf.datasets.openclipart import COLUMNS, DATA, EXTRACTORS, SPLITS
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.features import efficientnet_lite
+from xgacmn_tf.features.cnn import EfficientNetLite
+from xgacmn_tf.features.words import BagOfWords, plain_words
 from xgacmn_tf.files import atomic_path
 
 CATEGORIES = 10
@@ -101,11 +102,8 @@ def package_files(deb: str, suffix: str) -> Iterator[tuple[str, bytes]]:
 
 
 def words(text: str) -> list[str]:
-    """The lower-case words of at least two letters, with accents removed."""
-    letters = unicodedata.normalize("NFKD", html.unescape(text))
-    letters = "".join(letter for letter in letters if not unicodedata.combining(letter))
-    letters = re.sub(r"([a-z])([A-Z])", r"\1 \2", letters)
-    return re.findall(r"[^\W\d_]{2,}", letters.lower())
+    """The words of metadata, in which some characters are HTML entities."""
+    return plain_words(html.unescape(text))
 
 
 def spellings(word: str) -> set[str]:
@@ -188,12 +186,10 @@ def read_entries(svg_deb: str) -> list[Entry]:
 
 
 def read_pictures(
-    png_deb: str, names: set[str], weights: str | None
+    png_deb: str, names: set[str], extractor: EfficientNetLite
 ) -> dict[str, tuple[bytes, np.ndarray]]:
     """The thumbnail and the (1280,) features of each usable render among `names`."""
     thumbnails: dict[str, bytes] = {}
-    model = efficientnet_lite.efficientnet_lite(2, weights)
-    side = efficientnet_lite.VARIANTS[2][0]
 
     def renders() -> Iterator[np.ndarray]:
         progress = tqdm(total=len(names), unit=" pictures")
@@ -210,7 +206,7 @@ def read_pictures(
                 continue
             # Many drawings stand small on a transparent page.
             drawing = page.crop(page.getbbox())
-            square = efficientnet_lite.letterbox(drawing, side)
+            square = efficientnet_lite.letterbox(drawing, extractor.side)
             if np.std(square, dtype=np.float64) < 1.0:
                 continue  # Blank, or white on white.
             thumbnail = io.BytesIO()
@@ -219,7 +215,7 @@ def read_pictures(
             thumbnails[name] = thumbnail.getvalue()
             yield square
 
-    features = efficientnet_lite.extract(model, renders())
+    features = efficientnet_lite.extract(extractor.network, renders())
     rows = zip(thumbnails.values(), features, strict=True)
     return dict(zip(thumbnails, rows, strict=True))
 
@@ -273,9 +269,12 @@ def quantise(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def write(
-    entries: list[Entry], pictures: dict[str, tuple[bytes, np.ndarray]], folder: Path
+    entries: list[Entry],
+    pictures: dict[str, tuple[bytes, np.ndarray]],
+    extractor: EfficientNetLite,
+    folder: Path,
 ) -> collections.Counter:
-    """Splits the entries and writes the four files; returns the number per category and split."""
+    """Splits the entries and writes all files; returns the number per category and split."""
     names = sorted({entry.category for entry in entries})
     labels = np.array([names.index(entry.category) for entry in entries])
     splits = assign(group(entries, np.stack([pictures[e.id][1] for e in entries])), labels)
@@ -284,12 +283,10 @@ def write(
     entries, splits = [entries[row] for row in order], [splits[row] for row in order]
     thumbnails = [pictures[entry.id][0] for entry in entries]
 
-    vectorizer = CountVectorizer(
-        max_features=VOCABULARY, stop_words=sorted(ENGLISH_STOP_WORDS), token_pattern=r"\S+"
-    )
+    bag = BagOfWords(size=VOCABULARY, plain=True)
     texts = [entry.text for entry in entries]
-    vectorizer.fit(texts[: splits.count("train")])
-    counts = vectorizer.transform(texts)
+    bag.fit(texts[: splits.count("train")])
+    counts = bag.counts(texts)
     counts.sort_indices()
     image, step = quantise(np.stack([pictures[entry.id][1] for entry in entries]))
 
@@ -306,8 +303,10 @@ def write(
     with atomic_path(folder / "thumbnails.npz") as path:
         offsets = np.cumsum([0, *map(len, thumbnails)], dtype=np.int32)
         np.savez(path, webp=np.frombuffer(b"".join(thumbnails), np.uint8), offset=offsets)
-    with atomic_path(folder / "vocabulary.txt") as path:
-        path.write_text("".join(f"{word}\n" for word in vectorizer.get_feature_names_out()))
+    bag.save(folder / EXTRACTORS / "text")
+    # By the hash of its weights: the network itself would be larger than all the rest.
+    (folder / EXTRACTORS / "image").mkdir(parents=True, exist_ok=True)
+    extractor.save_manifest(folder / EXTRACTORS / "image")
     with atomic_path(folder / "entries.tsv") as path:
         with open(path, "w", encoding="utf-8", newline="") as file:
             table = csv.writer(file, "excel-tab", lineterminator="\n")
@@ -326,15 +325,17 @@ def define_flags() -> None:
         None,
         "The .pth file of EfficientNet-Lite2; by default that of the installed wheel.",
     )
-    flags.DEFINE_string("output_dir", str(DATA), "Where the four files are written.")
+    flags.DEFINE_string("output_dir", str(DATA), "Where the files are written.")
 
 
 def main(_: list[str]) -> None:
     values = flags.FLAGS
     entries = read_entries(values.svg_deb)
-    pictures = read_pictures(values.png_deb, {entry.id for entry in entries}, values.weights)
+    # Cropping is what `read_pictures` does by transparency; a picture without any needs it as well.
+    extractor = EfficientNetLite("efficientnet_lite2", values.weights, crop=True)
+    pictures = read_pictures(values.png_deb, {entry.id for entry in entries}, extractor)
     entries = [entry for entry in entries if entry.id in pictures]
-    counts = write(entries, pictures, Path(values.output_dir))
+    counts = write(entries, pictures, extractor, Path(values.output_dir))
     for category in sorted({entry.category for entry in entries}):
         print(f"{category:20}", *(f"{split} {counts[category, split]:5}" for split in SPLITS))
 

@@ -1,89 +1,33 @@
 """A run as a SavedModel: the same numbers, nothing of training, whole versions only."""
 
+import dataclasses
 import json
+import shutil
 import subprocess
 import sys
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow_serving.apis import prediction_log_pb2
 
 from xgacmn_tf import experiment
 from xgacmn_tf.angular_softmax import AngularSoftmax, PlainSoftmax
 from xgacmn_tf.config import Config
-from xgacmn_tf.datasets import openclipart
-from xgacmn_tf.datasets.openclipart import rebuild
-from xgacmn_tf.datasets.paired import PairedDataset
-from xgacmn_tf.encoders import CommonSpaceEncoder, load_encoder
+from xgacmn_tf.encoders import load_encoder
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.export import export_run, savedmodel
-from xgacmn_tf.export.raw_text import WordCounter
-from xgacmn_tf.export.versions import new_version, versions
-from xgacmn_tf.features import text_extractor
-from xgacmn_tf.files import write_json
-from xgacmn_tf.input_maps import fit_map
-from xgacmn_tf.networks import Encoder
+from xgacmn_tf.export.versions import versions
 from xgacmn_tf.ranking import rank_gallery
 from xgacmn_tf.run_folder import RunFolder
 
-SMALL = {"epochs": 1, "batch_size": 16, "encoder_hidden": (16, 8), "code_dim": 6}
 COMMAND = [sys.executable, "export/export_savedmodel.py"]
-
-
-@pytest.fixture(scope="module")
-def run(feature_file, tmp_path_factory):
-    """The folder of a trained run: images 8-D, texts 5-D, 3 classes, 30 test pairs."""
-    folder = tmp_path_factory.mktemp("runs") / "run"
-    config = Config(dataset=str(feature_file), output_dir=str(folder), **SMALL)
-    experiment.run(config, lambda text: None)
-    return folder
 
 
 @pytest.fixture(scope="module")
 def exported(run, tmp_path_factory):
     """Its first version, which returns 7 of 30 items."""
     return export_run(run, tmp_path_factory.mktemp("models"), "pairs", depth=7)
-
-
-@pytest.fixture(scope="module")
-def clip_art():
-    return openclipart.load()
-
-
-def folder_of(path, dataset, config, similarity="cosine", image_map="zscore", class_layer=None):
-    """A finished run's folder around encoders that nobody trained."""
-    keras.utils.set_random_seed(0)
-    encoder = CommonSpaceEncoder(
-        fit_map(image_map, dataset.train.image, "image"),
-        fit_map("tfidf", dataset.train.text, "text"),
-        Encoder((9,), 4),
-        Encoder((9,), 4),
-        class_layer,
-    )
-    folder = RunFolder(path)
-    folder.claim(config, dataset.fingerprint)
-    encoder.save(folder.best)
-    write_json(folder.metrics, {"headline_similarity": similarity})
-    return folder, encoder
-
-
-@pytest.fixture
-def pairs(make_split):
-    """Six small pairs, features such that every input map takes them."""
-    splits = [
-        make_split(name, image=np.arange(24).reshape(6, 4) % 7, text=np.arange(12).reshape(6, 2))
-        for name in ("train", "test")
-    ]
-    return PairedDataset("pairs", *splits, ("a", "b", "c"))
-
-
-@pytest.fixture(scope="module")
-def clip_art_export(clip_art, tmp_path_factory):
-    path = tmp_path_factory.mktemp("clip_art")
-    folder, encoder = folder_of(path / "run", clip_art, Config(output_dir=str(path / "run")))
-    version = export_run(folder.path, path / "models")
-    return tf.saved_model.load(str(version)).signatures, encoder
 
 
 def test_codes(run, exported, feature_file):
@@ -162,10 +106,60 @@ def test_what_travels_along(run, exported):
     assert str(run) not in text + json.dumps(record)
 
 
+def test_warm_up_requests_are_answered(exported):
+    """Replayed as a server does it: each names a signature and inputs that it takes."""
+    loaded = tf.saved_model.load(str(exported)).signatures
+    met = []
+    path = str(exported / "assets.extra" / "tf_serving_warmup_requests")
+    for record in tf.data.TFRecordDataset(path).as_numpy_iterator():
+        request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
+        assert request.model_spec.name == "pairs"
+        inputs = {k: tf.constant(tf.make_ndarray(v)) for k, v in request.inputs.items()}
+        outputs = loaded[request.model_spec.signature_name](**inputs)
+        met.append((request.model_spec.signature_name, len(next(iter(outputs.values())))))
+    assert sorted(met) == sorted((name, size) for name in loaded for size in (1, 8))
+
+
+def test_what_a_page_shows_of_the_gallery(exported, feature_file):
+    with np.load(exported / "assets.extra" / "gallery.npz", allow_pickle=False) as arrays:
+        assert sorted(arrays) == ["category", "id", "title"]
+        assert arrays["id"].tolist() == [f"test/{row}" for row in range(30)]
+        assert arrays["category"].tolist() == ["cat", "dog", "bird"] * 10
+
+
+def test_a_run_ends_with_an_export(run, exported):
+    version = run / "models" / "xgacmn" / "1"
+    assert [path.name for path in version.parent.iterdir()] == ["1"]
+    name, query = "search_images_by_text", tf.ones([1, 5])
+    ours, theirs = (
+        tf.saved_model.load(str(path)).signatures[name](text_features=query)["ids"].numpy()
+        for path in (version, exported)
+    )
+    np.testing.assert_array_equal(ours[:, :7], theirs)
+
+
+def test_a_run_killed_after_its_export_does_not_export_again(run, tmp_path):
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    (copy / "metrics.json").unlink()
+    settings = RunFolder(copy).recorded_config()
+    experiment.run(dataclasses.replace(settings, output_dir=str(copy)), lambda text: None)
+    assert [path.name for path in (copy / "models" / "xgacmn").iterdir()] == ["1"]
+
+
+def test_the_gallery_can_be_extended(run, tmp_path):
+    np.savez(tmp_path / "new.npz", image=np.ones((1, 8)), text=np.ones((1, 5)), id=["new"])
+    version = export_run(run, tmp_path, gallery=["test", tmp_path / "new.npz"], depth=50)
+    loaded = tf.saved_model.load(str(version)).signatures
+    outputs = loaded["search_texts_by_image"](image_features=tf.zeros([1, 8]))
+    found = sorted(outputs["ids"].numpy().astype(str)[0])
+    assert found == sorted(["new", *(f"test/{row}" for row in range(30))])
+
+
 def test_the_gallery_can_be_replaced(run, exported, tmp_path):
     image = np.random.default_rng(1).normal(size=(5, 8))
     np.savez(tmp_path / "new.npz", image=image, id=np.arange(5) + 40, title=np.array(list("ábcde")))
-    version = export_run(run, exported.parents[1], "pairs", gallery=tmp_path / "new.npz")
+    version = export_run(run, exported.parents[1], "pairs", gallery=[tmp_path / "new.npz"])
     assert version.name == str(int(exported.name) + 1)
     loaded = tf.saved_model.load(str(version)).signatures
     # It holds pictures only, so texts cannot be searched for.
@@ -204,116 +198,22 @@ def test_the_gallery_can_be_replaced(run, exported, tmp_path):
 def test_galleries_that_do_not_fit(run, tmp_path, arrays, message):
     np.savez(tmp_path / "bad.npz", **arrays)
     with pytest.raises(InputError, match=message):
-        export_run(run, tmp_path / "models", gallery=tmp_path / "bad.npz")
+        export_run(run, tmp_path / "models", gallery=[tmp_path / "bad.npz"])
     assert not (tmp_path / "models").exists()
 
 
-def test_versions_count_up_and_are_never_touched(tmp_path):
-    folder = tmp_path / "name"
-    for expected in (1, 2):
-        with new_version(folder, None) as (number, path):
-            (path / "file").write_text(str(number))
-        assert number == expected
-    with new_version(folder, 12) as (number, path):
-        (path / "file").touch()
-    with pytest.raises(InputError, match="name/2 exists and is never overwritten; .* free .* 13"):
-        with new_version(folder, 2):
-            pass
-    for version in (0, -1, 2**63):
-        with pytest.raises(InputError, match=f"--version={version}: expected 1 to"):
-            with new_version(folder, version):
-                pass
-    assert versions(folder) == [1, 2, 12] and (folder / "2" / "file").read_text() == "2"
-    # Two exports at once: the later one gives way.
-    with pytest.raises(InputError, match="another export took this version"):
-        with new_version(folder, 5) as (_, path):
-            (path / "file").touch()
-            (folder / "5").mkdir()
-            (folder / "5" / "file").write_text("theirs")
-    assert (folder / "5" / "file").read_text() == "theirs"
-    assert versions(folder) == [1, 2, 5, 12] and len(list(folder.iterdir())) == 4
-
-
 def test_an_interrupted_export_leaves_nothing(run, tmp_path, monkeypatch):
-    def interrupt(path, *_):
+    def interrupt(extra, *_):
         # The model itself is written by now, under a name that no server takes for a version.
+        path = extra.parent
         assert (path / "saved_model.pb").is_file() and not path.name.isdigit()
         assert versions(path.parent) == []
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(savedmodel, "signature_readme", interrupt)
+    monkeypatch.setattr(savedmodel, "write_warmup_requests", interrupt)
     with pytest.raises(KeyboardInterrupt):
         export_run(run, tmp_path)
     assert list((tmp_path / "xgacmn").iterdir()) == []
-
-
-def test_raw_text_counts_are_the_shipped_ones(clip_art):
-    counter = tf.function(WordCounter(openclipart.vocabulary(), plain_letters=True))
-    for name, texts in openclipart.texts().items():
-        np.testing.assert_array_equal(counter(tf.constant(texts)), getattr(clip_art, name).text)
-
-
-def test_raw_text_is_cleaned_as_the_bundled_texts_were():
-    vocabulary = ["cafe", "dog", "fish", "frog", "red", "stadion"]
-    texts = [
-        "A RED dog, red-dog; red_dog2!",
-        "CaféFrog Cafe\u0301 \ufb01sh ｒｅｄ Stadion",
-        "αdog dogß 犬 dog犬 dog½",
-        "",
-        "\n\t",
-    ]
-    counts = WordCounter(vocabulary, plain_letters=True)(tf.constant(texts)).numpy()
-    expected = [[rebuild.words(text).count(word) for word in vocabulary] for text in texts]
-    np.testing.assert_array_equal(counts, expected)
-    # And by hand: red ×3 and dog ×3; café ×2, frog, fish, red, stadion.
-    assert counts[:2].tolist() == [[0, 3, 0, 0, 3, 0], [2, 0, 1, 1, 1, 1]]
-
-
-def test_raw_text_is_counted_as_bag_of_words_does():
-    bag = text_extractor("bow")
-    bag.fit(["The red cat_2, a CAFÉ! 4x4", "red dogs ÄRA x2"])
-    texts = ["Red-RED cat_2 cat café cafe", "4X4 ära x2x, X2", "", "dogs½ cafe\u0301"]
-    counts = WordCounter(bag.vocabulary, plain_letters=False)(tf.constant(texts))
-    np.testing.assert_array_equal(counts, bag.encode(texts))
-    assert np.asarray(counts).sum() == 7  # red ×2, cat_2, café; 4x4, ära, x2
-
-
-def test_raw_text_signatures(clip_art, clip_art_export):
-    signatures, encoder = clip_art_export
-    texts = tf.constant(openclipart.texts()["test"])
-    counts = clip_art.test.text
-    _, codes = encoder.codes(clip_art.test.image[:1], counts)
-    outputs = signatures["encode_raw_text"](text=texts)
-    np.testing.assert_allclose(
-        outputs["embedding"], encoder.represent(codes, "cosine"), atol=1e-6, rtol=0
-    )
-    np.testing.assert_array_equal(outputs["known_words"], counts.sum(axis=1))
-    raw = signatures["search_images_by_raw_text"](text=texts)
-    plain = signatures["search_images_by_text"](text_features=tf.constant(counts))
-    np.testing.assert_array_equal(raw["ids"], plain["ids"])
-    title_of = dict(zip(clip_art.test.id, clip_art.test.title, strict=True))
-    assert [title_of[i.decode()] for i in raw["ids"].numpy()[0]] == [
-        title.decode() for title in raw["titles"].numpy()[0]
-    ]
-    with pytest.raises(tf.errors.InvalidArgumentError, match="Invalid formatting"):
-        signatures["encode_raw_text"](text=tf.constant([b"\xff"]))
-
-
-def test_words_of_a_kept_extractor_come_along(pairs, tmp_path):
-    folder, encoder = folder_of(tmp_path / "run", pairs, Config(dataset="gone.npz"))
-    bag = text_extractor("bow")
-    bag.fit(["red dog"])
-    bag.save(folder.extractors / "text")
-    np.savez(tmp_path / "new.npz", text=np.eye(2), id=np.array(["dogs", "reds"]))
-    # The data set is not needed once there is a gallery.
-    version = export_run(folder.path, tmp_path / "models", gallery=tmp_path / "new.npz")
-    outputs = tf.saved_model.load(str(version)).signatures["encode_raw_text"](
-        text=tf.constant(["Red dog red"])
-    )
-    codes = encoder.encode_text(tf.constant([[1.0, 2.0]]))
-    np.testing.assert_allclose(
-        outputs["embedding"], encoder.represent(codes, "cosine"), atol=1e-6, rtol=0
-    )
 
 
 @pytest.mark.parametrize(
@@ -324,13 +224,15 @@ def test_words_of_a_kept_extractor_come_along(pairs, tmp_path):
         ("none", "cosine", AngularSoftmax),
     ],
 )
-def test_every_map_class_layer_and_similarity(pairs, tmp_path, image_map, similarity, layer):
+def test_every_map_class_layer_and_similarity(
+    pairs, make_run, tmp_path, image_map, similarity, layer
+):
     layer = layer and layer(3)
     config = Config(dataset="gone.npz")
-    folder, encoder = folder_of(tmp_path / "run", pairs, config, similarity, image_map, layer)
+    folder, encoder = make_run(tmp_path / "run", pairs, config, similarity, image_map, layer)
     image, text = pairs.test.image, pairs.test.text
     np.savez(tmp_path / "new.npz", image=image, text=text, id=pairs.test.id)
-    version = export_run(folder.path, tmp_path / "models", gallery=tmp_path / "new.npz", depth=3)
+    version = export_run(folder.path, tmp_path / "models", gallery=[tmp_path / "new.npz"], depth=3)
     loaded = tf.saved_model.load(str(version)).signatures
     codes = encoder.codes(image, text)
     outputs = loaded["encode_image"](image_features=tf.constant(image))

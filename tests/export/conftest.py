@@ -1,0 +1,65 @@
+"""Small runs to export."""
+
+import keras
+import numpy as np
+import pytest
+
+from xgacmn_tf import experiment
+from xgacmn_tf.config import Config
+from xgacmn_tf.datasets import openclipart
+from xgacmn_tf.datasets.paired import PairedDataset
+from xgacmn_tf.encoders import CommonSpaceEncoder
+from xgacmn_tf.features.keeping import keep_extractors
+from xgacmn_tf.files import write_json
+from xgacmn_tf.input_maps import fit_map
+from xgacmn_tf.networks import Encoder
+from xgacmn_tf.run_folder import RunFolder
+
+SMALL = {"epochs": 1, "batch_size": 16, "encoder_hidden": (16, 8), "code_dim": 6}
+
+
+@pytest.fixture(scope="package")
+def run(feature_file, tmp_path_factory):
+    """The folder of a trained run: images 8-D, texts 5-D, 3 classes, 30 test pairs."""
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    config = Config(dataset=str(feature_file), output_dir=str(folder), **SMALL)
+    experiment.run(config, lambda text: None)
+    return folder
+
+
+@pytest.fixture(scope="package")
+def clip_art():
+    return openclipart.load()
+
+
+@pytest.fixture(scope="package")
+def make_run():
+    """Makes a finished run's folder around encoders that nobody trained; returns both."""
+
+    def make(path, dataset, config, similarity="cosine", image_map="zscore", class_layer=None):
+        keras.utils.set_random_seed(0)
+        encoder = CommonSpaceEncoder(
+            fit_map(image_map, dataset.train.image, "image"),
+            fit_map("tfidf", dataset.train.text, "text"),
+            Encoder((9,), 4),
+            Encoder((9,), 4),
+            class_layer,
+        )
+        folder = RunFolder(path)
+        folder.claim(config, dataset.fingerprint)
+        encoder.save(folder.best)
+        keep_extractors(dataset, folder.extractors)
+        write_json(folder.metrics, {"headline_similarity": similarity})
+        return folder, encoder
+
+    return make
+
+
+@pytest.fixture
+def pairs(make_split):
+    """Six small pairs, features such that every input map takes them."""
+    splits = [
+        make_split(name, image=np.arange(24).reshape(6, 4) % 7, text=np.arange(12).reshape(6, 2))
+        for name in ("train", "test")
+    ]
+    return PairedDataset("pairs", *splits, ("a", "b", "c"))

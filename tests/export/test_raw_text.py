@@ -1,0 +1,92 @@
+"""Texts as users type them: counted in TensorFlow as they were counted in Python."""
+
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from xgacmn_tf.config import Config
+from xgacmn_tf.datasets import openclipart
+from xgacmn_tf.export import export_run
+from xgacmn_tf.export.raw_text import WordCounter
+from xgacmn_tf.features import text_extractor
+from xgacmn_tf.features.words import plain_words
+
+
+@pytest.fixture(scope="module")
+def clip_art_export(clip_art, make_run, tmp_path_factory):
+    path = tmp_path_factory.mktemp("clip_art")
+    folder, encoder = make_run(path / "run", clip_art, Config(output_dir=str(path / "run")))
+    shutil.rmtree(folder.extractors / "image")  # Its network is not the point here, and large.
+    version = export_run(folder.path, path / "models")
+    return tf.saved_model.load(str(version)).signatures, encoder
+
+
+def test_raw_text_counts_are_the_shipped_ones(clip_art):
+    counter = tf.function(WordCounter(openclipart.vocabulary(), plain=True))
+    for name, texts in openclipart.texts().items():
+        np.testing.assert_array_equal(counter(tf.constant(texts)), getattr(clip_art, name).text)
+
+
+def test_raw_text_is_cleaned_as_the_bundled_texts_were():
+    vocabulary = ["cafe", "dog", "fish", "frog", "red", "stadion"]
+    texts = [
+        "A RED dog, red-dog; red_dog2!",
+        "CaféFrog Cafe\u0301 \ufb01sh ｒｅｄ Stadion",
+        "αdog dogß 犬 dog犬 dog½",
+        "",
+        "\n\t",
+    ]
+    counts = WordCounter(vocabulary, plain=True)(tf.constant(texts)).numpy()
+    expected = [[plain_words(text).count(word) for word in vocabulary] for text in texts]
+    np.testing.assert_array_equal(counts, expected)
+    # And by hand: red ×3 and dog ×3; café ×2, frog, fish, red, stadion.
+    assert counts[:2].tolist() == [[0, 3, 0, 0, 3, 0], [2, 0, 1, 1, 1, 1]]
+
+
+def test_raw_text_is_counted_as_bag_of_words_does():
+    bag = text_extractor("bow")
+    bag.fit(["The red cat_2, a CAFÉ! 4x4", "red dogs ÄRA x2"])
+    texts = ["Red-RED cat_2 cat café cafe", "4X4 ära x2x, X2", "", "dogs½ cafe\u0301"]
+    counts = WordCounter(bag.vocabulary, plain=False)(tf.constant(texts))
+    np.testing.assert_array_equal(counts, bag.encode(texts))
+    assert np.asarray(counts).sum() == 7  # red ×2, cat_2, café; 4x4, ära, x2
+
+
+def test_raw_text_signatures(clip_art, clip_art_export):
+    signatures, encoder = clip_art_export
+    texts = tf.constant(openclipart.texts()["test"])
+    counts = clip_art.test.text
+    _, codes = encoder.codes(clip_art.test.image[:1], counts)
+    outputs = signatures["encode_raw_text"](text=texts)
+    np.testing.assert_allclose(
+        outputs["embedding"], encoder.represent(codes, "cosine"), atol=1e-6, rtol=0
+    )
+    np.testing.assert_array_equal(outputs["known_words"], counts.sum(axis=1))
+    raw = signatures["search_images_by_raw_text"](text=texts)
+    plain = signatures["search_images_by_text"](text_features=tf.constant(counts))
+    np.testing.assert_array_equal(raw["ids"], plain["ids"])
+    title_of = dict(zip(clip_art.test.id, clip_art.test.title, strict=True))
+    assert [title_of[i.decode()] for i in raw["ids"].numpy()[0]] == [
+        title.decode() for title in raw["titles"].numpy()[0]
+    ]
+    with pytest.raises(tf.errors.InvalidArgumentError, match="Invalid formatting"):
+        signatures["encode_raw_text"](text=tf.constant([b"\xff"]))
+
+
+def test_words_of_a_kept_extractor_come_along(pairs, make_run, tmp_path):
+    folder, encoder = make_run(tmp_path / "run", pairs, Config(dataset="gone.npz"))
+    bag = text_extractor("bow")
+    bag.fit(["red dog"])
+    bag.save(folder.extractors / "text")
+    np.savez(tmp_path / "new.npz", text=np.eye(2), id=np.array(["dogs", "reds"]))
+    # The data set is not needed once there is a gallery.
+    version = export_run(folder.path, tmp_path / "models", gallery=[tmp_path / "new.npz"])
+    outputs = tf.saved_model.load(str(version)).signatures["encode_raw_text"](
+        text=tf.constant(["Red dog red"])
+    )
+    codes = encoder.encode_text(tf.constant([[1.0, 2.0]]))
+    np.testing.assert_allclose(
+        outputs["embedding"], encoder.represent(codes, "cosine"), atol=1e-6, rtol=0
+    )

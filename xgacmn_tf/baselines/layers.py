@@ -1,0 +1,94 @@
+"""The layers that the compared systems' encoders are made of, besides those of `networks`.
+
+All hold plain arrays, are registered, and are rebuilt from a saved model without executing
+anything in it.
+"""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+from keras import ops
+
+from xgacmn_tf.angular_softmax import PACKAGE
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class Affine(keras.layers.Layer):
+    """x (n, d) → x W + b (n, e).
+
+    Args:
+      output_dim: e.
+    """
+
+    def __init__(self, output_dim: int, **kwargs):
+        super().__init__(**kwargs)
+        self.output_dim = output_dim
+
+    @classmethod
+    def of(cls, weights: np.ndarray, bias: np.ndarray | None = None) -> Affine:
+        """The layer with W (d, e) and b (e,), zero if there is none."""
+        layer = cls(weights.shape[1])
+        layer.build((None, weights.shape[0]))
+        layer.kernel.assign(weights)
+        layer.bias.assign(np.zeros(weights.shape[1]) if bias is None else bias)
+        return layer
+
+    def build(self, input_shape):
+        shape = (input_shape[-1], self.output_dim)
+        self.kernel = self.add_weight(shape=shape, name="kernel")
+        self.bias = self.add_weight(shape=(self.output_dim,), initializer="zeros", name="bias")
+
+    def call(self, x):
+        return ops.matmul(x, self.kernel) + self.bias
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:-1], self.output_dim)
+
+    def get_config(self):
+        return {**super().get_config(), "output_dim": self.output_dim}
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class Chain(keras.layers.Layer):
+    """Layers one after another."""
+
+    def __init__(self, layers, **kwargs):
+        super().__init__(**kwargs)
+        self.layers = list(layers)
+
+    def build(self, input_shape):
+        for layer in self.layers:
+            if not layer.built:
+                layer.build(input_shape)
+            input_shape = layer.compute_output_shape(input_shape)
+
+    def call(self, x):
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+    def compute_output_shape(self, input_shape):
+        for layer in self.layers:
+            input_shape = layer.compute_output_shape(input_shape)
+        return input_shape
+
+    def get_config(self):
+        layers = [keras.saving.serialize_keras_object(layer) for layer in self.layers]
+        return {**super().get_config(), "layers": layers}
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        layers = config.pop("layers")
+        return cls(
+            [keras.saving.deserialize_keras_object(x, custom_objects) for x in layers], **config
+        )
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class Posteriors(keras.layers.Layer):
+    """Stands for the class layer where the codes are class posteriors already."""
+
+    def posterior(self, codes):
+        """(n, c) as they are."""
+        return codes

@@ -1,0 +1,64 @@
+"""Training a compared system in place of X-GACMN, in the same run folder."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from xgacmn_tf.baselines import System, TrainingData, parse_settings
+from xgacmn_tf.config import Config
+from xgacmn_tf.datasets.paired import PairedDataset, Split
+from xgacmn_tf.errors import DivergenceError
+from xgacmn_tf.files import atomic_path
+from xgacmn_tf.run_folder import RunFolder
+
+
+def train_system(
+    system: System, config: Config, dataset: PairedDataset, folder: RunFolder
+) -> float:
+    """Fits a system and leaves `folder.best`; returns the seconds that it took.
+
+    Raises:
+      InputError: the system cannot take these data or settings.
+      DivergenceError: its codes are not finite.
+    """
+    settings = parse_settings(config.model, config.model_settings)
+    keras.utils.set_random_seed(config.seed)
+    tf.config.experimental.enable_op_determinism()
+    started = time.perf_counter()
+    encoder = system.fit(training_data(system, config, dataset), settings)
+    seconds = time.perf_counter() - started
+    codes = encoder.codes(dataset.train.image[:1000], dataset.train.text[:1000])
+    if not all(np.isfinite(code).all() for code in codes):
+        raise DivergenceError(
+            f"{system.title} gives codes that are not finite; nothing was kept. Look at the "
+            "features' scale, or change --model_settings"
+        )
+    with atomic_path(folder.best) as temporary:
+        encoder.save(temporary)
+    return seconds
+
+
+def training_data(system: System, config: Config, dataset: PairedDataset) -> TrainingData:
+    """What the system may see of a data set."""
+
+    def arrays(split: Split) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        return split.image, split.text, split.targets(dataset.num_classes)
+
+    def progress(steps: Sequence[Any]) -> Any:
+        return tqdm(steps, desc=system.title, unit="epoch", dynamic_ncols=True)
+
+    test = (dataset.test.image, dataset.test.text)
+    return TrainingData(
+        *arrays(dataset.train),
+        validation=None if dataset.validation is None else arrays(dataset.validation),
+        unlabelled=test if system.transductive else None,
+        seed=config.seed,
+        progress=progress,
+    )

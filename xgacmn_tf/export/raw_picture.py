@@ -1,0 +1,88 @@
+"""Picture files as users send them → the features that the image encoder reads, in TensorFlow.
+
+It does what `features.pictures.open_picture` and then `prepare` and `encode` of the extractor do.
+"""
+
+from __future__ import annotations
+
+import tensorflow as tf
+from absl import logging
+
+from xgacmn_tf.errors import InputError
+from xgacmn_tf.export.picture_bytes import UNREADABLE, checked, decode, for_each
+from xgacmn_tf.export.picture_square import letterboxed, squeezed
+from xgacmn_tf.features.cnn import VGG19, EfficientNetLite
+from xgacmn_tf.features.registry import load_extractor
+from xgacmn_tf.ranking import over_blocks
+from xgacmn_tf.run_folder import RunFolder
+
+# Pictures that go through the network together: bounds memory, however many are sent.
+PICTURES_AT_ONCE = 32
+
+
+class PictureReader(tf.Module):
+    """JPEG or PNG files (n,) string → features (n, dim) float32.
+
+    Pictures are decoded one after another. `tf.errors.InvalidArgumentError` names the first one
+    that is of another format, broken, in CMYK or too large.
+
+    Args:
+      extractor: what made the features that the run was trained on.
+    """
+
+    def __init__(self, extractor: EfficientNetLite | VGG19):
+        super().__init__()
+        network = extractor.network
+        self.side, self.dim = extractor.side, int(network.output_shape[-1])
+        self.cropped = isinstance(extractor, EfficientNetLite) and extractor.crop
+        self.squeezed = isinstance(extractor, VGG19)
+        # SavedModel takes no names such as "_bn0/gamma", and all that Keras knows is no use to it.
+        self.trained = _copies(network.trainable_variables)
+        self.statistics = _copies(network.non_trainable_variables)
+        # As an attribute, the network itself would come along.
+        self.call_network = lambda pixels: network.stateless_call(
+            self.trained, self.statistics, pixels, training=False
+        )[0]
+
+    def __call__(self, image_bytes: tf.Tensor) -> tf.Tensor:
+        squares = self.prepare(image_bytes)
+
+        def features_of_block(first, last):
+            return [self.call_network(tf.cast(squares[first:last], tf.float32))]
+
+        spec = tf.TensorSpec([None, self.dim], tf.float32)
+        block = tf.constant(PICTURES_AT_ONCE)
+        features = over_blocks(features_of_block, tf.shape(squares)[0], block, [spec])[0]
+        return tf.reshape(features, [-1, self.dim])  # The loop forgets the width.
+
+    def prepare(self, image_bytes: tf.Tensor) -> tf.Tensor:
+        """Files (n,) string → what the network sees, (n, side, side, 3) uint8."""
+        spec = tf.TensorSpec([self.side, self.side, 3], tf.uint8)
+        return for_each(self._square, checked(image_bytes), spec, UNREADABLE)
+
+    def _square(self, data: tf.Tensor) -> tf.Tensor:
+        pixels, orientation = decode(data)
+        if self.squeezed:
+            return squeezed(pixels, orientation, self.side)
+        return letterboxed(pixels, orientation, self.side, self.cropped)
+
+
+def picture_reader_of(folder: RunFolder) -> PictureReader | None:
+    """The reader for a run's image features; None where no convolutional network made them.
+
+    None as well, with a warning, where that network's weights are not at hand.
+    """
+    if not (folder.extractors / "image").is_dir():
+        return None
+    extractor = load_extractor(folder.extractors / "image")
+    if not isinstance(extractor, EfficientNetLite | VGG19):
+        return None
+    try:
+        return PictureReader(extractor)
+    except InputError as error:
+        logging.warning("The exported model takes no picture files: %s", error)
+        return None
+
+
+def _copies(variables: list) -> list[tf.Variable]:
+    return [tf.Variable(v.numpy(), trainable=False, name="picture_network") for v in variables]

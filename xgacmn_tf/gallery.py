@@ -1,0 +1,211 @@
+"""What is searched: features of pictures, of texts or of both, and what a person sees of each item.
+
+A gallery file is an `.npz` with any of `image` (n, d_v) and `text` (n, d_t), `id` (n,) and, where
+there are any, `title` (n,), `category` (n,), and encoded pictures one after the other in
+`thumbnail` (bytes,) uint8 with `thumbnail_offset` (n + 1,). Row i of every array is the same item.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from xgacmn_tf.datasets import array_files
+from xgacmn_tf.datasets.paired import Split
+from xgacmn_tf.errors import InputError
+from xgacmn_tf.files import atomic_path
+
+FEATURES = ("image", "text")
+PICTURES = ("thumbnail", "thumbnail_offset")
+ALLOWED = (*FEATURES, "id", "title", "category", *PICTURES)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Gallery:
+    """n items that can be found.
+
+    Attributes:
+      features: "image" → (n, d_v) and "text" → (n, d_t) float32, finite; at least one of them.
+      id: (n,) str, unique.
+      title: (n,) str, what a person reads; the id where nothing better is known.
+      category: (n,) str, or None where it is not known; several are joined by ", ".
+      thumbnail: n encoded pictures (WebP, PNG or JPEG, or empty), or None.
+    """
+
+    features: Mapping[str, np.ndarray]
+    id: np.ndarray
+    title: np.ndarray
+    category: np.ndarray | None = None
+    thumbnail: tuple[bytes, ...] | None = None
+
+    def __len__(self) -> int:
+        return len(self.id)
+
+    def write(self, path: Path, with_features: bool = True) -> None:
+        """Writes a gallery file, whole or not at all; without features it is only for showing."""
+        arrays: dict[str, np.ndarray] = {"id": self.id, "title": self.title}
+        if with_features:
+            arrays |= self.features
+        if self.category is not None:
+            arrays["category"] = self.category
+        if self.thumbnail is not None:
+            arrays["thumbnail"] = np.frombuffer(b"".join(self.thumbnail), np.uint8)
+            arrays["thumbnail_offset"] = np.cumsum([0, *map(len, self.thumbnail)], dtype=np.int64)
+        with atomic_path(path) as temporary:
+            np.savez_compressed(temporary, allow_pickle=False, **arrays)
+
+
+def from_split(split: Split, label_names: Sequence[str]) -> Gallery:
+    """Both modalities of a split."""
+    title = split.id if split.title is None else split.title
+    targets = split.targets(len(label_names)) > 0
+    category = [", ".join(label_names[int(k)] for k in np.flatnonzero(row)) for row in targets]
+    features = {"image": split.image, "text": split.text}
+    return Gallery(features, split.id, title, np.array(category), split.thumbnail)
+
+
+def from_file(path: str | os.PathLike, dims: Mapping[str, int]) -> Gallery:
+    """The gallery in the `.npz` file at `path`.
+
+    Args:
+      path: the file; nothing in it is executed, and the sizes that it declares are bounded.
+      dims: the number of features that the encoder of each modality takes; of a modality that is
+        not named any number is taken.
+
+    Raises:
+      InputError: the file cannot be read, or its arrays do not fit each other or the encoders.
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".npz":
+        raise InputError(f"gallery {path}: expected an .npz file with {', '.join(ALLOWED)}")
+    arrays = array_files.read(path, lambda names: _check_names(path, names))
+    found = arrays["id"]
+    rows = len(found) if found.ndim else 0
+    if found.ndim != 1 or found.dtype.kind not in "Uiu" or not rows:
+        raise InputError(
+            f"gallery {path}: id has shape {found.shape} and dtype {found.dtype}; expected one "
+            "string or whole number an item, at least one"
+        )
+    ids = found.astype(str)
+    _check_unique(str(path), ids)
+    strings = {"id": ids, "title": arrays.get("title", ids)}
+    if "category" in arrays:
+        strings["category"] = arrays["category"]
+    for name, values in strings.items():
+        _check_strings(path, name, values, rows)
+    features = {
+        modality: _checked(path, modality, arrays[modality], (rows, dims.get(modality)))
+        for modality in FEATURES
+        if modality in arrays
+    }
+    return Gallery(
+        features, ids, strings["title"], strings.get("category"), _pictures(path, arrays, rows)
+    )
+
+
+def join(galleries: Sequence[Gallery]) -> Gallery:
+    """One gallery of the items of several, in this order.
+
+    Raises:
+      InputError: they differ in their modalities, or two items have one id.
+    """
+    first = galleries[0]
+    if len(galleries) == 1:
+        return first
+    kinds = {tuple(sorted(gallery.features)) for gallery in galleries}
+    if len(kinds) > 1:
+        found = " and ".join("+".join(kind) for kind in sorted(kinds))
+        raise InputError(f"galleries of {found} features cannot be one; give the same to all")
+    ids = np.concatenate([gallery.id for gallery in galleries])
+    _check_unique("the galleries together", ids)
+    categories = [_or_empty(g.category, len(g)) for g in galleries]
+    pictures = [g.thumbnail or (b"",) * len(g) for g in galleries]
+    return Gallery(
+        {name: np.concatenate([g.features[name] for g in galleries]) for name in first.features},
+        ids,
+        np.concatenate([gallery.title for gallery in galleries]),
+        np.concatenate(categories) if any(g.category is not None for g in galleries) else None,
+        sum(pictures, ()) if any(g.thumbnail for g in galleries) else None,
+    )
+
+
+def _or_empty(category: np.ndarray | None, rows: int) -> np.ndarray:
+    return np.full(rows, "") if category is None else category
+
+
+def _check_names(path: Path, names: Collection[str]) -> None:
+    fits = "id" in names and any(name in names for name in FEATURES) and set(names) <= {*ALLOWED}
+    if not fits:
+        raise InputError(
+            f"gallery {path} holds {', '.join(sorted(names)) or 'nothing'}; expected id, image or "
+            "text features or both, and title, category and pictures if there are any: "
+            f"{', '.join(ALLOWED)}"
+        )
+
+
+def _check_unique(where: str, ids: np.ndarray) -> None:
+    unique, count = np.unique(ids, return_counts=True)
+    if len(unique) < len(ids):
+        twice = str(unique[count.argmax()])
+        raise InputError(f"gallery {where}: id {twice!r} stands there twice; make the ids unique")
+
+
+def _check_strings(path: Path, name: str, values: np.ndarray, rows: int) -> None:
+    if values.shape != (rows,) or values.dtype.kind != "U":
+        raise InputError(
+            f"gallery {path}: {name} has shape {values.shape} and dtype {values.dtype}; expected "
+            f"{rows} strings, one for each id"
+        )
+    try:
+        np.char.encode(values, "utf-8")
+    except UnicodeEncodeError as error:
+        raise InputError(f"gallery {path}: {name} is not valid Unicode: {error}") from None
+
+
+def _checked(
+    path: Path, name: str, values: np.ndarray, expected: tuple[int, int | None]
+) -> np.ndarray:
+    rows, dim = expected
+    shape = (rows, values.shape[-1] if dim is None and values.ndim == 2 else dim)
+    if values.shape != shape or values.dtype.kind not in "fiub":
+        raise InputError(
+            f"gallery {path}: {name} has shape {values.shape} and dtype {values.dtype}; expected "
+            f"numbers of shape {shape}: a row for each id, of the features this run was trained on"
+        )
+    # A double beyond float32's range becomes infinite here, and is refused below.
+    with np.errstate(over="ignore"):
+        values = values.astype(np.float32)
+    bad = values.size - np.count_nonzero(np.isfinite(values))
+    if bad:
+        raise InputError(
+            f"gallery {path}: {name} holds {bad} values that are NaN, infinite or beyond float32"
+        )
+    return values
+
+
+def _pictures(path: Path, arrays: Mapping[str, np.ndarray], rows: int) -> tuple[bytes, ...] | None:
+    present = [name for name in PICTURES if name in arrays]
+    if not present:
+        return None
+    data, offset = (arrays.get(name, np.zeros(0)) for name in PICTURES)
+    fits = (
+        data.dtype == np.uint8
+        and data.ndim == 1
+        and offset.shape == (rows + 1,)
+        and offset.dtype.kind in "iu"
+        and offset[0] == 0
+        and offset[-1] == len(data)
+        and bool((offset[1:] >= offset[:-1]).all())
+    )
+    if not fits:
+        raise InputError(
+            f"gallery {path}: {' and '.join(present)} do not fit; expected `thumbnail`, all "
+            f"pictures' bytes as uint8, and `thumbnail_offset`, {rows + 1} whole numbers that rise "
+            "from 0 to their count"
+        )
+    joined = data.tobytes()
+    return tuple(joined[int(a) : int(b)] for a, b in zip(offset[:-1], offset[1:], strict=True))

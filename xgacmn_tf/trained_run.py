@@ -1,0 +1,95 @@
+"""A finished run put to use: its encoders, its extractors and what it searches by default."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from xgacmn_tf import datasets, gallery
+from xgacmn_tf.encoders import load_encoder
+from xgacmn_tf.errors import InputError
+from xgacmn_tf.features.extractor import Extractor
+from xgacmn_tf.features.registry import load_extractor
+from xgacmn_tf.gallery import Gallery
+from xgacmn_tf.run_folder import RunFolder
+
+
+class TrainedRun:
+    """The best encoders of a finished run.
+
+    Args:
+      path: the run folder.
+
+    Attributes:
+      folder: the same, as a `RunFolder`.
+      encoder: the best encoders.
+      similarity: the run's headline similarity, which searches rank by.
+
+    Raises:
+      InputError: there is no finished run.
+    """
+
+    def __init__(self, path: str | os.PathLike):
+        self.folder = RunFolder(path)
+        if not self.folder.is_finished() or not self.folder.config.exists():
+            raise InputError(
+                f"{self.folder.path}: there is no finished run (no metrics.json and config.json); "
+                "name the folder of one, as `python -m xgacmn_tf.main` prints it"
+            )
+        similarity = self.folder.read_metrics().get("headline_similarity")
+        self.encoder = load_encoder(self.folder.best)
+        if similarity not in self.encoder.similarities():
+            raise InputError(
+                f"{self.folder.metrics}: headline_similarity is {similarity!r}; this run's "
+                f"encoders define {', '.join(self.encoder.similarities())}"
+            )
+        self.similarity = str(similarity)
+
+    @property
+    def dims(self) -> dict[str, int]:
+        """The number of features that each modality's encoder takes."""
+        return {
+            "image": self.encoder.image_map.input_dim,
+            "text": self.encoder.text_map.input_dim,
+        }
+
+    def test_gallery(self) -> Gallery:
+        """The test split of the run's data set, which must be as the run saw it."""
+        config = self.folder.recorded_config()
+        dataset = datasets.for_config(config)
+        if dataset.fingerprint != self.folder.read_config()["data_fingerprint"]:
+            raise InputError(
+                f"{self.folder.path} was trained on other contents of --dataset={config.dataset} "
+                "than are there now; bring those back, or train again"
+            )
+        return gallery.from_split(dataset.test, dataset.label_names)
+
+    @functools.cache  # noqa: B019 - a run is loaded once and lives as long as its command
+    def extractor(self, modality: str) -> Extractor:
+        """What turns pictures ("image") or sentences ("text") into the run's features.
+
+        Raises:
+          InputError: the run was trained on features alone, and nobody knows how they were made.
+        """
+        folder = self.folder.extractors / modality
+        if not folder.is_dir():
+            raise InputError(
+                f"{self.folder.path} was trained on {modality} features that came without what "
+                f"made them, so it takes no raw {modality}s; give features, or train with "
+                "--image_features and --text_features"
+            )
+        return load_extractor(folder)
+
+    def features(self, modality: str, items: Sequence[Any]) -> np.ndarray:
+        """(n, d) float32 features of pictures (RGB `PIL.Image`s) or texts."""
+        extractor = self.extractor(modality)
+        return extractor.encode([extractor.prepare(item) for item in items])
+
+    def represent(self, modality: str, features: np.ndarray) -> np.ndarray:
+        """(n, d) features → (n, e) float32 representations, whose inner products rank."""
+        codes = self.encoder.codes_of(modality, features)
+        return self.encoder.represent(codes, self.similarity).numpy()
