@@ -9,7 +9,7 @@ import tensorflow as tf
 from absl import logging
 
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.export.picture_bytes import UNREADABLE, checked, decode, for_each
+from xgacmn_tf.export.picture_bytes import for_each_picture
 from xgacmn_tf.export.picture_square import letterboxed, squeezed
 from xgacmn_tf.features.cnn import VGG19, EfficientNetLite
 from xgacmn_tf.features.registry import load_extractor
@@ -44,6 +44,7 @@ class PictureReader(tf.Module):
             self.trained, self.statistics, pixels, training=False
         )[0]
 
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
     def __call__(self, image_bytes: tf.Tensor) -> tf.Tensor:
         squares = self.prepare(image_bytes)
 
@@ -57,14 +58,16 @@ class PictureReader(tf.Module):
 
     def prepare(self, image_bytes: tf.Tensor) -> tf.Tensor:
         """Files (n,) string → what the network sees, (n, side, side, 3) uint8."""
-        spec = tf.TensorSpec([self.side, self.side, 3], tf.uint8)
-        return for_each(self._square, checked(image_bytes), spec, UNREADABLE)
 
-    def _square(self, data: tf.Tensor) -> tf.Tensor:
-        pixels, orientation = decode(data)
-        if self.squeezed:
-            return squeezed(pixels, orientation, self.side)
-        return letterboxed(pixels, orientation, self.side, self.cropped)
+        def square(picture):
+            if self.squeezed:
+                return squeezed(picture, self.side)
+            return letterboxed(picture, self.side, self.cropped)
+
+        spec = tf.TensorSpec([self.side, self.side, 3], tf.uint8)
+        # Pictures are decoded on the CPU; from there, their pixels are not worth a journey.
+        with tf.device("CPU:0"):
+            return for_each_picture(image_bytes, square, spec)
 
 
 def picture_reader_of(folder: RunFolder) -> PictureReader | None:

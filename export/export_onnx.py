@@ -1,0 +1,71 @@
+"""Exports a run's encoders, features to embeddings, as ONNX files.
+
+    python export/export_onnx.py --run=runs/openclipart-1a2b3c4d --output=onnx
+        writes onnx/encode_image.onnx and onnx/encode_text.onnx, equal to TensorFlow to 1e-5.
+    python export/export_onnx.py --run=RUN --output=onnx8 --precision=int8
+        smaller and less exact files; nothing is written if they lose more than --max_map_loss.
+
+README.md and report.json in the new folder say what was measured on the run's test split. Pictures,
+raw texts and searches need a SavedModel: see export_savedmodel.py.
+"""
+
+import os
+import sys
+from typing import NoReturn
+
+from absl import flags, logging
+
+from xgacmn_tf.errors import InputError
+
+VALUES = flags.FlagValues()
+flags.DEFINE_string("run", None, "run folder, as training prints it", flag_values=VALUES)
+flags.DEFINE_string("output", None, "new folder of the files", flag_values=VALUES)
+flags.DEFINE_enum(
+    "precision",
+    "float32",
+    ["float32", "float16", "int8"],
+    "what the encoders compute with; inputs and outputs are always float32",
+    flag_values=VALUES,
+)
+flags.DEFINE_float(
+    "max_map_loss",
+    0.005,
+    "the most test mAP that the files may lose, in either direction at any similarity",
+    flag_values=VALUES,
+)
+
+
+def main(argv: list[str]) -> None:
+    if any(argument in ("--help", "-help", "-h", "--helpshort") for argument in argv[1:]):
+        print(f"{__doc__}\nflags:\n{VALUES.get_help()}")
+        return
+    try:
+        rest = VALUES(argv)
+    except flags.Error as error:
+        _stop(f"{error}; see --help")
+    if len(rest) > 1:
+        _stop(f"{rest[1]!r} is not a flag; every setting is given as --name=value. See --help")
+    if not VALUES.run or not VALUES.output:
+        _stop("--run=FOLDER and --output=FOLDER must be given; see --help")
+    # TensorFlow's start-up notes would bury the answer; errors still show.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    logging.set_verbosity(logging.WARNING)
+    try:
+        # Imported here: TensorFlow takes seconds to load, and --help need not wait for it.
+        from xgacmn_tf.export.onnx_files import export_onnx
+
+        export_onnx(VALUES.run, VALUES.output, VALUES.precision, VALUES.max_map_loss)
+    except InputError as error:
+        _stop(str(error))
+    except KeyboardInterrupt:
+        _stop("interrupted; nothing was exported", status=130)
+    print(VALUES.output)
+
+
+def _stop(message: str, status: int = 2) -> NoReturn:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main(sys.argv)

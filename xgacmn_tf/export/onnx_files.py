@@ -1,0 +1,158 @@
+"""A run's encoders as ONNX files with what they lose, measured, written whole or not at all.
+
+<output>/encode_image.onnx, encode_text.onnx   what ONNX Runtime loads, see `onnx_graphs`
+<output>/report.json                           differences, mAP, sizes, latency, see `onnx_report`
+<output>/README.md                             the same for people, and how to use the files
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+import xgacmn_tf
+from xgacmn_tf import datasets
+from xgacmn_tf.datasets.paired import PairedDataset
+from xgacmn_tf.errors import InputError
+from xgacmn_tf.files import write_json
+from xgacmn_tf.trained_run import TrainedRun
+
+# How far single precision may lie from TensorFlow: a wrong graph is off by far more.
+TOLERANCE = 1e-5
+
+
+def export_onnx(
+    run_dir: str | os.PathLike,
+    output: str | os.PathLike,
+    precision: str = "float32",
+    max_map_loss: float = 0.005,
+) -> dict[str, Any]:
+    """Exports a finished run's best encoders, features to embeddings, as two ONNX files.
+
+    Args:
+      run_dir: the run folder; its data set must still be there, for the comparison.
+      output: a new folder, or an empty one.
+      precision: one of `onnx_graphs.PRECISIONS`.
+      max_map_loss: the most mAP that either direction may lose at any similarity.
+
+    Returns:
+      What stands in report.json.
+
+    Raises:
+      InputError: there is no finished run; its data set has changed; a library is missing; the
+        files would lose too much, or be more than 1e-5 off in single precision; or the folder
+        cannot be written.
+    """
+    try:
+        import onnx
+        import onnxruntime
+        import tf2onnx
+
+        from xgacmn_tf.export import onnx_graphs, onnx_readme, onnx_report
+    except ImportError as error:
+        raise InputError(f'{error}; ONNX files need pip install "xgacmn_tf[onnx]"') from error
+    if precision not in onnx_graphs.PRECISIONS:
+        raise InputError(
+            f"--precision={precision}: expected one of {', '.join(onnx_graphs.PRECISIONS)}"
+        )
+    if not max_map_loss >= 0:
+        raise InputError(f"--max_map_loss={max_map_loss}: expected at least 0")
+    target = _check_target(output)
+    run = TrainedRun(run_dir)
+    dataset = _dataset(run)
+    training = {"image": dataset.train.image, "text": dataset.train.text}
+    graphs = onnx_graphs.encoder_graphs(run.folder.best, precision, training)
+    config = run.folder.recorded_config()
+    report = {
+        "dataset": config.dataset,
+        "config_fingerprint": config.fingerprint(),
+        "data_fingerprint": dataset.fingerprint,
+        "headline_similarity": run.similarity,
+        "precision": precision,
+        "test_pairs": len(dataset.test),
+        **onnx_report.compare(run.encoder, graphs, dataset.test, dataset.num_classes),
+    }
+    _check_loss(report, max_map_loss)
+    report["costs"] = onnx_report.costs(graphs, dataset.test)
+    if precision != "float32":
+        single = onnx_graphs.encoder_graphs(run.folder.best, "float32", training)
+        report["float32_costs"] = onnx_report.costs(single, dataset.test)
+    modules = (xgacmn_tf, tf, keras, tf2onnx, onnx, onnxruntime)
+    report["versions"] = {module.__name__: module.__version__ for module in modules}
+    with _new_folder(target) as folder:
+        for modality, graph in graphs.items():
+            (folder / f"encode_{modality}.onnx").write_bytes(graph.SerializeToString())
+        write_json(folder / "report.json", report)
+        (folder / "README.md").write_text(onnx_readme.readme(report, graphs), encoding="utf-8")
+    return report
+
+
+def _check_target(output: str | os.PathLike) -> Path:
+    """The absolute path of a folder that does not exist yet, or is empty."""
+    target = Path(os.path.abspath(output))
+    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
+        raise InputError(f"--output={output} exists and is not empty; name a new folder")
+    return target
+
+
+def _dataset(run: TrainedRun) -> PairedDataset:
+    """The run's data set, which must be as the run saw it."""
+    config = run.folder.recorded_config()
+    dataset = datasets.for_config(config)
+    if dataset.fingerprint != run.folder.read_config()["data_fingerprint"]:
+        raise InputError(
+            f"{run.folder.path} was trained on other contents of --dataset={config.dataset} than "
+            "are there now; bring those back, or train again"
+        )
+    return dataset
+
+
+def _check_loss(report: dict[str, Any], max_map_loss: float) -> None:
+    """Raises an `InputError` if files lose more than they may."""
+    precision = report["precision"]
+    if precision == "float32":
+        for signature, outputs in report["largest_difference"].items():
+            for output, difference in outputs.items():
+                if not difference <= TOLERANCE:
+                    raise InputError(
+                        f"{signature}.onnx would give {output}s that differ from TensorFlow's by "
+                        f"{difference:.2g}, more than {TOLERANCE}; export a SavedModel"
+                    )
+    for similarity, scores in report["mAP"].items():
+        for way in ("i2t", "t2i"):
+            before, after = scores["tensorflow"][way], scores["onnx"][way]
+            if before - after > max_map_loss:
+                raise InputError(
+                    f"--precision={precision} loses {before - after:.4f} of the test split's "
+                    f"{similarity} {way} mAP ({before:.4f} to {after:.4f}), more than "
+                    f"--max_map_loss={max_map_loss}; name a higher precision, or allow more"
+                )
+
+
+@contextlib.contextmanager
+def _new_folder(target: Path) -> Iterator[Path]:
+    """Yields an empty folder that becomes `target` at the end; on an error it is removed."""
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        # To the disk first, so that the rename cannot overtake the files.
+        for path in temporary.iterdir():
+            with open(path, "rb") as file:
+                os.fsync(file.fileno())
+        # Fails where somebody has put files there meanwhile.
+        temporary.rename(target)
+    except OSError as error:
+        raise InputError(
+            f"--output={target} cannot be written ({error.strerror}); name a new folder where you "
+            "may create files"
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

@@ -1,0 +1,148 @@
+"""A run's two encoders as ONNX graphs, at three precisions.
+
+Each takes features (n, d) float32 and gives what the SavedModel's `encode_image` and `encode_text`
+give: `embedding` and, with a class layer, `posterior`, both float32. Input maps are inside.
+
+float32  TensorFlow's own numbers.
+float16  the encoder networks hold and compute half precision, as under Keras' "mixed_float16".
+         Input maps and class posteriors stay in single precision: features as they come may well
+         pass 65,504, where half precision ends. ONNX Runtime widens many of these products on a
+         CPU, so that a GPU may round more than what is measured here.
+int8     matrix products of bytes; everything between them stays in single precision.
+
+Needs the extra `onnx`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import tensorflow as tf
+import tf2onnx
+from onnxruntime import quantization
+
+from xgacmn_tf.encoders import CommonSpaceEncoder, load_encoder
+from xgacmn_tf.errors import InputError
+
+PRECISIONS = ("float32", "float16", "int8")
+# What a graph gives, and the similarity that inner products of it are.
+OUTPUTS = {"embedding": "cosine", "posterior": "posterior"}
+# The newest operator set that tf2onnx writes.
+OPSET = 18
+# Training rows that show int8 how far the values between the layers go.
+CALIBRATION_ROWS = 2000
+CALIBRATION_BLOCK = 100
+
+Graphs = dict[str, onnx.ModelProto]
+
+
+@contextlib.contextmanager
+def _without_warnings() -> Iterator[None]:
+    """The converters advise other libraries and faster products that half precision cannot have."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
+@_without_warnings()
+def encoder_graphs(
+    checkpoint: str | os.PathLike, precision: str, training: Mapping[str, np.ndarray]
+) -> Graphs:
+    """{"image", "text"} → the ONNX model of that encoder.
+
+    Args:
+      checkpoint: a run's `best.keras`.
+      precision: one of `PRECISIONS`.
+      training: {"image": (n, d_v), "text": (n, d_t)} float32 training rows; only int8 reads them.
+
+    Raises:
+      InputError: the encoders have an operation that cannot be written as ONNX.
+    """
+    encoder = load_encoder(checkpoint)
+    if precision == "float16":
+        for network in (encoder.image_encoder, encoder.text_encoder):
+            for layer in network._flatten_layers():
+                layer.dtype_policy = "mixed_float16"
+    graphs = {modality: _convert(encoder, modality) for modality in ("image", "text")}
+    if precision == "int8":
+        graphs = {m: _quantize(graph, training[m]) for m, graph in graphs.items()}
+    return graphs
+
+
+def represent(encoder: CommonSpaceEncoder, codes: Any) -> dict[str, Any]:
+    """Codes (n, code_dim) → what a graph gives for them, by output."""
+    return {
+        name: encoder.represent(codes, similarity)
+        for name, similarity in OUTPUTS.items()
+        if similarity in encoder.similarities()
+    }
+
+
+def _convert(encoder: CommonSpaceEncoder, modality: str) -> onnx.ModelProto:
+    """Checked whole, because tf2onnx only logs the operations that it cannot translate."""
+    encode, input_map = {
+        "image": (encoder.encode_image, encoder.image_map),
+        "text": (encoder.encode_text, encoder.text_map),
+    }[modality]
+    spec = tf.TensorSpec([None, input_map.input_dim], tf.float32, f"{modality}_features")
+
+    @tf.function(input_signature=[spec])
+    def outputs(features):
+        return represent(encoder, encode(features))
+
+    model, _ = tf2onnx.convert.from_function(outputs, [spec], opset=OPSET)
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_param = "n"
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        reason = " ".join(str(error).split())  # comes in several lines
+        raise InputError(
+            f"the {modality} encoder cannot be written as ONNX ({reason}); export a SavedModel"
+        ) from error
+    return model
+
+
+def _quantize(model: onnx.ModelProto, training: np.ndarray) -> onnx.ModelProto:
+    """The same graph with products of 8-bit inputs and 7-bit weights, a scale to each unit.
+
+    The inputs' ranges are fixed by training rows. Ranges taken from each batch would need none, but
+    then what a row is encoded as depends on its neighbours. With 7 bits the sums do not saturate on
+    processors without VNNI, so that all have the same results; mAP loses nothing to 8.
+    """
+    rows = np.linspace(0, len(training) - 1, min(len(training), CALIBRATION_ROWS)).astype(int)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "int8.onnx"
+        quantization.quantize_static(
+            model,
+            path,
+            _Rows(model.graph.input[0].name, training[rows]),
+            op_types_to_quantize=["MatMul"],
+            activation_type=quantization.QuantType.QUInt8,
+            weight_type=quantization.QuantType.QInt8,
+            per_channel=True,
+            reduce_range=True,
+        )
+        return onnx.load(path)
+
+
+class _Rows(quantization.CalibrationDataReader):
+    """Features (n, d), a block at a time."""
+
+    def __init__(self, name: str, features: np.ndarray):
+        starts = range(0, len(features), CALIBRATION_BLOCK)
+        self._blocks = iter([{name: features[i : i + CALIBRATION_BLOCK]} for i in starts])
+
+    def get_next(self):
+        return next(self._blocks, None)
