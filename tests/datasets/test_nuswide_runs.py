@@ -3,7 +3,7 @@
 import shutil
 
 import numpy as np
-import nuswide_layout as layout
+from tests.datasets import nuswide_layout as layout
 import pytest
 from PIL import Image
 

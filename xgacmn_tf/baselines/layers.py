@@ -63,7 +63,8 @@ class Chain(keras.layers.Layer):
                 layer.build(input_shape)
             input_shape = layer.compute_output_shape(input_shape)
 
-    def call(self, x):
+    def call(self, x, training=False):
+        del training  # Keras tells the layers inside by itself.
         for layer in self.layers:
             x = layer(x)
         return x
@@ -92,3 +93,12 @@ class Posteriors(keras.layers.Layer):
     def posterior(self, codes):
         """(n, c) as they are."""
         return codes
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class LinearClasses(Affine):
+    """Codes (n, d) → class logits (n, c): a class layer with softmax posteriors."""
+
+    def posterior(self, codes):
+        """(n, c) softmax of the logits."""
+        return ops.softmax(self(codes), axis=-1)

@@ -1,0 +1,130 @@
+"""ACMR, DSCMR and SupCon: their losses by hand, and what every trained system must do."""
+
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from xgacmn_tf import baselines
+from xgacmn_tf.baselines import TrainingData, acmr, dscmr
+from xgacmn_tf.baselines.supcon import supervised_contrastive
+from xgacmn_tf.encoders import load_encoder
+
+TRAINED = ("acmr", "dscmr", "supcon")
+SMALL = {
+    "acmr": ("epochs=2", "batch_size=8"),
+    "dscmr": ("epochs=2", "batch_size=8", "hidden=12", "code_dim=6"),
+    "supcon": ("epochs=2", "batch_size=8", "hidden=12", "code_dim=6"),
+}
+
+
+@pytest.fixture
+def data():
+    generator = np.random.default_rng(0)
+    labels = np.arange(20) % 3
+    targets = np.eye(3, dtype=np.float32)[labels]
+    image, text = (
+        (generator.normal(size=(3, d))[labels] + generator.normal(size=(20, d))).astype(np.float32)
+        for d in (6, 4)
+    )
+    return TrainingData(image, text, targets, None, None, 0, lambda epochs: epochs)
+
+
+def trained(name, data):
+    keras.utils.set_random_seed(0)
+    return baselines.system(name).fit(data, baselines.parse_settings(name, SMALL[name]))
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_same_seed_same_codes_also_after_reloading(name, data, tmp_path):
+    first, second = trained(name, data), trained(name, data)
+    first.save(tmp_path / "model.keras")
+    loaded = load_encoder(tmp_path / "model.keras")
+    for ours, again, reloaded in zip(
+        *(encoder.codes(data.image, data.text) for encoder in (first, second, loaded)), strict=True
+    ):
+        assert np.isfinite(ours).all()
+        np.testing.assert_array_equal(ours, again)
+        np.testing.assert_array_equal(ours, reloaded)
+
+
+@pytest.mark.parametrize("name", TRAINED)
+@pytest.mark.parametrize("what", ["constant", "one class", "duplicates", "empty texts", "labels"])
+def test_degenerate_data_give_finite_codes(name, what, data):
+    image, text, targets = data.image.copy(), data.text.copy(), data.targets.copy()
+    if what == "constant":
+        image[:, 0] = 7
+    elif what == "one class":
+        targets[:] = [1, 0, 0]
+    elif what == "duplicates":
+        image[:], text[:] = image[0], text[0]
+    elif what == "empty texts":
+        text = np.where(np.arange(20)[:, None] % 2, np.abs(text).round(), 0).astype(np.float32)
+    else:
+        targets[::2] = [1, 1, 0]
+    data = dataclasses.replace(data, image=image, text=text, targets=targets)
+    for codes in trained(name, data).codes(image, text):
+        assert np.isfinite(codes).all()
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_the_best_epoch_on_validation_pairs_is_kept(name, data):
+    """Validation labels that no epoch can learn: the first epoch's score is never beaten."""
+    zeros = np.zeros((4, 6), np.float32), np.zeros((4, 4), np.float32)
+    same = np.ones((4, 3), np.float32)
+    validated = dataclasses.replace(data, validation=(*zeros, same))
+    once = baselines.parse_settings(name, (*SMALL[name][1:], "epochs=1"))
+    keras.utils.set_random_seed(0)
+    expected = baselines.system(name).fit(data, once).codes(data.image, data.text)
+    if name == "acmr":
+        # Its adversary's weight is 0 in the first epoch either way.
+        assert baselines.system(name).settings().label_weight == 100
+    for ours, theirs in zip(
+        trained(name, validated).codes(data.image, data.text), expected, strict=True
+    ):
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+def test_gradient_is_reversed():
+    x, strength = tf.Variable([1.0, 2.0]), 0.25
+    with tf.GradientTape() as tape:
+        y = tf.reduce_sum(acmr.reverse_gradient(x, strength) * [3.0, 4.0])
+    assert y.numpy() == 11
+    np.testing.assert_allclose(tape.gradient(y, x), [-0.75, -1.0])
+
+
+def test_acmr_triplets_by_hand():
+    anchor = tf.constant([[0.0, 0.0], [1.0, 0.0]])
+    other = tf.constant([[0.0, 1.0], [3.0, 0.0]])
+    settings = acmr.Settings(margin=0.1, pair_weight=5.0)
+    # Row 0: pair at 1, nearest of the other class at 3. Row 1: pair at 2, other class at √2.
+    loss = acmr._triplet(anchor, other, tf.eye(2), settings)
+    np.testing.assert_allclose(loss, [0.1 + 5 - 3, 0.1 + 10 - np.sqrt(2)], rtol=1e-5)
+    # One class only: there is no negative, and no loss.
+    np.testing.assert_array_equal(acmr._triplet(anchor, other, tf.ones([2, 1]), settings), [0, 0])
+
+
+def test_acmr_as_released_leaves_the_label_classifier_alone(data):
+    settings = acmr.Settings(epochs=1, batch_size=8, as_released=True)
+    keras.utils.set_random_seed(0)
+    classes = acmr.fit(data, settings).class_layer
+    assert np.array_equal(classes.bias, np.zeros(3))
+    classes = acmr.fit(data, dataclasses.replace(settings, as_released=False)).class_layer
+    assert not np.array_equal(classes.bias, np.zeros(3))
+
+
+def test_dscmr_likelihood_by_hand():
+    a, b = tf.constant([[2.0, 0.0]]), tf.constant([[1.0, 0.0], [0.0, 3.0]])
+    # Halves of the cosines 1 and 0; the first shares a label.
+    expected = np.mean([np.log1p(np.exp(0.5)) - 0.5, np.log(2)])
+    assert dscmr._likelihood(a, b, tf.constant([[1.0, 0.0]])).numpy() == pytest.approx(expected)
+
+
+def test_supervised_contrastive_by_hand():
+    codes = tf.constant([[1.0, 0.0], [2.0, 0.0], [0.0, 1.0], [0.0, 5.0]])
+    targets = tf.constant([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
+    # Each item's only positive is at cosine 1, its two negatives at 0; τ = .5.
+    expected = -np.log(np.exp(2) / (np.exp(2) + 2))
+    assert supervised_contrastive(codes, targets, 0.5).numpy() == pytest.approx(expected)

@@ -1,0 +1,61 @@
+"""The epochs of the compared systems that are trained step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+from xgacmn_tf.baselines import TrainingData
+from xgacmn_tf.encoders import CommonSpaceEncoder
+from xgacmn_tf.evaluation import mean_average_precision
+
+# (image (b, d_v), text (b, d_t), targets (b, c), share of the training done) → nothing.
+Step = Callable[[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor], None]
+
+
+def train_epochs(
+    data: TrainingData,
+    encoder: CommonSpaceEncoder,
+    step: Step,
+    epochs: int,
+    batch_size: int,
+    similarity: str,
+) -> None:
+    """Calls `step` for every batch of every epoch; keeps the weights of the best epoch.
+
+    An epoch is one compiled call. Batches are a shuffle that depends on the seed and the epoch
+    alone; what does not fill a last batch waits for another epoch.
+
+    Args:
+      data: the training pairs, and the validation pairs that choose the epoch: the one with the
+        highest mAP, mean of both directions. Without any the last epoch is kept.
+      encoder: holds the weights that are kept.
+      step: one update; it is traced once.
+      epochs, batch_size: at least 1. A batch is at most the training split.
+      similarity: what validation ranks by.
+    """
+    image, text, targets = (tf.constant(x) for x in (data.image, data.text, data.targets))
+    size = min(batch_size, len(data.image))
+    steps = len(data.image) // size
+
+    @tf.function
+    def epoch_of(batches: tf.Tensor, share: tf.Tensor) -> None:
+        for number in tf.range(steps):
+            rows = batches[number]
+            step(tf.gather(image, rows), tf.gather(text, rows), tf.gather(targets, rows), share)
+
+    best, kept = -1.0, None
+    for epoch in data.progress(range(epochs)):
+        order = np.random.default_rng((data.seed, epoch)).permutation(len(data.image))
+        batches = order[: steps * size].reshape(steps, size).astype(np.int32)
+        epoch_of(tf.constant(batches), tf.constant(epoch / epochs, tf.float32))
+        if data.validation is not None:
+            *features, labels = data.validation
+            v, t = (encoder.represent(codes, similarity) for codes in encoder.codes(*features))
+            score = mean_average_precision(v, t, labels)["avg"]
+            if score > best:
+                best, kept = score, encoder.get_weights()
+    if kept is not None:
+        encoder.set_weights(kept)

@@ -1,0 +1,5 @@
+"""All systems on all data sets over several seeds, in one resumable command.
+
+`grid` trains the cells, `significance` compares them query by query, `published` holds the paper's
+figures, `tables` writes what was found.
+"""

@@ -1,0 +1,91 @@
+"""Compares systems: every one on every data set with every seed, and one table a data set.
+
+    python -m xgacmn_tf.benchmark --models=all --datasets=openclipart --seeds=5
+        on the bundled clip art.
+    python -m xgacmn_tf.benchmark --models=cca,acmr,xgacmn --data_dir=DIR
+        --datasets=flags/wikipedia_shallow_2173.flags,flags/wikipedia_shallow_1300.flags
+        X-GACMN with the settings of a flag file, the others with their own.
+    python -m xgacmn_tf.benchmark --datasets=features.npz
+        on your own features.
+
+The same command goes on where it was interrupted. Tables: OUTPUT_DIR/<data set>.md, .tex, .csv.
+"""
+
+import os
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from absl import flags, logging
+
+from xgacmn_tf.errors import InputError
+
+VALUES = flags.FlagValues()
+flags.DEFINE_list("models", ["all"], "systems, or all", flag_values=VALUES)
+flags.DEFINE_list(
+    "datasets",
+    ["openclipart"],
+    "data sets as --dataset of xgacmn_tf.main takes them, or flag files",
+    flag_values=VALUES,
+)
+flags.DEFINE_integer("seeds", 5, "seeds 0, 1, … of each cell", 1, flag_values=VALUES)
+flags.DEFINE_string("data_dir", None, "folder of the data sets' files", flag_values=VALUES)
+flags.DEFINE_string("output_dir", "benchmark", "tables and run folders", flag_values=VALUES)
+flags.DEFINE_integer(
+    "jobs", os.cpu_count() or 1, "runs at a time, which share the cores", 1, flag_values=VALUES
+)
+flags.DEFINE_bool(
+    "all_similarities",
+    False,
+    "a row for every similarity, not each system's own",
+    flag_values=VALUES,
+)
+
+
+def main(argv: list[str]) -> None:
+    if any(argument in ("--help", "-help", "-h", "--helpshort") for argument in argv[1:]):
+        print(f"{__doc__}\nflags:\n{VALUES.get_help()}")
+        return
+    try:
+        rest = VALUES(argv)
+    except flags.Error as error:
+        _stop(f"{error}; see --help")
+    if len(rest) > 1:
+        _stop(f"{rest[1]!r} is not a flag; every setting is given as --name=value. See --help")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    logging.set_verbosity(logging.WARNING)
+    try:
+        failures = _benchmark()
+    except InputError as error:
+        _stop(str(error))
+    except KeyboardInterrupt:
+        _stop("interrupted; the same command goes on with the runs that are left", status=130)
+    if failures:
+        _stop(f"{failures} runs failed; the tables name them", status=1)
+
+
+def _benchmark() -> int:
+    """Runs what is open and writes the tables; returns how many runs failed."""
+    from xgacmn_tf.benchmark import grid, tables
+
+    output = Path(VALUES.output_dir)
+    models = grid.choose_models(VALUES.models)
+    todo = grid.cells(models, VALUES.datasets, VALUES.seeds, VALUES.data_dir, output)
+    failed = grid.run(todo, VALUES.jobs)
+    for label in dict.fromkeys(cell.label for cell in todo):
+        cells = [cell for cell in todo if cell.label == label]
+        found = tables.rows(cells, VALUES.all_similarities)
+        names = [c.folder.read_metrics()["dataset"] for c in cells if c.folder.is_finished()]
+        reasons = {c.config.model: reason for c, reason in failed.items() if c.label == label}
+        print(f"\n{label}\n")
+        print(tables.write_tables(output, label, names[0] if names else label, found, reasons))
+    return len(failed)
+
+
+def _stop(message: str, status: int = 2) -> NoReturn:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main(sys.argv)
