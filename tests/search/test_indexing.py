@@ -1,0 +1,219 @@
+"""Galleries from folders and files: what is in them, what is kept, what is noticed."""
+
+import os
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from xgacmn_tf.errors import InputError
+from xgacmn_tf.gallery import Gallery
+from xgacmn_tf.search import indexing
+from xgacmn_tf.search.indexing import open_source, pictures_in, texts_in
+from xgacmn_tf.search.kept import KeptGallery, default_folder
+from xgacmn_tf.trained_run import TrainedRun
+
+
+@pytest.fixture(scope="module")
+def run(colour_run):
+    return TrainedRun(colour_run)
+
+
+@pytest.fixture
+def said():
+    return []
+
+
+@pytest.fixture
+def kept(run, tmp_path, said):
+    """Indexes what a path names, in `tmp_path`/index."""
+
+    def make(path, modality="image", index_dir=tmp_path / "index", run=run):
+        return KeptGallery(index_dir, run, open_source(run, path), modality, said.append)
+
+    return make
+
+
+@pytest.fixture
+def encoded(monkeypatch):
+    """How many items were read and encoded, shard by shard."""
+    counts = []
+    real = indexing.make_shard
+
+    def counting(extractor, items, *arguments):
+        counts.append(len(items))
+        return real(extractor, items, *arguments)
+
+    monkeypatch.setattr(indexing, "make_shard", counting)
+    return counts
+
+
+def test_a_folder_is_searched_whole_but_for_hidden_and_other_files(photos):
+    (photos / "notes.txt").write_text("no picture")
+    (photos / ".cache").mkdir()
+    for hidden in (".cache/a.png", ".b.png"):
+        (photos / hidden).write_bytes(b"")
+    source = pictures_in(photos)
+    assert list(source.id) == ["more/leaf.webp", "rose.png", "sea.jpg"]
+    assert list(source.title) == ["leaf", "rose", "sea"]
+
+
+def test_embeddings_of_a_folder_are_those_of_its_pictures(kept, photos):
+    items = kept(photos).items
+    rose = np.array([200, 20, 10]) / np.sqrt(200**2 + 20**2 + 10**2)
+    np.testing.assert_allclose(items.features["image"][1], rose, rtol=1e-6)
+    assert items.thumbnail is not None and items.thumbnail[1][8:12] == b"WEBP"
+
+
+def test_the_second_time_nothing_is_read(kept, photos, encoded, said):
+    first = kept(photos)
+    assert encoded == [3]
+    for path in photos.rglob("*.*"):
+        if path.is_file():  # Unreadable from now on, but not changed.
+            state = path.stat()
+            path.write_bytes(b"x" * state.st_size)
+            os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+    said.clear()
+    second = kept(photos)
+    assert encoded == [3] and said == []
+    np.testing.assert_array_equal(second.items.features["image"], first.items.features["image"])
+    assert list(second.items.id) == list(first.items.id)
+    assert second.items.thumbnail == first.items.thumbnail
+
+
+def test_of_a_changed_folder_only_what_is_new_is_read(kept, photos, encoded, said):
+    kept(photos)
+    Image.new("RGB", (9, 9), "white").save(photos / "snow.png")
+    (photos / "sea.jpg").unlink()
+    said.clear()
+    items = kept(photos).items
+    assert encoded == [3, 1]
+    assert list(items.id) == ["more/leaf.webp", "rose.png", "snow.png"]
+    np.testing.assert_allclose(items.features["image"][2], np.full(3, 3**-0.5), rtol=1e-6)
+    assert "photos has changed since it was indexed; indexing anew" in said[0]
+
+
+def test_a_stopped_extraction_goes_on(kept, photos, encoded, monkeypatch):
+    monkeypatch.setattr(indexing, "PART", 1)
+    real, counting = indexing.write_json, []
+
+    def stop_at_the_second(path, value):
+        counting.append(path)
+        if len(counting) == 2:
+            raise KeyboardInterrupt
+        real(path, value)
+
+    monkeypatch.setattr(indexing, "write_json", stop_at_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        kept(photos)
+    assert encoded == [1, 1]
+    assert len(kept(photos).items) == 3
+    assert encoded == [1, 1, 1, 1]
+
+
+def test_a_damaged_part_is_made_again(kept, photos, encoded, tmp_path):
+    before = kept(photos).items.features["image"]
+    for path in (tmp_path / "index").rglob("*.npz"):
+        path.write_bytes(path.read_bytes()[:100])
+    np.testing.assert_array_equal(kept(photos).items.features["image"], before)
+    assert encoded == [3, 3]
+
+
+def test_another_run_is_noticed(kept, photos, run, colour_run, encoded, said):
+    kept(photos)
+    other = TrainedRun(colour_run)
+    other.similarity = "dot"
+    np.testing.assert_allclose(kept(photos, run=other).items.features["image"][1], [200, 20, 10])
+    assert "the index there is for cosine similarity; indexing anew" in said[-2]
+    assert encoded == [3]  # The features are the same.
+
+
+def test_another_gallery_is_noticed(kept, photos, tmp_path, said):
+    kept(photos)
+    (tmp_path / "texts.txt").write_text("red\n")
+    kept(tmp_path / "texts.txt", "text")  # Beside it, not in its place.
+    assert len(kept(photos).items) == 3
+    (tmp_path / "others").mkdir()
+    Image.new("RGB", (4, 4)).save(tmp_path / "others" / "a.png")
+    assert len(kept(tmp_path / "others").items) == 1
+    assert "the index there is of another gallery, photos" in said[-2]
+
+
+def test_bad_pictures_are_left_out_and_named_every_time(kept, photos, encoded):
+    (photos / "torn.png").write_bytes(b"not a picture")
+    for _ in range(2):
+        found = kept(photos)
+        assert len(found.items) == 3
+        assert len(found.left_out) == 1 and "torn.png: cannot be read" in found.left_out[0]
+    assert encoded == [4]
+
+
+def test_a_folder_of_bad_pictures_alone(kept, tmp_path):
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "a.png").write_bytes(b"")
+    with pytest.raises(InputError, match="none of its 1 pictures can be used; the first: .*a.png"):
+        kept(tmp_path / "bad")
+
+
+def test_lines_are_texts(kept, tmp_path):
+    path = tmp_path / "captions.txt"
+    path.write_bytes("\ufeffa red thing\r\n\r\n  blue, blue and green  \nred".encode())
+    items = kept(path, "text").items
+    assert list(items.id) == ["captions.txt:1", "captions.txt:3", "captions.txt:4"]
+    assert list(items.title) == ["a red thing", "blue, blue and green", "red"]
+    np.testing.assert_allclose(items.features["text"][1], np.array([0, 1, 2]) / 5**0.5, rtol=1e-6)
+
+
+def test_a_gallery_file(kept, tmp_path):
+    ids = np.array(["a", "b"])
+    Gallery({"image": np.eye(3, dtype=np.float32)[:2]}, ids, np.array(["A", "B"])).write(
+        tmp_path / "items.npz"
+    )
+    assert list(kept(tmp_path / "items.npz").items.title) == ["A", "B"]
+    with pytest.raises(InputError, match="items.npz holds pictures only, and --image searches"):
+        open_source(None, str(tmp_path / "items.npz")).check("text")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("missing", None, "no such file or folder"),
+        ("empty/", None, "no picture in it (.jpg"),
+        ("blank.txt", b" \n\n", "no text in it"),
+        ("latin.txt", b"caf\xe9", "is not UTF-8 text: line 1"),
+        ("items.csv", b"a", "expected a folder of pictures, a .txt file"),
+    ],
+)
+def test_what_is_no_gallery(tmp_path, name, content, message):
+    if name.endswith("/"):
+        (tmp_path / name).mkdir()
+    elif content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=re.escape(message)):
+        open_source(None, str(tmp_path / name))
+
+
+def test_a_broken_gallery_file(kept, tmp_path):
+    (tmp_path / "items.npz").write_bytes(b"PK broken")
+    with pytest.raises(InputError, match="items.npz is broken"):
+        kept(tmp_path / "items.npz")
+
+
+def test_somebody_elses_folder_is_left_alone(kept, photos):
+    with pytest.raises(InputError, match="is not empty and holds no index"):
+        kept(photos, index_dir=photos)
+    with pytest.raises(InputError, match="is a file; name a folder"):
+        kept(photos, index_dir=photos / "sea.jpg")
+
+
+def test_galleries_of_one_name_have_folders_of_their_own(run, photos, tmp_path):
+    texts = tmp_path / "photos.txt"
+    texts.write_text("red")
+    names = [
+        default_folder(run, source).relative_to(run.folder.path).as_posix()
+        for source in (open_source(run, None), pictures_in(photos), texts_in(texts))
+    ]
+    assert names[0] == "indexes/test"
+    assert all(re.fullmatch("indexes/photos-[0-9a-f]{8}", name) for name in names[1:])
+    assert names[1] != names[2]

@@ -1,0 +1,300 @@
+"""What can be searched: the test split, a gallery file, a folder of pictures, a file of texts.
+
+A source knows quickly whether it has changed, and gives its items' features when it is asked to.
+Features of pictures and texts are kept a part at a time, so that a stop loses little, and found
+again by key, so that what was read once is not read again.
+"""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+import hashlib
+import json
+import os
+import zipfile
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from xgacmn_tf import gallery
+from xgacmn_tf.datasets.distribution import read_text
+from xgacmn_tf.errors import InputError
+from xgacmn_tf.features.extraction import title
+from xgacmn_tf.features.extractor import Extractor, file_hash
+from xgacmn_tf.features.keeping import content_hash
+from xgacmn_tf.features.shards import Shard, make_shard
+from xgacmn_tf.files import write_json
+from xgacmn_tf.gallery import Gallery
+from xgacmn_tf.trained_run import TrainedRun
+
+PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm")
+# Items whose features are kept in one file.
+PART = 128
+PLURAL = {"image": "pictures", "text": "texts"}
+
+
+class Source(abc.ABC):
+    """Items that can be searched.
+
+    Attributes:
+      name: what messages and pages call it.
+      place: the folder or file that it is; None for the run's own test split.
+    """
+
+    name: str
+    place: Path | None
+
+    @abc.abstractmethod
+    def fingerprint(self) -> str:
+        """Another one whenever the items are others. No picture and no features are read for it."""
+
+    @abc.abstractmethod
+    def load(self, run: TrainedRun, modality: str, keep: Path) -> tuple[Gallery, list[str]]:
+        """The items with features of `modality`, and what is wrong with each that is left out.
+
+        Args:
+          run: whose features.
+          modality: "image" or "text".
+          keep: a folder that this source may keep things in until the next time.
+
+        Raises:
+          InputError: nothing in it can be used.
+        """
+
+    def holds(self, modality: str) -> bool:
+        """Whether there are pictures ("image") or texts ("text"), as far as is quickly told."""
+        return True
+
+    def check(self, modality: str) -> None:
+        """Raises an `InputError` if the source holds none of this modality."""
+        if not self.holds(modality):
+            other = "text" if modality == "image" else "image"
+            ask = "words search" if modality == "image" else "--image searches"
+            raise InputError(
+                f"--gallery={self.place} holds {PLURAL[other]} only, and {ask} {PLURAL[modality]}; "
+                f"name a gallery of {PLURAL[modality]}, or ask "
+                f"{'with --image=PICTURE' if modality == 'image' else 'in words'}"
+            )
+
+
+class RunTestSplit(Source):
+    """The test split of the data set that a run was trained on: pictures and texts."""
+
+    def __init__(self, run: TrainedRun):
+        config = run.folder.read_config()
+        self.place = None
+        self.name = f"{config['settings'].get('dataset')}, test split"
+        self._fingerprint = str(config["data_fingerprint"])
+
+    def fingerprint(self) -> str:
+        return self._fingerprint
+
+    def load(self, run: TrainedRun, modality: str, keep: Path) -> tuple[Gallery, list[str]]:
+        return run.test_gallery(), []
+
+
+class GalleryFile(Source):
+    """An `.npz` file as `xgacmn_tf.gallery` describes it: features of pictures, texts or both."""
+
+    def __init__(self, path: Path):
+        self.name, self.place = readable(path.name), path
+        self._path = path
+
+    def fingerprint(self) -> str:
+        return content_hash(self._path)
+
+    def holds(self, modality: str) -> bool:
+        try:
+            with zipfile.ZipFile(self._path) as archive:
+                return f"{modality}.npy" in archive.namelist()
+        except (OSError, zipfile.BadZipFile):
+            return True  # `load` says what is wrong with it.
+
+    def load(self, run: TrainedRun, modality: str, keep: Path) -> tuple[Gallery, list[str]]:
+        return gallery.from_file(self._path, run.dims), []
+
+
+@dataclasses.dataclass(frozen=True)
+class RawItems(Source):
+    """Pictures or texts that have no features yet.
+
+    Attributes:
+      modality: "image" or "text".
+      item: picture files, or texts.
+      id: unique. title: what a person reads. key: another one whenever the item's content is.
+    """
+
+    name: str
+    place: Path
+    modality: str
+    item: Sequence[Path | str]
+    id: Sequence[str]
+    title: Sequence[str]
+    key: Sequence[str]
+
+    def fingerprint(self) -> str:
+        content = json.dumps([*zip(self.id, self.key, strict=True)])
+        return hashlib.sha256(content.encode()).hexdigest()
+
+    def holds(self, modality: str) -> bool:
+        return modality == self.modality
+
+    def load(self, run: TrainedRun, modality: str, keep: Path) -> tuple[Gallery, list[str]]:
+        extractor = run.extractor(modality)
+        # Named after the extractor's content: another one's features are of no use.
+        parts = FeatureParts(keep / file_hash(run.folder.extractors / modality)[:16])
+        parts.extract(self, extractor)
+        rows = [row for row, key in enumerate(self.key) if key in parts.place]
+        bad = [parts.bad[key] for key in self.key if key in parts.bad]
+        if not rows:
+            raise InputError(
+                f"--gallery={self.place}: none of its {len(self.item):,} {PLURAL[modality]} can be "
+                f"used; the first: {bad[0]}"
+            )
+        feature, thumbnail = parts.gather([self.key[row] for row in rows])
+        ids, titles = (np.array([names[row] for row in rows]) for names in (self.id, self.title))
+        return Gallery({modality: feature}, ids, titles, None, thumbnail), bad
+
+
+class FeatureParts:
+    """Features on disk: `<hash>.npz`, a `Shard`, and `<hash>.json`, the keys of its items.
+
+    Attributes:
+      place: key → (part, row) of an item's features.
+      bad: key → what is wrong with an item that has none.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self.place: dict[str, tuple[int, int]] = {}
+        self.bad: dict[str, str] = {}
+        self._parts: list[Shard] = []
+        for path in sorted(folder.glob("*.json")):
+            try:
+                self._take(
+                    json.loads(path.read_text(encoding="utf-8")),
+                    Shard.load(path.with_suffix(".npz")),
+                )
+            except Exception:  # A damaged file fails in a dozen ways; its items are read again.
+                continue
+
+    def extract(self, items: RawItems, extractor: Extractor) -> None:
+        """Extracts the features of those items that have none here yet, with a progress bar."""
+        wanted = dict(zip(items.key, items.item, strict=True))
+        missing = [key for key in wanted if key not in self.place and key not in self.bad]
+        if not missing:
+            return
+        bar = tqdm(total=len(missing), desc=f"{PLURAL[items.modality]}: {extractor.name}")
+        with bar, ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+            for start in range(0, len(missing), PART):
+                keys = missing[start : start + PART]
+                made = make_shard(extractor, [wanted[k] for k in keys], "skip", pool, bar.update)
+                path = self.folder / f"{hashlib.sha256(json.dumps(keys).encode()).hexdigest()}.npz"
+                made.save(path)
+                write_json(path.with_suffix(".json"), keys)  # With it, the part is whole.
+                self._take(keys, made)
+
+    def gather(self, keys: Iterable[str]) -> tuple[np.ndarray, tuple[bytes, ...] | None]:
+        """(n, d) float32 features and, of pictures, n thumbnails of the items with these keys."""
+        places = [self.place[key] for key in keys]
+        feature = np.stack([self._parts[part].feature[row] for part, row in places])
+        if not self._parts[places[0][0]].thumbnail:
+            return feature, None
+        return feature, tuple(self._parts[part].thumbnail[row] for part, row in places)
+
+    def _take(self, keys: Sequence[str], shard: Shard) -> None:
+        place = {keys[item]: (len(self._parts), row) for row, item in enumerate(shard.row.tolist())}
+        left_out = [key for key in keys if key not in place]
+        bad = dict(zip(left_out, map(str, shard.bad), strict=True))
+        self._parts.append(shard)
+        self.place |= place
+        self.bad |= bad
+
+
+def open_source(run: TrainedRun, given: str | None) -> Source:
+    """What `--gallery` names; None stands for the run's test split.
+
+    Raises:
+      InputError: there is no such thing, or nothing in it.
+    """
+    if given is None:
+        return RunTestSplit(run)
+    path = Path(given)
+    if path.is_dir():
+        return pictures_in(path)
+    if not path.is_file():
+        raise InputError(f"--gallery={given}: there is no such file or folder")
+    if path.suffix.lower() == ".npz":
+        return GalleryFile(path)
+    if path.suffix.lower() == ".txt":
+        return texts_in(path)
+    raise InputError(
+        f"--gallery={given}: expected a folder of pictures, a .txt file with one text a line, or "
+        "an .npz file with features"
+    )
+
+
+def pictures_in(folder: Path) -> RawItems:
+    """All pictures in a folder and the folders in it, by name; hidden ones are passed over."""
+    paths = []
+    for parent, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        paths += [
+            Path(parent) / name
+            for name in files
+            if name.lower().endswith(PICTURES) and not name.startswith(".")
+        ]
+    if not paths:
+        raise InputError(f"--gallery={folder}: no picture in it ({', '.join(PICTURES)})")
+    paths.sort()
+    names = [readable(path.relative_to(folder)) for path in paths]
+    return RawItems(
+        name=readable(folder.resolve().name or folder),
+        place=folder,
+        modality="image",
+        item=paths,
+        id=names,
+        title=[Path(name).stem for name in names],
+        key=[f"{name}|{_state(path)}" for name, path in zip(names, paths, strict=True)],
+    )
+
+
+def texts_in(path: Path) -> RawItems:
+    """The lines of a UTF-8 file that are not blank, each called by file and line."""
+    try:
+        lines = enumerate(read_text(path).split("\n"), 1)
+    except OSError as error:
+        raise InputError(f"--gallery={path}: cannot be read ({error.strerror})") from error
+    texts = [(f"{readable(path.name)}:{number}", line) for number, line in lines if line.strip()]
+    if not texts:
+        raise InputError(f"--gallery={path}: no text in it; expected one a line")
+    ids, lines_of_text = zip(*texts, strict=True)
+    return RawItems(
+        name=readable(path.name),
+        place=path,
+        modality="text",
+        item=lines_of_text,
+        id=ids,
+        title=[title(text) for text in lines_of_text],
+        key=lines_of_text,
+    )
+
+
+def readable(path: str | os.PathLike) -> str:
+    """A path as text that can be printed and written, "/" between folders; names stay apart."""
+    name = path.as_posix() if isinstance(path, Path) else os.fspath(path)
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def _state(path: Path) -> str:
+    """Size and time of a file's last change; of one that has just vanished, nothing."""
+    try:
+        found = path.stat()
+        return f"{found.st_size}|{found.st_mtime_ns}"
+    except OSError:
+        return ""

@@ -1,0 +1,71 @@
+"""How good a run's first results are: precision at 10 over its whole test split."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from xgacmn_tf.datasets import array_files
+from xgacmn_tf.errors import InputError
+from xgacmn_tf.evaluation import evaluate_retrieval
+from xgacmn_tf.trained_run import TrainedRun
+
+_NEEDED = {"image", "text", "label"}
+
+
+@dataclass(frozen=True)
+class Precision:
+    """Mean share of relevant items among the first `depth`; relevant are those that share a label.
+
+    Attributes:
+      image_to_text, text_to_image: in [0, 1]. chance: of an order drawn at random.
+      depth: 10, or the number of pairs if that is smaller. pairs: how many, all of them queries.
+      similarity: what ranked.
+    """
+
+    image_to_text: float
+    text_to_image: float
+    chance: float
+    depth: int
+    pairs: int
+    similarity: str
+
+    def __str__(self) -> str:
+        return (
+            f"P@{self.depth} over the test split ({self.pairs:,} pairs, {self.similarity}): "
+            f"image → text {self.image_to_text:.3f}, text → image {self.text_to_image:.3f}; "
+            f"by chance {self.chance:.3f}"
+        )
+
+
+def precision_of_test_split(run: TrainedRun, depth: int = 10) -> Precision:
+    """Ranks the run's own test codes, as its evaluation did.
+
+    Raises:
+      InputError: the run's embeddings.npz is missing or damaged.
+    """
+    path = run.folder.embeddings
+    if not path.is_file():
+        raise InputError(f"{path}: there is no such file, and --evaluate reads it; train again")
+
+    def check(names):
+        if not set(names) >= _NEEDED:
+            raise InputError(f"{path}: expected {', '.join(sorted(_NEEDED))}; train again")
+
+    arrays = array_files.read(path, check)
+    label = arrays["label"]
+    targets = label if label.ndim == 2 else np.eye(label.max() + 1, dtype=np.float32)[label]
+    image, text = (run.encoder.represent(arrays[m], run.similarity) for m in ("image", "text"))
+    pairs = len(label)
+    scope = evaluate_retrieval(image, text, targets, max_scope=pairs).precision_scope
+    depth = min(depth, pairs)
+    return Precision(
+        float(scope["i2t"][depth - 1]),
+        float(scope["t2i"][depth - 1]),
+        # All of the gallery, in whatever order.
+        float(scope["i2t"][-1]),
+        depth,
+        pairs,
+        run.similarity,
+    )
