@@ -1,0 +1,118 @@
+"""What a person sees of a served version's items: `<version>/assets.extra/gallery.npz`, by id."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xgacmn_tf.datasets import array_files
+from xgacmn_tf.errors import InputError
+from xgacmn_tf.report.pictures import picture_type
+
+STRINGS = ("id", "title", "category")
+PICTURES = ("thumbnail", "thumbnail_offset")
+# Of run.json only the similarity's name is read; a larger file is none that an export wrote.
+LARGEST_RECORD = 2**20
+
+
+class ShownGallery:
+    """Titles, categories and pictures of n items, found by id.
+
+    Args:
+      version: the folder of an exported version. Nothing in it is executed, and what it declares
+        is bounded before memory is taken.
+
+    Attributes:
+      similarity: what the version's searches rank by, or None where run.json does not say.
+
+    Raises:
+      InputError: the version has no gallery.npz, or it is broken.
+    """
+
+    def __init__(self, version: Path):
+        path = version / "assets.extra" / "gallery.npz"
+        arrays = array_files.read(path, lambda names: _check_names(path, names))
+        _check(path, arrays)
+        self._strings = {name: arrays[name] for name in STRINGS if name in arrays}
+        self._picture, self._offset = (arrays.get(name) for name in PICTURES)
+        self._row = {str(key): row for row, key in enumerate(arrays["id"])}
+        self.similarity = _similarity(version / "assets.extra" / "run.json")
+
+    def __len__(self) -> int:
+        return len(self._strings["id"])
+
+    def row(self, key: str) -> int | None:
+        """The row of the item with this id, or None."""
+        return self._row.get(key)
+
+    def spread(self, count: int) -> list[int]:
+        """At most `count` rows, evenly from first to last: of every category if they stand sorted.
+
+        The ends are left out: half a step stands before the first and after the last.
+        """
+        step = max(1.0, len(self) / count)
+        return [int(step * (place + 0.5)) for place in range(min(count, len(self)))]
+
+    def texts(self, row: int) -> dict[str, str | None]:
+        """`id`, `title` and `category` (None where it is not known) of an item."""
+        found = {name: str(values[row]) for name, values in self._strings.items()}
+        return {"category": None} | found
+
+    def picture(self, row: int) -> tuple[str, bytes] | None:
+        """The kind ("png", "jpeg", "webp") and content of an item's picture; None without one."""
+        if self._picture is None or self._offset is None or not 0 <= row < len(self):
+            return None
+        data = self._picture[int(self._offset[row]) : int(self._offset[row + 1])].tobytes()
+        kind = picture_type(data)
+        return None if kind is None else (kind, data)
+
+    def picture_mark(self, row: int) -> str | None:
+        """Tells an item's picture from others that stood at its place; None without one."""
+        found = self.picture(row)
+        return None if found is None else f"{zlib.crc32(found[1]):08x}"
+
+
+def _check_names(path: Path, names: Collection[str]) -> None:
+    if not {"id", "title"} <= set(names) <= {*STRINGS, *PICTURES}:
+        raise InputError(
+            f"gallery {path} holds {', '.join(sorted(names)) or 'nothing'}; expected id, title and "
+            "perhaps category, thumbnail and thumbnail_offset; export the version again"
+        )
+
+
+def _check(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    rows = arrays["id"].size
+    fits = all(
+        arrays[name].shape == (rows,) and arrays[name].dtype.kind == "U"
+        for name in STRINGS
+        if name in arrays
+    )
+    if any(name in arrays for name in PICTURES):
+        data, offset = (arrays.get(name, np.zeros(0)) for name in PICTURES)
+        fits = (
+            fits
+            and data.ndim == 1
+            and data.dtype == np.uint8
+            and offset.shape == (rows + 1,)
+            and offset.dtype == np.int64
+            and offset[0] == 0
+            and offset[-1] == len(data)
+            and bool((offset[1:] >= offset[:-1]).all())
+        )
+    if not fits:
+        raise InputError(f"gallery {path}: its arrays do not fit each other; export it again")
+
+
+def _similarity(path: Path) -> str | None:
+    try:
+        with path.open("rb") as file:
+            record: Any = json.loads(file.read(LARGEST_RECORD))
+    except (OSError, ValueError, RecursionError):
+        return None
+    name = record.get("similarity") if isinstance(record, dict) else None
+    return name if isinstance(name, str) else None
