@@ -60,10 +60,10 @@ def for_each_picture(
 
     def step(index, results):
         next_picture = pictures.get_next_as_optional()
-        with tf.control_dependencies([_assert(index, _broken_unless(next_picture.has_value()))]):
+        with tf.control_dependencies([_require(index, next_picture.has_value(), _BROKEN)]):
             found, problem, pixels = next_picture.get_value()
-        problem = tf.strings.join([problem, _broken_unless(found == index)])
-        with tf.control_dependencies([_assert(index, problem)]):
+        problem = tf.where(found == index, problem, _BROKEN)
+        with tf.control_dependencies([_require(index, problem == "", problem)]):
             picture = Picture(tf.identity(pixels), read_metadata(image_bytes[index]))
         return index + 1, results.write(tf.cast(index, tf.int32), function(picture))
 
@@ -122,13 +122,9 @@ def _problem(data: tf.Tensor, stand_in: bytes) -> tf.Tensor:
     return tf.where(is_jpeg | is_png, problem, "no picture; expected a JPEG or PNG file")
 
 
-def _broken_unless(whole: tf.Tensor) -> tf.Tensor:
-    return tf.where(whole, "", _BROKEN)
-
-
-def _assert(index: tf.Tensor, problem: tf.Tensor) -> tf.Operation:
+def _require(index: tf.Tensor, fine: tf.Tensor, problem: tf.Tensor | str) -> tf.Operation:
     words = tf.strings.join(["image_bytes[", tf.strings.as_string(index), "]: ", problem])
-    return tf.debugging.Assert(problem == "", [words])
+    return tf.debugging.Assert(fine, [words])
 
 
 def _plain_options() -> tf.data.Options:
