@@ -16,43 +16,45 @@ import numpy as np
 from scipy import linalg
 
 from xgacmn_tf.baselines import System, TrainingData
-from xgacmn_tf.baselines.layers import Affine
+from xgacmn_tf.baselines.linear import centred, check_at_least, projections, whitening
 from xgacmn_tf.encoders import CommonSpaceEncoder
-from xgacmn_tf.input_maps import Identity
+
+# Single-precision features leave smaller correlations by rounding.
+NO_CORRELATION = 1e-5
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """components: of the common space, at most the smaller rank. ridge: added to the diagonals."""
+    """What is not published.
+
+    components: of the common space, at most; data with fewer correlated directions give fewer.
+    ridge: added to the diagonals of the covariances, in squared units of the features.
+    """
 
     components: int = 9
     ridge: float = 1e-4
 
+    def __post_init__(self):
+        check_at_least(1, components=self.components)
+        check_at_least(0, ridge=self.ridge)
+
 
 def fit(data: TrainingData, settings: Settings) -> CommonSpaceEncoder:
     """See the module."""
-    image, text = data.image.astype(np.float64), data.text.astype(np.float64)
-    image_mean, text_mean = image.mean(axis=0), text.mean(axis=0)
-    image, text = image - image_mean, text - text_mean
-    whiten_image, whiten_text = (_whitening(x, settings.ridge) for x in (image, text))
+    (image, image_mean), (text, text_mean) = centred(data.image), centred(data.text)
+    image_weights, text_weights = directions(image, text, settings)
+    return projections(image_weights, image_mean, text_weights, text_mean)
+
+
+def directions(
+    image: np.ndarray, text: np.ndarray, settings: Settings
+) -> tuple[np.ndarray, np.ndarray]:
+    """W_v (d_v, e) and W_t (d_t, e) of centred features (n, d_v) and (n, d_t), float64."""
+    whiten_image, whiten_text = (whitening(x, settings.ridge) for x in (image, text))
     correlation = whiten_image @ (image.T @ text / len(image)) @ whiten_text
-    left, _, right = linalg.svd(correlation, full_matrices=False)
-    kept = min(settings.components, left.shape[1])
-    weights = whiten_image @ left[:, :kept], whiten_text @ right[:kept].T
-    return CommonSpaceEncoder(
-        Identity(image.shape[1]),
-        Identity(text.shape[1]),
-        Affine.of(weights[0], -image_mean @ weights[0]),
-        Affine.of(weights[1], -text_mean @ weights[1]),
-        None,
-    )
-
-
-def _whitening(centred: np.ndarray, ridge: float) -> np.ndarray:
-    """(XᵀX / n + ridge I)^-½."""
-    covariance = centred.T @ centred / len(centred) + ridge * np.eye(centred.shape[1])
-    values, vectors = linalg.eigh(covariance)
-    return (vectors / np.sqrt(values)) @ vectors.T
+    left, values, right = linalg.svd(correlation, full_matrices=False)
+    kept = min(settings.components, max(np.count_nonzero(values > NO_CORRELATION), 1))
+    return whiten_image @ left[:, :kept], whiten_text @ right[:kept].T
 
 
 SYSTEM = System(

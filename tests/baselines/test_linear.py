@@ -1,0 +1,101 @@
+"""What every system with a closed form must do, and the functions that they share."""
+
+import keras
+import numpy as np
+import pytest
+
+from xgacmn_tf import baselines
+from xgacmn_tf.baselines.linear import centred, check_at_least, projections, solve, whitening
+from xgacmn_tf.encoders import load_encoder
+from xgacmn_tf.errors import InputError
+from xgacmn_tf.evaluation import chance_levels, mean_average_precision
+
+SYSTEMS = ("cca", "cca_3v", "lcfs", "jfssl", "sm", "pacmr")
+
+
+def fitted(name, data):
+    return baselines.system(name).fit(data, baselines.parse_settings(name, ()))
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_learns_repeats_itself_and_reloads(name, pairs, tmp_path):
+    encoder, again = fitted(name, pairs), fitted(name, pairs)
+    codes = encoder.codes(pairs.image, pairs.text)
+    encoder.save(tmp_path / "model.keras")
+    loaded = load_encoder(tmp_path / "model.keras")
+    assert loaded.similarities() == encoder.similarities()
+    for other in (again, loaded):
+        for ours, theirs in zip(codes, other.codes(pairs.image, pairs.text), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+    represented = [encoder.represent(x, baselines.system(name).similarity) for x in codes]
+    reached = mean_average_precision(*represented, pairs.targets)["avg"]
+    assert reached > chance_levels(pairs.targets)["mAP"]["avg"] + 0.3
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_degenerate_data_give_finite_codes(name, degenerate):
+    encoder = fitted(name, degenerate)
+    codes = encoder.codes(degenerate.image, degenerate.text)
+    assert codes[0].shape == codes[1].shape
+    for similarity in encoder.similarities():
+        for x in codes:
+            assert np.isfinite(encoder.represent(x, similarity)).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "expected"),
+    [
+        ("cca", "components=0", "components=0: expected at least 1"),
+        ("cca", "ridge=-1", "ridge=-1.0: expected at least 0"),
+        ("cca_3v", "power=nan", "power=nan: expected at least 0"),
+        ("lcfs", "sparsity=0", "sparsity=0.0: expected at least 1e-09"),
+        ("jfssl", "neighbours=0", "neighbours=0: expected at least 1"),
+        ("sm", "c=inf", "c=inf: expected at least 1e-09"),
+        ("pacmr", "centres=0", "centres=0: expected at least 1"),
+    ],
+)
+def test_settings_out_of_range(name, given, expected):
+    with pytest.raises(InputError, match=f"--model_settings={expected}$"):
+        baselines.parse_settings(name, (given,))
+
+
+def test_check_at_least_takes_the_limit_itself():
+    check_at_least(1, components=1)
+    with pytest.raises(InputError, match="rounds=0: expected at least 1"):
+        check_at_least(1, components=1, rounds=0)
+
+
+def test_centred():
+    values, mean = centred(np.array([[1, 5], [3, 5]], np.float32))
+    assert values.dtype == mean.dtype == np.float64
+    np.testing.assert_array_equal(values, [[-1, 0], [1, 0]])
+    np.testing.assert_array_equal(mean, [2, 5])
+
+
+def test_whitening_gives_unit_covariance(pairs):
+    values, _ = centred(pairs.image)
+    white = values @ whitening(values, 0.0)
+    np.testing.assert_allclose(white.T @ white / len(white), np.eye(8), atol=1e-9)
+
+
+def test_whitening_by_hand():
+    # Variances 4 and 0: with a ridge of 1 the roots are √5 and 1, without one the second is lost.
+    values = np.array([[2.0, 0.0], [-2.0, 0.0]])
+    np.testing.assert_allclose(whitening(values, 1.0), np.diag([5**-0.5, 1.0]), atol=1e-12)
+    np.testing.assert_allclose(whitening(values, 0.0), np.diag([0.5, 0.0]), atol=1e-12)
+    np.testing.assert_array_equal(whitening(np.zeros((3, 2)), 0.0), np.zeros((2, 2)))
+
+
+def test_projections():
+    encoder = projections(np.array([[2.0], [1.0]]), np.array([1.0, 0.0]), np.eye(1), np.ones(1))
+    image = keras.ops.convert_to_numpy(encoder.encode_image(np.array([[1.0, 0.0], [2.0, 3.0]])))
+    np.testing.assert_allclose(image, [[0.0], [5.0]], atol=1e-6)
+    text = keras.ops.convert_to_numpy(encoder.encode_text(np.array([[3.0]])))
+    np.testing.assert_allclose(text, [[2.0]], atol=1e-6)
+
+
+def test_solve_refuses_what_is_not_positive_definite():
+    np.testing.assert_allclose(solve(np.diag([2.0, 4.0]), np.ones((2, 1))), [[0.5], [0.25]])
+    with pytest.raises(InputError, match="scale the features down, or raise it"):
+        solve(np.diag([1.0, -1.0]), np.ones((2, 1)))

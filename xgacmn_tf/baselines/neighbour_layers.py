@@ -1,0 +1,65 @@
+"""Class posteriors from an item's nearest training embeddings, as a layer."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+from xgacmn_tf.angular_softmax import PACKAGE
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class NeighbourClasses(keras.layers.Layer):
+    """x (n, d) → the share (n, c) of each class among its nearest training embeddings.
+
+    Nearest by Euclidean distance, the first of equals. A neighbour with several labels shares its
+    vote among them; a row sums to 1 unless some neighbours have no label.
+
+    Args:
+      rows: m, the number of training embeddings.
+      classes: c.
+      neighbours: k, how many of them vote, at most m.
+    """
+
+    def __init__(self, rows: int, classes: int, neighbours: int, **kwargs):
+        super().__init__(**kwargs)
+        self.rows, self.classes, self.neighbours = rows, classes, min(neighbours, rows)
+
+    @classmethod
+    def of(cls, embeddings: np.ndarray, targets: np.ndarray, neighbours: int) -> NeighbourClasses:
+        """The layer with embeddings (m, d) and targets (m, c), one-hot or multi-hot."""
+        layer = cls(len(targets), targets.shape[1], neighbours)
+        layer.build((None, embeddings.shape[1]))
+        layer.embeddings.assign(embeddings)
+        layer.votes.assign(targets / np.maximum(targets.sum(axis=1, keepdims=True), 1))
+        return layer
+
+    def build(self, input_shape):
+        def weight(name, *shape):
+            return self.add_weight(shape=shape, initializer="zeros", trainable=False, name=name)
+
+        self.embeddings = weight("embeddings", self.rows, input_shape[-1])
+        self.votes = weight("votes", self.rows, self.classes)
+
+    def call(self, x):
+        embeddings, votes = (
+            ops.convert_to_tensor(self.embeddings),
+            ops.convert_to_tensor(self.votes),
+        )
+
+        def one_row(item):
+            square = ops.sum(ops.square(item - embeddings), axis=-1)
+            nearest = ops.top_k(-square, self.neighbours)[1]
+            return ops.mean(ops.take(votes, nearest, axis=0), axis=0)
+
+        # Row by row: memory grows with m and not with n · m.
+        return tf.map_fn(one_row, tf.cast(x, tf.float32))
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:-1], self.classes)
+
+    def get_config(self):
+        own = {"rows": self.rows, "classes": self.classes, "neighbours": self.neighbours}
+        return {**super().get_config(), **own}

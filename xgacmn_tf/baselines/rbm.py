@@ -1,0 +1,192 @@
+"""The restricted Boltzmann machine under M-DBN, Bimodal-AE, Corr-AE and CMDN, and its training.
+
+Energy of visible units v (d,) and binary hidden units h (e,), weights W (d, e), biases b, c:
+  binary v in [0, 1]:  −vᵀW h − bᵀv − cᵀh
+  Gaussian v:          ½ ‖v − b‖² − vᵀW h − cᵀh
+  replicated softmax:  −vᵀW h − bᵀv − L cᵀh, v the counts of L words
+(Hinton, "A practical guide to training restricted Boltzmann machines", 2010; Salakhutdinov and
+Hinton, "Replicated softmax", NIPS 2009). Trained by one step of contrastive divergence (CD-1).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+from xgacmn_tf.angular_softmax import PACKAGE
+
+VISIBLE = ("binary", "gaussian", "softmax")
+# Steps of one compiled call, between two ticks of the progress bar.
+STEPS_AT_ONCE = 50
+# Share of the running mean activity that each step keeps.
+ACTIVITY_KEPT = 0.9
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class RBM(keras.layers.Layer):
+    """Visible units (n, d) → probabilities of the hidden units (n, e).
+
+    Args:
+      units: e.
+      visible: kind of the visible units, one of `VISIBLE`.
+    """
+
+    def __init__(self, units: int, visible: str = "binary", **kwargs):
+        super().__init__(**kwargs)
+        if visible not in VISIBLE:
+            raise ValueError(f"visible={visible!r}: expected one of {', '.join(VISIBLE)}")
+        self.units, self.visible = units, visible
+
+    def build(self, input_shape):
+        d = input_shape[-1]
+        small = keras.initializers.RandomNormal(stddev=0.01)
+        self.kernel = self.add_weight(shape=(d, self.units), initializer=small, name="kernel")
+        self.visible_bias = self.add_weight(shape=(d,), initializer="zeros", name="visible_bias")
+        self.hidden_bias = self.add_weight(
+            shape=(self.units,), initializer="zeros", name="hidden_bias"
+        )
+
+    def call(self, visible):
+        return ops.sigmoid(self.hidden_input(visible))
+
+    def hidden_input(self, visible):
+        """(n, d) → (n, e), the log-odds of the hidden units."""
+        return ops.matmul(visible, self.kernel) + self.length(visible) * self.hidden_bias
+
+    def length(self, visible):
+        """(n, 1) number of words L; 1 for units that are no counts."""
+        if self.visible == "softmax":
+            return ops.sum(visible, axis=-1, keepdims=True)
+        return ops.ones_like(visible[:, :1])
+
+    def reconstruction(self, hidden, length):
+        """Hidden units (n, e), lengths (n, 1) → means of the visible units (n, d)."""
+        x = ops.matmul(hidden, ops.transpose(self.kernel)) + self.visible_bias
+        if self.visible == "gaussian":
+            return x
+        return ops.sigmoid(x) if self.visible == "binary" else length * ops.softmax(x, axis=-1)
+
+    def free_energy(self, visible):
+        """(n, d) → (n,): −log Σ_h exp(−E(v, h))."""
+        if self.visible == "gaussian":
+            own = ops.sum(ops.square(visible - self.visible_bias), axis=-1) / 2
+        else:
+            own = -ops.sum(visible * self.visible_bias, axis=-1)
+        return own - ops.sum(ops.softplus(self.hidden_input(visible)), axis=-1)
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:-1], self.units)
+
+    def get_config(self):
+        return {**super().get_config(), "units": self.units, "visible": self.visible}
+
+
+@dataclasses.dataclass(frozen=True)
+class Schedule:
+    """How an RBM is trained.
+
+    steps: updates; the learning rate halves by the middle of them, as ε / (1 + t / (steps / 2)),
+    and the momentum rises from 0.5 to 0.9 over the first half. weight_decay: weight of ½ ‖W‖².
+    sparsity_target, sparsity_cost: the hidden biases are pulled towards this mean activity.
+    """
+
+    learning_rate: float
+    steps: int = 500
+    batch_size: int = 100
+    weight_decay: float = 1e-3
+    sparsity_target: float = 0.1
+    sparsity_cost: float = 0.01
+
+
+def train_rbm(
+    rbm: RBM,
+    features: np.ndarray,
+    schedule: Schedule,
+    seed: int,
+    progress: Callable[[Sequence[Any]], Any],
+) -> None:
+    """CD-1 on training rows (n, d); builds `rbm` if it is not built.
+
+    The hidden units are sampled, the reconstruction is the visible units' mean.
+    """
+    if not rbm.built:
+        rbm.build((None, features.shape[1]))
+    rbm.visible_bias.assign(start_bias(rbm.visible, features))
+    size = min(schedule.batch_size, len(features))
+    batches = tf.constant(_batches(len(features), schedule.steps, size, seed))
+    update = _compiled_steps(rbm, tf.constant(features, tf.float32), schedule, seed)
+    for first in progress(range(0, schedule.steps, STEPS_AT_ONCE)):
+        update(batches[first : first + STEPS_AT_ONCE], tf.constant(first))
+
+
+def start_bias(visible: str, features: np.ndarray) -> np.ndarray:
+    """(d,) visible biases under which the unconnected units have the training rows' means."""
+    mean = features.mean(axis=0, dtype=np.float64)
+    if visible == "gaussian":
+        return mean
+    if visible == "softmax":
+        return np.log((mean + 1e-3) / (mean + 1e-3).sum())
+    mean = np.clip(mean, 0.01, 0.99)
+    return np.log(mean / (1 - mean))
+
+
+def _batches(rows: int, steps: int, size: int, seed: int) -> np.ndarray:
+    """(steps, size) row numbers: one shuffle after another."""
+    generator = np.random.default_rng(seed)
+    shuffles = [generator.permutation(rows) for _ in range(-(-steps * size // rows))]
+    return np.concatenate(shuffles)[: steps * size].reshape(steps, size).astype(np.int32)
+
+
+def _compiled_steps(rbm: RBM, features: tf.Tensor, schedule: Schedule, seed: int) -> Callable:
+    """Makes (batches (k, b), number of the first) → k updates, as one compiled call."""
+    variables = [rbm.kernel, rbm.visible_bias, rbm.hidden_bias]
+    velocities = [tf.Variable(tf.zeros_like(variable)) for variable in variables]
+    activity = tf.Variable(tf.fill([rbm.units], schedule.sparsity_target))
+    half = schedule.steps / 2
+
+    @tf.function(
+        input_signature=[tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([], tf.int32)]
+    )
+    def update(batches, first):
+        for number in tf.range(tf.shape(batches)[0]):
+            step = first + number
+            share = tf.cast(step, tf.float32) / half
+            visible = tf.gather(features, batches[number])
+            gradients = cd1_gradients(rbm, visible, activity, schedule, (seed, step))
+            rate = schedule.learning_rate / (1 + share)
+            momentum = 0.5 + 0.4 * tf.minimum(share, 1.0)
+            for variable, velocity, gradient in zip(variables, velocities, gradients, strict=True):
+                velocity.assign(momentum * velocity + rate * gradient)
+                variable.assign_add(velocity)
+
+    return update
+
+
+def cd1_gradients(rbm: RBM, visible, activity: tf.Variable, schedule: Schedule, seed) -> tuple:
+    """Directions of ascent for W (d, e), b (d,) and c (e,) from rows (b, d).
+
+    Args:
+      activity: (e,) running mean of the hidden units, updated.
+      seed: two integers that draw the hidden units.
+    """
+    rows = tf.cast(tf.shape(visible)[0], tf.float32)
+    length = rbm.length(visible)
+    hidden = rbm(visible)
+    drawn = tf.random.stateless_uniform(tf.shape(hidden), seed)
+    again = rbm.reconstruction(tf.cast(drawn < hidden, tf.float32), length)
+    hidden_again = rbm(again)
+    activity.assign(ACTIVITY_KEPT * activity + (1 - ACTIVITY_KEPT) * tf.reduce_mean(hidden, axis=0))
+    correlation = tf.matmul(visible, hidden, transpose_a=True)
+    correlation_again = tf.matmul(again, hidden_again, transpose_a=True)
+    sparser = schedule.sparsity_cost * (schedule.sparsity_target - activity)
+    return (
+        (correlation - correlation_again) / rows - schedule.weight_decay * rbm.kernel,
+        tf.reduce_mean(visible - again, axis=0),
+        tf.reduce_mean(length * (hidden - hidden_again), axis=0) + sparser,
+    )

@@ -1,0 +1,145 @@
+"""The layers around an RBM that M-DBN, Bimodal-AE and CMDN infer one modality from another with."""
+
+from __future__ import annotations
+
+import keras
+from keras import ops
+
+from xgacmn_tf.angular_softmax import PACKAGE
+from xgacmn_tf.baselines.rbm import RBM
+from xgacmn_tf.input_maps import InputMap
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class Counts(InputMap):
+    """Word counts, or topic proportions times `scale` rounded: (n, d) → whole numbers (n, d)."""
+
+    def __init__(self, input_dim, scale=1.0, **kwargs):
+        super().__init__(input_dim, **kwargs)
+        self.scale = scale
+
+    def fit(self, features):
+        """Nothing is learned."""
+
+    def call(self, features):
+        return ops.round(ops.maximum(ops.cast(features, "float32"), 0.0) * self.scale)
+
+    def get_config(self):
+        return {**super().get_config(), "scale": self.scale}
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class Beside(keras.layers.Layer):
+    """x (n, d) beside zeros: [x, 0] or [0, x].
+
+    Args:
+      zeros: how many.
+      first: x stands before them.
+    """
+
+    def __init__(self, zeros: int, first: bool, **kwargs):
+        super().__init__(**kwargs)
+        self.zeros, self.first = zeros, first
+
+    def build(self, input_shape):
+        """No weights."""
+
+    def call(self, x):
+        pad = (0, self.zeros) if self.first else (self.zeros, 0)
+        return ops.pad(x, ((0, 0), pad))
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:-1], input_shape[-1] + self.zeros)
+
+    def get_config(self):
+        return {**super().get_config(), "zeros": self.zeros, "first": self.first}
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class MeanField(keras.layers.Layer):
+    """Infers the other modality in a binary RBM over [image, text] whose one side is clamped.
+
+    From the other side's biases: hidden ← σ(…own, other…), other ← σ(…hidden…), `rounds` times.
+
+    Args:
+      joint: the RBM, built.
+      image_dim: how many of its visible units are the image's.
+      own: the clamped side, "image" or "text".
+      rounds: at least 1.
+      output: "units", [own, other] at unit length each, in the order image, text; or "hidden",
+        the joint RBM's hidden probabilities at the end.
+    """
+
+    def __init__(self, joint: RBM, image_dim, own, rounds=10, output="units", **kwargs):
+        super().__init__(**kwargs)
+        self.joint, self.image_dim, self.own = joint, image_dim, own
+        self.rounds, self.output_kind = rounds, output
+
+    def build(self, input_shape):
+        """The RBM is built, or brings its shape along."""
+
+    def call(self, x):
+        image = slice(None, self.image_dim), slice(self.image_dim, None)
+        own, missing = image if self.own == "image" else image[::-1]
+        kernel, bias = self.joint.kernel, self.joint.visible_bias
+        clamped = ops.matmul(x, kernel[own]) + self.joint.hidden_bias
+        back = ops.transpose(kernel[missing])
+        other = ops.sigmoid(bias[missing]) * ops.ones_like(x[:, :1])
+        for _ in range(self.rounds):
+            hidden = ops.sigmoid(clamped + ops.matmul(other, kernel[missing]))
+            other = ops.sigmoid(ops.matmul(hidden, back) + bias[missing])
+        if self.output_kind == "hidden":
+            return hidden
+        sides = [ops.normalize(x, axis=-1), ops.normalize(other, axis=-1)]
+        return ops.concatenate(sides if self.own == "image" else sides[::-1], axis=-1)
+
+    def compute_output_shape(self, input_shape):
+        hidden = self.output_kind == "hidden"
+        return (*input_shape[:-1], self.joint.kernel.shape[1 if hidden else 0])
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "joint": keras.saving.serialize_keras_object(self.joint),
+            "image_dim": self.image_dim,
+            "own": self.own,
+            "rounds": self.rounds,
+            "output": self.output_kind,
+        }
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        config["joint"] = keras.saving.deserialize_keras_object(config["joint"], custom_objects)
+        return cls(**config)
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class Parallel(keras.layers.Layer):
+    """Layers on the same input, their outputs side by side: (n, d) → (n, Σ e)."""
+
+    def __init__(self, layers, **kwargs):
+        super().__init__(**kwargs)
+        self.layers = list(layers)
+
+    def build(self, input_shape):
+        for layer in self.layers:
+            if not layer.built:
+                layer.build(input_shape)
+
+    def call(self, x):
+        return ops.concatenate([layer(x) for layer in self.layers], axis=-1)
+
+    def compute_output_shape(self, input_shape):
+        widths = [layer.compute_output_shape(input_shape)[-1] for layer in self.layers]
+        return (*input_shape[:-1], sum(widths))
+
+    def get_config(self):
+        layers = [keras.saving.serialize_keras_object(layer) for layer in self.layers]
+        return {**super().get_config(), "layers": layers}
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        layers = config.pop("layers")
+        return cls(
+            [keras.saving.deserialize_keras_object(x, custom_objects) for x in layers], **config
+        )

@@ -1,0 +1,158 @@
+"""SPGCM: semantic pairwise and groupwise correspondence matching.
+
+Liang, He, Sun and Tan, "Group-invariant cross-modal subspace learning", IJCAI 2016; the paper's
+[15]. Worked out from its abstract: canonical correlation analysis extended by
+groupwise correspondences, in a non-negative orthogonal soft membership of pairs in groups that is
+learnt along with the projections; a generalised ratio-trace problem and a non-negative problem are
+solved in turns.
+
+Objective: max tr(W_vᵀ C_vt W_t) + α tr(Zᵀ G (GᵀG)⁻¹ Gᵀ Z) / n with Z = X_v W_v + X_t W_t, subject
+to Σ_p W_pᵀ C_pp W_p = I, G ≥ 0 (n, g); C are the covariances of the training features. Where
+GᵀG = I the second term is tr(Zᵀ G Gᵀ Z) / n. In turns,
+  W: the leading eigenvectors of the generalised eigenproblem, the exact maximum for this G;
+  G ← G ∘ √(((KG)⁺ + G (GᵀKG)⁻) / ((KG)⁻ + G (GᵀKG)⁺)) with K = Z Zᵀ, never formed, its columns
+  then brought to unit length. This has no guarantee, so it is kept only where the objective grows,
+from k-means groups of the texts. An item's code is X_p W_p D², with D the eigenvalues.
+
+Fidelity: reconstruction; all numbers are ours.
+"""
+
+import dataclasses
+
+import numpy as np
+from scipy import linalg
+from sklearn.cluster import KMeans
+
+from xgacmn_tf.baselines import System, TrainingData
+from xgacmn_tf.baselines.linear import centred, check_at_least, projections, whitening
+from xgacmn_tf.encoders import CommonSpaceEncoder
+
+# Features of both modalities, (n, d_v) and (n, d_t), float64.
+Views = tuple[np.ndarray, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """The symbols are those of the module's formula.
+
+    groups: g, at most one a pair. group_weight: α. components: of the common space, at most.
+    power: exponent of the eigenvalues that scale the components. rounds: of W and G, at most.
+    group_steps: multiplicative updates of G in a round. ridge: added to the covariances' diagonals.
+    """
+
+    groups: int = 10
+    group_weight: float = 2.0
+    components: int = 9
+    power: float = 2.0
+    rounds: int = 5
+    group_steps: int = 30
+    ridge: float = 1e-4
+
+    def __post_init__(self):
+        check_at_least(1, groups=self.groups, components=self.components, rounds=self.rounds)
+        check_at_least(1, group_steps=self.group_steps)
+        check_at_least(0, group_weight=self.group_weight, power=self.power, ridge=self.ridge)
+
+
+def fit(data: TrainingData, settings: Settings) -> CommonSpaceEncoder:
+    """See the module."""
+    (image, image_mean), (text, text_mean) = centred(data.image), centred(data.text)
+    whiten = [whitening(x, settings.ridge) for x in (image, text)]
+    # In whitened coordinates the constraint is that W is orthonormal.
+    views = (image @ whiten[0], text @ whiten[1])
+    groups = start(text, settings.groups, data.seed)
+    weights, values = best_weights(views, groups, settings)
+    for _ in data.progress(range(settings.rounds)):
+        better = improve_groups(codes(views, weights), groups, settings.group_steps)
+        if not objective(views, weights, better, settings) > objective(
+            views, weights, groups, settings
+        ):
+            break
+        groups = better
+        weights, values = best_weights(views, groups, settings)
+    scaled = [weight * np.maximum(values, 0) ** settings.power for weight in weights]
+    return projections(whiten[0] @ scaled[0], image_mean, whiten[1] @ scaled[1], text_mean)
+
+
+def start(text: np.ndarray, groups: int, seed: int) -> np.ndarray:
+    """G (n, g) of k-means groups of the texts, each item a little in every group."""
+    groups = min(groups, len(np.unique(text, axis=0)))
+    labels = KMeans(groups, n_init=10, random_state=seed).fit_predict(text)
+    return _unit_columns(np.eye(groups)[labels] + 0.2)
+
+
+def best_weights(
+    views: Views, groups: np.ndarray, settings: Settings
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """W of the largest objective for G.
+
+    Args:
+      views: whitened features (n, d_v) and (n, d_t).
+      groups: G (n, g).
+      settings: of the system.
+
+    Returns:
+      [W_v (d_v, e), W_t (d_t, e)] and the eigenvalues (e,), the largest first.
+    """
+    n = len(groups)
+    between = views[0].T @ views[1] / n
+    basis = linalg.orth(groups)
+    shared = [view.T @ basis / np.sqrt(n) for view in views]
+    # An eigenvector's halves lie in the span of what the matrix is made of: far fewer dimensions
+    # where one modality has many.
+    spans = [
+        linalg.qr(np.hstack(parts), mode="economic")[0]
+        for parts in ((between, shared[0]), (between.T, shared[1]))
+    ]
+    split = spans[0].shape[1]
+    common = np.vstack([span.T @ part for span, part in zip(spans, shared, strict=True)])
+    matrix = settings.group_weight * common @ common.T
+    crossing = spans[0].T @ between @ spans[1] / 2
+    matrix[:split, split:] += crossing
+    matrix[split:, :split] += crossing.T
+    values, vectors = linalg.eigh(matrix, driver="evd")
+    kept = min(settings.components, len(values))
+    values, vectors = values[::-1][:kept], vectors[:, ::-1][:, :kept]
+    return [spans[0] @ vectors[:split], spans[1] @ vectors[split:]], values
+
+
+def codes(views: Views, weights: list[np.ndarray]) -> np.ndarray:
+    """Z (n, e)."""
+    return views[0] @ weights[0] + views[1] @ weights[1]
+
+
+def improve_groups(z: np.ndarray, groups: np.ndarray, steps: int) -> np.ndarray:
+    """G (n, g) after multiplicative updates for the codes Z (n, e)."""
+    for _ in range(steps):
+        product = z @ (z.T @ groups)
+        inner = groups.T @ product
+        up = np.maximum(product, 0) + groups @ np.maximum(-inner, 0)
+        down = np.maximum(-product, 0) + groups @ np.maximum(inner, 0)
+        # Rounding counts as nothing: neither 0 / 0 nor an overflow where a group vanishes.
+        least = np.finfo(float).eps * np.abs(product).max(initial=np.finfo(float).tiny)
+        groups = _unit_columns(groups * np.sqrt(up / np.maximum(down, least)))
+    return groups
+
+
+def _unit_columns(groups: np.ndarray) -> np.ndarray:
+    length = linalg.norm(groups, axis=0)
+    return groups / np.where(length > 0, length, 1)
+
+
+def objective(
+    views: Views, weights: list[np.ndarray], groups: np.ndarray, settings: Settings
+) -> float:
+    """What the turns raise, with the covariances of the whitened features."""
+    image, text = views[0] @ weights[0], views[1] @ weights[1]
+    within = np.square(linalg.orth(groups).T @ (image + text)).sum()
+    return float((np.sum(image * text) + settings.group_weight * within) / len(groups))
+
+
+SYSTEM = System(
+    title="SPGCM",
+    citation="Liang et al., IJCAI 2016",
+    fidelity="reconstruction",
+    similarity="cosine",
+    settings=Settings,
+    fit=fit,
+)
