@@ -3,9 +3,9 @@
 import re
 
 import numpy as np
-from tests.datasets import nuswide_layout as layout
 import pytest
 
+from tests.datasets import nuswide_layout as layout
 from xgacmn_tf.datasets import load, nuswide
 from xgacmn_tf.datasets.nuswide import splits
 from xgacmn_tf.datasets.nuswide.nuswide_dataset_builder import CONCEPTS

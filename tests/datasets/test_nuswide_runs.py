@@ -3,10 +3,10 @@
 import shutil
 
 import numpy as np
-from tests.datasets import nuswide_layout as layout
 import pytest
 from PIL import Image
 
+from tests.datasets import nuswide_layout as layout
 from xgacmn_tf import experiment
 from xgacmn_tf.config import Config
 from xgacmn_tf.datasets import load, nuswide

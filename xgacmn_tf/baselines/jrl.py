@@ -17,8 +17,7 @@ Similarity: p · q, with p and q the shares of the classes among an item's neare
 embeddings, images and texts alike.
 
 Fidelity: from published code, except for the graph: the code's L has a dense W but the degrees of
-the sparse graph, which need not be positive semidefinite, so that rounds could diverge. Its γ and σ
-are 1000; ours were chosen on validation pairs of Wikipedia.
+the sparse graph, which need not be positive semidefinite, so that rounds could diverge.
 """
 
 import dataclasses
@@ -46,8 +45,8 @@ class Settings:
     most. tolerance: relative change of the objective at which they end.
     """
 
-    sparsity: float = 100.0
-    graph: float = 1.0
+    sparsity: float = 1000.0
+    graph: float = 1000.0
     pairs: float = 1.0
     labels: float = 1.0
     neighbours: int = 100

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import threadpoolctl
 from scipy import optimize
 from scipy.special import logsumexp
 
@@ -44,13 +45,16 @@ def fit_logistic(
         gradient = np.vstack([x.T @ error + penalty * weights, error.sum(axis=0)])
         return loss + penalty * np.square(weights).sum() / 2, gradient.ravel()
 
-    found = optimize.minimize(
-        loss_and_gradient,
-        np.zeros(shape[0] * shape[1]),
-        jac=True,
-        method="L-BFGS-B",
-        # ftol: the loss may stand still in all its digits before the gradient is small.
-        options={"maxiter": MOST_STEPS, "maxfun": 2 * MOST_STEPS, "gtol": GRADIENT, "ftol": 1e-15},
-    )
+    # ftol: the loss may stand still in all its digits before the gradient is small.
+    options = {"maxiter": MOST_STEPS, "maxfun": 2 * MOST_STEPS, "gtol": GRADIENT, "ftol": 1e-15}
+    # The products are so thin that threads wait for each other longer than they work.
+    with threadpoolctl.threadpool_limits(1):
+        found = optimize.minimize(
+            loss_and_gradient,
+            np.zeros(shape[0] * shape[1]),
+            jac=True,
+            method="L-BFGS-B",
+            options=options,
+        )
     weights, bias = found.x.reshape(shape)[:-1], found.x.reshape(shape)[-1]
     return weights, bias - mean @ weights

@@ -13,7 +13,7 @@ index here ranks by one inner product, so both count in both directions: with un
 image's code is [h_v; g_t(v)] and a text's [g_v(t); h_t], whose cosine is the mean of the two.
 
 Fidelity: reconstruction. The steps are ours: 600 an RBM, where the original trains 20,000 at batch
-500. The published row, .149/.150 on shallow Wikipedia, is not far above chance and is beaten.
+500. The published row, .149/.150 on shallow Wikipedia, is not far above chance.
 """
 
 import dataclasses
