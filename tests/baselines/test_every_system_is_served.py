@@ -1,0 +1,41 @@
+"""Every compared system, trained and exported by the training command, answers as in process."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from xgacmn_tf import baselines, experiment
+from xgacmn_tf.config import Config
+from xgacmn_tf.encoders import load_encoder
+
+# Those that take seconds to trace; their layers are met in the quick ones.
+DEEP = ("mdbn", "bimodal_ae", "corr_ae", "cmdn")
+SMALL = {"acmr": ("epochs=1",), "dscmr": ("epochs=1",), "supcon": ("epochs=1",)}
+SYSTEMS = [
+    pytest.param(name, marks=pytest.mark.slow) if name in DEEP else name
+    for name in baselines.NAMES
+    if name != "raw"  # It wants features of one dimension.
+]
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_served_as_in_process(name, feature_file, tmp_path):
+    config = Config(
+        model=name, model_settings=SMALL.get(name, ()), dataset=str(feature_file),
+        output_dir=str(tmp_path),
+    )  # fmt: skip
+    metrics = experiment.run(config, lambda text: None)
+    headline = metrics["headline_similarity"]
+    assert headline == baselines.system(name).similarity
+    encoder = load_encoder(tmp_path / "checkpoints" / "best.keras")
+    served = tf.saved_model.load(str(tmp_path / "models" / name / "1")).signatures
+    with np.load(feature_file) as arrays:
+        image, text = (arrays[f"{m}_test"].astype(np.float32) for m in ("image", "text"))
+    for modality, features in (("image", image), ("text", text)):
+        outputs = served[f"encode_{modality}"](**{f"{modality}_features": tf.constant(features)})
+        expected = encoder.represent(encoder.codes_of(modality, features), "cosine")
+        np.testing.assert_allclose(outputs["embedding"], expected, atol=1e-6)
+    found = served["search_texts_by_image"](image_features=tf.constant(image))
+    v, t = (encoder.represent(codes, headline) for codes in encoder.codes(image, text))
+    scores = np.sort(np.asarray(v, np.float64) @ np.asarray(t, np.float64).T)[:, ::-1][:, :10]
+    np.testing.assert_allclose(found["scores"], scores, rtol=1e-5, atol=1e-5)
