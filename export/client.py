@@ -296,7 +296,7 @@ class GrpcClient(Client):
     def _call(self, method: str, request: bytes, answer: str, deadline: float) -> Any:
         call = self._channel.unary_unary(method)
         try:
-            packed = call(request, timeout=max(deadline - time.monotonic(), 0))
+            packed = call(request, timeout=_time_left(deadline))
             return self._messages[answer].FromString(packed)
         except self._failure as error:
             code, message = error.code().name, error.details() or "no details"
@@ -366,32 +366,25 @@ class RestClient(Client):
 
     def _exchange(self, path: str, key: str, deadline: float, body: bytes | None = None) -> Any:
         """One request; what its answer has under `key`."""
-        late = ServingError("DEADLINE_EXCEEDED", "no answer within the time allowed")
-        left = deadline - time.monotonic()
-        if left <= 0:
-            raise late
+        pieces = []
         try:
-            response = self._pool.request(
+            with self._pool.request(
                 "GET" if body is None else "POST",
                 self.where + path,
                 body=body,
                 headers={"Content-Type": "application/json"},
-                timeout=left,
+                timeout=_time_left(deadline),
                 retries=False,
                 preload_content=False,
-            )
-            pieces = []
-            # As they come: the timeout limits each wait, not the whole answer.
-            while piece := response.read1(1 << 16, decode_content=True):
-                pieces.append(piece)
-                if time.monotonic() > deadline:
-                    response.close()
-                    raise late
-            response.release_conn()
+            ) as response:
+                # As they come: the timeout limits each wait, not the whole answer.
+                while piece := response.read1(1 << 16, decode_content=True):
+                    pieces.append(piece)
+                    _time_left(deadline)
         except self._failures.HTTPError as error:
             refused = isinstance(error, self._failures.NewConnectionError)
             if isinstance(error, self._failures.TimeoutError) and not refused:
-                raise late from error
+                raise _late() from error
             raise ServingError("UNAVAILABLE", str(error), transient=True) from error
         return _json_answer(response.status, b"".join(pieces), key)
 
@@ -403,6 +396,18 @@ def _target(model: str, version: int | None, label: str | None) -> Target:
     if version is not None and label is not None:
         raise ServingError("INVALID_ARGUMENT", "give a version or a label, not both")
     return Target(model, version, label)
+
+
+def _time_left(deadline: float) -> float:
+    """Seconds; a `ServingError` where there are none."""
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise _late()
+    return left
+
+
+def _late() -> ServingError:
+    return ServingError("DEADLINE_EXCEEDED", "no answer within the time allowed")
 
 
 def _as_array(value: Any) -> np.ndarray:

@@ -3,14 +3,19 @@
 One thread runs batches and a gate holds it, so that what is sent meanwhile must wait together.
 """
 
+import asyncio
+import itertools
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from xgacmn_tf.serve.batching import Batcher
 from xgacmn_tf.serve.config_files import Batching
+from xgacmn_tf.serve.monitoring import Metrics
 
 Code = grpc.StatusCode
 ONE_THREAD = {"num_batch_threads": 1}
@@ -208,3 +213,34 @@ def test_a_signature_without_rows_is_not_joined(batches):
     it.open()
     assert [float(answer.result()["negative"]) for answer in answers] == [-1, -2]
     assert it.run("negate") == (2, 2)
+
+
+def test_a_request_that_falls_due_between_two_looks_at_the_clock_is_run():
+    """The clock moves past the time that a request may wait whenever it is looked at."""
+
+    class Doubling:
+        model, version = "toy", 1
+
+        def run(self, signature, inputs):
+            return {"y": 2 * inputs["x"]}
+
+    async def run_one():
+        loop = asyncio.get_running_loop()
+        limits = Batching(**ONE_THREAD, batch_timeout=0.05)
+        batcher = Batcher(limits, Metrics())
+        real, looks = loop.time, itertools.count()
+        # Looks are .6 of a timeout apart: not yet due at the second, overdue at the third.
+        loop.time = lambda: real() + next(looks) * 0.6 * limits.batch_timeout
+        try:
+            answer = await asyncio.wait_for(
+                batcher.run(
+                    Doubling(), SimpleNamespace(name="s", is_batched=True), {"x": rows(1)}, 1
+                ),
+                timeout=20,
+            )
+        finally:
+            loop.time = real
+        await batcher.close()
+        return answer
+
+    np.testing.assert_array_equal(asyncio.run(run_one())["y"], 2 * rows(1))

@@ -99,8 +99,10 @@ class Batcher:
         for part in parts:
             queue.put(part)
         self._metrics.queued(queue.servable.model, queue.signature, rows)
-        self._start_batches(loop.time())
-        if due > loop.time():
+        # One reading of the clock: between two, a request could fall due without being started.
+        now = loop.time()
+        self._start_batches(now)
+        if due > now:
             loop.call_at(due, self._start_batches, due)
         outputs = await asyncio.gather(*(part.outputs for part in parts))
         if len(outputs) == 1:
