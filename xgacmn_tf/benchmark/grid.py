@@ -129,6 +129,8 @@ def _start_worker(threads: int) -> None:
     import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(threads)
+    # One process runs many cells, and TensorFlow warns that each traces functions of its own.
+    tf.get_logger().setLevel("ERROR")
 
 
 def _run_cell(config: Config) -> str:
