@@ -9,12 +9,11 @@ README.md and report.json in the new folder say what was measured on the run's t
 raw texts and searches need a SavedModel: see export_savedmodel.py.
 """
 
-import os
 import sys
-from typing import NoReturn
 
-from absl import flags, logging
+from absl import flags
 
+from xgacmn_tf.command_line import parse, stop
 from xgacmn_tf.errors import InputError
 
 VALUES = flags.FlagValues()
@@ -36,35 +35,19 @@ flags.DEFINE_float(
 
 
 def main(argv: list[str]) -> None:
-    if any(argument in ("--help", "-help", "-h", "--helpshort") for argument in argv[1:]):
-        print(f"{__doc__}\nflags:\n{VALUES.get_help()}")
-        return
-    try:
-        rest = VALUES(argv)
-    except flags.Error as error:
-        _stop(f"{error}; see --help")
-    if len(rest) > 1:
-        _stop(f"{rest[1]!r} is not a flag; every setting is given as --name=value. See --help")
+    parse(VALUES, argv, __doc__)
     if not VALUES.run or not VALUES.output:
-        _stop("--run=FOLDER and --output=FOLDER must be given; see --help")
-    # TensorFlow's start-up notes would bury the answer; errors still show.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    logging.set_verbosity(logging.WARNING)
+        stop("--run=FOLDER and --output=FOLDER must be given; see --help")
     try:
         # Imported here: TensorFlow takes seconds to load, and --help need not wait for it.
         from xgacmn_tf.export.onnx_files import export_onnx
 
         export_onnx(VALUES.run, VALUES.output, VALUES.precision, VALUES.max_map_loss)
     except InputError as error:
-        _stop(str(error))
+        stop(str(error))
     except KeyboardInterrupt:
-        _stop("interrupted; nothing was exported", status=130)
+        stop("interrupted; nothing was exported", status=130)
     print(VALUES.output)
-
-
-def _stop(message: str, status: int = 2) -> NoReturn:
-    print(f"error: {message}", file=sys.stderr)
-    sys.exit(status)
 
 
 if __name__ == "__main__":

@@ -10,12 +10,11 @@
 assets.extra/README.md in the new folder lists the signatures.
 """
 
-import os
 import sys
-from typing import NoReturn
 
-from absl import flags, logging
+from absl import flags
 
+from xgacmn_tf.command_line import parse, stop
 from xgacmn_tf.errors import InputError
 
 VALUES = flags.FlagValues()
@@ -35,20 +34,9 @@ flags.DEFINE_integer("depth", 10, "items that a search returns", flag_values=VAL
 
 
 def main(argv: list[str]) -> None:
-    if any(argument in ("--help", "-help", "-h", "--helpshort") for argument in argv[1:]):
-        print(f"{__doc__}\nflags:\n{VALUES.get_help()}")
-        return
-    try:
-        rest = VALUES(argv)
-    except flags.Error as error:
-        _stop(f"{error}; see --help")
-    if len(rest) > 1:
-        _stop(f"{rest[1]!r} is not a flag; every setting is given as --name=value. See --help")
+    parse(VALUES, argv, __doc__)
     if not VALUES.run or not VALUES.output:
-        _stop("--run=FOLDER and --output=FOLDER must be given; see --help")
-    # TensorFlow's start-up notes would bury the answer; errors still show.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    logging.set_verbosity(logging.WARNING)
+        stop("--run=FOLDER and --output=FOLDER must be given; see --help")
     try:
         # Imported here: TensorFlow takes seconds to load, and --help need not wait for it.
         from xgacmn_tf.export import export_run
@@ -57,15 +45,10 @@ def main(argv: list[str]) -> None:
             VALUES.run, VALUES.output, VALUES.name, VALUES.version, VALUES.gallery, VALUES.depth
         )
     except InputError as error:
-        _stop(str(error))
+        stop(str(error))
     except KeyboardInterrupt:
-        _stop("interrupted; nothing was exported", status=130)
+        stop("interrupted; nothing was exported", status=130)
     print(version)
-
-
-def _stop(message: str, status: int = 2) -> NoReturn:
-    print(f"error: {message}", file=sys.stderr)
-    sys.exit(status)
 
 
 if __name__ == "__main__":

@@ -14,10 +14,10 @@ The same command goes on where it was interrupted. Tables: OUTPUT_DIR/<data set>
 import os
 import sys
 from pathlib import Path
-from typing import NoReturn
 
-from absl import flags, logging
+from absl import flags
 
+from xgacmn_tf.command_line import parse, stop
 from xgacmn_tf.errors import InputError
 
 VALUES = flags.FlagValues()
@@ -43,25 +43,15 @@ flags.DEFINE_bool(
 
 
 def main(argv: list[str]) -> None:
-    if any(argument in ("--help", "-help", "-h", "--helpshort") for argument in argv[1:]):
-        print(f"{__doc__}\nflags:\n{VALUES.get_help()}")
-        return
-    try:
-        rest = VALUES(argv)
-    except flags.Error as error:
-        _stop(f"{error}; see --help")
-    if len(rest) > 1:
-        _stop(f"{rest[1]!r} is not a flag; every setting is given as --name=value. See --help")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    logging.set_verbosity(logging.WARNING)
+    parse(VALUES, argv, __doc__)
     try:
         failures = _benchmark()
     except InputError as error:
-        _stop(str(error))
+        stop(str(error))
     except KeyboardInterrupt:
-        _stop("interrupted; the same command goes on with the runs that are left", status=130)
+        stop("interrupted; the same command goes on with the runs that are left", status=130)
     if failures:
-        _stop(f"{failures} runs failed; the tables name them", status=1)
+        stop(f"{failures} runs failed; the tables name them", status=1)
 
 
 def _benchmark() -> int:
@@ -80,11 +70,6 @@ def _benchmark() -> int:
         print(f"\n{label}\n")
         print(tables.write_tables(output, label, names[0] if names else label, found, reasons))
     return len(failed)
-
-
-def _stop(message: str, status: int = 2) -> NoReturn:
-    print(f"error: {message}", file=sys.stderr)
-    sys.exit(status)
 
 
 if __name__ == "__main__":

@@ -14,10 +14,10 @@ A gallery is indexed once. From then on it is only looked through for what is ne
 
 import os
 import sys
-from typing import NoReturn
 
 from absl import flags, logging
 
+from xgacmn_tf.command_line import HELP, stop
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.search.index import KINDS
 
@@ -81,7 +81,7 @@ flags.DEFINE_bool(
 
 def main(argv: list[str]) -> None:
     """Runs the command; a mistake ends the program with one line and status 2."""
-    if any(argument in ("--help", "-help", "-h", "--helpshort") for argument in argv[1:]):
+    if any(argument in HELP for argument in argv[1:]):
         print(f"{__doc__}\nflags:\n{VALUES.get_help()}")
         return
     # TensorFlow's start-up notes would bury the answers; errors still show.
@@ -92,14 +92,14 @@ def main(argv: list[str]) -> None:
         _run(VALUES(argv)[1:])
     except flags.UnrecognizedFlagError as error:
         names = ", ".join(f"--{name}" for name in sorted(VALUES))
-        _stop(f"{error} Allowed: {names}. See --help")
+        stop(f"{error} Allowed: {names}. See --help")
     except (InputError, flags.Error) as error:
-        _stop(str(error))
+        stop(str(error))
     except BrokenPipeError:  # Whoever reads has seen enough: `head`, say. The page is there.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except KeyboardInterrupt:
-        _stop("interrupted; the same command goes on from what it has kept", status=130)
+        stop("interrupted; the same command goes on from what it has kept", status=130)
 
 
 def _run(words: list[str]) -> None:
@@ -113,11 +113,6 @@ def _run(words: list[str]) -> None:
     from xgacmn_tf.search.command import Search, search
 
     search(Search(words=words, **VALUES.flag_values_dict()))
-
-
-def _stop(message: str, status: int = 2) -> NoReturn:
-    print(f"error: {message}", file=sys.stderr)
-    sys.exit(status)
 
 
 if __name__ == "__main__":

@@ -14,10 +14,11 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from absl import flags
 
+from xgacmn_tf.command_line import parse, stop
 from xgacmn_tf.errors import InputError
 
 if TYPE_CHECKING:
@@ -138,26 +139,16 @@ def settings() -> "Settings":
 
 
 def main(argv: list[str]) -> None:
-    if any(argument in ("--help", "-help", "-h", "--helpshort") for argument in argv[1:]):
-        print(f"{__doc__}\nflags:\n{VALUES.get_help()}")
-        return
-    try:
-        rest = VALUES(argv)
-    except flags.Error as error:
-        _stop(f"{error}; see --help")
-    if len(rest) > 1:
-        _stop(f"{rest[1]!r} is not a flag; every setting is given as --name=value. See --help")
-    # TensorFlow's start-up notes would bury the answer; errors still show.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    parse(VALUES, argv, __doc__)
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     logging.basicConfig(format="%(levelname)s: %(message)s")
     logging.getLogger("xgacmn_tf").setLevel(logging.INFO)
     try:
         _serve(settings())
     except InputError as error:
-        _stop(str(error))
+        stop(str(error))
     except KeyboardInterrupt:
-        _stop("interrupted", INTERRUPTED)
+        stop("interrupted", INTERRUPTED)
 
 
 def _serve(checked: "Settings") -> None:
@@ -169,11 +160,6 @@ def _serve(checked: "Settings") -> None:
 
 def _ready(grpc_address: str, rest_url: str) -> None:
     print(f"serving: gRPC on {grpc_address}, REST on {rest_url}", flush=True)
-
-
-def _stop(message: str, status: int = 2) -> NoReturn:
-    print(f"error: {message}", file=sys.stderr)
-    sys.exit(status)
 
 
 if __name__ == "__main__":
