@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from xgacmn_tf import datasets, gallery
+from xgacmn_tf.datasets.paired import PairedDataset
 from xgacmn_tf.encoders import load_encoder
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.features.extractor import Extractor
@@ -57,8 +58,8 @@ class TrainedRun:
             "text": self.encoder.text_map.input_dim,
         }
 
-    def test_gallery(self) -> Gallery:
-        """The test split of the run's data set, which must be as the run saw it."""
+    def dataset(self) -> PairedDataset:
+        """The run's data set, which must be as the run saw it."""
         config = self.folder.recorded_config()
         dataset = datasets.for_config(config)
         if dataset.fingerprint != self.folder.read_config()["data_fingerprint"]:
@@ -66,6 +67,11 @@ class TrainedRun:
                 f"{self.folder.path} was trained on other contents of --dataset={config.dataset} "
                 "than are there now; bring those back, or train again"
             )
+        return dataset
+
+    def test_gallery(self) -> Gallery:
+        """The test split of the run's data set."""
+        dataset = self.dataset()
         return gallery.from_split(dataset.test, dataset.label_names)
 
     @functools.cache  # noqa: B019 - a run is loaded once and lives as long as its command

@@ -18,8 +18,6 @@ import keras
 import tensorflow as tf
 
 import xgacmn_tf
-from xgacmn_tf import datasets
-from xgacmn_tf.datasets.paired import PairedDataset
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.files import write_json
 from xgacmn_tf.trained_run import TrainedRun
@@ -66,7 +64,7 @@ def export_onnx(
         raise InputError(f"--max_map_loss={max_map_loss}: expected at least 0")
     target = _check_target(output)
     run = TrainedRun(run_dir)
-    dataset = _dataset(run)
+    dataset = run.dataset()
     training = {"image": dataset.train.image, "text": dataset.train.text}
     graphs = onnx_graphs.encoder_graphs(run.folder.best, precision, training)
     config = run.folder.recorded_config()
@@ -100,18 +98,6 @@ def _check_target(output: str | os.PathLike) -> Path:
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
         raise InputError(f"--output={output} exists and is not empty; name a new folder")
     return target
-
-
-def _dataset(run: TrainedRun) -> PairedDataset:
-    """The run's data set, which must be as the run saw it."""
-    config = run.folder.recorded_config()
-    dataset = datasets.for_config(config)
-    if dataset.fingerprint != run.folder.read_config()["data_fingerprint"]:
-        raise InputError(
-            f"{run.folder.path} was trained on other contents of --dataset={config.dataset} than "
-            "are there now; bring those back, or train again"
-        )
-    return dataset
 
 
 def _check_loss(report: dict[str, Any], max_map_loss: float) -> None:
