@@ -49,13 +49,28 @@ class Affine(keras.layers.Layer):
         return {**super().get_config(), "output_dim": self.output_dim}
 
 
-@keras.saving.register_keras_serializable(PACKAGE)
-class Chain(keras.layers.Layer):
-    """Layers one after another."""
+class Composite(keras.layers.Layer):
+    """Made of other layers, which are saved with it."""
 
     def __init__(self, layers, **kwargs):
         super().__init__(**kwargs)
         self.layers = list(layers)
+
+    def get_config(self):
+        layers = [keras.saving.serialize_keras_object(layer) for layer in self.layers]
+        return {**super().get_config(), "layers": layers}
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        layers = config.pop("layers")
+        return cls(
+            [keras.saving.deserialize_keras_object(x, custom_objects) for x in layers], **config
+        )
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class Chain(Composite):
+    """Layers one after another."""
 
     def build(self, input_shape):
         for layer in self.layers:
@@ -73,17 +88,6 @@ class Chain(keras.layers.Layer):
         for layer in self.layers:
             input_shape = layer.compute_output_shape(input_shape)
         return input_shape
-
-    def get_config(self):
-        layers = [keras.saving.serialize_keras_object(layer) for layer in self.layers]
-        return {**super().get_config(), "layers": layers}
-
-    @classmethod
-    def from_config(cls, config, custom_objects=None):
-        layers = config.pop("layers")
-        return cls(
-            [keras.saving.deserialize_keras_object(x, custom_objects) for x in layers], **config
-        )
 
 
 @keras.saving.register_keras_serializable(PACKAGE)

@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from xgacmn_tf.angular_softmax import PACKAGE
+from xgacmn_tf.baselines.layers import Composite
 from xgacmn_tf.baselines.rbm import RBM
 from xgacmn_tf.input_maps import InputMap
 
@@ -114,12 +115,8 @@ class MeanField(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
-class Parallel(keras.layers.Layer):
+class Parallel(Composite):
     """Layers on the same input, their outputs side by side: (n, d) → (n, Σ e)."""
-
-    def __init__(self, layers, **kwargs):
-        super().__init__(**kwargs)
-        self.layers = list(layers)
 
     def build(self, input_shape):
         for layer in self.layers:
@@ -132,14 +129,3 @@ class Parallel(keras.layers.Layer):
     def compute_output_shape(self, input_shape):
         widths = [layer.compute_output_shape(input_shape)[-1] for layer in self.layers]
         return (*input_shape[:-1], sum(widths))
-
-    def get_config(self):
-        layers = [keras.saving.serialize_keras_object(layer) for layer in self.layers]
-        return {**super().get_config(), "layers": layers}
-
-    @classmethod
-    def from_config(cls, config, custom_objects=None):
-        layers = config.pop("layers")
-        return cls(
-            [keras.saving.deserialize_keras_object(x, custom_objects) for x in layers], **config
-        )

@@ -14,6 +14,7 @@ import numpy as np
 from xgacmn_tf.datasets.paired import Split
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.files import atomic_path
+from xgacmn_tf.report import pages
 from xgacmn_tf.report.curves import draw_charts
 from xgacmn_tf.report.examples import Example, retrieve, sample_rows
 from xgacmn_tf.report.pictures import data_uri
@@ -167,13 +168,7 @@ class _Items:
 
 
 def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("xgacmn_tf.report", package_path=""),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = pages.environment("xgacmn_tf.report")
     environment.filters["score"] = lambda value: "–" if value is None else f"{value:.3f}"
     return environment
 

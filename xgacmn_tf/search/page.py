@@ -15,6 +15,7 @@ import jinja2
 
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.files import atomic_path
+from xgacmn_tf.report import pages
 from xgacmn_tf.report.pictures import data_uri
 from xgacmn_tf.search.searcher import Answer, Hit
 
@@ -107,12 +108,6 @@ def _link(hit: Hit, folder: Path | None) -> str | None:
 
 
 def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("xgacmn_tf.search", package_path=""),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = pages.environment("xgacmn_tf.search")
     environment.filters["score"] = lambda value: f"{value:.3f}"
     return environment

@@ -1,0 +1,14 @@
+"""What all HTML pages of ours share: templates that escape every text and miss nothing silently."""
+
+import jinja2
+
+
+def environment(package: str) -> jinja2.Environment:
+    """The templates in the folder of a package, such as "xgacmn_tf.report"."""
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader(package, package_path=""),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
