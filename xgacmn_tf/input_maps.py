@@ -11,14 +11,22 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 from scipy import linalg
-from sklearn.metrics.pairwise import chi2_kernel
+from sklearn.metrics.pairwise import additive_chi2_kernel, chi2_kernel
 
 from xgacmn_tf.angular_softmax import PACKAGE
 from xgacmn_tf.config import MAP_NAMES
 from xgacmn_tf.errors import InputError
 
-# The kernel between all training rows is formed once, in memory: 10,000 rows are 0.8 GB of float64.
-MAX_KERNEL_ROWS = 10_000
+# Training rows that the χ² kernel compares with. The kernel between them is formed once, in memory,
+# and every item that is encoded is compared with each: 4,000 rows are 128 MB of float64.
+MAX_LANDMARKS = 4_000
+# Rows that the mean χ² distance is taken over, evenly spaced.
+ROWS_FOR_DISTANCE = 500
+# From this share of zeros on, non-negative features are taken for weighted words. Units of a
+# rectified network are zero less often.
+SPARSE = 0.9
+# By how much the sums of histograms may differ, as a share: rounding, not other lengths.
+SUM_TOLERANCE = 1e-3
 
 
 class InputMap(keras.layers.Layer):
@@ -112,13 +120,29 @@ class TfIdf(InputMap):
     def call(self, features):
         counts = ops.maximum(features, 0.0)
         weights = ops.where(counts > 0, 1.0 + ops.log(ops.maximum(counts, 1e-6)), 0.0) * self.idf
-        length = ops.sqrt(ops.sum(ops.square(weights), axis=-1, keepdims=True))
-        return weights * (self.input_dim**0.5 / ops.maximum(length, 1e-6))
+        return _at_length(weights, self.input_dim**0.5)
+
+
+def _at_length(rows, length):
+    """Rows (n, d) brought to a length; a row of zeros stays zero."""
+    now = ops.sqrt(ops.sum(ops.square(rows), axis=-1, keepdims=True))
+    return rows * (length / ops.maximum(now, 1e-6))
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class UnitLength(InputMap):
+    """Each row brought to length √input_dim, as `TfIdf` does; a row of zeros stays zero."""
+
+    def fit(self, features):
+        del features
+
+    def call(self, features):
+        return _at_length(ops.cast(features, "float32"), self.input_dim**0.5)
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class ChiSquareKernelPCA(InputMap):
-    """Histograms → principal components of the exponential χ² kernel against the training rows.
+    """Histograms → principal components of the exponential χ² kernel against training rows.
 
     k(x, z) = exp(−γ Σ_i (x_i − z_i)² / (x_i + z_i)); the centred training kernel's leading
     eigenvectors a_j with eigenvalues μ_j give component j as (k(x, ·) − mean) a_j / √μ_j. One
@@ -126,7 +150,7 @@ class ChiSquareKernelPCA(InputMap):
 
     Args:
       input_dim: d, length of the histograms.
-      rows: n, number of training rows the kernel compares with.
+      rows: n, number of training rows that the kernel compares with, the landmarks.
       components: how many components to keep, at most n − 1.
       gamma: γ > 0.
     """
@@ -155,6 +179,7 @@ class ChiSquareKernelPCA(InputMap):
 
     def fit(self, features):
         self.standardize.fit(features)
+        features = _evenly_spaced(features, self.rows)
         kernel = chi2_kernel(features.astype(np.float64), gamma=self.gamma)
         mean = kernel.mean(axis=0)
         centred = kernel - mean[:, None] - mean[None, :] + mean.mean()
@@ -207,22 +232,55 @@ class Identity(InputMap):
         return ops.cast(features, "float32")
 
 
-def choose_map(features: np.ndarray) -> str:
-    """The map that "auto" stands for: tf-idf for word counts, z-score for everything else.
+def _evenly_spaced(features: np.ndarray, most: int) -> np.ndarray:
+    """At most so many rows, without a draw, and of every category where rows are sorted by it."""
+    if len(features) <= most:
+        return features
+    return features[np.linspace(0, len(features) - 1, most).round().astype(int)]
 
-    Counts are non-negative whole numbers of which at least half are zero.
+
+def mean_chi2_distance(features: np.ndarray) -> float:
+    """Mean of Σ_i (x_i − z_i)² / (x_i + z_i) over pairs of training rows; 1 where all are equal."""
+    rows = _evenly_spaced(features, ROWS_FOR_DISTANCE).astype(np.float64)
+    distances = -additive_chi2_kernel(rows)
+    pairs = len(rows) * (len(rows) - 1)
+    return float(distances.sum() / pairs) if pairs and distances.any() else 1.0
+
+
+def choose_map(features: np.ndarray) -> str:
+    """The map that "auto" stands for.
+
+    Word counts, which are non-negative whole numbers and at least half zeros, take tf-idf.
+    Histograms, whose rows are non-negative and have one sum, take the χ² kernel. Other non-negative
+    features that are nearly all zeros are words that somebody weighted already, and take unit
+    length: a z-score would blow up the rare ones. Everything else takes the z-score.
     """
-    counts = (features >= 0).all() and (features == np.floor(features)).all()
-    return "tfidf" if counts and np.count_nonzero(features) <= features.size // 2 else "zscore"
+    if (features < 0).any():
+        return "zscore"
+    zeros = 1 - np.count_nonzero(features) / features.size
+    if zeros >= 0.5 and (features == np.floor(features)).all():
+        return "tfidf"
+    sums = features.sum(axis=1, dtype=np.float64)
+    sums = sums[sums > 0]
+    if len(sums) and np.ptp(sums) <= SUM_TOLERANCE * sums.max():
+        return "chi2"
+    return "unit" if zeros >= SPARSE else "zscore"
 
 
 def fit_map(
-    name: str, features: np.ndarray, modality: str, *, gamma: float = 3.0, components: int = 500
+    name: str, features: np.ndarray, modality: str, *, gamma: float = 2.0, components: int = 500
 ) -> InputMap:
     """Makes the map called `name` (one of `MAP_NAMES`) and fits it on training features (n, d).
 
+    Args:
+      name: the map; "auto" asks `choose_map`.
+      features: (n, d) float32.
+      modality: "image" or "text", for errors.
+      gamma: of the χ² kernel, times the `mean_chi2_distance`.
+      components: that the χ² map keeps, at most.
+
     Raises:
-      InputError: negative features under a map for histograms or counts; too many rows for χ².
+      InputError: negative features under a map for histograms or counts.
     """
     rows, input_dim = features.shape
     if name == "auto":
@@ -232,11 +290,6 @@ def fit_map(
             f"--{modality}_map={name} is for histograms and counts, but the training {modality} "
             f"features go down to {features.min():.4g}; use --{modality}_map=zscore"
         )
-    if name == "chi2" and rows > MAX_KERNEL_ROWS:
-        raise InputError(
-            f"--{modality}_map=chi2 compares all training rows with each other and takes at most "
-            f"{MAX_KERNEL_ROWS} of them, found {rows}; use --{modality}_map=hellinger"
-        )
     layer: InputMap
     match name:
         case "zscore":
@@ -244,9 +297,12 @@ def fit_map(
         case "hellinger":
             layer = Standardize(input_dim, power=0.5)
         case "chi2":
-            layer = ChiSquareKernelPCA(input_dim, rows, components, gamma)
+            width = gamma / mean_chi2_distance(features)
+            layer = ChiSquareKernelPCA(input_dim, min(rows, MAX_LANDMARKS), components, width)
         case "tfidf":
             layer = TfIdf(input_dim)
+        case "unit":
+            layer = UnitLength(input_dim)
         case "none":
             layer = Identity(input_dim)
         case _:
