@@ -61,6 +61,8 @@ def test_metrics_name_every_similarity_measure_and_direction(finished):
     assert metrics["headline_similarity"] == "posterior"
     assert metrics["normalizer"]["mAP@50"] == "hits"
     assert metrics["splits"] == {"train": 72, "validation": 18, "test": 30}
+    # The 72 pairs found 4 or 8 steps of 16 pairs; then all pairs are learned from.
+    assert metrics["refit"]["pairs"] == 90 and metrics["refit"]["epochs"] in (1, 2)
     assert metrics["seed"] == 0
     assert {"python", "tensorflow", "keras", "numpy"} <= set(metrics["versions"])
     assert metrics["examples_per_second"] > 0 and metrics["wall_time_s"] > 0
@@ -197,6 +199,8 @@ def test_multi_label_data_train_and_evaluate(tmp_path):
     config = Config(dataset=str(tmp_path / "multi.npz"), output_dir=str(tmp_path / "run"), **SMALL)
     metrics = experiment.run(config, lambda text: None)
     assert metrics["splits"] == {"train": 60, "validation": 12, "test": 20}
+    # A validation split of the data set's own is never trained on.
+    assert "refit" not in metrics
     with np.load(tmp_path / "run" / "embeddings.npz") as saved:
         assert saved["label"].shape == (20, 4)
 

@@ -18,7 +18,8 @@ from xgacmn_tf.config import Config
 from xgacmn_tf.encoders import load_encoder
 from xgacmn_tf.errors import DivergenceError
 from xgacmn_tf.run_folder import RunFolder
-from xgacmn_tf.training import EpochRunner, build_model, train
+from xgacmn_tf.datasets.paired import give_back
+from xgacmn_tf.training import EpochRunner, Progress, build_model, most_epochs, patience, train
 
 
 @pytest.fixture
@@ -164,6 +165,59 @@ def test_without_validation_the_last_epoch_is_kept(small_config, tmp_path):
     folder = folder_for(config, tmp_path / "run")
     progress = train(config, dataset, folder)
     assert progress.best_epoch == 5 and folder.best.exists()
+
+
+def test_epochs_and_patience_follow_the_size_of_the_data_unless_given():
+    assert most_epochs(Config(), steps=10) == 100  # 1,000 steps
+    assert most_epochs(Config(), steps=125) == 24
+    assert most_epochs(Config(epochs=3), steps=10) == 3
+    assert (patience(Config(), 24), patience(Config(), 100)) == (10, 25)
+    assert patience(Config(patience=4), 100) == 4
+
+
+def test_training_is_over_when_nothing_better_came_for_long():
+    history = [{"epoch": float(epoch)} for epoch in range(1, 8)]
+    chosen = Progress(history, best_score=0.3, best_epoch=4)
+    assert chosen.is_over(epochs=20, patience=3) and not chosen.is_over(epochs=20, patience=4)
+    assert chosen.is_over(epochs=7, patience=99)
+    # Without a validation split nothing is better or worse.
+    assert not Progress(history).is_over(epochs=20, patience=3)
+
+
+def test_early_stop_keeps_the_best_epoch_and_stays_stopped(small_config, tmp_path):
+    config = dataclasses.replace(small_config, epochs=60, patience=4)
+    dataset, folder = datasets.for_config(config), folder_for(config, tmp_path / "run")
+    progress = train(config, dataset, folder)
+    assert progress.epoch == progress.best_epoch + 4 < 60
+    written = folder.best.stat().st_mtime_ns
+    assert train(config, dataset, folder).history == progress.history
+    assert folder.best.stat().st_mtime_ns == written
+
+
+def test_refit_learns_from_all_pairs_for_as_many_steps(small_config, tmp_path):
+    dataset, folder = datasets.for_config(small_config), folder_for(small_config, tmp_path / "run")
+    progress = train(small_config, dataset, folder)
+    chosen = folder.best.read_bytes()
+    whole = give_back(dataset)
+    assert len(whole.train) == 90 and whole.validation is None  # 72 pairs gave the number
+    again = train(small_config, whole, folder, refit_steps=20)
+    # 72 pairs are 4 batches of 16, 90 are 5.
+    assert (progress.history[-1]["step"], again.epoch, again.history[-1]["step"]) == (20, 4, 20)
+    assert folder.best.read_bytes() != chosen
+    assert not any("validation/mAP/avg" in record for record in again.history)
+    # The first training is finished as it was, and does not take the encoders back.
+    assert train(small_config, dataset, folder).history == progress.history
+    assert folder.best.read_bytes() != chosen
+
+
+def test_interrupted_refit_ends_with_the_same_numbers(small_config, tmp_path, monkeypatch):
+    monkeypatch.setattr("xgacmn_tf.training.SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    whole = give_back(datasets.for_config(small_config))
+    plain, broken = (folder_for(small_config, tmp_path / name) for name in ("plain", "broken"))
+    expected = train(small_config, whole, plain, refit_steps=25)
+    with pytest.raises(KeyboardInterrupt):
+        train(small_config, whole, broken, [Interrupt(3)], refit_steps=25)
+    assert_same_run(expected, train(small_config, whole, broken, refit_steps=25), plain, broken)
 
 
 def test_divergence_stops_before_anything_of_that_epoch_is_kept(small_config, tmp_path):

@@ -70,7 +70,7 @@ class MarginAnnealing:
       base, gamma, power: the fall from `base`; SphereFace's values are 1000, 0.12 and 1.
     """
 
-    def __init__(self, floor=20.0, base=0.0, gamma=0.12, power=1.0):
+    def __init__(self, floor=10.0, base=0.0, gamma=0.12, power=1.0):
         if min(floor, base, gamma, power) < 0:
             raise ValueError(
                 "the margin's annealing needs floor, base, gamma and power of at least 0, "

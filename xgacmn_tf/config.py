@@ -25,7 +25,7 @@ XGACMN = "xgacmn"
 # How a query and a gallery item are compared: always the inner product of two representations.
 SIMILARITIES = ("posterior", "cosine", "dot")
 # How features are brought to the encoders' scale, see `input_maps`.
-MAP_NAMES = ("auto", "zscore", "hellinger", "chi2", "tfidf", "none")
+MAP_NAMES = ("auto", "zscore", "hellinger", "chi2", "tfidf", "unit", "none")
 
 
 def _setting(
@@ -120,12 +120,16 @@ class Config:
     )
     image_map: str = _own(
         "auto",
-        "how image features are brought to the encoder's scale; auto: tfidf for word counts, else "
-        "zscore",
+        "how image features are brought to the encoder's scale; auto: tfidf for word counts, chi2 "
+        "for histograms, unit for other sparse non-negative features, else zscore",
         choices=MAP_NAMES,
     )
     text_map: str = _own("auto", "the same for text features", choices=MAP_NAMES)
-    chi2_gamma: float = _own(3.0, "width γ of the chi2 map's kernel", least=1e-6)
+    chi2_gamma: float = _own(
+        2.0,
+        "width of the chi2 map's kernel: γ times the mean χ² distance of two training rows",
+        least=1e-6,
+    )
     chi2_components: int = _own(500, "components that the chi2 map keeps", least=1)
 
     # Networks, §4.1.
@@ -143,12 +147,14 @@ class Config:
     )
     feature_discriminator_hidden: int = _own(2000, "hidden units of D_I and D_T", least=1)
     common_discriminator_hidden: int = _own(50, "hidden units of D_C", least=1)
-    image_dropout: float = _own(
-        0.5, "dropout after the image encoder's hidden layers", least=0.0, most=0.95
+    image_dropout: float | None = _own(
+        None,
+        "dropout after the image encoder's hidden layers; by default 0.5, and 0 for features of "
+        "few dimensions",
+        least=0.0,
+        most=0.95,
     )
-    text_dropout: float = _own(
-        0.5, "dropout after the text encoder's hidden layers", least=0.0, most=0.95
-    )
+    text_dropout: float | None = _own(None, "the same for the text encoder", least=0.0, most=0.95)
 
     # Losses, Eq. 1–11; Table 3's ablations.
     lambda_1: float = _own(10.0, "weight of the pair term (0 removes it)", least=0.0)
@@ -161,7 +167,7 @@ class Config:
     )
     margin: int = _own(5, "the angular margin m", least=1, most=16)
     margin_weight_floor: float = _own(
-        20.0, "least weight λ of plain cosine beside ψ; 0 ends at the pure ψ of Eq. 9", least=0.0
+        10.0, "least weight λ of plain cosine beside ψ; 0 ends at the pure ψ of Eq. 9", least=0.0
     )
     margin_weight_base: float = _own(
         0.0, "weight λ that the margin's annealing starts from; 0: constant at the floor", least=0.0
@@ -172,7 +178,22 @@ class Config:
     discriminate_codes: bool = _own(True, "train D_C")
 
     # Optimization, Algorithm 1.
-    epochs: int = _own(24, "passes over the training split", least=1)
+    epochs: int | None = _own(
+        None,
+        "most passes over the training split; by default as many as make 1,000 steps, at least 24",
+        least=1,
+    )
+    patience: int | None = _own(
+        None,
+        "epochs without a better validation mAP after which training stops; by default a quarter "
+        "of the epochs, at least 10",
+        least=1,
+    )
+    refit: bool = _own(
+        True,
+        "once a part of the training split has chosen the number of steps, train anew on all of it "
+        "for as many; a validation split that the data set brings is never trained on",
+    )
     batch_size: int = _own(64, "pairs in a step", least=1)
     generator_steps: int = _own(
         1, "K: generator steps for each step of the discriminators", least=1, most=100
@@ -229,7 +250,7 @@ class Config:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             _check(field, value)
-            if field.type is float:
+            if _kind(field)[0] is float and value is not None:
                 # 100 and 100.0 are the same setting, also to `fingerprint`.
                 object.__setattr__(self, field.name, float(value))
         if self.classifier == "none" and self.similarity == "posterior":

@@ -26,7 +26,7 @@ from xgacmn_tf.callbacks import (
     write_hparams,
 )
 from xgacmn_tf.config import XGACMN, Config
-from xgacmn_tf.datasets.paired import PairedDataset
+from xgacmn_tf.datasets.paired import PairedDataset, give_back
 from xgacmn_tf.encoders import CommonSpaceEncoder, load_encoder
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.evaluation import chance_levels, evaluate_retrieval
@@ -89,13 +89,22 @@ def _train(
         seconds = train_system(baselines.system(config.model), config, dataset, folder)
         return {"training_time_s": round(seconds, 3)}, []
     progress = train(config, dataset, folder, _callbacks(config, folder))
+    seconds = progress.seconds
+    refitted = {}
+    if config.refit and dataset.held_out:
+        whole = give_back(dataset)
+        watchers = [StopOnNonFinite(), ScalarBoard(folder.tensorboard / "refit")]
+        again = train(config, whole, folder, watchers, refit_steps=progress.best_step)
+        seconds += again.seconds
+        refitted = {"refit": {"pairs": len(whole.train), "epochs": again.epoch}}
     examples = progress.history[-1]["step"] * min(config.batch_size, len(dataset.train))
     logs, prefix = progress.history[progress.best_epoch - 1], "validation/"
     facts = {
         "best_epoch": progress.best_epoch,
         # Empty where nothing was held out.
         "validation": {k.removeprefix(prefix): v for k, v in logs.items() if k.startswith(prefix)},
-        "training_time_s": round(progress.seconds, 3),
+        **refitted,
+        "training_time_s": round(seconds, 3),
         "examples_per_second": round(examples / progress.seconds, 1),
     }
     return facts, progress.history

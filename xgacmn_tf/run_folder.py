@@ -1,7 +1,7 @@
 """The folder that a run leaves behind, and how a run finds its own again.
 
 config.json       every setting, and the fingerprint of the data
-checkpoints/      best.keras (encoders, ready for use) and resume/ (everything training needs)
+checkpoints/      best.keras (encoders, ready for use); resume/ and refit/, what training needs
 tensorboard/      event files, embedding projector
 extractors/       how raw pictures and texts become features, where that is known
 embeddings.npz    codes and class posteriors of the test split
@@ -39,6 +39,7 @@ class RunFolder:
         self.extractors = self.path / "extractors"
         self.models = self.path / "models"
         self.resume = self.path / "checkpoints" / "resume"
+        self.refit = self.path / "checkpoints" / "refit"
 
     @classmethod
     def for_config(cls, config: Config) -> "RunFolder":

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from xgacmn_tf.datasets.paired import PairedDataset, Split, hold_out
+from xgacmn_tf.datasets.paired import PairedDataset, Split, give_back, hold_out
 from xgacmn_tf.errors import InputError
 
 NAMES = ("cat", "dog", "emu")
@@ -185,6 +185,20 @@ def test_hold_out_gives_each_class_its_share(make):
     # Row i of every array is still the same pair.
     rows = np.array([int(name) for name in held.validation.id])
     np.testing.assert_array_equal(held.validation.image, dataset.train.image[rows])
+
+
+def test_what_was_held_out_can_be_given_back(make):
+    dataset = large(make, np.repeat([0, 1, 2], [60, 30, 10]))
+    held = hold_out(dataset, 0.1, seed=3)
+    whole = give_back(held)
+    assert whole.validation is None and not whole.held_out
+    assert sorted(whole.train.id) == sorted(dataset.train.id)
+    rows = np.array([int(name) for name in whole.train.id])
+    np.testing.assert_array_equal(whole.train.text, dataset.train.text[rows])
+    # A data set's own validation split stays what it is.
+    validation = dataset.train.take(np.arange(5))
+    own = replace(dataset, train=dataset.train.take(np.arange(5, 100)), validation=validation)
+    assert give_back(own) is own
 
 
 def test_hold_out_is_a_function_of_the_seed(make):

@@ -57,6 +57,19 @@ class Split:
             thumbnail=None if self.thumbnail is None else tuple(self.thumbnail[r] for r in rows),
         )
 
+    def followed_by(self, other: "Split") -> "Split":
+        """The pairs of this split, then those of another one."""
+        title = thumbnail = None
+        if self.title is not None and other.title is not None:
+            title = np.concatenate([self.title, other.title])
+        if self.thumbnail is not None and other.thumbnail is not None:
+            thumbnail = (*self.thumbnail, *other.thumbnail)
+        arrays = {
+            name: np.concatenate([getattr(self, name), getattr(other, name)])
+            for name in ("image", "text", "label", "id")
+        }
+        return Split(**arrays, title=title, thumbnail=thumbnail)
+
 
 @dataclass(frozen=True, eq=False)
 class PairedDataset:
@@ -67,6 +80,7 @@ class PairedDataset:
         train, test: always there. validation: None where the data set has none of its own.
         label_names: c names; label k is `label_names[k]`.
         source: the file or folder that errors name; empty for data made in memory.
+        held_out: the validation split was part of the training split, see `hold_out`.
 
     Raises:
         InputError: if `check` refuses the data.
@@ -78,6 +92,7 @@ class PairedDataset:
     label_names: tuple[str, ...]
     validation: Split | None = None
     source: str = ""
+    held_out: bool = False
 
     def __post_init__(self) -> None:
         # Frozen: this is the one place where the fields change, from what was given to what holds.
@@ -210,7 +225,16 @@ def hold_out(dataset: PairedDataset, fraction: float, seed: int) -> PairedDatase
             f"A validation fraction of {fraction} of {len(held)} training pairs leaves no pair to "
             "validate on; use a larger fraction."
         )
-    return replace(dataset, train=dataset.train.take(~held), validation=dataset.train.take(held))
+    train, validation = dataset.train.take(~held), dataset.train.take(held)
+    return replace(dataset, train=train, validation=validation, held_out=True)
+
+
+def give_back(dataset: PairedDataset) -> PairedDataset:
+    """`dataset` with the part that `hold_out` set aside back in its training split, at its end."""
+    if dataset.validation is None or not dataset.held_out:
+        return dataset
+    train = dataset.train.followed_by(dataset.validation)
+    return replace(dataset, train=train, validation=None, held_out=False)
 
 
 def _checked_split(split: Split, part: str, num_classes: int, source: str) -> Split:
