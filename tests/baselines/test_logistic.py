@@ -37,3 +37,13 @@ def test_by_hand_without_features():
     weights, bias = fit_logistic(np.zeros((4, 2)), targets, 1.0)
     np.testing.assert_array_equal(weights, np.zeros((2, 2)))
     np.testing.assert_allclose(softmax(bias), [0.75, 0.25], atol=1e-5)
+
+
+def test_the_start_makes_no_difference(pairs):
+    x = pairs.image.astype(np.float64) + 5
+    cold = fit_logistic(x, pairs.targets, 1.0, gradient=1e-9)
+    rough = fit_logistic(x, pairs.targets, 0.1, gradient=1e-2)
+    assert np.abs(rough[0] - cold[0]).max() > 0.1
+    warm = fit_logistic(x, pairs.targets, 1.0, start=rough, gradient=1e-9)
+    for ours, theirs in zip(warm, cold, strict=True):
+        np.testing.assert_allclose(ours - ours.mean(), theirs - theirs.mean(), atol=1e-5)

@@ -1,4 +1,4 @@
-"""The systems that the paper compares with (Tables 1 and 2), and three that came later.
+"""The systems that the paper compares with (Tables 1 and 2), and four beyond them.
 
 `--model=NAME` trains one of them in place of X-GACMN. Each is a module of this folder that opens
 with its citation, its objective and what is known of its fidelity, and defines `SYSTEM`. Training
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from xgacmn_tf.errors import InputError
@@ -35,7 +35,7 @@ PAPER = (
     "cmdn",
     "acmr",
 )
-BEYOND = ("raw", "dscmr", "supcon")
+BEYOND = ("raw", "kernel_posteriors", "dscmr", "supcon")
 NAMES = (*PAPER, *BEYOND)
 # Those that choose an epoch on validation pairs; the others learn from the whole training split.
 CHOOSE_AN_EPOCH = frozenset({"bimodal_ae", "corr_ae", "cmdn", "acmr", "dscmr", "supcon"})
@@ -77,6 +77,8 @@ class System:
       settings: a frozen dataclass of its hyper-parameters; the defaults are those of the tables.
       fit: trains it, (data, settings) → encoder. Raises an `InputError` for data it cannot take.
       transductive: it reads `TrainingData.unlabelled`.
+      grid: setting → the values that `python -m xgacmn_tf.benchmark --tune` tries, the default
+        among them: what its authors left open or to the data. Empty: nothing is chosen.
     """
 
     title: str
@@ -86,6 +88,7 @@ class System:
     settings: type
     fit: Callable[[TrainingData, Any], CommonSpaceEncoder]
     transductive: bool = False
+    grid: Mapping[str, Sequence[Any]] = dataclasses.field(default_factory=dict)
 
 
 def system(name: str) -> System:

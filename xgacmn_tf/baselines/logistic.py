@@ -13,7 +13,12 @@ MOST_STEPS = 2000
 
 
 def fit_logistic(
-    features: np.ndarray, targets: np.ndarray, c: float
+    features: np.ndarray,
+    targets: np.ndarray,
+    c: float,
+    *,
+    start: tuple[np.ndarray, np.ndarray] | None = None,
+    gradient: float = GRADIENT,
 ) -> tuple[np.ndarray, np.ndarray]:
     """W and b that minimise C Σ_i CE(p_i, softmax(x_i W + b)) + ‖W‖² / 2, found by L-BFGS.
 
@@ -25,6 +30,8 @@ def fit_logistic(
       features: (n, d).
       targets: (n, c) one-hot or multi-hot, at least one label a row.
       c: C > 0, the inverse strength of the penalty.
+      start: W and b that the search starts from, such as those of a similar C; zeros by default.
+      gradient: of the mean loss, at which the search ends.
 
     Returns:
       W (d, c) and b (c,), float64.
@@ -35,6 +42,7 @@ def fit_logistic(
     shares = targets / targets.sum(axis=1, keepdims=True, dtype=np.float64)
     shape = (x.shape[1] + 1, targets.shape[1])
     penalty = 1 / (c * len(x))
+    first = np.zeros(shape) if start is None else np.vstack([start[0], start[1] + mean @ start[0]])
 
     def loss_and_gradient(parameters: np.ndarray) -> tuple[float, np.ndarray]:
         weights, bias = parameters.reshape(shape)[:-1], parameters.reshape(shape)[-1]
@@ -42,16 +50,16 @@ def fit_logistic(
         total = logsumexp(logits, axis=1, keepdims=True)
         loss = (total - (logits * shares).sum(axis=1, keepdims=True)).mean()
         error = (np.exp(logits - total) - shares) / len(x)
-        gradient = np.vstack([x.T @ error + penalty * weights, error.sum(axis=0)])
-        return loss + penalty * np.square(weights).sum() / 2, gradient.ravel()
+        slope = np.vstack([x.T @ error + penalty * weights, error.sum(axis=0)])
+        return loss + penalty * np.square(weights).sum() / 2, slope.ravel()
 
     # ftol: the loss may stand still in all its digits before the gradient is small.
-    options = {"maxiter": MOST_STEPS, "maxfun": 2 * MOST_STEPS, "gtol": GRADIENT, "ftol": 1e-15}
+    options = {"maxiter": MOST_STEPS, "maxfun": 2 * MOST_STEPS, "gtol": gradient, "ftol": 1e-15}
     # The products are so thin that threads wait for each other longer than they work.
     with threadpoolctl.threadpool_limits(1):
         found = optimize.minimize(
             loss_and_gradient,
-            np.zeros(shape[0] * shape[1]),
+            first.ravel(),
             jac=True,
             method="L-BFGS-B",
             options=options,
