@@ -78,8 +78,31 @@ def test_models_are_chosen_by_name():
         grid.choose_models(["svm"])
 
 
-def test_ranks_are_shared_by_equal_figures():
-    assert tables._ranks([0.1, 0.3004, 0.3, 0.2]) == ["", "best", "best", "second"]
+def test_ranks_are_shared_by_equal_figures_of_a_group():
+    values = [0.1, 0.3004, 0.3, 0.2]
+    assert tables._ranks(values, [""] * 4) == ["", "best", "best", "second"]
+    assert tables._ranks(values, ["a", "b", "a", "a"]) == ["", "best", "best", "second"]
+    assert tables._ranks(values, ["a", "b", "b", "a"]) == ["second", "best", "best", "best"]
+
+
+def test_with_all_similarities_systems_are_compared_within_each(done, flag_file, tmp_path):
+    output, _, _ = done
+    cells = grid.cells(("xgacmn", "cca"), [str(flag_file)], 2, None, output)
+    found = tables.rows(cells, all_similarities=True)
+    assert [(row.model, row.similarity, row.own) for row in found] == [
+        ("xgacmn", "posterior", True),  # CCA defines none
+        ("xgacmn", "cosine", False),
+        ("cca", "cosine", True),
+        ("xgacmn", "dot", False),
+        ("cca", "dot", False),
+    ]
+    for similarity in ("cosine", "dot"):
+        pair = [row for row in found if row.similarity == similarity]
+        best = max(pair, key=lambda row: row.mean)
+        assert [row.p is None for row in pair] == [row is best for row in pair]
+    markdown = tables.write_tables(tmp_path, "small", "made up", found, {})
+    assert markdown.count("**") == 2 * 3 * 3 and "| cosine* |" in markdown
+    assert "of each similarity; * the system's own" in markdown
 
 
 def test_published_figures_name_systems_that_exist():

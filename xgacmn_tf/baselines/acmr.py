@@ -121,4 +121,5 @@ SYSTEM = System(
     similarity="cosine",
     settings=Settings,
     fit=fit,
+    grid={"learning_rate": (1e-4, 3e-4, 1e-3)},
 )

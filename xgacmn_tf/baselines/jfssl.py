@@ -127,4 +127,5 @@ SYSTEM = System(
     similarity="dot",
     settings=Settings,
     fit=fit,
+    grid={"sparsity": (0.01, 0.1, 1.0, 10.0), "graph": (1e-4, 1e-3)},
 )

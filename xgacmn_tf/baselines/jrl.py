@@ -167,4 +167,5 @@ SYSTEM = System(
     settings=Settings,
     fit=fit,
     transductive=True,
+    grid={"graph": (10.0, 100.0, 1000.0)},
 )

@@ -120,4 +120,5 @@ SYSTEM = System(
     similarity="cosine",
     settings=Settings,
     fit=fit,
+    grid={"sparsity": (0.01, 0.1, 1.0, 10.0)},
 )

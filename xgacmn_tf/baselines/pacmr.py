@@ -104,4 +104,5 @@ SYSTEM = System(
     similarity="posterior",
     settings=Settings,
     fit=fit,
+    grid={"components": (50, 100, 200), "c": (0.003, 0.01, 0.1)},
 )

@@ -69,4 +69,5 @@ SYSTEM = System(
     similarity="cosine",
     settings=Settings,
     fit=fit,
+    grid={"c": (0.01, 0.1, 1.0, 10.0, 30.0)},
 )

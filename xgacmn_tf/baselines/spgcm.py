@@ -155,4 +155,5 @@ SYSTEM = System(
     similarity="cosine",
     settings=Settings,
     fit=fit,
+    grid={"ridge": (1e-4, 1e-2, 1e-1, 1.0)},
 )

@@ -96,4 +96,5 @@ SYSTEM = System(
     similarity="cosine",
     settings=Settings,
     fit=fit,
+    grid={"temperature": (0.1, 0.2, 0.5)},
 )

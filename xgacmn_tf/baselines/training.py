@@ -14,6 +14,7 @@ from tqdm import tqdm
 from xgacmn_tf.baselines import System, TrainingData, parse_settings
 from xgacmn_tf.config import Config
 from xgacmn_tf.datasets.paired import PairedDataset, Split
+from xgacmn_tf.encoders import CommonSpaceEncoder
 from xgacmn_tf.errors import DivergenceError
 from xgacmn_tf.files import atomic_path
 from xgacmn_tf.run_folder import RunFolder
@@ -29,20 +30,26 @@ def train_system(
       DivergenceError: its codes are not finite.
     """
     settings = parse_settings(config.model, config.model_settings)
-    keras.utils.set_random_seed(config.seed)
-    tf.config.experimental.enable_op_determinism()
     started = time.perf_counter()
-    encoder = system.fit(training_data(system, config, dataset), settings)
+    encoder = fit_system(system, training_data(system, config, dataset), settings)
     seconds = time.perf_counter() - started
-    codes = encoder.codes(dataset.train.image[:1000], dataset.train.text[:1000])
+    with atomic_path(folder.best) as temporary:
+        encoder.save(temporary)
+    return seconds
+
+
+def fit_system(system: System, data: TrainingData, settings: Any) -> CommonSpaceEncoder:
+    """A fitted system that depends on its data, settings and seed alone; errors as above."""
+    keras.utils.set_random_seed(data.seed)
+    tf.config.experimental.enable_op_determinism()
+    encoder = system.fit(data, settings)
+    codes = encoder.codes(data.image[:1000], data.text[:1000])
     if not all(np.isfinite(code).all() for code in codes):
         raise DivergenceError(
             f"{system.title} gives codes that are not finite; nothing was kept. Look at the "
             "features' scale, or change --model_settings"
         )
-    with atomic_path(folder.best) as temporary:
-        encoder.save(temporary)
-    return seconds
+    return encoder
 
 
 def training_data(system: System, config: Config, dataset: PairedDataset) -> TrainingData:

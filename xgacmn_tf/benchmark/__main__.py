@@ -5,8 +5,9 @@
     python -m xgacmn_tf.benchmark --models=cca,acmr,xgacmn --data_dir=DIR
         --datasets=flags/wikipedia_shallow_2173.flags,flags/wikipedia_shallow_1300.flags
         X-GACMN with the settings of a flag file, the others with their own.
-    python -m xgacmn_tf.benchmark --datasets=features.npz
-        on your own features.
+    python -m xgacmn_tf.benchmark --datasets=features.npz --tune
+        on your own features, each compared system with the settings that are best on validation
+        pairs (OUTPUT_DIR/runs/<data set>/<system>/tuned/choice.json has all that were tried).
 
 The same command goes on where it was interrupted. Tables: OUTPUT_DIR/<data set>.md, .tex, .csv.
 """
@@ -35,9 +36,15 @@ flags.DEFINE_integer(
     "jobs", os.cpu_count() or 1, "runs at a time, which share the cores", 1, flag_values=VALUES
 )
 flags.DEFINE_bool(
+    "tune",
+    False,
+    "choose settings of the compared systems on validation pairs first",
+    flag_values=VALUES,
+)
+flags.DEFINE_bool(
     "all_similarities",
     False,
-    "a row for every similarity, not each system's own",
+    "a row for every similarity, not each system's own; systems are ranked and tested within one",
     flag_values=VALUES,
 )
 
@@ -56,13 +63,17 @@ def main(argv: list[str]) -> None:
 
 def _benchmark() -> int:
     """Runs what is open and writes the tables; returns how many runs failed."""
-    from xgacmn_tf.benchmark import grid, tables
+    from xgacmn_tf.benchmark import choice, grid, tables
 
     output = Path(VALUES.output_dir)
     models = grid.choose_models(VALUES.models)
     todo = grid.cells(models, VALUES.datasets, VALUES.seeds, VALUES.data_dir, output)
-    failed = grid.run(todo, VALUES.jobs)
-    for label in dict.fromkeys(cell.label for cell in todo):
+    failed: dict[grid.Cell, str] = {}
+    if VALUES.tune:
+        todo, failed = choice.tuned(todo, VALUES.jobs)
+    labels = dict.fromkeys(cell.label for cell in (*todo, *failed))
+    failed |= grid.run(todo, VALUES.jobs)
+    for label in labels:
         cells = [cell for cell in todo if cell.label == label]
         found = tables.rows(cells, VALUES.all_similarities)
         names = [c.folder.read_metrics()["dataset"] for c in cells if c.folder.is_finished()]

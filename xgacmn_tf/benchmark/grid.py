@@ -6,10 +6,10 @@ import contextlib
 import dataclasses
 import multiprocessing
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from absl import flags
 from tqdm import tqdm
@@ -18,6 +18,9 @@ from xgacmn_tf.baselines import NAMES
 from xgacmn_tf.config import XGACMN, Config, config_from_flags, define_flags
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.run_folder import RunFolder
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
 
 ALL_MODELS = (XGACMN, *NAMES)
 # What compared systems that choose an epoch hold out, where the data set has no validation split.
@@ -85,7 +88,7 @@ def run(todo: Sequence[Cell], jobs: int) -> dict[Cell, str]:
     open_cells = [cell for cell in todo if not cell.folder.is_finished()]
     failed: dict[Cell, str] = {}
     with tqdm(total=len(todo), initial=len(todo) - len(open_cells), unit="run") as bar:
-        for cell, error in _run_all(open_cells, jobs):
+        for cell, error in in_workers(_run_cell, open_cells, jobs):
             bar.set_postfix_str(f"{cell.label} {cell.config.model} seed {cell.config.seed}")
             bar.update()
             if error:
@@ -93,7 +96,16 @@ def run(todo: Sequence[Cell], jobs: int) -> dict[Cell, str]:
     return failed
 
 
-def _run_all(todo: Sequence[Cell], jobs: int) -> Iterator[tuple[Cell, str]]:
+def in_workers(
+    function: Callable[[Task], Result], tasks: Sequence[Task], jobs: int
+) -> Iterator[tuple[Task, Result]]:
+    """Each task and what `function` makes of it in another process, as they end.
+
+    Args:
+      function: a module's own, which a new interpreter can import.
+      tasks: its arguments; what stands first is begun first.
+      jobs: processes, which share the cores.
+    """
     # A new interpreter for each worker: TensorFlow does not survive a fork.
     context = multiprocessing.get_context("spawn")
     threads = max(1, (os.cpu_count() or 1) // jobs)
@@ -101,7 +113,7 @@ def _run_all(todo: Sequence[Cell], jobs: int) -> Iterator[tuple[Cell, str]]:
         _environment(TQDM_DISABLE="1", TF_CPP_MIN_LOG_LEVEL="3", OMP_NUM_THREADS=str(threads)),
         ProcessPoolExecutor(jobs, context, _start_worker, (threads,)) as pool,
     ):
-        running: dict[Future, Cell] = {pool.submit(_run_cell, cell.config): cell for cell in todo}
+        running: dict[Future, Task] = {pool.submit(function, task): task for task in tasks}
         try:
             for future in as_completed(running):
                 yield running[future], future.result()
@@ -133,13 +145,13 @@ def _start_worker(threads: int) -> None:
     tf.get_logger().setLevel("ERROR")
 
 
-def _run_cell(config: Config) -> str:
+def _run_cell(cell: Cell) -> str:
     """Runs one cell in a worker; returns why it failed, or nothing."""
     from xgacmn_tf import experiment
     from xgacmn_tf.errors import DivergenceError
 
     try:
-        experiment.run(config, lambda text: None)
+        experiment.run(cell.config, lambda text: None)
     except (InputError, DivergenceError) as error:
         return str(error)
     return ""

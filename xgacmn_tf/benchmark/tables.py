@@ -15,7 +15,7 @@ from xgacmn_tf import baselines
 from xgacmn_tf.benchmark.grid import Cell
 from xgacmn_tf.benchmark.published import PUBLISHED
 from xgacmn_tf.benchmark.significance import holm, mean_by_query, randomisation_test
-from xgacmn_tf.config import XGACMN
+from xgacmn_tf.config import SIMILARITIES, XGACMN
 from xgacmn_tf.files import atomic_path
 
 WAYS = ("i2t", "t2i", "avg")
@@ -31,8 +31,10 @@ class Row:
       scores: direction → (seeds,) full-gallery mAP.
       queries: query → mean average precision over the seeds, both directions.
       seconds: median time of training.
-      p: p-value of the difference from the table's best row, corrected for the number of rows;
-        None for the best itself.
+      p: p-value of the difference from the best row of its group, corrected for the number of
+        rows; None for the best itself.
+      settings: those that were not left at their defaults, and the seeds where these differ.
+      group: rows of one group are ranked and tested against each other.
     """
 
     model: str
@@ -42,6 +44,8 @@ class Row:
     queries: dict[str, float]
     seconds: float
     p: float | None = None
+    settings: str = ""
+    group: str = ""
 
     @property
     def title(self) -> str:
@@ -58,11 +62,14 @@ def rows(cells: Sequence[Cell], all_similarities: bool = False) -> list[Row]:
     Args:
       cells: of one data set; those that are not finished are left out.
       all_similarities: a row for every similarity that a system defines, not for its own alone.
+        Each similarity is then a group: a system beside itself at another one says nothing of
+        systems.
     """
     finished = [cell for cell in cells if cell.folder.is_finished()]
     found = []
     for model in dict.fromkeys(cell.config.model for cell in finished):
-        runs = [cell.folder for cell in finished if cell.config.model == model]
+        mine = [cell for cell in finished if cell.config.model == model]
+        runs = [cell.folder for cell in mine]
         metrics = [run.read_metrics() for run in runs]
         own = metrics[0]["headline_similarity"]
         for similarity in metrics[0]["test"] if all_similarities else [own]:
@@ -71,9 +78,27 @@ def rows(cells: Sequence[Cell], all_similarities: bool = False) -> list[Row]:
             }
             queries = mean_by_query([run.read_per_query(similarity) for run in runs])
             seconds = float(np.median([m["training_time_s"] for m in metrics]))
-            found.append(Row(model, similarity, similarity == own, scores, queries, seconds))
-    _compare_with_best(found)
+            row = Row(model, similarity, similarity == own, scores, queries, seconds)
+            row.settings = _settings(mine)
+            row.group = similarity if all_similarities else ""
+            found.append(row)
+    # Stable: within a similarity the systems keep their order.
+    found.sort(key=lambda row: SIMILARITIES.index(row.group) if row.group else 0)
+    for group in dict.fromkeys(row.group for row in found):
+        _compare_with_best([row for row in found if row.group == group])
     return found
+
+
+def _settings(cells: Sequence[Cell]) -> str:
+    """ "c=30, centre=true", or with the seeds that have them where not all have the same."""
+    seeds: dict[str, list[str]] = {}
+    for cell in cells:
+        seeds.setdefault(", ".join(cell.config.model_settings), []).append(str(cell.config.seed))
+    if len(seeds) == 1:
+        return next(iter(seeds))
+    return "; ".join(
+        f"{settings or 'defaults'} (seeds {', '.join(those)})" for settings, those in seeds.items()
+    )
 
 
 def _compare_with_best(found: list[Row]) -> None:
@@ -108,13 +133,17 @@ def write_tables(
     """
     published = PUBLISHED.get(dataset, {})
     table = [_cells(row, published) for row in found]
-    marks = [_ranks([entry[way] for entry in table]) for way in WAYS]
+    marks = [_ranks([entry[way] for entry in table], [row.group for row in found]) for way in WAYS]
     seeds = max((len(row.scores["avg"]) for row in found), default=0)
+    within = " of each similarity; * the system's own" if any(row.group for row in found) else ""
     note = (
         f"Full-gallery mAP on the test split of {dataset}, mean ± sd over {seeds} seeds; best in "
-        "bold, second underlined. p: paired randomisation test over queries against the best row, "
-        "Holm-corrected. Fit: median seconds."
+        f"bold, second underlined{within}. p: paired randomisation test over queries against the "
+        "best row, Holm-corrected. Fit: median seconds."
     )
+    changed = dict.fromkeys(f"{row.title}: {row.settings}" for row in found if row.settings)
+    if changed:
+        note += f" Settings: {'; '.join(changed)}."
     texts = {
         "md": _markdown(table, marks, note, failed),
         "tex": _latex(table, marks, note),
@@ -132,6 +161,8 @@ def _cells(row: Row, published: Mapping[str, tuple[float, float]]) -> dict[str, 
     return {
         "system": row.title,
         "similarity": row.similarity,
+        "mark": "*" if row.group and row.own else "",
+        "settings": row.settings,
         "paper": paper and (*paper, sum(paper) / 2),
         **{way: float(row.scores[way].mean()) for way in WAYS},
         **{f"{way}_sd": float(row.scores[way].std(ddof=deviation)) for way in WAYS},
@@ -141,11 +172,14 @@ def _cells(row: Row, published: Mapping[str, tuple[float, float]]) -> dict[str, 
     }
 
 
-def _ranks(values: Sequence[float]) -> list[str]:
-    """ "best", "second" or "" for each value; equal values share a rank."""
-    ordered = sorted({round(value, 3) for value in values}, reverse=True)
-    names = dict(zip(ordered, ("best", "second"), strict=False))
-    return [names.get(round(value, 3), "") for value in values]
+def _ranks(values: Sequence[float], groups: Sequence[str]) -> list[str]:
+    """ "best", "second" or "" for each value in its group; equal values share a rank."""
+    names: dict[tuple[str, float], str] = {}
+    for group in set(groups):
+        those = {round(v, 3) for v, g in zip(values, groups, strict=True) if g == group}
+        ordered = [(group, value) for value in sorted(those, reverse=True)]
+        names |= dict(zip(ordered, ("best", "second"), strict=False))
+    return [names.get((g, round(v, 3)), "") for v, g in zip(values, groups, strict=True)]
 
 
 def _number(value: float) -> str:
@@ -173,7 +207,7 @@ def _body(
         lines.append(
             [
                 entry["system"],
-                entry["similarity"],
+                entry["similarity"] + entry["mark"],
                 paper,
                 *scores,
                 _p(entry["p"]),
@@ -216,7 +250,7 @@ def _latex(table, marks, note: str) -> str:
 def _csv(table: Sequence[Mapping[str, Any]]) -> str:
     stream = io.StringIO()
     names = ["system", "similarity", "paper_i2t", "paper_t2i"]
-    names += [*WAYS, *(f"{way}_sd" for way in WAYS), "seeds", "p", "seconds"]
+    names += [*WAYS, *(f"{way}_sd" for way in WAYS), "seeds", "p", "seconds", "settings"]
     writer = csv.DictWriter(stream, names, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     for entry in table:
