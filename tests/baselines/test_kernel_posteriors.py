@@ -5,9 +5,13 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 
-from xgacmn_tf.baselines.kernel_posteriors import STRENGTHS, Settings, choose_c, fit, folds
+from xgacmn_tf.baselines.kernel_posteriors import DECADES, Settings, choose_c, fit, folds
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.input_maps import fit_map
+
+
+def half_decades():
+    return [c * root for c in DECADES for root in (1, 10**0.5)]
 
 
 def test_codes_are_posteriors_of_mapped_features_at_the_chosen_c(pairs):
@@ -24,10 +28,10 @@ def test_codes_are_posteriors_of_mapped_features_at_the_chosen_c(pairs):
         codes, maps, (histograms.image, histograms.text), strict=True
     ):
         x = mapped(features).numpy().astype(np.float64)
-        # One of the values of C, and the same posteriors as scikit-learn's at that one.
+        # Those of scikit-learn, at one of the values of C.
         deviations = [
             np.abs(LogisticRegression(C=c, max_iter=5000).fit(x, labels).predict_proba(x) - ours)
-            for c in STRENGTHS
+            for c in half_decades()
         ]
         assert min(deviation.max() for deviation in deviations) < 2e-3
         np.testing.assert_array_equal(encoder.represent(ours, "posterior"), ours)
@@ -36,16 +40,16 @@ def test_codes_are_posteriors_of_mapped_features_at_the_chosen_c(pairs):
 def test_c_has_the_least_loss_on_held_out_rows(pairs):
     x, labels = pairs.text.astype(np.float64), pairs.targets.argmax(axis=1)
     parts = folds(pairs.targets, 5, seed=0)
-    losses = []
-    for c in STRENGTHS:
-        losses.append(0.0)
+    losses = {}
+    for c in half_decades():
+        losses[c] = 0.0
         for part in parts:
             model = LogisticRegression(C=c, tol=1e-8, max_iter=5000).fit(x[~part], labels[~part])
-            losses[-1] += log_loss(labels[part], model.predict_proba(x[part]), normalize=False)
-    best = STRENGTHS[int(np.argmin(losses))]
+            losses[c] += log_loss(labels[part], model.predict_proba(x[part]), normalize=False)
+    best = min(losses, key=losses.get)
     # An end of the range would be found by a search that never looks back, too.
-    assert STRENGTHS[0] < best < STRENGTHS[-1]
-    assert choose_c(x, pairs.targets, parts) == best
+    assert DECADES[0] < best < DECADES[-1]
+    assert choose_c(x, pairs.targets, parts) == pytest.approx(best)
 
 
 def test_folds_hold_out_every_row_once_and_every_class_alike(pairs):
