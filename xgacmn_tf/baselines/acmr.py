@@ -10,10 +10,15 @@ Objective, for encoders f_v, f_t, a label classifier and a modality classifier D
   min  CE_D over D, through a gradient reversal of weight γ = 2 / (1 + e^{−10 p}) − 1, p the share
   of the training that is done.
 
+Similarity: the inner product of the label classifier's posteriors.
+
 Fidelity: from published code, but as described: the released code never runs the operation that
 brings the reversed gradient to the encoders and never trains the label classifier
 (`as_released=true` does the same), and ranks by Euclidean distance to depth 50. Its learning rate
-of 1e-4 is for features of deep networks.
+of 1e-4 is for features of deep networks. It takes images as they are; so do we, and z-score texts.
+Which similarity the published rows rank by is not known. On validation pairs of shallow Wikipedia
+(mean of both directions) the posteriors reached .292, their cosine .266, the codes' inner product
+.262, their cosine .254 and their Euclidean distance .227; with z-scored images they reached .284.
 """
 
 import dataclasses
@@ -33,13 +38,15 @@ from xgacmn_tf.networks import Encoder
 class Settings:
     """Hyper-parameters; the symbols are those of the module's formula.
 
-    label_weight: β. margin: μ. pair_weight: α. code_dim: of the common space. as_released: leave
-    out what the released code leaves out.
+    image_map, text_map: as the flags of X-GACMN. label_weight: β. margin: μ. pair_weight: α.
+    code_dim: of the common space. as_released: leave out what the released code leaves out.
     """
 
+    image_map: str = "none"
+    text_map: str = "auto"
     epochs: int = 60
     batch_size: int = 64
-    learning_rate: float = 3e-4
+    learning_rate: float = 1e-3
     label_weight: float = 100.0
     margin: float = 0.1
     pair_weight: float = 5.0
@@ -49,8 +56,8 @@ class Settings:
 
 def fit(data: TrainingData, settings: Settings) -> CommonSpaceEncoder:
     """See the module."""
-    image_map = fit_map("auto", data.image, "image")
-    text_map = fit_map("auto", data.text, "text")
+    image_map = fit_map(settings.image_map, data.image, "image")
+    text_map = fit_map(settings.text_map, data.text, "text")
     classes = LinearClasses(data.targets.shape[1])
     encoder = CommonSpaceEncoder(
         image_map,
@@ -84,7 +91,7 @@ def fit(data: TrainingData, settings: Settings) -> CommonSpaceEncoder:
             )
         optimizer.apply(tape.gradient(loss, variables), variables)
 
-    train_epochs(data, encoder, step, settings.epochs, settings.batch_size, "cosine")
+    train_epochs(data, encoder, step, settings.epochs, settings.batch_size, SYSTEM.similarity)
     return encoder
 
 
@@ -118,8 +125,8 @@ SYSTEM = System(
     title="ACMR",
     citation="Wang et al., ACM Multimedia 2017",
     fidelity="from published code",
-    similarity="cosine",
+    similarity="posterior",
     settings=Settings,
     fit=fit,
-    grid={"learning_rate": (1e-4, 3e-4, 1e-3)},
+    grid={"image_map": ("none", "auto"), "learning_rate": (1e-4, 1e-3)},
 )
