@@ -64,5 +64,5 @@ SYSTEM = System(
     similarity="cosine",
     settings=Settings,
     fit=fit,
-    grid={"ridge": (1e-4, 1e-2, 1e-1, 1.0), "components": (9, 20)},
+    grid={"ridge": (1e-4, 1e-2, 1.0), "components": (9, 20, 50)},
 )
