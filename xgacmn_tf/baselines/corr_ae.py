@@ -10,7 +10,9 @@ v̂ from h_t and t̂ from h_v; in "full" every code reconstructs both. An item's
 of its h, as in `bimodal_ae`.
 
 Fidelity: reconstruction from the paper's description. The steps are ours, 600 an RBM and 20
-epochs. On validation pairs of shallow Wikipedia neither variant beat "corr".
+epochs. On validation pairs of shallow Wikipedia neither variant beat "corr", nor did another α or
+a narrower code; text → image stayed .03 to .04 below the published row at every similarity tried
+(cosine, inner product, Euclidean distance; z-scored or not).
 """
 
 import dataclasses
