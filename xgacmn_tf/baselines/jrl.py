@@ -19,9 +19,9 @@ embeddings, images and texts alike.
 Fidelity: from published code, except for the graph: the code's L has a dense W but the degrees of
 the sparse graph, which need not be positive semidefinite, so that rounds could diverge. On
 Wikipedia's 1,300 pairs the published text → image row is .04 above ours. On validation pairs no
-weight, neighbourhood, kind of vote or similarity that was tried changed it by more than .005, but
-components of the χ² kernel in place of the image histograms did, by .018: the row's images seem to
-be other ones.
+weight, neighbourhood, kind of vote or similarity that was tried raised it by more than .005, but
+components of the χ² kernel in place of the image histograms did, by .018: the row may be of other
+image features.
 """
 
 import dataclasses
