@@ -124,5 +124,5 @@ def test_the_best_row_is_compared_query_by_query():
 
     scores = np.random.default_rng(0).random(100)
     found = [row("cca", scores), row("sm", scores + 0.2), row("lcfs", scores + 0.2)]
-    tables._compare_with_best(found)
+    tables.compare_with_best(found)
     assert found[1].p is None and found[2].p == 1.0 and found[0].p < 0.001

@@ -167,7 +167,7 @@ def _settings(specification: str) -> Config:
     try:
         values(["", *values.read_flags_from_files([f"--flagfile={specification}"], False)])
     except flags.Error as error:
-        raise InputError(f"--datasets: {specification}: {error}") from error
+        raise InputError(f"{specification}: {error}") from error
     return config_from_flags(values)
 
 

@@ -65,6 +65,14 @@ def rows(cells: Sequence[Cell], all_similarities: bool = False) -> list[Row]:
         Each similarity is then a group: a system beside itself at another one says nothing of
         systems.
     """
+    found = uncompared_rows(cells, all_similarities)
+    for group in dict.fromkeys(row.group for row in found):
+        compare_with_best([row for row in found if row.group == group])
+    return found
+
+
+def uncompared_rows(cells: Sequence[Cell], all_similarities: bool = False) -> list[Row]:
+    """`rows` without p-values, for who compares some of them only."""
     finished = [cell for cell in cells if cell.folder.is_finished()]
     found = []
     for model in dict.fromkeys(cell.config.model for cell in finished):
@@ -84,8 +92,6 @@ def rows(cells: Sequence[Cell], all_similarities: bool = False) -> list[Row]:
             found.append(row)
     # Stable: within a similarity the systems keep their order.
     found.sort(key=lambda row: SIMILARITIES.index(row.group) if row.group else 0)
-    for group in dict.fromkeys(row.group for row in found):
-        _compare_with_best([row for row in found if row.group == group])
     return found
 
 
@@ -101,7 +107,8 @@ def _settings(cells: Sequence[Cell]) -> str:
     )
 
 
-def _compare_with_best(found: list[Row]) -> None:
+def compare_with_best(found: Sequence[Row]) -> None:
+    """Sets `p` of every row: against the best of these, corrected for their number."""
     if not found:
         return
     best = max(found, key=lambda row: row.mean)

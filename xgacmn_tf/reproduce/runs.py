@@ -1,0 +1,161 @@
+"""The runs behind the tables and figures: which are wanted, which can be had, which are there."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+from xgacmn_tf import datasets
+from xgacmn_tf.benchmark import grid
+from xgacmn_tf.benchmark.grid import Cell
+from xgacmn_tf.config import XGACMN, Config
+from xgacmn_tf.datasets.paired import PairedDataset
+from xgacmn_tf.errors import InputError
+from xgacmn_tf.reproduce.study import folder_of
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What the command was asked for.
+
+    Attributes:
+      rivals: names of compared systems, in the order of the tables.
+      seeds: seeds 0, 1, … of every run.
+      ablation_seeds: the same of Table 3.
+      flags_dir: the folder of the flag files.
+      data_dir: the folder above the data sets' own, or None.
+      output: where everything is written.
+    """
+
+    rivals: tuple[str, ...]
+    seeds: int
+    ablation_seeds: int
+    flags_dir: Path
+    data_dir: Path | None
+    output: Path
+
+    def cells(
+        self, label: str, models: Sequence[str] = (XGACMN,), seeds: int | None = None
+    ) -> list[Cell]:
+        """The runs of some systems with the settings of the flag file called `label`.
+
+        Raises:
+          InputError: there is no such flag file, or it is broken.
+        """
+        path = self.flags_dir.resolve() / f"{label}.flags"
+        if not path.is_file():
+            raise InputError(
+                f"--flags_dir={self.flags_dir}: there is no {path.name}; name the folder flags/ of "
+                "the project's source, or run the command from the source's top"
+            )
+        folder = folder_of(label)
+        data_dir = None if folder is None else str((self.data_dir or Path()) / folder)
+        # Flag files name each other from the folder above theirs.
+        with contextlib.chdir(path.parent.parent):
+            return grid.cells(models, [str(path)], seeds or self.seeds, data_dir, self.output)
+
+
+def choose_rivals(names: Sequence[str]) -> tuple[str, ...]:
+    """The compared systems of `--models`, "all" standing for all that learn a common space.
+
+    Raises:
+      InputError: one of them does not exist.
+    """
+    # Features as they are share no space in any of the studies.
+    rivals = [name for name in grid.choose_models(names) if name != XGACMN]
+    return tuple(name for name in rivals if name != "raw" or list(names) != ["all"])
+
+
+class Runs:
+    """The runs that a request's parts want, trained as far as that is possible.
+
+    Args:
+      request: what was asked for.
+      wanted: the runs of all parts; the same run may be wanted by several.
+
+    Attributes:
+      missing: flag file's label → why its data set cannot be read. None of its runs are made.
+      failed: runs that ended in an error, with the reason.
+
+    Raises:
+      InputError: a finished run has other settings than are wanted now.
+    """
+
+    def __init__(self, request: Request, wanted: Sequence[Cell]):
+        self.request = request
+        self.wanted = list(dict.fromkeys(wanted))
+        self.missing: dict[str, str] = {}
+        self.failed: dict[Cell, str] = {}
+        for cell in self.wanted:
+            if cell.folder.is_finished():
+                # Nothing is retrained silently, and nothing old passes for new.
+                fingerprint = cell.folder.read_config()["data_fingerprint"]
+                cell.folder.claim(cell.config, fingerprint)
+
+    def open_data(self) -> None:
+        """Reads every data set once, which also extracts features before runs share them."""
+        reasons: dict[tuple, str] = {}
+        for label in dict.fromkeys(cell.label for cell in self.wanted):
+            cells = self.cells(label)
+            if all(cell.folder.is_finished() for cell in cells):
+                continue
+            source = _source(cells[0].config)
+            if source not in reasons:
+                reasons[source] = self._why_missing(cells[0])
+            if reasons[source]:
+                self.missing[label] = reasons[source]
+
+    def train(self, jobs: int) -> None:
+        """Makes the runs that are not finished, `jobs` at a time."""
+        self.failed = grid.run([c for c in self.wanted if c.label not in self.missing], jobs)
+
+    def cells(self, label: str, model: str | None = None) -> list[Cell]:
+        """The wanted runs of a flag file, of one system or of all."""
+        return [
+            cell
+            for cell in self.wanted
+            if cell.label == label and model in (None, cell.config.model)
+        ]
+
+    def finished(self, label: str, model: str = XGACMN, seeds: int | None = None) -> list[Cell]:
+        """Those that are finished, by seed; with `seeds`, only the seeds below it."""
+        return [
+            cell
+            for cell in self.cells(label, model)
+            if cell.folder.is_finished() and cell.config.seed < (seeds or cell.config.seed + 1)
+        ]
+
+    def reasons(self, label: str) -> dict[str, str]:
+        """System → why some of its runs of a flag file failed."""
+        return {c.config.model: why for c, why in self.failed.items() if c.label == label}
+
+    def _why_missing(self, cell: Cell) -> str:
+        folder = folder_of(cell.label)
+        if folder is not None and self.request.data_dir is None:
+            return f"data not found: --data_dir names the folder that holds {folder}/"
+        where = cell.config.data_dir
+        if where is not None and not Path(where).is_dir():
+            return f"data not found under {where}"
+        try:
+            dataset(cell.config)
+        except InputError as error:
+            return f"data not found under {where}: {error}" if where else str(error)
+        return ""
+
+
+def dataset(config: Config) -> PairedDataset:
+    """The data set of a run, with the parts that the run saw."""
+    return datasets.for_config(config)
+
+
+def _source(config: Config) -> tuple:
+    """What decides whether a data set can be read."""
+    return (
+        config.dataset,
+        config.data_dir,
+        config.protocol,
+        config.image_features,
+        config.text_features,
+    )
