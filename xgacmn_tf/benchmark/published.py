@@ -1,6 +1,7 @@
 """The paper's Tables 1 to 3: mAP, image → text and text → image, as printed.
 
-Its averages are left out: they follow from these, and one of them is a misprint (SM at 2173/693).
+Its averages are left out: they follow from these, and two of them are misprints (SM at 2173/693
+with shallow features, Bimodal-AE on Pascal Sentence).
 """
 
 from __future__ import annotations
