@@ -68,19 +68,17 @@ def section(runs: Runs) -> Section:
         ]
         for row, (without, with_l2) in ROWS.items()
     ]
-    configs = {label: runs.finished(label)[0].config for label in labels}
-    margin = configs["figure_4_a_softmax_l2"]
-    pair = configs["figure_4_a_softmax_l2"].lambda_1
+    config = runs.finished("figure_4_a_softmax_l2")[0].config
     caption = (
         f"Figure 4: codes of the training pairs, {study(ABLATED).title}, in a common space of two "
         "dimensions without its last tanh; circles are images, triangles texts, colours "
-        "categories, and rays the class directions. The first column shows the runs of the second "
-        f"by their images alone. A-softmax: m = {margin.margin}, weight of the plain cosine "
-        f"{_margin_weight(margin.annealing_config)}; pair term: λ1 = {pair:g}; {margin.epochs} "
-        "epochs, no dropout, generators' learning rate "
-        f"{margin.generator_learning_rate:g}, chosen on a fifth of the training split, because "
-        "the settings of 100 dimensions hardly learn in two. Seed 0. Axes differ between panels; "
-        "the outermost hundredth of the codes is not shown."
+        "categories, rays the class directions. The first column shows the images of the second "
+        f"alone. A-softmax: m = {config.margin}, weight of the plain cosine beside it "
+        f"{_margin_weight(config.annealing_config)}; l2: λ1 = {config.lambda_1:g}; "
+        f"{config.epochs} epochs, dropout {config.image_dropout:g} and {config.text_dropout:g}, "
+        f"generators' learning rate {config.generator_learning_rate:g}: chosen on a validation "
+        "part of the training split, because the settings of 100 dimensions hardly learn in two. "
+        "Seed 0. Axes differ between panels, and leave the outermost hundredth of the codes out."
     )
     path = draw(panels, names, runs.request.output, "figure_4")
     return Section(TITLE, parts=[Picture("figure_4", caption, path)])
