@@ -56,6 +56,9 @@ def test_seeds_must_share_their_test_pairs():
     runs = {0: scores([0.1, 0.3], [0.2, 0.4]), 1: scores([0.1, 0.3], [0.2, 0.4], ids=("a", "c"))}
     with pytest.raises(InputError, match="runs of x have different test pairs"):
         table_ablation.setting("x", runs, [0, 1], "cosine", "mAP")
+    one, other = (table_ablation.setting(str(s), runs, [s], "cosine", "mAP") for s in runs)
+    with pytest.raises(InputError, match="1 and 0 have different test pairs"):
+        table_ablation.difference(other, one)
 
 
 def test_figure_3_shows_the_hardest_other_rival_that_has_the_similarity():

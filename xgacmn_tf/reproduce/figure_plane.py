@@ -133,7 +133,7 @@ def _draw_plane(panel, shown: Plane, modalities: tuple[str, ...]) -> None:
         tip = direction * limit * 0.93 / np.abs(direction).max()
         panel.plot([0, tip[0]], [0, tip[1]], color=colour, lw=1.1)
         panel.text(
-            *tip, str(k + 1), ha="center", va="center", fontsize=7, color=colour, weight="bold",
+            *tip, str(k + 1), ha="center", va="center", fontsize=7, weight="bold",
             bbox={"boxstyle": "circle,pad=0.15", "fc": "white", "ec": colour, "lw": 0.8},
         )  # fmt: skip
     panel.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal")

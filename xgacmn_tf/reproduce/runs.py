@@ -98,7 +98,7 @@ class Runs:
         """Reads every data set once, which also extracts features before runs share them."""
         reasons: dict[tuple, str] = {}
         for label in dict.fromkeys(cell.label for cell in self.wanted):
-            cells = self.cells(label)
+            cells = [cell for cell in self.wanted if cell.label == label]
             if all(cell.folder.is_finished() for cell in cells):
                 continue
             source = _source(cells[0].config)
@@ -111,20 +111,23 @@ class Runs:
         """Makes the runs that are not finished, `jobs` at a time."""
         self.failed = grid.run([c for c in self.wanted if c.label not in self.missing], jobs)
 
-    def cells(self, label: str, model: str | None = None) -> list[Cell]:
-        """The wanted runs of a flag file, of one system or of all."""
+    def finished(
+        self, label: str, model: str | None = XGACMN, seeds: int | None = None
+    ) -> list[Cell]:
+        """The finished runs of a flag file.
+
+        Args:
+          label: the flag file.
+          model: one system, or None for all.
+          seeds: only seeds below; by default those of the request, although Table 3 may have more.
+        """
         return [
             cell
             for cell in self.wanted
-            if cell.label == label and model in (None, cell.config.model)
-        ]
-
-    def finished(self, label: str, model: str = XGACMN, seeds: int | None = None) -> list[Cell]:
-        """Those that are finished, by seed; with `seeds`, only the seeds below it."""
-        return [
-            cell
-            for cell in self.cells(label, model)
-            if cell.folder.is_finished() and cell.config.seed < (seeds or cell.config.seed + 1)
+            if cell.label == label
+            and model in (None, cell.config.model)
+            and cell.config.seed < (seeds or self.request.seeds)
+            and cell.folder.is_finished()
         ]
 
     def reasons(self, label: str) -> dict[str, str]:
@@ -141,7 +144,9 @@ class Runs:
         try:
             dataset(cell.config)
         except InputError as error:
-            return f"data not found under {where}: {error}" if where else str(error)
+            made = cell.config.image_features
+            what = "data" if made is None else f"{made} features"
+            return f"{what} not found under {where}: {error}" if where else str(error)
         return ""
 
 

@@ -119,7 +119,15 @@ def setting(
 
 
 def difference(found: Setting, whole: Setting) -> Difference:
-    """What is lost (below zero) or won by a setting; both have the same seeds and pairs."""
+    """What is lost (below zero) or won by a setting; both have the same seeds.
+
+    Raises:
+      InputError: their test pairs differ.
+    """
+    if not np.array_equal(found.ids, whole.ids):
+        raise InputError(
+            f"{found.label} and {whole.label} have different test pairs; Table 3 needs one split"
+        )
     by_seed = found.means["avg"] - whole.means["avg"]
     by_pair = found.pairs - whole.pairs
     return Difference(

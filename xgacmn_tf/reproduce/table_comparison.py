@@ -79,7 +79,7 @@ def blocks(cells: Sequence[Cell]) -> dict[str, list[Row]]:
 
 
 def _table(runs: Runs, study: Study) -> Table:
-    found = blocks(runs.cells(study.label))
+    found = blocks(runs.finished(study.label, model=None))
     seeds = max((len(row.scores["avg"]) for rows in found.values() for row in rows), default=0)
     caption = (
         f"{study.title}. Full-gallery mAP: AP over the whole gallery, divided by all relevant "
