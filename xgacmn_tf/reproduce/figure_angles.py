@@ -83,6 +83,8 @@ def draw(
             panel.set_xlabel("angle in degrees")
         for panel in axes[:, 0]:
             panel.set_ylabel("density")
+        # Room for the legends above the bars.
+        axes[0, 0].set_ylim(top=1.35 * axes[0, 0].get_ylim()[1])
         axes[0, 0].set_xticks(range(0, 181, 30))
         return drawing.save(figure, output, name)
 

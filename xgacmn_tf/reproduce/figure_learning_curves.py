@@ -57,7 +57,7 @@ def read_history(folder: RunFolder) -> History:
 def draw(charts: Sequence[Chart], histories: Sequence[History], output: Path, name: str) -> str:
     """Draws the charts in one row of panels each; returns the PNG's path."""
     rows = (len(charts) + 1) // 2
-    with drawing.figure(7.6, 2.5 * rows) as figure:
+    with drawing.figure(7.6, 2.8 * rows) as figure:
         axes = figure.subplots(rows, 2, squeeze=False).ravel()
         for panel, chart in zip(axes, charts, strict=False):
             lowest, highest = np.inf, 0.0
@@ -79,8 +79,9 @@ def draw(charts: Sequence[Chart], histories: Sequence[History], output: Path, na
             if chart.level is not None:
                 panel.axhline(chart.level, color="#888888", ls=":", lw=1.4)
             panel.set_title(chart.title)
-            panel.legend(fontsize=7, ncols=2)
             panel.set_xlabel("epoch")
+            # Below, because no corner stays free of every curve.
+            panel.legend(fontsize=7, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.2))
         for panel in axes[len(charts) :]:
             panel.set_axis_off()
         return drawing.save(figure, output, name)

@@ -71,7 +71,7 @@ def picture(runs: Runs, study: Study, settings: dict[str, str]) -> tuple[Picture
     )
     table = Table(
         name,
-        caption,
+        f"The same in figures, {study.title}; {seeds}.",
         ["setting", "centroid distance", "accuracy"],
         [document.Block("", [[title, *map(_spread, _columns(g))] for title, g in found.items()])],
         [
@@ -97,7 +97,7 @@ def draw(found: dict[str, list[Gap]], output: Path, name: str) -> str:
             panel.set_title(title)
             panel.set_ylim(len(found) - 0.5, -0.5)
         axes[0].set_yticks(range(len(found)), list(found))
-        axes[0].set_xlim(left=0)
+        axes[0].set_xlim(0, 1.1 * max(one.distance for gaps in found.values() for one in gaps))
         axes[1].axvline(0.5, color="#888888", ls=":", lw=1.4)
         axes[1].set_xlim(0.4, 1.02)
         axes[0].set_xlabel("Euclidean distance")

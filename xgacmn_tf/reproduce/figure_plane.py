@@ -54,7 +54,7 @@ def cells(request: Request) -> list[Cell]:
 def section(runs: Runs) -> Section:
     """One picture of six panels."""
     labels = [label for row in ROWS.values() for label in row]
-    missing = [runs.missing[label] for label in labels if label in runs.missing]
+    missing = [runs.short_reason(label) for label in labels if label in runs.missing]
     failed = [f"{c.label}: {why}" for c, why in runs.failed.items() if c.label in labels]
     if missing or failed:
         return Section(TITLE, missing=list(dict.fromkeys([*missing, *failed])))

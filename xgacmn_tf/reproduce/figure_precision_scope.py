@@ -50,7 +50,7 @@ def section(runs: Runs) -> Section:
     parts, missing = [], []
     for study in studies():
         if study.label in runs.missing:
-            missing.append(f"{study.title}: {runs.missing[study.label]}")
+            missing.append(f"{study.title}: {runs.short_reason(study.label)}")
         elif picture := _picture(runs, study):
             parts.append(picture)
         else:

@@ -31,7 +31,7 @@ def section(runs: Runs) -> Section:
     missing = []
     for study in STUDIES:
         if study.label in runs.missing:
-            missing.append(f"{study.title}: {runs.missing[study.label]}")
+            missing.append(f"{study.title}: {runs.short_reason(study.label)}")
         elif not runs.finished(study.label):
             missing.append(f"{study.title}: no run of X-GACMN is finished")
         else:

@@ -130,6 +130,10 @@ class Runs:
             and cell.folder.is_finished()
         ]
 
+    def short_reason(self, label: str) -> str:
+        """Why a data set cannot be read, without what would help."""
+        return self.missing[label].split(": ")[0]
+
     def reasons(self, label: str) -> dict[str, str]:
         """System → why some of its runs of a flag file failed."""
         return {c.config.model: why for c, why in self.failed.items() if c.label == label}

@@ -75,7 +75,7 @@ def section(runs: Runs) -> Section:
     """A table for each measure."""
     title = "Table 3: ablation on Wikipedia"
     if ABLATED in runs.missing:
-        return Section(title, missing=[runs.missing[ABLATED]])
+        return Section(title, missing=[runs.short_reason(ABLATED)])
     scores = {label: _scores(runs, label) for label in SETTINGS}
     return Section(
         title,
@@ -158,7 +158,7 @@ def _table(runs: Runs, scores: Mapping[str, Mapping[int, Scores]], measure: str)
         ]
     count = len(seeds)
     over = document.seeds_in_words(count) if seeds == list(range(count)) else f"seeds {seeds}"
-    paper = ["paper i2t", "paper t2i", "paper avg"] if measure == "mAP@50" else []
+    paper = ["paper i2t", "paper t2i"] if measure == "mAP@50" else []
     return Table(
         f"table_3_{MEASURES[measure].replace('@', '').lower()}",
         f"Table 3 on Wikipedia 2173/693, shallow features. {DEPTHS[measure]}; {over}, test split. "
@@ -178,8 +178,7 @@ def _lines(
     marks = [document.marks([float(x.means[way].mean()) for x in found]) for way in WAYS]
     lines: list[document.Line] = []
     for index, (x, change) in enumerate(zip(found, differences, strict=True)):
-        i2t, t2i = PUBLISHED_ABLATION[x.label]
-        paper = [document.number(value) for value in (i2t, t2i, (i2t + t2i) / 2)]
+        paper = [document.number(value) for value in PUBLISHED_ABLATION[x.label]]
         scores = [
             document.Cell(document.spread(x.means[way]), marks[column][index])
             for column, way in enumerate(WAYS)

@@ -34,7 +34,8 @@ BLOCKS = {
 HEADER = (
     "system",
     "similarity",
-    *(f"paper {way}" for way in WAYS),
+    "paper i2t",
+    "paper t2i",
     *(f"ours {way}" for way in WAYS),
     "p",
 )
@@ -100,8 +101,7 @@ def _table(runs: Runs, study: Study) -> Table:
 
 def _missing_table(runs: Runs, study: Study) -> Table:
     """The paper's figures, and why there are none of ours."""
-    why = runs.missing[study.label]
-    short = why.split(": ")[0]
+    short = runs.short_reason(study.label)
     models = [m for m in (XGACMN, *runs.request.rivals) if m in study.published]
     empty: dict[str, Any] = dict.fromkeys(_NAMES)
     return Table(
@@ -113,7 +113,6 @@ def _missing_table(runs: Runs, study: Study) -> Table:
             {**empty, "study": study.label, "system": m, **_paper_record(m, study), "note": short}
             for m in models
         ],
-        [why],
     )
 
 
@@ -142,9 +141,8 @@ def _p(value: float | None) -> str:
 
 def _paper(model: str, study: Study) -> list[str]:
     if model not in study.published:
-        return ["–"] * len(WAYS)
-    i2t, t2i = study.published[model]
-    return [document.number(value) for value in (i2t, t2i, (i2t + t2i) / 2)]
+        return ["–", "–"]
+    return [document.number(value) for value in study.published[model]]
 
 
 def system_title(model: str) -> str:
