@@ -120,6 +120,10 @@ def test_numbers(value, text):
     assert document.number(value) == text
 
 
+def test_small_differences_have_a_fourth_digit():
+    assert document.number(-0.0004, 4) == "−.0004"
+
+
 def test_spread_of_seeds():
     assert document.spread(np.array([0.3])) == ".300"
     assert document.spread(np.array([0.3, 0.32])) == ".310 ± .014"

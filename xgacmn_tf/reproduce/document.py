@@ -75,10 +75,10 @@ class Section:
     missing: Sequence[str] = ()
 
 
-def number(value: float) -> str:
-    """Three digits after the point, without a leading zero: .342, −.013."""
-    text = f"{abs(value):.3f}".removeprefix("0")
-    return f"−{text}" if value < 0 and float(f"{value:.3f}") != 0 else text
+def number(value: float, digits: int = 3) -> str:
+    """Some digits after the point, without a leading zero: .342, −.013."""
+    text = f"{abs(value):.{digits}f}".removeprefix("0")
+    return f"−{text}" if value < 0 and float(f"{value:.{digits}f}") != 0 else text
 
 
 def spread(values: np.ndarray) -> str:

@@ -34,7 +34,7 @@ SETTINGS = {
 SIMILARITIES = ("posterior", "cosine")
 DEPTHS = {
     "mAP@50": "mAP@50: AP over the first 50, divided by the relevant items found among them (hits)",
-    "mAP": "full-gallery mAP: AP over the whole gallery, divided by all relevant items in it",
+    "mAP": "Full-gallery mAP: AP over the whole gallery, divided by all relevant items in it",
 }
 
 
@@ -188,7 +188,7 @@ def _lines(
                 SETTINGS[x.label],
                 *(paper if measure == "mAP@50" else []),
                 *scores,
-                "–" if change is None else document.number(change.mean),
+                "–" if change is None else document.number(change.mean, 4),
                 "–" if change is None else _interval(change.seeds),
                 "–" if change is None else _interval(change.pairs),
             ]
@@ -199,7 +199,7 @@ def _lines(
 def _interval(interval: Interval | None) -> str:
     if interval is None:
         return "–"
-    return f"{document.number(interval[0])} … {document.number(interval[1])}"
+    return " … ".join(document.number(end, 4) for end in interval)
 
 
 def _record(
