@@ -15,10 +15,10 @@ import tensorflow as tf
 from xgacmn_tf import datasets
 from xgacmn_tf.callbacks import StopOnNonFinite
 from xgacmn_tf.config import Config
+from xgacmn_tf.datasets.paired import give_back
 from xgacmn_tf.encoders import load_encoder
 from xgacmn_tf.errors import DivergenceError
 from xgacmn_tf.run_folder import RunFolder
-from xgacmn_tf.datasets.paired import give_back
 from xgacmn_tf.training import EpochRunner, Progress, build_model, most_epochs, patience, train
 
 
