@@ -18,6 +18,7 @@ Fidelity: reconstruction; all numbers are ours.
 """
 
 import dataclasses
+from typing import NamedTuple
 
 import numpy as np
 from scipy import linalg
@@ -29,6 +30,20 @@ from xgacmn_tf.encoders import CommonSpaceEncoder
 
 # Features of both modalities, (n, d_v) and (n, d_t), float64.
 Views = tuple[np.ndarray, np.ndarray]
+
+# A direction with a smaller share of the whole is rounding.
+ROUNDING = 1e-12
+
+
+class Pairs(NamedTuple):
+    """C_vt of whitened features in far fewer dimensions where one modality has many.
+
+    spans: orthonormal bases of its columns (d_v, r) and of its rows (d_t, r). between: it, in
+    these bases (r, r).
+    """
+
+    spans: tuple[np.ndarray, np.ndarray]
+    between: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,8 +75,9 @@ def fit(data: TrainingData, settings: Settings) -> CommonSpaceEncoder:
     whiten = [whitening(x, settings.ridge) for x in (image, text)]
     # In whitened coordinates the constraint is that W is orthonormal.
     views = (image @ whiten[0], text @ whiten[1])
+    pairs = pairs_of(views)
     groups = start(text, settings.groups, data.seed)
-    weights, values = best_weights(views, groups, settings)
+    weights, values = best_weights(views, pairs, groups, settings)
     for _ in data.progress(range(settings.rounds)):
         better = improve_groups(codes(views, weights), groups, settings.group_steps)
         if not objective(views, weights, better, settings) > objective(
@@ -69,7 +85,7 @@ def fit(data: TrainingData, settings: Settings) -> CommonSpaceEncoder:
         ):
             break
         groups = better
-        weights, values = best_weights(views, groups, settings)
+        weights, values = best_weights(views, pairs, groups, settings)
     scaled = [weight * np.maximum(values, 0) ** settings.power for weight in weights]
     return projections(whiten[0] @ scaled[0], image_mean, whiten[1] @ scaled[1], text_mean)
 
@@ -81,39 +97,51 @@ def start(text: np.ndarray, groups: int, seed: int) -> np.ndarray:
     return _unit_columns(np.eye(groups)[labels] + 0.2)
 
 
+def pairs_of(views: Views) -> Pairs:
+    """What no round changes, of whitened features."""
+    between = views[0].T @ views[1] / len(views[0])
+    image, text = (linalg.qr(x, mode="economic")[0] for x in (between, between.T))
+    return Pairs((image, text), image.T @ between @ text)
+
+
 def best_weights(
-    views: Views, groups: np.ndarray, settings: Settings
+    views: Views, pairs: Pairs, groups: np.ndarray, settings: Settings
 ) -> tuple[list[np.ndarray], np.ndarray]:
     """W of the largest objective for G.
 
     Args:
       views: whitened features (n, d_v) and (n, d_t).
+      pairs: of these.
       groups: G (n, g).
       settings: of the system.
 
     Returns:
       [W_v (d_v, e), W_t (d_t, e)] and the eigenvalues (e,), the largest first.
     """
-    n = len(groups)
-    between = views[0].T @ views[1] / n
-    basis = linalg.orth(groups)
-    shared = [view.T @ basis / np.sqrt(n) for view in views]
-    # An eigenvector's halves lie in the span of what the matrix is made of: far fewer dimensions
-    # where one modality has many.
-    spans = [
-        linalg.qr(np.hstack(parts), mode="economic")[0]
-        for parts in ((between, shared[0]), (between.T, shared[1]))
-    ]
-    split = spans[0].shape[1]
+    basis = linalg.orth(groups) / np.sqrt(len(groups))
+    shared = [view.T @ basis for view in views]
+    # An eigenvector's halves lie in the span of what the matrix is made of.
+    spans = [_extended(*parts) for parts in zip(pairs.spans, shared, strict=True)]
+    split, (rows, columns) = spans[0].shape[1], pairs.between.shape
     common = np.vstack([span.T @ part for span, part in zip(spans, shared, strict=True)])
     matrix = settings.group_weight * common @ common.T
-    crossing = spans[0].T @ between @ spans[1] / 2
-    matrix[:split, split:] += crossing
-    matrix[split:, :split] += crossing.T
+    # The new directions are orthogonal to the pairs'.
+    matrix[:rows, split : split + columns] += pairs.between / 2
+    matrix[split : split + columns, :rows] += pairs.between.T / 2
     values, vectors = linalg.eigh(matrix, driver="evd")
     kept = min(settings.components, len(values))
     values, vectors = values[::-1][:kept], vectors[:, ::-1][:, :kept]
     return [spans[0] @ vectors[:split], spans[1] @ vectors[split:]], values
+
+
+def _extended(span: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Orthonormal `span` (d, r) and directions of `columns` (d, g) outside of it, orthonormal."""
+    outside = columns - span @ (span.T @ columns)
+    directions, lengths, _ = linalg.svd(outside, full_matrices=False)
+    directions = directions[:, lengths > ROUNDING * linalg.norm(columns)]
+    # Once more: what is left of short ones is not orthogonal to double precision.
+    directions -= span @ (span.T @ directions)
+    return np.hstack([span, linalg.qr(directions, mode="economic")[0]])
 
 
 def codes(views: Views, weights: list[np.ndarray]) -> np.ndarray:
