@@ -19,6 +19,7 @@ ours are a quarter to a half of them. The numbers of steps and epochs are ours.
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import keras
 import numpy as np
@@ -85,11 +86,11 @@ def fit(data: TrainingData, settings: Settings) -> CommonSpaceEncoder:
         Parallel([intra.text_encoder, inter.text_encoder]),
         None,
     )
-    for stage in (top_rbms, label_networks):
-        encoder = on_top(encoder, stage(with_codes(data, encoder), settings))
-    for width in settings.code_widths:
-        encoder = on_top(encoder, label_autoencoder(with_codes(data, encoder), settings, width))
+    autoencoders = [partial(label_autoencoder, width=width) for width in settings.code_widths]
     codes = with_codes(data, encoder)
+    for stage in (top_rbms, label_networks, *autoencoders):
+        top = stage(codes, settings)
+        encoder, codes = on_top(encoder, top), with_codes(codes, top)
     return on_top(encoder, _tops(codes, *_scales(codes)))
 
 

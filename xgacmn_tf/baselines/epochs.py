@@ -40,11 +40,14 @@ def train_epochs(
     size = min(batch_size, len(data.image))
     steps = len(data.image) // size
 
+    # Layers have no Python control flow to convert, which takes longer than tracing itself.
+    plain = tf.autograph.experimental.do_not_convert(step)
+
     @tf.function
     def epoch_of(batches: tf.Tensor, share: tf.Tensor) -> None:
         for number in tf.range(steps):
             rows = batches[number]
-            step(tf.gather(image, rows), tf.gather(text, rows), tf.gather(targets, rows), share)
+            plain(tf.gather(image, rows), tf.gather(text, rows), tf.gather(targets, rows), share)
 
     best, kept = -1.0, None
     for epoch in data.progress(range(epochs)):

@@ -149,6 +149,8 @@ def _compiled_steps(rbm: RBM, features: tf.Tensor, schedule: Schedule, seed: int
     velocities = [tf.Variable(tf.zeros_like(variable)) for variable in variables]
     activity = tf.Variable(tf.fill([rbm.units], schedule.sparsity_target))
     half = schedule.steps / 2
+    # Nothing in it needs converting, which takes longer than tracing itself.
+    gradients_of = tf.autograph.experimental.do_not_convert(cd1_gradients)
 
     @tf.function(
         input_signature=[tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([], tf.int32)]
@@ -158,7 +160,7 @@ def _compiled_steps(rbm: RBM, features: tf.Tensor, schedule: Schedule, seed: int
             step = first + number
             share = tf.cast(step, tf.float32) / half
             visible = tf.gather(features, batches[number])
-            gradients = cd1_gradients(rbm, visible, activity, schedule, (seed, step))
+            gradients = gradients_of(rbm, visible, activity, schedule, (seed, step))
             rate = schedule.learning_rate / (1 + share)
             momentum = 0.5 + 0.4 * tf.minimum(share, 1.0)
             for variable, velocity, gradient in zip(variables, velocities, gradients, strict=True):
