@@ -22,6 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from process_memory import peak_memory
 
 ROWS, COLUMNS = 269_648, 1000
 TAGS_A_ROW = 5.8
@@ -93,11 +94,6 @@ def generate(path: Path, rows: int) -> int:
             stream.write(text.tobytes())
             ones += int(hot.sum())
     return ones
-
-
-def peak_memory() -> int:
-    """The most memory that this process has held so far, in bytes (Linux)."""
-    return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) * 1024
 
 
 def measure(

@@ -20,6 +20,7 @@ import tensorflow as tf
 from keras import ops
 
 from xgacmn_tf.angular_softmax import PACKAGE
+from xgacmn_tf.errors import DivergenceError
 
 VISIBLE = ("binary", "gaussian", "softmax")
 # Steps of one compiled call, between two ticks of the progress bar.
@@ -114,6 +115,9 @@ def train_rbm(
     """CD-1 on training rows (n, d); builds `rbm` if it is not built.
 
     The hidden units are sampled, the reconstruction is the visible units' mean.
+
+    Raises:
+      DivergenceError: the weights are not finite at the end.
     """
     if not rbm.built:
         rbm.build((None, features.shape[1]))
@@ -123,6 +127,12 @@ def train_rbm(
     update = _compiled_steps(rbm, tf.constant(features, tf.float32), schedule, seed)
     for first in progress(range(0, schedule.steps, STEPS_AT_ONCE)):
         update(batches[first : first + STEPS_AT_ONCE], tf.constant(first))
+    if not all(np.isfinite(weights).all() for weights in rbm.get_weights()):
+        raise DivergenceError(
+            f"An RBM of {features.shape[1]} {rbm.visible} visible units has left the finite "
+            f"numbers at a learning rate of {schedule.learning_rate:.4g}; lower it, with "
+            "--model_settings=image_rates=…, text_rates=… or joint_rate=…"
+        )
 
 
 def start_bias(visible: str, features: np.ndarray) -> np.ndarray:

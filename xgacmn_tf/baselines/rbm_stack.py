@@ -31,7 +31,8 @@ TEXT_UNITS = ("auto", "softmax", "gaussian")
 class StackSettings:
     """rbm_steps, rbm_batch: of every RBM. widths: of both RBMs of a modality. text_units: "auto" as
     the module says, or "softmax", "gaussian". *_rates: the learning rates of both, from below;
-    replicated softmax units divide theirs by the mean number of words.
+    replicated softmax units divide theirs by the mean number of words, and Gaussian texts begin
+    with the images' rate.
     """
 
     rbm_steps: int = 600
@@ -62,11 +63,15 @@ def pretrained(data: TrainingData, settings: StackSettings) -> CommonSpaceEncode
     image_map: InputMap = Standardize(data.image.shape[1])
     image_map.fit(data.image)
     text_map, units = _text_map(data.text, settings.text_units)
+    text_rates = settings.text_rates
+    if units == "gaussian":
+        # Ten times the rate at which Gaussian units learn is the rate at which they diverge.
+        text_rates = (settings.image_rates[0], *text_rates[1:])
     stacks = []
     for number, (x, kind, rates, decay) in enumerate(
         (
             (image_map(data.image), "gaussian", settings.image_rates, 1e-3),
-            (text_map(data.text), units, settings.text_rates, 1e-4),
+            (text_map(data.text), units, text_rates, 1e-4),
         )
     ):
         stacks.append(_stack(np.asarray(x), kind, rates, decay, settings, data, number))
