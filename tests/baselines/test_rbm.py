@@ -10,6 +10,8 @@ from scipy.special import expit, logsumexp, softmax
 
 from xgacmn_tf.baselines.rbm import RBM, VISIBLE, Schedule, cd1_gradients, train_rbm
 from xgacmn_tf.baselines.rbm_layers import Beside, Counts, MeanField
+from xgacmn_tf.baselines.rbm_stack import StackSettings, pretrained
+from xgacmn_tf.errors import DivergenceError
 
 D, E = 3, 4
 HIDDEN = np.array(list(itertools.product([0, 1], repeat=E)))  # (16, 4), every state
@@ -94,6 +96,25 @@ def test_training_learns_which_units_go_together():
     learned = [list(state) in ([1, 1, 0, 0], [0, 0, 1, 1]) for state in HIDDEN]
     assert probability[learned].sum() > 0.8
     assert probability[learned].min() > 0.25
+
+
+def test_a_rate_that_leaves_the_finite_numbers_is_named():
+    rows = np.random.default_rng(0).normal(size=(50, 8)).astype(np.float32)
+    with pytest.raises(DivergenceError, match="8 gaussian visible units .* rate of 1; lower it"):
+        train_rbm(RBM(16, "gaussian"), rows, Schedule(1.0), 0, lambda steps: steps)
+
+
+def test_gaussian_texts_do_not_learn_at_the_rate_of_counts(pairs):
+    """Texts of 5 real numbers left the finite numbers within a few hundred steps at .1."""
+    settings = StackSettings()
+    assert settings.text_rates[0] == 10 * settings.image_rates[0]
+    keras.utils.set_random_seed(0)
+    stack = pretrained(pairs, settings)
+    lower = stack.text_encoder.layers[0]
+    assert lower.visible == "gaussian"
+    text = stack.text_map(pairs.text)
+    error = np.square(lower.reconstruction(lower(text), 1) - text).mean()
+    assert error < 0.5  # Of a variance of 1.
 
 
 def test_sparsity_lowers_the_mean_activity():

@@ -1,0 +1,27 @@
+"""Every compared system on data with something about them that may trip one up."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from xgacmn_tf import baselines
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning", "error::UserWarning")
+def test_codes_and_what_they_are_ranked_by_are_finite(name, train_small, degenerate):
+    data, system = degenerate, baselines.system(name)
+    if name == "raw":
+        missing = data.image.shape[1] - data.text.shape[1]
+        data = dataclasses.replace(data, text=np.pad(data.text, ((0, 0), (0, missing))))
+    if name in baselines.CHOOSE_AN_EPOCH:
+        data = dataclasses.replace(data, validation=(data.image, data.text, data.targets))
+    if system.transductive:
+        data = dataclasses.replace(data, unlabelled=(data.image, data.text))
+    encoder = train_small(name, data)
+    image, text = encoder.codes(data.image, data.text)
+    assert len(image) == len(text) == len(data.targets) and image.shape[1] == text.shape[1]
+    assert system.similarity in encoder.similarities()
+    for similarity in encoder.similarities():
+        for codes in (image, text):
+            assert np.isfinite(encoder.represent(codes, similarity)).all()
