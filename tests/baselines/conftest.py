@@ -90,6 +90,12 @@ def pairs() -> TrainingData:
     return make_pairs()
 
 
+@pytest.fixture(scope="session")
+def many_pairs() -> TrainingData:
+    """6,000 of the same kind."""
+    return make_pairs(rows=6000)
+
+
 @pytest.fixture(params=DEGENERATE)
 def degenerate(request) -> TrainingData:
     """The same, with one thing about them that may trip a system up."""

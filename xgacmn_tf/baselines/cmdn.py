@@ -86,9 +86,10 @@ def fit(data: TrainingData, settings: Settings) -> CommonSpaceEncoder:
         Parallel([intra.text_encoder, inter.text_encoder]),
         None,
     )
-    autoencoders = [partial(label_autoencoder, width=width) for width in settings.code_widths]
+    stages: list[Callable[..., CommonSpaceEncoder]] = [top_rbms, label_networks]
+    stages += [partial(label_autoencoder, width=width) for width in settings.code_widths]
     codes = with_codes(data, encoder)
-    for stage in (top_rbms, label_networks, *autoencoders):
+    for stage in stages:
         top = stage(codes, settings)
         encoder, codes = on_top(encoder, top), with_codes(codes, top)
     return on_top(encoder, _tops(codes, *_scales(codes)))
