@@ -11,6 +11,7 @@ from xgacmn_tf import baselines
 from xgacmn_tf.baselines import TrainingData, acmr, dscmr
 from xgacmn_tf.baselines.supcon import supervised_contrastive
 from xgacmn_tf.encoders import load_encoder
+from xgacmn_tf.errors import InputError
 
 TRAINED = ("acmr", "dscmr", "supcon")
 SMALL = {
@@ -109,3 +110,19 @@ def test_supervised_contrastive_by_hand():
     # Each item's only positive is at cosine 1, its two negatives at 0; τ = .5.
     expected = -np.log(np.exp(2) / (np.exp(2) + 2))
     assert supervised_contrastive(codes, targets, 0.5).numpy() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        ("dscmr", "epochs=0"),
+        ("dscmr", "hidden=0"),
+        ("dscmr", "pair_weight=nan"),
+        ("supcon", "batch_size=0"),
+        ("supcon", "temperature=0"),
+        ("supcon", "dropout=1"),
+    ],
+)
+def test_settings_out_of_range(name, given):
+    with pytest.raises(InputError, match=f"--model_settings={given}.*: expected at least"):
+        baselines.parse_settings(name, (given,))

@@ -71,6 +71,8 @@ class Settings(mdbn.Settings):
             network_epochs=self.network_epochs,
             code_epochs=self.code_epochs,
         )
+        check_at_least(0, network_rate=self.network_rate, code_rate=self.code_rate)
+        check_at_least(0, weight_decay=self.weight_decay)
 
 
 def fit(data: TrainingData, settings: Settings) -> CommonSpaceEncoder:

@@ -21,6 +21,7 @@ import tensorflow as tf
 from xgacmn_tf.baselines import System, TrainingData
 from xgacmn_tf.baselines.epochs import train_epochs
 from xgacmn_tf.baselines.layers import Affine, Chain
+from xgacmn_tf.baselines.linear import check_at_least
 from xgacmn_tf.encoders import CommonSpaceEncoder
 from xgacmn_tf.input_maps import fit_map
 
@@ -36,6 +37,12 @@ class Settings:
     code_dim: int = 128
     similarity_weight: float = 10.0
     pair_weight: float = 0.1
+
+    def __post_init__(self):
+        check_at_least(1, epochs=self.epochs, batch_size=self.batch_size)
+        check_at_least(1, hidden=self.hidden, code_dim=self.code_dim)
+        check_at_least(0, learning_rate=self.learning_rate)
+        check_at_least(0, similarity_weight=self.similarity_weight, pair_weight=self.pair_weight)
 
 
 def fit(data: TrainingData, settings: Settings) -> CommonSpaceEncoder:

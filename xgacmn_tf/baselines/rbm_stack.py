@@ -50,6 +50,9 @@ class StackSettings:
             )
         check_at_least(1, rbm_batch=self.rbm_batch, widths=min(self.widths))
         check_at_least(0, rbm_steps=self.rbm_steps)
+        for name in ("image_rates", "text_rates"):
+            for rate in getattr(self, name):
+                check_at_least(0, **{name: rate})
         if not len(self.widths) == len(self.image_rates) == len(self.text_rates):
             raise InputError(
                 f"--model_settings=widths has {len(self.widths)} layers: expected as many "

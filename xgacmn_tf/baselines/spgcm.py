@@ -21,6 +21,7 @@ import dataclasses
 from typing import NamedTuple
 
 import numpy as np
+import threadpoolctl
 from scipy import linalg
 from sklearn.cluster import KMeans
 
@@ -93,7 +94,9 @@ def fit(data: TrainingData, settings: Settings) -> CommonSpaceEncoder:
 def start(text: np.ndarray, groups: int, seed: int) -> np.ndarray:
     """G (n, g) of k-means groups of the texts, each item a little in every group."""
     groups = min(groups, len(np.unique(text, axis=0)))
-    labels = KMeans(groups, n_init=10, random_state=seed).fit_predict(text)
+    # Threads would add up their shares in an order of their own.
+    with threadpoolctl.threadpool_limits(1):
+        labels = KMeans(groups, n_init=10, random_state=seed).fit_predict(text)
     return _unit_columns(np.eye(groups)[labels] + 0.2)
 
 

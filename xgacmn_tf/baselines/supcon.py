@@ -16,7 +16,9 @@ import tensorflow as tf
 from xgacmn_tf.baselines import System, TrainingData
 from xgacmn_tf.baselines.epochs import train_epochs
 from xgacmn_tf.baselines.layers import Chain
+from xgacmn_tf.baselines.linear import check_at_least
 from xgacmn_tf.encoders import CommonSpaceEncoder
+from xgacmn_tf.errors import InputError
 from xgacmn_tf.input_maps import fit_map
 
 
@@ -31,6 +33,16 @@ class Settings:
     code_dim: int = 128
     dropout: float = 0.5
     temperature: float = 0.5
+
+    def __post_init__(self):
+        check_at_least(1, epochs=self.epochs, batch_size=self.batch_size)
+        check_at_least(1, hidden=self.hidden, code_dim=self.code_dim)
+        check_at_least(0, learning_rate=self.learning_rate)
+        check_at_least(1e-9, temperature=self.temperature)
+        if not 0 <= self.dropout < 1:
+            raise InputError(
+                f"--model_settings=dropout={self.dropout}: expected at least 0 and below 1"
+            )
 
 
 def fit(data: TrainingData, settings: Settings) -> CommonSpaceEncoder:
