@@ -18,6 +18,7 @@ import tensorflow as tf
 import xgacmn_tf
 from xgacmn_tf import baselines, datasets
 from xgacmn_tf.baselines.training import train_system
+from xgacmn_tf.calibration import calibrated, calibration_factors
 from xgacmn_tf.callbacks import (
     HistogramBoard,
     ProfileEpoch,
@@ -33,7 +34,7 @@ from xgacmn_tf.evaluation import chance_levels, evaluate_retrieval
 from xgacmn_tf.export.savedmodel import export_encoder
 from xgacmn_tf.export.versions import versions
 from xgacmn_tf.features.keeping import keep_extractors
-from xgacmn_tf.files import write_json
+from xgacmn_tf.files import atomic_path, write_json
 from xgacmn_tf.gallery import from_split
 from xgacmn_tf.projector import write_projector
 from xgacmn_tf.report.results_page import write_results_page
@@ -89,21 +90,29 @@ def _train(
         seconds = train_system(baselines.system(config.model), config, dataset, folder)
         return {"training_time_s": round(seconds, 3)}, []
     progress = train(config, dataset, folder, _callbacks(config, folder))
-    seconds = progress.seconds
-    refitted = {}
+    seconds, trained = progress.seconds, folder.selected
+    more: dict[str, Any] = {}
     if config.refit and dataset.held_out:
         whole = give_back(dataset)
         watchers = [StopOnNonFinite(), ScalarBoard(folder.tensorboard / "refit")]
         again = train(config, whole, folder, watchers, refit_steps=progress.best_step)
-        seconds += again.seconds
-        refitted = {"refit": {"pairs": len(whole.train), "epochs": again.epoch}}
+        seconds, trained = seconds + again.seconds, folder.refitted
+        more["refit"] = {"pairs": len(whole.train), "epochs": again.epoch}
+    encoder = load_encoder(trained)
+    if dataset.validation is not None and encoder.class_layer is not None:
+        # Of the encoders that have not seen these pairs, also where all were trained on since.
+        chosen = load_encoder(folder.selected)
+        factors = calibration_factors(chosen, dataset.validation, dataset.num_classes)
+        encoder, more["calibration"] = calibrated(encoder, factors), factors
+    with atomic_path(folder.best) as temporary:
+        encoder.save(temporary)
     examples = progress.history[-1]["step"] * min(config.batch_size, len(dataset.train))
     logs, prefix = progress.history[progress.best_epoch - 1], "validation/"
     facts = {
         "best_epoch": progress.best_epoch,
         # Empty where nothing was held out.
         "validation": {k.removeprefix(prefix): v for k, v in logs.items() if k.startswith(prefix)},
-        **refitted,
+        **more,
         "training_time_s": round(seconds, 3),
         "examples_per_second": round(examples / progress.seconds, 1),
     }

@@ -1,7 +1,8 @@
 """The folder that a run leaves behind, and how a run finds its own again.
 
 config.json       every setting, and the fingerprint of the data
-checkpoints/      best.keras (encoders, ready for use); resume/ and refit/, what training needs
+checkpoints/      best.keras, the encoders, ready for use; and what training goes on from:
+                  selected.keras of the best epoch, refitted.keras of all pairs, resume/, refit/
 tensorboard/      event files, embedding projector
 extractors/       how raw pictures and texts become features, where that is known
 embeddings.npz    codes and class posteriors of the test split
@@ -36,6 +37,8 @@ class RunFolder:
         self.results_page = self.path / "results.html"
         self.tensorboard = self.path / "tensorboard"
         self.best = self.path / "checkpoints" / "best.keras"
+        self.selected = self.path / "checkpoints" / "selected.keras"
+        self.refitted = self.path / "checkpoints" / "refitted.keras"
         self.extractors = self.path / "extractors"
         self.models = self.path / "models"
         self.resume = self.path / "checkpoints" / "resume"

@@ -11,6 +11,7 @@ import json
 import math
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -225,7 +226,7 @@ def train(
     callbacks: Sequence[keras.callbacks.Callback] = (),
     refit_steps: int | None = None,
 ) -> Progress:
-    """Trains from where the folder's checkpoint left off, and leaves `folder.best`.
+    """Trains from where the folder's checkpoint left off, and leaves `folder.selected`.
 
     The best epoch is the one with the highest validation mAP (mean of both directions, headline
     similarity); without a validation split it is the last one. Keras callbacks get
@@ -237,8 +238,8 @@ def train(
       dataset: its training split is learned from, its validation split chooses the epoch.
       folder: of the run.
       callbacks: watch the epochs, and may refuse one.
-      refit_steps: train for about so many steps instead of `config.epochs`, keep the last epoch,
-        and let the checkpoints stand beside those of the training that found the number.
+      refit_steps: train for about so many steps instead of `config.epochs`, and leave the last
+        epoch's encoders as `folder.refitted`, beside those of the training that found the number.
 
     Raises:
       callbacks.DivergenceError: from `StopOnNonFinite`, before anything of that epoch is saved.
@@ -261,7 +262,9 @@ def train(
         variables=[variable.value for variable in variables],
         progress=_ProgressState(progress),
     )
-    resume = folder.resume if refit_steps is None else folder.refit
+    resume, kept = folder.resume, folder.selected
+    if refit_steps is not None:
+        resume, kept = folder.refit, folder.refitted
     manager = tf.train.CheckpointManager(checkpoint, str(resume), max_to_keep=1)
     if manager.latest_checkpoint:
         checkpoint.restore(manager.latest_checkpoint).assert_consumed()
@@ -298,7 +301,7 @@ def train(
             watchers.on_epoch_end(epoch, logs)
             progress.history.append(logs)
             progress.seconds += seconds
-            _keep_if_best(model, logs, progress, folder, is_last=epoch == epochs)
+            _keep_if_best(model, logs, progress, kept, is_last=epoch == epochs)
             bar.set_postfix_str(_summary(progress))
             over = progress.is_over(epochs, waiting)
             if over or time.monotonic() - last_saved > SECONDS_BETWEEN_CHECKPOINTS:
@@ -309,15 +312,15 @@ def train(
 
 
 def _keep_if_best(
-    model: XGACMN, logs: dict[str, float], progress: Progress, folder: RunFolder, is_last: bool
+    model: XGACMN, logs: dict[str, float], progress: Progress, path: Path, is_last: bool
 ) -> None:
-    """Writes `folder.best` where this epoch is the best so far, or the last without validation."""
+    """Writes `path` where this epoch is the best so far, or the last without validation."""
     score = logs.get("validation/mAP/avg")
     # The last epoch is always evaluated, so one without a score has no validation split.
     if is_last if score is None else score > progress.best_score:
         progress.best_score = -1.0 if score is None else score
         progress.best_epoch = int(logs["epoch"])
-        with atomic_path(folder.best) as temporary:
+        with atomic_path(path) as temporary:
             model.averaged.save(temporary)
 
 

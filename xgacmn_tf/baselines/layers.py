@@ -1,4 +1,4 @@
-"""The layers that the compared systems' encoders are made of, besides those of `networks`.
+"""What encoders are made of besides `networks`: those of the compared systems, and calibrated ones.
 
 All hold plain arrays, are registered, and are rebuilt from a saved model without executing
 anything in it.
@@ -47,6 +47,28 @@ class Affine(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "output_dim": self.output_dim}
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class Factor(keras.layers.Layer):
+    """x (n, d) → a x.
+
+    Args:
+      factor: a > 0.
+    """
+
+    def __init__(self, factor: float, **kwargs):
+        super().__init__(**kwargs)
+        self.factor = factor
+
+    def call(self, x):
+        return ops.multiply(x, self.factor)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {**super().get_config(), "factor": self.factor}
 
 
 class Composite(keras.layers.Layer):
