@@ -233,6 +233,7 @@ def test_flag_file_trains(parse, histogram_file, tmp_path, path):
     config = dataclasses.replace(
         parse(f"--flagfile={path}"),
         dataset=str(histogram_file), protocol=None, epochs=1, output_dir=str(tmp_path / "run"),
+        refit=False, export=False, image_features=None, text_features=None,
     )  # fmt: skip
     metrics = experiment.run(config, lambda text: None)
     assert metrics["test"][config.headline()]["mAP"]["avg"] > 0
