@@ -155,8 +155,17 @@ def test_best_epoch_has_the_highest_validation_map(small_config, tmp_path):
     folder = folder_for(small_config, tmp_path / "run")
     progress = train(small_config, datasets.for_config(small_config), folder)
     scores = [record["validation/mAP/avg"] for record in progress.history]
-    assert progress.best_epoch == 1 + int(np.argmax(scores))
-    assert progress.best_score == max(scores)
+    means = [np.mean(scores[: epoch + 1][-5:]) for epoch in range(5)]
+    assert progress.best_epoch == 1 + int(np.argmax(means))
+    assert progress.best_score == pytest.approx(max(means))
+
+
+def test_score_is_the_mean_of_the_last_five_evaluations():
+    scores = [0.9, 0.1, 0.2, None, 0.3, 0.4, 0.5]
+    history = [{} if s is None else {"validation/mAP/avg": s} for s in scores]
+    assert Progress(history).score() == pytest.approx(0.3)  # without the 0.9
+    assert Progress(history[:4]).score() is None
+    assert Progress(history[:2]).score() == pytest.approx(0.5)
 
 
 def test_evaluation_every_few_epochs_includes_the_last(small_config, tmp_path):
@@ -203,15 +212,15 @@ def test_early_stop_keeps_the_best_epoch_and_stays_stopped(small_config, tmp_pat
     assert folder.selected.stat().st_mtime_ns == written
 
 
-def test_refit_learns_from_all_pairs_for_as_many_steps(small_config, tmp_path):
+def test_refit_learns_from_all_pairs_for_as_many_epochs(small_config, tmp_path):
     dataset, folder = datasets.for_config(small_config), folder_for(small_config, tmp_path / "run")
     progress = train(small_config, dataset, folder)
     chosen = folder.selected.stat().st_mtime_ns
     whole = give_back(dataset)
     assert len(whole.train) == 90 and whole.validation is None  # 72 pairs gave the number
-    again = train(small_config, whole, folder, refit_steps=20)
+    again = train(small_config, whole, folder, refit_epochs=3)
     # 72 pairs are 4 batches of 16, 90 are 5.
-    assert (progress.history[-1]["step"], again.epoch, again.history[-1]["step"]) == (20, 4, 20)
+    assert (progress.history[-1]["step"], again.epoch, again.history[-1]["step"]) == (20, 3, 15)
     assert folder.refitted.exists()
     assert not any("validation/mAP/avg" in record for record in again.history)
     # The training that found the number stays as it was.
@@ -223,10 +232,10 @@ def test_interrupted_refit_ends_with_the_same_numbers(small_config, tmp_path, mo
     monkeypatch.setattr("xgacmn_tf.training.SECONDS_BETWEEN_CHECKPOINTS", 0.0)
     whole = give_back(datasets.for_config(small_config))
     plain, broken = (folder_for(small_config, tmp_path / name) for name in ("plain", "broken"))
-    expected = train(small_config, whole, plain, refit_steps=25)
+    expected = train(small_config, whole, plain, refit_epochs=5)
     with pytest.raises(KeyboardInterrupt):
-        train(small_config, whole, broken, [Interrupt(3)], refit_steps=25)
-    assert train(small_config, whole, broken, refit_steps=25).history == expected.history
+        train(small_config, whole, broken, [Interrupt(3)], refit_epochs=5)
+    assert train(small_config, whole, broken, refit_epochs=5).history == expected.history
     assert_same_encoders(plain.refitted, broken.refitted)
 
 

@@ -191,8 +191,8 @@ class Config:
     )
     refit: bool = _own(
         True,
-        "once a part of the training split has chosen the number of steps, train anew on all of it "
-        "for as many; a validation split that the data set brings is never trained on",
+        "once a part of the training split has chosen the number of epochs, train anew on all of "
+        "it for as many; a validation split that the data set brings is never trained on",
     )
     batch_size: int = _own(64, "pairs in a step", least=1)
     generator_steps: int = _own(

@@ -95,7 +95,7 @@ def _train(
     if config.refit and dataset.held_out:
         whole = give_back(dataset)
         watchers = [StopOnNonFinite(), ScalarBoard(folder.tensorboard / "refit")]
-        again = train(config, whole, folder, watchers, refit_steps=progress.best_step)
+        again = train(config, whole, folder, watchers, refit_epochs=progress.best_epoch)
         seconds, trained = seconds + again.seconds, folder.refitted
         more["refit"] = {"pairs": len(whole.train), "epochs": again.epoch}
     encoder = load_encoder(trained)

@@ -154,5 +154,5 @@ SYSTEM = System(
     similarity="posterior",
     settings=Settings,
     fit=fit,
-    grid={"image_map": ("auto", "hellinger", "chi2")},
+    grid={"image_map": ("auto", "hellinger"), "text_map": ("auto", "zscore")},
 )
