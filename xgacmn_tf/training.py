@@ -235,9 +235,9 @@ def train(
     """Trains from where the folder's checkpoint left off, and leaves `folder.selected`.
 
     The best epoch is the one with the highest validation mAP (mean of both directions, headline
-    similarity, and of the last `EVALUATIONS`); without a validation split it is the last one. Keras callbacks get
-    `on_train_begin`, `on_epoch_end` for every epoch (those of before a resume are replayed, so
-    that curves are whole) and `on_train_end`.
+    similarity, and of the last `EVALUATIONS`); without a validation split it is the last one.
+    Keras callbacks get `on_train_begin`, `on_epoch_end` for every epoch (those of before a resume
+    are replayed, so that curves are whole) and `on_train_end`.
 
     Args:
       config: the settings.
