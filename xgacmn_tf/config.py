@@ -189,7 +189,7 @@ class Config:
         "of the epochs, at least 10",
         least=1,
     )
-    refit: bool = _own(
+    refit: bool = _setting(
         True,
         "once a part of the training split has chosen the number of epochs, train anew on all of "
         "it for as many; a validation split that the data set brings is never trained on",

@@ -1,5 +1,6 @@
 """Every compared system through the same door as X-GACMN: run folder, evaluation, export."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from xgacmn_tf import baselines, experiment
+from xgacmn_tf.baselines import training
 from xgacmn_tf.config import SIMILARITIES, Config
 from xgacmn_tf.encoders import load_encoder
 from xgacmn_tf.errors import InputError
@@ -47,6 +49,36 @@ def test_a_run_of_a_compared_system(feature_file, tmp_path):
     # The same command finds its run again, and other settings do not.
     assert experiment.run(config, lambda text: None) == metrics
     assert (folder / "models" / "cca" / "2").exists() is False
+
+
+def test_who_chooses_epochs_then_trains_on_all_pairs(feature_file, tmp_path, monkeypatch):
+    fits = []
+    fit_system = training.fit_system
+
+    def watch(system, data, settings):
+        encoder = fit_system(system, data, settings)
+        fits.append((len(data.image), data.validation is None, list(data.best_epochs)))
+        return encoder
+
+    monkeypatch.setattr(training, "fit_system", watch)
+    for refit in (True, False):
+        config = Config(
+            model="supcon", model_settings=("epochs=3",), dataset=str(feature_file), refit=refit,
+            output_dir=str(tmp_path / str(refit)), export=False,
+        )  # fmt: skip
+        experiment.run(config, lambda text: None)
+    chosen, again, alone = fits
+    assert chosen == alone and chosen[:2] == (72, False) and 1 <= chosen[2][0] <= 3
+    assert again == (90, True, [])
+
+
+def test_planned_epochs_are_those_that_run(pairs):
+    seen = []
+    data = dataclasses.replace(
+        pairs, planned_epochs=iter([2]), progress=lambda epochs: seen.extend(epochs) or epochs
+    )
+    baselines.system("supcon").fit(data, baselines.parse_settings("supcon", ("epochs=5",)))
+    assert seen == [0, 1]
 
 
 @pytest.mark.parametrize(

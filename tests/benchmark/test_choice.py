@@ -127,11 +127,12 @@ def test_the_test_split_is_not_read(model, cells, monkeypatch):
 
 
 def test_points_that_cannot_be_fitted_are_kept_with_their_reason(cells):
-    # The made-up features go below zero, which two of the maps refuse.
-    assert choice.choose(cells("kernel_posteriors", seeds=1)) == [("image_map=auto",)]
+    # The made-up features go below zero, which one of the maps refuses; auto is the z-score.
+    chosen = ("image_map=auto", "text_map=auto")
+    assert choice.choose(cells("kernel_posteriors", seeds=1)) == [chosen]
     points = record_of(cells("kernel_posteriors"))["choices"][0]["points"]
-    assert ["mAP" in point for point in points] == [True, False, False]
-    assert "image_map=hellinger is for histograms" in points[1]["error"]
+    assert ["mAP" in point for point in points] == [True, True, False, False]
+    assert "image_map=hellinger is for histograms" in points[2]["error"]
 
 
 def test_the_first_of_equals_is_taken_and_defaults_where_nothing_was_fitted():

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from xgacmn_tf.errors import InputError
@@ -54,6 +54,10 @@ class TrainingData:
         may read. The pairing of their rows must not be used.
       seed: draws all that is random.
       progress: wraps an iterable of epochs or rounds in a progress bar: progress(range(5)).
+      best_epochs: receives how many epochs each training took that validation pairs watched, in
+        their order.
+      planned_epochs: how many each of them takes now that all pairs are trained on; None while
+        there are validation pairs to choose.
     """
 
     image: np.ndarray
@@ -63,6 +67,8 @@ class TrainingData:
     unlabelled: tuple[np.ndarray, np.ndarray] | None
     seed: int
     progress: Callable[[Sequence[Any]], Any]
+    best_epochs: list[int] = dataclasses.field(default_factory=list)
+    planned_epochs: Iterator[int] | None = None
 
 
 @dataclasses.dataclass(frozen=True)

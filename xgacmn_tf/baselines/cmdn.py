@@ -234,7 +234,7 @@ def _dense(widths: Sequence[int], activation: str) -> list[keras.layers.Layer]:
 
 
 def _without_validation(data: TrainingData) -> TrainingData:
-    return dataclasses.replace(data, validation=None)
+    return dataclasses.replace(data, validation=None, planned_epochs=None)
 
 
 SYSTEM = System(

@@ -30,7 +30,8 @@ def train_epochs(
 
     Args:
       data: the training pairs, and the validation pairs that choose the epoch: the one with the
-        highest mAP, mean of both directions. Without any the last epoch is kept.
+        highest mAP, mean of both directions. Without any the last epoch is kept, which is the last
+        of `planned_epochs` where these stand.
       encoder: holds the weights that are kept.
       step: one update; it is traced once.
       epochs, batch_size: at least 1. A batch is at most the training split.
@@ -49,8 +50,9 @@ def train_epochs(
             rows = batches[number]
             plain(tf.gather(image, rows), tf.gather(text, rows), tf.gather(targets, rows), share)
 
-    best, kept = -1.0, None
-    for epoch in data.progress(range(epochs)):
+    planned = epochs if data.planned_epochs is None else next(data.planned_epochs)
+    best, best_epoch, kept = -1.0, 0, None
+    for epoch in data.progress(range(planned)):
         order = np.random.default_rng((data.seed, epoch)).permutation(len(data.image))
         batches = order[: steps * size].reshape(steps, size).astype(np.int32)
         epoch_of(tf.constant(batches), tf.constant(epoch / epochs, tf.float32))
@@ -59,6 +61,7 @@ def train_epochs(
             v, t = (encoder.represent(codes, similarity) for codes in encoder.codes(*features))
             score = mean_average_precision(v, t, labels)["avg"]
             if score > best:
-                best, kept = score, encoder.get_weights()
+                best, best_epoch, kept = score, epoch + 1, encoder.get_weights()
     if kept is not None:
         encoder.set_weights(kept)
+        data.best_epochs.append(best_epoch)

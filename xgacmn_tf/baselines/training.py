@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -13,7 +14,7 @@ from tqdm import tqdm
 
 from xgacmn_tf.baselines import System, TrainingData, parse_settings
 from xgacmn_tf.config import Config
-from xgacmn_tf.datasets.paired import PairedDataset, Split
+from xgacmn_tf.datasets.paired import PairedDataset, Split, give_back
 from xgacmn_tf.encoders import CommonSpaceEncoder
 from xgacmn_tf.errors import DivergenceError
 from xgacmn_tf.files import atomic_path
@@ -25,13 +26,21 @@ def train_system(
 ) -> float:
     """Fits a system and leaves `folder.best`; returns the seconds that it took.
 
+    Where a part of the training split was held out to choose the epochs, the system is then fitted
+    anew to all of it, as X-GACMN is.
+
     Raises:
       InputError: the system cannot take these data or settings.
       DivergenceError: its codes are not finite.
     """
     settings = parse_settings(config.model, config.model_settings)
     started = time.perf_counter()
-    encoder = fit_system(system, training_data(system, config, dataset), settings)
+    data = training_data(system, config, dataset)
+    encoder = fit_system(system, data, settings)
+    if config.refit and dataset.held_out:
+        whole = training_data(system, config, give_back(dataset))
+        whole = dataclasses.replace(whole, planned_epochs=iter(data.best_epochs))
+        encoder = fit_system(system, whole, settings)
     seconds = time.perf_counter() - started
     with atomic_path(folder.best) as temporary:
         encoder.save(temporary)
