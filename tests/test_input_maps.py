@@ -128,5 +128,11 @@ def test_negative_features_are_refused_by_maps_for_histograms():
         fit_map("chi2", HISTOGRAMS - 1, "image")
 
 
+def test_components_are_capped_by_the_dimensions():
+    narrow = RNG.dirichlet(np.ones(3), size=60).astype(np.float32)
+    assert fit_map("chi2", narrow, "text").output_dim == 30
+    assert fit_map("chi2", narrow, "text", components=7).output_dim == 7
+
+
 def test_components_are_capped_by_the_rows():
     assert ChiSquareKernelPCA(12, rows=10, components=500).output_dim == 9

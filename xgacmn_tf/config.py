@@ -130,7 +130,9 @@ class Config:
         "width of the chi2 map's kernel: γ times the mean χ² distance of two training rows",
         least=1e-6,
     )
-    chi2_components: int = _own(500, "components that the chi2 map keeps", least=1)
+    chi2_components: int = _own(
+        500, "components that the chi2 map keeps, at most, and at most ten a dimension", least=1
+    )
 
     # Networks, §4.1.
     encoder_hidden: tuple[int, ...] = _own(

@@ -20,6 +20,9 @@ from xgacmn_tf.errors import InputError
 # Training rows that the χ² kernel compares with. The kernel between them is formed once, in memory,
 # and every item that is encoded is compared with each: 4,000 rows are 128 MB of float64.
 MAX_LANDMARKS = 4_000
+# Components that the χ² map keeps for each dimension of its histograms, at most: for ten topics 500
+# lost .002 to .006 of validation mAP against 100.
+COMPONENTS_A_DIMENSION = 10
 # Rows that the mean χ² distance is taken over, evenly spaced.
 ROWS_FOR_DISTANCE = 500
 # From this share of zeros on, non-negative features are taken for weighted words. Units of a
@@ -277,7 +280,7 @@ def fit_map(
       features: (n, d) float32.
       modality: "image" or "text", for errors.
       gamma: of the χ² kernel, times the `mean_chi2_distance`.
-      components: that the χ² map keeps, at most.
+      components: that the χ² map keeps, at most; `COMPONENTS_A_DIMENSION` is another limit.
 
     Raises:
       InputError: negative features under a map for histograms or counts.
@@ -297,8 +300,9 @@ def fit_map(
         case "hellinger":
             layer = Standardize(input_dim, power=0.5)
         case "chi2":
+            kept = min(components, COMPONENTS_A_DIMENSION * input_dim)
             width = gamma / mean_chi2_distance(features)
-            layer = ChiSquareKernelPCA(input_dim, min(rows, MAX_LANDMARKS), components, width)
+            layer = ChiSquareKernelPCA(input_dim, min(rows, MAX_LANDMARKS), kept, width)
         case "tfidf":
             layer = TfIdf(input_dim)
         case "unit":
