@@ -90,18 +90,17 @@ def _train(
         seconds = train_system(baselines.system(config.model), config, dataset, folder)
         return {"training_time_s": round(seconds, 3)}, []
     progress = train(config, dataset, folder, _callbacks(config, folder))
-    seconds, trained = progress.seconds, folder.selected
-    more: dict[str, Any] = {}
+    seconds, more = progress.seconds, dict[str, Any]()
     if config.refit and dataset.held_out:
         whole = give_back(dataset)
         watchers = [StopOnNonFinite(), ScalarBoard(folder.tensorboard / "refit")]
         again = train(config, whole, folder, watchers, refit_epochs=progress.best_epoch)
-        seconds, trained = seconds + again.seconds, folder.refitted
+        seconds += again.seconds
         more["refit"] = {"pairs": len(whole.train), "epochs": again.epoch}
-    encoder = load_encoder(trained)
+    chosen = load_encoder(folder.selected)
+    encoder = load_encoder(folder.refitted) if "refit" in more else chosen
     if dataset.validation is not None and encoder.class_layer is not None:
         # Of the encoders that have not seen these pairs, also where all were trained on since.
-        chosen = load_encoder(folder.selected)
         factors = calibration_factors(chosen, dataset.validation, dataset.num_classes)
         encoder, more["calibration"] = calibrated(encoder, factors), factors
     with atomic_path(folder.best) as temporary:
