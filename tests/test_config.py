@@ -58,6 +58,10 @@ def test_every_field_can_be_set_by_its_flag(parse):
             {"classifier": "none", "similarity": "posterior"},
             "--similarity=posterior needs class posteriors",
         ),
+        (
+            {"classifier": "none", "distillation": 100.0},
+            "--distillation=100 needs class posteriors, and --classifier=none learns none",
+        ),
         ({"model": "cca", "margin": 3}, "--margin=3 is a setting of X-GACMN that --model=cca"),
         ({"model_settings": ("a=1",)}, "--model_settings=a=1: X-GACMN's settings are flags"),
     ],

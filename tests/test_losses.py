@@ -66,6 +66,18 @@ def test_pair_loss_is_the_mean_square():
     assert float(losses.pair_loss([[1.0, 2.0], [3.0, 0.0]], [[0.0, 0.0], [3.0, 2.0]])) == 2.25
 
 
+def test_distillation_is_the_cross_entropy_with_the_text_as_teacher():
+    # Texts say .8/.2 and .5/.5, pictures .6/.4 and .9/.1.
+    images, texts = (tf.Variable(logits(*p)) for p in ((0.6, 0.9), (0.8, 0.5)))
+    with tf.GradientTape() as tape:
+        loss = losses.distillation_loss(images, texts)
+    expected = 0.8 * math.log(0.6) + 0.2 * math.log(0.4) + 0.5 * (math.log(0.9) + math.log(0.1))
+    assert float(loss) == pytest.approx(-expected / 2, rel=1e-5)
+    image_gradient, text_gradient = tape.gradient(loss, [images, texts])
+    np.testing.assert_allclose(image_gradient[:, 0], [(0.6 - 0.8) / 2, (0.9 - 0.5) / 2], rtol=1e-4)
+    assert text_gradient is None
+
+
 def test_discriminator_accuracy():
     # First row of each kind is named rightly, second wrongly; of the second kind both are right.
     accuracy = losses.discriminator_accuracy(logits(0.9, 0.2), logits(0.1, 0.4))

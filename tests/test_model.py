@@ -112,8 +112,18 @@ def test_total_loss_is_eq_10_plus_eq_11():
     assert terms["D/loss"] == pytest.approx(discriminators, rel=1e-5)
 
 
+def test_distillation_joins_the_total_where_it_is_wanted():
+    model = make_model(distillation=13.0)
+    terms = {name: float(v) for name, v in model.alternate(batch_of(model)).items()}
+    plain = make_model().alternate(batch_of(model))
+    assert "G/distillation" not in plain
+    expected = float(plain["G/loss"]) + 13 * terms["G/distillation"]
+    assert terms["G/loss"] == pytest.approx(expected, rel=1e-5)
+
+
 ABLATIONS = {
     "whole": {},
+    "with distillation": {"distillation": 100.0},
     "without D_C": {"common_discriminator_hidden": None},
     "without D_I and D_T": {"feature_discriminator_hidden": None},
     "without any discriminator": {

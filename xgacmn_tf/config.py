@@ -162,6 +162,11 @@ class Config:
     lambda_1: float = _own(10.0, "weight of the pair term (0 removes it)", least=0.0)
     lambda_2: float = _own(5.0, "weight of the adversarial terms", least=0.0)
     lambda_3: float = _own(100.0, "weight of the class terms", least=0.0)
+    distillation: float = _own(
+        0.0,
+        "weight of a term beyond the paper: an image's class posteriors learn from its text's",
+        least=0.0,
+    )
     classifier: str = _own(
         "angular",
         "class loss: A-softmax (Eq. 8), plain softmax (Eq. 6) or none",
@@ -259,6 +264,11 @@ class Config:
             raise InputError(
                 "--similarity=posterior needs class posteriors, and --classifier=none learns none; "
                 "use --similarity=cosine"
+            )
+        if self.classifier == "none" and self.distillation:
+            raise InputError(
+                f"--distillation={self.distillation:g} needs class posteriors, and "
+                "--classifier=none learns none; leave one of them out"
             )
         self._check_model()
 

@@ -68,6 +68,23 @@ def pair_loss(image_code, text_code):
     return ops.mean(ops.square(difference))
 
 
+def distillation_loss(image_logits, text_logits):
+    """Beyond the paper: how far an image's class posteriors are from its text's, in nats.
+
+    Texts name their category more surely than SIFT features do, so a text's posteriors are a softer
+    and better target for its picture than the label alone. Only the image side learns from it.
+
+    Args:
+      image_logits, text_logits: class logits (n, c) of the codes of a pair, without the margin.
+
+    Returns:
+      A float32 scalar: the mean cross-entropy.
+    """
+    teacher = ops.stop_gradient(ops.softmax(ops.cast(text_logits, "float32"), axis=-1))
+    student = ops.log_softmax(ops.cast(image_logits, "float32"), axis=-1)
+    return -ops.mean(ops.sum(teacher * student, axis=-1))
+
+
 def discriminator_accuracy(first_logits, second_logits):
     """Share of the 2n items that a discriminator names rightly: 1 when it wins, 0.5 at chance."""
     first = ops.cast(first_logits[:, 0] > first_logits[:, 1], "float32")

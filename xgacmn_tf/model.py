@@ -35,6 +35,7 @@ class XGACMN(keras.Model):
       feature_discriminator_hidden: hidden units of D_I and D_T; None leaves both out (Table 3).
       common_discriminator_hidden: hidden units of D_C; None leaves it out (Table 3).
       lambda_1, lambda_2, lambda_3: weights of the pair, adversarial and class terms (Eq. 10–11).
+      distillation: weight of `losses.distillation_loss`; the paper has no such term.
       generator_steps: K of Algorithm 1.
       annealing: the margin's weight over the generators' steps.
       average_decay: decay of the moving average of the encoders' weights that `averaged` holds;
@@ -52,6 +53,7 @@ class XGACMN(keras.Model):
         lambda_1=10.0,
         lambda_2=5.0,
         lambda_3=100.0,
+        distillation=0.0,
         generator_steps=1,
         annealing: MarginAnnealing | None = None,
         average_decay=0.99,
@@ -74,6 +76,7 @@ class XGACMN(keras.Model):
             "lambda_1": lambda_1,
             "lambda_2": lambda_2,
             "lambda_3": lambda_3,
+            "distillation": distillation,
             "generator_steps": generator_steps,
             "average_decay": average_decay,
         }
@@ -160,6 +163,8 @@ class XGACMN(keras.Model):
         names += ["G/pair"]
         if self.encoder.class_layer is not None:
             names += ["G/image_classification", "G/text_classification"]
+            if self.settings["distillation"]:
+                names += ["G/distillation"]
         if isinstance(self.encoder.class_layer, AngularSoftmax):
             names += ["angle/image", "angle/text", "margin_weight"]
         return [*names, "G/loss"]
@@ -272,6 +277,10 @@ class XGACMN(keras.Model):
             terms["G/image_classification"] = image_loss
             terms["G/text_classification"] = text_loss
             total += settings["lambda_3"] * (image_loss + text_loss)
+            if settings["distillation"]:
+                logits = layer(made["v_c"]), layer(made["t_c"])
+                terms["G/distillation"] = losses.distillation_loss(*logits)
+                total += settings["distillation"] * terms["G/distillation"]
             if isinstance(layer, AngularSoftmax):
                 terms["angle/image"] = tf.stop_gradient(layer.mean_angle(made["v_c"], targets))
                 terms["angle/text"] = tf.stop_gradient(layer.mean_angle(made["t_c"], targets))

@@ -27,6 +27,7 @@ from xgacmn_tf.files import atomic_path
 from xgacmn_tf.input_maps import fit_map
 from xgacmn_tf.model import XGACMN
 from xgacmn_tf.networks import Encoder
+from xgacmn_tf.optimizers import FusedAdam
 from xgacmn_tf.run_folder import RunFolder
 
 # A resumed run repeats what came after its checkpoint and reaches the same numbers, so saving less
@@ -91,13 +92,14 @@ def build_model(config: Config, dataset: PairedDataset) -> XGACMN:
         lambda_1=config.lambda_1,
         lambda_2=config.lambda_2,
         lambda_3=config.lambda_3,
+        distillation=config.distillation,
         generator_steps=config.generator_steps,
         annealing=MarginAnnealing(**config.annealing_config),
         average_decay=config.average_decay,
     )
     model.compile(
-        d_optimizer=keras.optimizers.Adam(config.discriminator_learning_rate),
-        g_optimizer=keras.optimizers.Adam(config.generator_learning_rate),
+        d_optimizer=FusedAdam(config.discriminator_learning_rate),
+        g_optimizer=FusedAdam(config.generator_learning_rate),
     )
     return model
 

@@ -12,8 +12,10 @@ from xgacmn_tf.reproduce.table_ablation import SETTINGS
 
 SMALL = "--epochs=2\n--encoder_hidden=8\n--batch_size=16\n--feature_discriminator_hidden=8\n"
 CHANGES = {
+    "wikipedia_shallow_2173": "--distillation=100\n",
     "ablation_without_d_c": "--nodiscriminate_codes\n",
     "ablation_without_d_i_d_t": "--nodiscriminate_features\n",
+    "ablation_without_distillation": "--distillation=0\n",
     "ablation_without_a_softmax": "--classifier=none\n--similarity=cosine\n",
     "ablation_without_l2": "--lambda_1=0\n",
     "ablation_with_softmax": "--classifier=softmax\n",

@@ -61,17 +61,22 @@ def test_systems_are_compared_within_each_similarity(done):
     for block in blocks.values():
         assert [row["p"] for row in block.values()].count("") == 1  # the best
     metrics = [
-        json.loads((output / f"runs/openclipart/sm/seed_{seed}/metrics.json").read_text())
+        json.loads((output / f"runs/openclipart/sm/tuned/seed_{seed}/metrics.json").read_text())
         for seed in (0, 1)
     ]
+    # Both seeds see the same training pairs, so they share a choice.
+    (choice,) = json.loads((output / "runs/openclipart/sm/choice.json").read_text())["choices"]
+    assert choice["seeds"] == [0, 1]
+    assert [m["config"]["model_settings"] for m in metrics] == [choice["settings"]] * 2
+    assert "settings that are best on validation pairs" in (output / "results.md").read_text()
     expected = np.mean([m["test"]["posterior"]["mAP"]["i2t"] for m in metrics])
     assert float(blocks["posterior"]["sm"]["i2t"]) == pytest.approx(expected)
 
 
 def test_scores_are_those_of_the_run(done):
     output, _, _ = done
-    for model in ("xgacmn", "cca"):
-        run = output / "runs" / "openclipart" / model / "seed_1"
+    for model, folder in (("xgacmn", "xgacmn"), ("cca", "cca/tuned")):
+        run = output / "runs" / "openclipart" / folder / "seed_1"
         metrics = json.loads((run / "metrics.json").read_text())
         with (
             np.load(output / "scores" / "openclipart" / model / "seed_1.npz") as scores,
@@ -106,7 +111,7 @@ def test_figures(done, name):
 def test_the_same_command_runs_only_what_is_left(done, reproduce):
     output, arguments, _ = done
     runs = output / "runs" / "openclipart"
-    kept = [runs / "cca" / "seed_0" / "metrics.json", runs / "xgacmn" / "seed_0" / "metrics.json"]
+    kept = [runs / "cca/tuned/seed_0/metrics.json", runs / "xgacmn/seed_0/metrics.json"]
     before = [path.stat().st_mtime_ns for path in kept]
     results = (output / "results.md").read_text()
     picture = (output / "figures" / "figure_3_openclipart.png").read_bytes()
@@ -191,7 +196,7 @@ def test_everything(reproduce, tmp_path):
         by_similarity = {}
         for row in rows:
             by_similarity.setdefault(row["similarity"], {})[row["setting"]] = row
-        assert len(by_similarity["cosine"]) == 6 and len(by_similarity["posterior"]) == 5
+        assert len(by_similarity["cosine"]) == 7 and len(by_similarity["posterior"]) == 6
         whole = by_similarity["cosine"]["wikipedia_shallow_2173"]
         assert whole["seeds"] == "2" and whole["difference"] == ""
         other = by_similarity["cosine"]["ablation_with_softmax"]

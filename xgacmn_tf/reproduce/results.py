@@ -61,6 +61,7 @@ def reproduce(request: Request, tables: Sequence[str], figures: Sequence[str], j
             "where you may create files"
         ) from error
     runs.open_data()
+    runs.tune(jobs)
     runs.train(jobs)
     finished = [cell for cell in runs.wanted if cell.folder.is_finished()]
     scores.keep_scores(request.output, finished)

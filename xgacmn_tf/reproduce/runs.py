@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from xgacmn_tf import datasets
-from xgacmn_tf.benchmark import grid
+from xgacmn_tf.benchmark import choice, grid
 from xgacmn_tf.benchmark.grid import Cell
 from xgacmn_tf.config import XGACMN, Config
 from xgacmn_tf.datasets.paired import PairedDataset
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.reproduce.study import folder_of
+from xgacmn_tf.reproduce.study import STUDIES, folder_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,14 +85,10 @@ class Runs:
 
     def __init__(self, request: Request, wanted: Sequence[Cell]):
         self.request = request
-        self.wanted = list(dict.fromkeys(wanted))
+        self.wanted: list[Cell] = list(dict.fromkeys(wanted))
         self.missing: dict[str, str] = {}
         self.failed: dict[Cell, str] = {}
-        for cell in self.wanted:
-            if cell.folder.is_finished():
-                # Nothing is retrained silently, and nothing old passes for new.
-                fingerprint = cell.folder.read_config()["data_fingerprint"]
-                cell.folder.claim(cell.config, fingerprint)
+        _check_settings(self.wanted)
 
     def open_data(self) -> None:
         """Reads every data set once, which also extracts features before runs share them."""
@@ -107,9 +103,22 @@ class Runs:
             if reasons[source]:
                 self.missing[label] = reasons[source]
 
+    def tune(self, jobs: int) -> None:
+        """Chooses settings of compared systems where a study wants it, `jobs` systems at a time.
+
+        Raises:
+          InputError: a finished run has other settings.
+        """
+        labels = {study.label for study in STUDIES if study.tuned} - set(self.missing)
+        open_cells = [cell for cell in self.wanted if cell.label in labels]
+        found, self.failed = choice.tuned(open_cells, jobs)
+        _check_settings(found)
+        self.wanted = [c for c in self.wanted if c.label not in labels] + found
+
     def train(self, jobs: int) -> None:
         """Makes the runs that are not finished, `jobs` at a time."""
-        self.failed = grid.run([c for c in self.wanted if c.label not in self.missing], jobs)
+        todo = [cell for cell in self.wanted if cell.label not in self.missing]
+        self.failed |= grid.run(todo, jobs)
 
     def finished(
         self, label: str, model: str | None = XGACMN, seeds: int | None = None
@@ -152,6 +161,13 @@ class Runs:
             what = "data" if made is None else f"{made} features"
             return f"{what} not found under {where}: {error}" if where else str(error)
         return ""
+
+
+def _check_settings(cells: Sequence[Cell]) -> None:
+    """Nothing is retrained silently, and nothing old passes for new."""
+    for cell in cells:
+        if cell.folder.is_finished():
+            cell.folder.claim(cell.config, cell.folder.read_config()["data_fingerprint"])
 
 
 def dataset(config: Config) -> PairedDataset:

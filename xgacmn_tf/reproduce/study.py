@@ -18,6 +18,8 @@ class Study:
       table: where the systems are compared on it, one of `contents.TABLES`.
       folder: where its files are, below --data_dir; None for what comes with the package.
       published: system → the paper's figures, image → text and text → image.
+      tuned: choose the compared systems' settings on validation pairs. Their defaults were chosen
+        so on Wikipedia's shallow features already.
     """
 
     label: str
@@ -25,6 +27,7 @@ class Study:
     table: str
     folder: str | None
     published: Mapping[str, Row]
+    tuned: bool = True
 
 
 _SHALLOW, _DEEP = "128-D SIFT and 10-D LDA", "4096-D VGG-19 and 1000-D bag of words"
@@ -35,6 +38,7 @@ STUDIES = (
         "1",
         "wikipedia",
         PUBLISHED["wikipedia_1300"],
+        tuned=False,
     ),
     Study(
         "wikipedia_deep_1300",
@@ -49,6 +53,7 @@ STUDIES = (
         "1",
         "wikipedia",
         PUBLISHED["wikipedia_2173"],
+        tuned=False,
     ),
     Study(
         "wikipedia_deep_2173",

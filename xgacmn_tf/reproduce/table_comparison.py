@@ -31,6 +31,10 @@ BLOCKS = {
     "cosine": "all at the cosine of the codes",
     "posterior": "all that have class posteriors, at their inner product",
 }
+SETTINGS_FROM = {
+    False: "Compared systems have their default settings, chosen on validation pairs.",
+    True: "Compared systems have the settings that are best on validation pairs of these data.",
+}
 HEADER = (
     "system",
     "similarity",
@@ -86,7 +90,8 @@ def _table(runs: Runs, study: Study) -> Table:
         f"{study.title}. Full-gallery mAP: AP over the whole gallery, divided by all relevant "
         f"items in it; {document.seeds_in_words(seeds)}, test split. Best in bold, second "
         "underlined, within each similarity. p: paired randomisation test over queries against "
-        "the block's best average, Holm-corrected. The paper names no similarity."
+        "the block's best average, Holm-corrected. The paper names no similarity. "
+        f"{SETTINGS_FROM[study.tuned]}"
     )
     reasons = runs.reasons(study.label)
     return Table(

@@ -1,0 +1,49 @@
+"""Adam whose whole update of a weight is one TensorFlow operation.
+
+Keras writes Adam as a dozen elementwise operations, each a pass over the weight and its moments.
+D_I and D_T have millions of weights and a batch few rows, so these passes cost more than the matrix
+products (`python benchmarks/training_step.py` measures the step).
+"""
+
+import keras
+import tensorflow as tf
+
+from xgacmn_tf.angular_softmax import PACKAGE
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class FusedAdam(keras.optimizers.Adam):
+    """`keras.optimizers.Adam` with TensorFlow's fused kernel: the same formula and state.
+
+    Both round differently in the last bits. TensorFlow is the only backend.
+
+    Raises:
+      ValueError: with `amsgrad`, which the kernel does not know.
+    """
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        if self.amsgrad:
+            raise ValueError("FusedAdam has no amsgrad; use keras.optimizers.Adam(amsgrad=True)")
+
+    def update_step(self, gradient, variable, learning_rate):
+        dtype = variable.dtype
+        step = tf.cast(self.iterations + 1, dtype)
+        index = self._get_variable_index(variable)
+        tf.raw_ops.ResourceApplyAdam(
+            var=_resource(variable),
+            m=_resource(self._momentums[index]),
+            v=_resource(self._velocities[index]),
+            beta1_power=tf.pow(tf.cast(self.beta_1, dtype), step),
+            beta2_power=tf.pow(tf.cast(self.beta_2, dtype), step),
+            lr=tf.cast(learning_rate, dtype),
+            beta1=tf.cast(self.beta_1, dtype),
+            beta2=tf.cast(self.beta_2, dtype),
+            epsilon=tf.cast(self.epsilon, dtype),
+            grad=tf.cast(gradient, dtype),
+        )
+
+
+def _resource(variable):
+    """The storage of a Keras variable, or of the TensorFlow variable that Keras hands over."""
+    return (variable.value if isinstance(variable, keras.Variable) else variable).handle
