@@ -1,11 +1,11 @@
-"""A gallery ranked in blocks: order, ties, block sizes, bad input; relevance in that order."""
+"""A gallery ranked in blocks: order, ties, block sizes, bad input."""
 
 import numpy as np
 import pytest
 
 from xgacmn_tf import ranking
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.ranking import rank_gallery, ranked_relevance
+from xgacmn_tf.ranking import rank_gallery
 
 
 def test_rank_gallery_orders_by_similarity_then_by_row():
@@ -52,15 +52,6 @@ def test_neither_a_new_size_nor_a_new_setting_is_traced_anew():
     for items, block_size in ((3, 1), (9, 4), (30, 256)):
         rank_gallery(np.eye(items), np.eye(items), items, block_size)
     assert ranking._best.experimental_get_tracing_count() == 1
-
-
-def test_relevance_follows_the_order():
-    # The query has labels 0 and 1: items 0 and 2 share one or both with it, item 1 none.
-    targets = np.array([[1, 0, 0], [0, 0, 1], [1, 1, 0]], np.float32)
-    order = np.array([[1, 2, 0], [2, 0, 1]], np.int32)
-    relevance, num_relevant = ranked_relevance(order, np.float32([[1, 1, 0]] * 2), targets)
-    np.testing.assert_array_equal(relevance, [[False, True, True], [True, True, False]])
-    np.testing.assert_array_equal(num_relevant, [2, 2])
 
 
 def test_rank_gallery_names_bad_input():

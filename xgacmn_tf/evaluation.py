@@ -3,37 +3,41 @@
 Every item of one modality is a query, and every item of the other is the gallery. The similarity
 is the inner product of two representations: of unit-length codes for the cosine, of raw codes for
 the dot product, of class posteriors for the posterior similarity. An item is relevant if it shares
-a label with the query. `xgacmn_tf.metrics` defines the measures, `xgacmn_tf.ranking` the order.
+a label with the query. `xgacmn_tf.metrics` defines the measures.
+
+The order is that of `xgacmn_tf.ranking`: inner products in double precision, rounded to single,
+ties to the lower gallery row. A whole ranking is wanted here, though not which item stands where,
+only where relevant ones stand. So similarity, row and relevance are packed into one integer each,
+and NumPy sorts these with the processor's vector instructions, blocks of queries side by side in
+threads: many times as fast as finding the order first (`python benchmarks/evaluation.py`).
 """
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from threadpoolctl import threadpool_limits
 
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.metrics import (
+    Hits,
     average_precision,
     chance_average_precision,
     precision_at,
     precision_recall_curve,
-    rank_of,
 )
-from xgacmn_tf.ranking import (
-    MATRIX,
-    SIZE,
-    check_at_least_one,
-    checked_representations,
-    over_blocks,
-    rank_block,
-    share_a_label,
-)
+from xgacmn_tf.ranking import check_at_least_one, checked_representations
 
 Measures = dict[str, dict[str, float]]
 
 RECALL_POINTS = 101
+
+# Pairs of query and item that a thread ranks at a time: about 64 MB of working memory.
+PAIRS = 2**20
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +49,7 @@ class RetrievalResult:
         relevant items in it; "mAP@50" is divided by the relevant items found in the first 50,
         "mAP@50/min" by min(50, relevant). "R@K" is the share of queries whose own pair is among
         the first K, "median_rank" the median rank of the own pair. "avg" is the directions' mean.
-      per_query: direction → {"AP", "AP@50"} (n,) float32 and {"rank"} (n,) int32, of the own pair.
+      per_query: direction → {"AP", "AP@50"} (n,) float64 and {"rank"} (n,) int64, of the own pair.
       precision_scope: direction → (min(max_scope, n),) float64, mean precision at K = 1, 2, ….
       precision_recall: direction → (101,) float64, mean interpolated precision at recall 0, .01, …,
         1.
@@ -68,7 +72,7 @@ def evaluate_retrieval(
     depth: int = 50,
     recall_depths: Sequence[int] = (1, 5, 10),
     max_scope: int = 1000,
-    block_size: int = 256,
+    block_size: int | None = None,
 ) -> RetrievalResult:
     """All measures of a set of pairs, in both directions.
 
@@ -79,7 +83,8 @@ def evaluate_retrieval(
       depth: K of the measures "mAP@K" and "mAP@K/min".
       recall_depths: every K of the measures "R@K".
       max_scope: the last K of the precision-scope curve.
-      block_size: queries ranked at a time; the working memory is about 50 bytes × block_size × n.
+      block_size: queries that a thread ranks at a time, by default as many as make `PAIRS` pairs.
+        The results do not depend on it.
 
     Returns:
       A `RetrievalResult`.
@@ -88,21 +93,35 @@ def evaluate_retrieval(
       InputError: shapes that do not fit, an empty set, values that are not finite, targets other
         than 0 and 1, or a setting below 1.
     """
-    check_at_least_one(depth=depth, max_scope=max_scope, block_size=block_size)
+    check_at_least_one(depth=depth, max_scope=max_scope)
     check_at_least_one(recall_depths=min(recall_depths, default=1))
-    image, text, targets = _pairs(image, text, targets)
+    image, text, relevance = _pairs(image, text, targets)
+    scopes = np.arange(1, min(max_scope, len(image)) + 1)
+
+    def measure(ranking: Ranking) -> tuple[np.ndarray, ...]:
+        """Per query: AP, AP@K by hits and by min, own rank, R. Of the block: two curves' sums."""
+        hits, relevant = Hits.of(ranking.relevance), ranking.num_relevant
+        return (
+            average_precision(hits, relevant),
+            average_precision(hits, relevant, depth, "hits"),
+            average_precision(hits, relevant, depth, "min"),
+            ranking.own_rank(),
+            relevant,
+            precision_at(ranking.relevance, scopes).sum(axis=0, keepdims=True),
+            precision_recall_curve(hits, relevant, RECALL_POINTS).sum(axis=0, keepdims=True),
+        )
+
     measures: Measures = {}
     per_query, scope, curve, without = {}, {}, {}, {}
     for direction, query, gallery in (("i2t", image, text), ("t2i", text, image)):
-        full, hits, capped, rank, relevant, at_scope, at_recall = (
-            output.numpy()
-            for output in _measure(query, gallery, targets, depth, max_scope, block_size)
+        full, hits, capped, rank, relevant, at_scope, at_recall = _over_blocks(
+            measure, query, gallery, relevance, block_size
         )
         found = {"mAP": _mean(full), f"mAP@{depth}": _mean(hits), f"mAP@{depth}/min": _mean(capped)}
         found |= {f"R@{k}": _mean(rank <= k) for k in recall_depths}
         found["median_rank"] = float(np.median(rank))
-        for measure, value in found.items():
-            measures.setdefault(measure, {})[direction] = value
+        for name, value in found.items():
+            measures.setdefault(name, {})[direction] = value
         per_query[direction] = {"AP": full, f"AP@{depth}": hits, "rank": rank}
         scope[direction] = at_scope.sum(axis=0) / len(rank)
         curve[direction] = at_recall.sum(axis=0) / len(rank)
@@ -113,7 +132,7 @@ def evaluate_retrieval(
 
 
 def mean_average_precision(
-    image: Any, text: Any, targets: Any, block_size: int = 256
+    image: Any, text: Any, targets: Any, block_size: int | None = None
 ) -> dict[str, float]:
     """Full-gallery mAP alone, as `evaluate_retrieval` has it, at a lower cost.
 
@@ -122,10 +141,13 @@ def mean_average_precision(
     Returns:
       {"i2t", "t2i", "avg"}, each in [0, 1].
     """
-    check_at_least_one(block_size=block_size)
-    image, text, targets = _pairs(image, text, targets)
-    i2t = _mean(_full_average_precision(image, text, targets, block_size).numpy())
-    t2i = _mean(_full_average_precision(text, image, targets, block_size).numpy())
+    image, text, relevance = _pairs(image, text, targets)
+
+    def measure(ranking: Ranking) -> tuple[np.ndarray, ...]:
+        return (average_precision(ranking.relevance, ranking.num_relevant),)
+
+    i2t = _mean(_over_blocks(measure, image, text, relevance, block_size)[0])
+    t2i = _mean(_over_blocks(measure, text, image, relevance, block_size)[0])
     return {"i2t": i2t, "t2i": t2i, "avg": (i2t + t2i) / 2}
 
 
@@ -133,7 +155,7 @@ def chance_levels(
     targets: Any,
     depth: int = 50,
     recall_depths: Sequence[int] = (1, 5, 10),
-    block_size: int = 256,
+    block_size: int | None = None,
 ) -> Measures:
     """What a random ranking scores on average, in closed form, in the shape of `measures`.
 
@@ -142,97 +164,149 @@ def chance_levels(
 
     Args and errors are those of `evaluate_retrieval`.
     """
-    check_at_least_one(depth=depth, block_size=block_size)
+    check_at_least_one(depth=depth)
     check_at_least_one(recall_depths=min(recall_depths, default=1))
-    targets = _targets(targets)
-    items = int(targets.shape[0])
-    relevant = _relevant_counts(targets, block_size)
+    relevance = Relevance(targets)
+    items = relevance.items
+
+    def count(first: int, last: int) -> tuple[np.ndarray, ...]:
+        return (relevance.of(range(first, last)).sum(axis=1),)
+
+    (relevant,) = _in_threads(count, items, block_size)
     levels = {
-        "mAP": _mean(chance_average_precision(relevant, items).numpy()),
-        f"mAP@{depth}": _mean(chance_average_precision(relevant, items, depth, "hits").numpy()),
-        f"mAP@{depth}/min": _mean(chance_average_precision(relevant, items, depth, "min").numpy()),
+        "mAP": _mean(chance_average_precision(relevant, items)),
+        f"mAP@{depth}": _mean(chance_average_precision(relevant, items, depth, "hits")),
+        f"mAP@{depth}/min": _mean(chance_average_precision(relevant, items, depth, "min")),
     }
     levels |= {f"R@{k}": min(k, items) / items for k in recall_depths}
     levels["median_rank"] = (items + 1) / 2
     return {name: dict.fromkeys(("i2t", "t2i", "avg"), level) for name, level in levels.items()}
 
 
-# Below, tensors are checked. The signatures keep every size open, so that each function is traced
-# once for all data sets, block sizes and both directions.
+class Relevance:
+    """Which items are relevant to which: those that share a label.
 
-_TARGETS = tf.TensorSpec([None, None], tf.float32)
+    Args:
+      targets: (n, c) one-hot or multi-hot, zeros and ones of any type.
 
+    Attributes:
+      items: n.
 
-@tf.function(input_signature=[MATRIX, MATRIX, _TARGETS, SIZE, SIZE, SIZE])
-def _measure(query, gallery, targets, depth, max_scope, block_size):
-    """Per query: AP, AP@K by hits and by min, own rank, R. Per block: sums of the two curves."""
-    rows = tf.shape(query)[0]
-    scopes = tf.range(1, tf.minimum(max_scope, rows) + 1)
+    Raises:
+      InputError: another shape, or other values.
+    """
 
-    def measure_block(first, last):
-        order, relevance, num_relevant = rank_block(query, gallery, targets, first, last)
-        scope = tf.cast(precision_at(relevance, scopes), tf.float64)
-        curve = precision_recall_curve(relevance, num_relevant, RECALL_POINTS)
-        return (
-            average_precision(relevance, num_relevant),
-            average_precision(relevance, num_relevant, depth, "hits"),
-            average_precision(relevance, num_relevant, depth, "min"),
-            rank_of(order, tf.range(first, last)),
-            num_relevant,
-            tf.reduce_sum(scope, axis=0, keepdims=True),
-            tf.reduce_sum(tf.cast(curve, tf.float64), axis=0, keepdims=True),
-        )
+    def __init__(self, targets: Any):
+        self._targets = _checked_targets(targets)
+        self.items = len(self._targets)
+        # With one label each, comparing numbers takes the place of a product over all classes.
+        single = (self._targets.sum(axis=1) == 1).all()
+        self._labels = self._targets.argmax(axis=1) if single else None
 
-    per_query = [tf.float32, tf.float32, tf.float32, tf.int32, tf.int32]
-    specs = [tf.TensorSpec([None], dtype) for dtype in per_query] + [MATRIX, MATRIX]
-    return over_blocks(measure_block, rows, block_size, specs)
+    def of(self, rows: Sequence[int]) -> np.ndarray:
+        """(q, n) bool: which of the n items are relevant to the items at `rows`."""
+        rows = np.asarray(rows)
+        if self._labels is not None:
+            return self._labels[rows, np.newaxis] == self._labels
+        return self._targets[rows] @ self._targets.T > 0
 
 
-@tf.function(input_signature=[MATRIX, MATRIX, _TARGETS, SIZE])
-def _full_average_precision(query, gallery, targets, block_size):
-    """(n,) float32 average precision over the full gallery."""
+class Ranking:
+    """The whole gallery, ranked for a block of queries.
 
-    def measure_block(first, last):
-        _, relevance, num_relevant = rank_block(query, gallery, targets, first, last)
-        return (average_precision(relevance, num_relevant),)
+    Args:
+      similarity: (q, n) float32, finite.
+      relevant: (q, n) bool, of the items in the gallery's order.
+      own: the gallery's row of the first query's pair; those of the others follow.
 
-    specs = [tf.TensorSpec([None], tf.float32)]
-    return over_blocks(measure_block, tf.shape(query)[0], block_size, specs)[0]
+    Attributes:
+      relevance: (q, n) bool in ranked order.
+      num_relevant: (q,) relevant items.
+    """
+
+    def __init__(self, similarity: np.ndarray, relevant: np.ndarray, own: int):
+        # The bits of a float, read as an integer, ascend with it from zero up and descend below.
+        # Turned over below zero they ascend throughout, and negated similarities are ranked
+        # upwards. Adding 0 makes −0 equal to 0.
+        bits = (0.0 - similarity).view(np.int32)
+        bits ^= (bits >> 31) & np.int32(0x7FFFFFFF)
+        # The similarity's 32 bits, then the row's 31, so that ties go to the lower, then relevance.
+        keys = bits.astype(np.int64)
+        keys <<= 32
+        keys |= np.arange(keys.shape[1], dtype=np.int64) << 1
+        keys |= relevant
+        query = np.arange(len(keys))
+        self._own = keys[query, query + own]
+        keys.sort(axis=1)
+        self._keys = keys
+        self.relevance = (keys & 1).astype(bool)
+        self.num_relevant = relevant.sum(axis=1)
+
+    def own_rank(self) -> np.ndarray:
+        """(q,) int64 rank of each query's own pair, from 1."""
+        pairs = zip(self._keys, self._own, strict=True)
+        return 1 + np.array([np.searchsorted(keys, own) for keys, own in pairs], np.int64)
 
 
-@tf.function(input_signature=[_TARGETS, SIZE])
-def _relevant_counts(targets, block_size):
-    """(n,) int32: to how many of the n items each item is relevant, itself included."""
+def _over_blocks(
+    function: Callable[[Ranking], tuple[np.ndarray, ...]],
+    query: np.ndarray,
+    gallery: np.ndarray,
+    relevance: Relevance,
+    block_size: int | None,
+) -> list[np.ndarray]:
+    """What a function finds in each block's ranking, joined along axis 0."""
 
-    def count_block(first, last):
-        relevant = share_a_label(targets[first:last], targets)
-        return (tf.math.count_nonzero(relevant, axis=1, dtype=tf.int32),)
+    def rank(first: int, last: int) -> tuple[np.ndarray, ...]:
+        similarity = (query[first:last] @ gallery.T).astype(np.float32)
+        return function(Ranking(similarity, relevance.of(range(first, last)), first))
 
-    specs = [tf.TensorSpec([None], tf.int32)]
-    return over_blocks(count_block, tf.shape(targets)[0], block_size, specs)[0]
+    return _in_threads(rank, len(query), block_size)
 
 
-def _pairs(image: Any, text: Any, targets: Any) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """The three as checked tensors on the device."""
-    image, text = checked_representations("image", image), checked_representations("text", text)
-    targets = _targets(targets)
-    if image.shape != text.shape or image.shape[0] != targets.shape[0]:
+def _in_threads(
+    function: Callable[[int, int], tuple[np.ndarray, ...]], rows: int, block_size: int | None
+) -> list[np.ndarray]:
+    """Joins along axis 0 what `function(first, last)` gives for all blocks of so many rows."""
+    size = max(1, PAIRS // rows) if block_size is None else block_size
+    check_at_least_one(block_size=size)
+    firsts = range(0, rows, size)
+    lasts = [min(first + size, rows) for first in firsts]
+    # A process among several has its share of the cores in this variable.
+    threads = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
+    if threads == 1 or len(firsts) == 1:
+        found = list(map(function, firsts, lasts))
+    else:
+        # Each thread has a core, so matrix products inside of them must not ask for more.
+        with threadpool_limits(1, "blas"), ThreadPoolExecutor(threads) as pool:
+            found = list(pool.map(function, firsts, lasts))
+    return [np.concatenate(parts) for parts in zip(*found, strict=True)]
+
+
+def _pairs(image: Any, text: Any, targets: Any) -> tuple[np.ndarray, np.ndarray, Relevance]:
+    """Both sides in double precision, checked, and what is relevant to what."""
+    image, text = (
+        checked_representations(name, value).numpy()
+        for name, value in (("image", image), ("text", text))
+    )
+    relevance = Relevance(targets)
+    if image.shape != text.shape or len(image) != relevance.items:
         raise InputError(
-            f"image is {tuple(image.shape)}, text {tuple(text.shape)} and targets "
-            f"{tuple(targets.shape)}; image and text must have the same shape, and all three one "
-            "row per pair"
+            f"image is {image.shape}, text {text.shape} and targets {np.shape(targets)}; image and "
+            "text must have the same shape, and all three one row per pair"
         )
-    return image, text, targets
+    return image, text, relevance
 
 
-def _targets(value: Any) -> tf.Tensor:
-    value = tf.cast(value, tf.float32)
-    if value.shape.rank != 2 or 0 in value.shape:
+def _checked_targets(value: Any) -> np.ndarray:
+    """`value` as float32, or an `InputError` that says what is wrong with it."""
+    value = tf.cast(value, tf.float32).numpy()
+    if value.ndim != 2 or 0 in value.shape:
         raise InputError(
-            f"targets has shape {tuple(value.shape)}; give (items, classes), at least one of "
-            "each, one-hot or multi-hot"
+            f"targets has shape {value.shape}; give (items, classes), at least one of each, "
+            "one-hot or multi-hot"
         )
-    bad = int(tf.math.count_nonzero((value != 0) & (value != 1)))
+    bad = np.count_nonzero((value != 0) & (value != 1))
     if bad:
         raise InputError(
             f"targets holds {bad} values other than 0 and 1; give one-hot or multi-hot"

@@ -1,7 +1,9 @@
-"""Retrieval measures: pure TensorFlow functions of a ranking's relevance.
+"""Retrieval measures: pure functions of a ranking's relevance, in double precision.
 
 `relevance` is always a (queries, ranked) boolean matrix whose row is one query's gallery in ranked
-order, best first: `relevance[q, k - 1]` says whether the item at rank k is relevant. Symbols:
+order, best first: `relevance[q, k - 1]` says whether the item at rank k is relevant. Where several
+measures are taken of one ranking, `Hits.of(relevance)` may stand in its place: few items are
+relevant, and only they count. Symbols:
 
   N          items in the gallery
   R          relevant items in the gallery, per query (`num_relevant`)
@@ -14,21 +16,59 @@ The definitions are those of Manning, Raghavan and Schütze, "Introduction to In
 precision-scope curves in Fig. 3.
 """
 
+from __future__ import annotations
+
+import dataclasses
 from typing import Literal
 
-import tensorflow as tf
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.special import gammaln
 
 from xgacmn_tf.errors import InputError
 
 Normalizer = Literal["relevant", "hits", "min"]
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Hits:
+    """The relevant items of some rankings, query by query and best rank first.
+
+    Attributes:
+      queries: how many rankings there are.
+      query: (h,) whose hit it is, ascending.
+      rank: (h,) its rank, from 1.
+      number: (h,) which of its query's hits it is, from 1.
+    """
+
+    queries: int
+    query: np.ndarray
+    rank: np.ndarray
+    number: np.ndarray
+
+    @classmethod
+    def of(cls, relevance: ArrayLike | Hits) -> Hits:
+        """Those of a (q, n) boolean matrix in ranked order; hits stay as they are."""
+        if isinstance(relevance, Hits):
+            return relevance
+        relevance = np.asarray(relevance, bool)
+        query, column = np.divmod(np.flatnonzero(relevance), max(relevance.shape[1], 1))
+        first = np.searchsorted(query, np.arange(len(relevance)))
+        number = np.arange(1, len(query) + 1) - first[query]
+        return cls(len(relevance), query, column + 1, number)
+
+    @property
+    def precision(self) -> np.ndarray:
+        """(h,) P(k) at each hit."""
+        return self.number / self.rank
+
+
 def average_precision(
-    relevance: tf.Tensor,
-    num_relevant: tf.Tensor,
-    depth: int | tf.Tensor | None = None,
+    relevance: ArrayLike | Hits,
+    num_relevant: ArrayLike,
+    depth: int | None = None,
     normalizer: Normalizer = "relevant",
-) -> tf.Tensor:
+) -> np.ndarray:
     """AP = Σ_{k ≤ K} rel(k) P(k) / Z, per query.
 
     Z is set by `normalizer`:
@@ -49,27 +89,29 @@ def average_precision(
       normalizer: as above.
 
     Returns:
-      (q,) float32 in [0, 1].
+      (q,) float64 in [0, 1].
 
     Raises:
       InputError: `normalizer` is none of the three.
     """
-    relevance = relevance[:, :depth]
-    hits, precision = _hits_and_precision(relevance)
-    total = tf.reduce_sum(tf.where(relevance, precision, 0.0), axis=1)
-    num_relevant = tf.cast(num_relevant, tf.int32)
+    hits, num_relevant = Hits.of(relevance), np.asarray(num_relevant)
+    query, precision = hits.query, hits.precision
+    if depth is not None:
+        within = hits.rank <= depth
+        query, precision = query[within], precision[within]
     if normalizer == "relevant":
         divisor = num_relevant
     elif normalizer == "hits":
-        divisor = hits[:, -1]
+        divisor = np.bincount(query, minlength=hits.queries)
     elif normalizer == "min":
-        divisor = num_relevant if depth is None else tf.minimum(num_relevant, depth)
+        divisor = num_relevant if depth is None else np.minimum(num_relevant, depth)
     else:
         raise InputError(f"normalizer {normalizer!r} is unknown; use 'relevant', 'hits' or 'min'")
-    return tf.math.divide_no_nan(total, tf.cast(divisor, tf.float32))
+    total = np.bincount(query, precision, minlength=hits.queries)
+    return total / np.maximum(divisor, 1)
 
 
-def precision_at(relevance: tf.Tensor, depth: int | tf.Tensor) -> tf.Tensor:
+def precision_at(relevance: ArrayLike, depth: ArrayLike) -> np.ndarray:
     """P(K) = (relevant items within the first K) / K, per query.
 
     Over K = 1, 2, …, averaged over queries, this is the precision-scope curve of the paper's
@@ -82,17 +124,16 @@ def precision_at(relevance: tf.Tensor, depth: int | tf.Tensor) -> tf.Tensor:
       depth: K ≥ 1, one or a (d,) vector of them.
 
     Returns:
-      (q,) float32 in [0, 1], or (q, d) for a vector of depths.
+      (q,) float64 in [0, 1], or (q, d) for a vector of depths.
     """
-    depth = tf.convert_to_tensor(depth, tf.int32)
-    hits, _ = _hits_and_precision(relevance)
-    found = tf.gather(hits, tf.minimum(depth, tf.shape(hits)[1]) - 1, axis=1)
-    return tf.cast(found, tf.float32) / tf.cast(depth, tf.float32)
+    relevance, depth = np.asarray(relevance, bool), np.asarray(depth)
+    hits = np.cumsum(relevance[:, : depth.max()], axis=1, dtype=np.int64)
+    return hits[:, np.minimum(depth, hits.shape[1]) - 1] / depth
 
 
 def precision_recall_curve(
-    relevance: tf.Tensor, num_relevant: tf.Tensor, points: int | tf.Tensor = 11
-) -> tf.Tensor:
+    relevance: ArrayLike | Hits, num_relevant: ArrayLike, points: int = 11
+) -> np.ndarray:
     """Interpolated precision at `points` evenly spaced recalls from 0 to 1, per query.
 
     p(r) = max { P(k) : hits(k) / R ≥ r }, or 0 where the ranking never reaches recall r
@@ -107,22 +148,22 @@ def precision_recall_curve(
       points: how many recalls, at least 2.
 
     Returns:
-      (q, points) float32 in [0, 1], non-increasing along each row.
+      (q, points) float64 in [0, 1], non-increasing along each row.
     """
-    hits, precision = _hits_and_precision(relevance)
-    queries = tf.shape(relevance)[0]
-    num_relevant = tf.cast(num_relevant, tf.int32)[:, tf.newaxis]
-    # The highest recall point that a rank reaches, in integers because 3/10 · 10 may be 2.99….
-    level = tf.minimum(hits * (points - 1) // tf.maximum(num_relevant, 1), points - 1)
-    segment = level + points * tf.range(queries)[:, tf.newaxis]
-    best = tf.math.unsorted_segment_max(precision, segment, queries * points)
-    # A recall point that no rank ends at holds the lowest float: precision 0, as a start.
-    best = tf.maximum(tf.reshape(best, [queries, points]), 0.0)
-    reached = tf.linalg.band_part(tf.ones([points, points], tf.bool), 0, -1)
-    return tf.reduce_max(tf.where(reached, best[:, tf.newaxis, :], 0.0), axis=2)
+    hits, num_relevant = Hits.of(relevance), np.asarray(num_relevant, np.int64)
+    most = max(int(hits.number.max(initial=0)), 1)
+    # Column j - 1 holds the precision at hit j, and then the best of that hit and all later ones.
+    best = np.zeros((hits.queries, most))
+    best[hits.query, hits.number - 1] = hits.precision
+    np.maximum.accumulate(best[:, ::-1], axis=1, out=best[:, ::-1])
+    # The first hit with j / R of at least i / (points - 1), rounded up in integers, because
+    # 3/10 · 10 may be 2.99….
+    needed = -(-np.arange(points) * num_relevant[:, np.newaxis] // (points - 1))
+    found = np.take_along_axis(best, np.clip(needed, 1, most) - 1, axis=1)
+    return np.where(needed <= most, found, 0.0)
 
 
-def rank_of(order: tf.Tensor, item: tf.Tensor) -> tf.Tensor:
+def rank_of(order: ArrayLike, item: ArrayLike) -> np.ndarray:
     """The rank, counted from 1, at which each query's `item` stands.
 
     Recall at K of the one item that belongs to a query is `rank_of(order, item) <= K`.
@@ -133,20 +174,18 @@ def rank_of(order: tf.Tensor, item: tf.Tensor) -> tf.Tensor:
       item: (q,) integers, the gallery row looked for.
 
     Returns:
-      (q,) int32 in [1, n], or n + 1 where the item is not in the ranking.
+      (q,) int64 in [1, n], or n + 1 where the item is not in the ranking.
     """
-    found = tf.equal(order, tf.cast(item, order.dtype)[:, tf.newaxis])
-    position = tf.argmax(found, axis=1, output_type=tf.int32)
-    length = tf.shape(order)[1]
-    return 1 + tf.where(tf.reduce_any(found, axis=1), position, length)
+    found = np.asarray(order) == np.asarray(item)[:, np.newaxis]
+    return 1 + np.where(found.any(axis=1), found.argmax(axis=1), found.shape[1])
 
 
 def chance_average_precision(
-    num_relevant: tf.Tensor,
+    num_relevant: ArrayLike,
     gallery_size: int,
     depth: int | None = None,
     normalizer: Normalizer = "relevant",
-) -> tf.Tensor:
+) -> np.ndarray:
     """The expected `average_precision` of a ranking drawn at random, in closed form.
 
     With H(K) = 1 + 1/2 + … + 1/K, rank k holds a relevant item with probability R/N, and then
@@ -182,42 +221,34 @@ def chance_average_precision(
         raise InputError(f"gallery_size is {gallery_size}; it must be at least 1")
     if depth is not None and depth < 1:
         raise InputError(f"depth is {depth}; it must be at least 1")
-    relevant = tf.cast(num_relevant, tf.float64)
-    if tf.reduce_any((relevant < 0) | (relevant > gallery_size)):
+    relevant = np.asarray(num_relevant, np.float64)
+    if ((relevant < 0) | (relevant > gallery_size)).any():
         raise InputError(f"num_relevant must lie between 0 and gallery_size = {gallery_size}")
-    items = tf.constant(gallery_size, tf.float64)
-    within = tf.constant(min(depth or gallery_size, gallery_size), tf.float64)
-    harmonic = tf.reduce_sum(1.0 / tf.range(1.0, within + 1.0, dtype=tf.float64))
+    within = min(depth or gallery_size, gallery_size)
+    harmonic = (1.0 / np.arange(1.0, within + 1.0)).sum()
     if normalizer == "hits":
-        hit = 1.0 - _chance_of_no_hit(relevant, items, within)
-        others = within * relevant / items - hit
-        expected = harmonic * hit + (within - harmonic) * others / tf.maximum(within - 1.0, 1.0)
+        hit = 1.0 - _chance_of_no_hit(relevant, gallery_size, within)
+        others = within * relevant / gallery_size - hit
+        expected = harmonic * hit + (within - harmonic) * others / max(within - 1, 1)
         expected /= within
     elif normalizer in ("relevant", "min"):
-        others = (relevant - 1.0) / tf.maximum(items - 1.0, 1.0)
-        expected = (harmonic + (within - harmonic) * others) / items
+        others = (relevant - 1.0) / max(gallery_size - 1, 1)
+        expected = (harmonic + (within - harmonic) * others) / gallery_size
         if normalizer == "min" and depth is not None:
-            expected *= tf.maximum(relevant / tf.cast(depth, tf.float64), 1.0)
+            expected *= np.maximum(relevant / depth, 1.0)
     else:
         raise InputError(f"normalizer {normalizer!r} is unknown; use 'relevant', 'hits' or 'min'")
-    return tf.where(relevant > 0, expected, 0.0)
+    return np.where(relevant > 0, expected, 0.0)
 
 
-def _hits_and_precision(relevance: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """(q, n) int32 relevant items up to each rank, and (q, n) float32 P(k)."""
-    hits = tf.cumsum(tf.cast(relevance, tf.int32), axis=1)
-    ranks = tf.range(1, tf.shape(relevance)[1] + 1)
-    return hits, tf.cast(hits, tf.float32) / tf.cast(ranks, tf.float32)
-
-
-def _chance_of_no_hit(relevant: tf.Tensor, items: tf.Tensor, within: tf.Tensor) -> tf.Tensor:
+def _chance_of_no_hit(relevant: np.ndarray, items: int, within: int) -> np.ndarray:
     """C(N − R, K) / C(N, K), through logarithms of factorials, which do not overflow."""
     irrelevant = items - relevant
-    remaining = tf.maximum(irrelevant - within, 0.0)  # Zero also where the binomial below is zero.
+    remaining = np.maximum(irrelevant - within, 0.0)  # Zero also where the binomial below is zero.
     log_ratio = (
-        tf.math.lgamma(irrelevant + 1.0)
-        - tf.math.lgamma(remaining + 1.0)
-        - tf.math.lgamma(items + 1.0)
-        + tf.math.lgamma(items - within + 1.0)
+        gammaln(irrelevant + 1.0)
+        - gammaln(remaining + 1.0)
+        - gammaln(items + 1.0)
+        + gammaln(items - within + 1.0)
     )
-    return tf.where(irrelevant >= within, tf.exp(log_ratio), 0.0)
+    return np.where(irrelevant >= within, np.exp(log_ratio), 0.0)

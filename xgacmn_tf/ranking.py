@@ -1,11 +1,11 @@
-"""Ranking a gallery for many queries, in blocks of queries.
+"""The best of a gallery for many queries, in blocks of queries.
 
 The similarity is the inner product of two representations. Queries go through in blocks, inside
 one compiled function, so that memory is bounded by block_size × gallery and nothing is copied to
 the host between blocks. Inner products are summed in double precision and rounded to single
 precision before ranking. So equal items get equal scores wherever they stand in the gallery, the
 order does not depend on the block size, and no graphics processor shortens them to TensorFloat-32.
-Ties go to the lower gallery row.
+Ties go to the lower gallery row. (`evaluation`, which needs whole rankings, sorts another way.)
 """
 
 from collections.abc import Callable, Sequence
@@ -61,41 +61,6 @@ def _best(query, gallery, k, block_size):
 
     specs = [tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([None, None], tf.float32)]
     return over_blocks(best_of_block, tf.shape(query)[0], block_size, specs)
-
-
-def rank_block(
-    query: tf.Tensor, gallery: tf.Tensor, targets: tf.Tensor, first: tf.Tensor, last: tf.Tensor
-) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Ranks the gallery for the queries [first, last).
-
-    Returns (b, n) int32 gallery rows in ranked order, (b, n) bool relevance in that order and
-    (b,) int32 relevant items.
-    """
-    order, _ = top(query[first:last], gallery, tf.shape(gallery)[0])
-    return order, *ranked_relevance(order, targets[first:last], targets)
-
-
-def ranked_relevance(
-    order: tf.Tensor, query_targets: tf.Tensor, targets: tf.Tensor
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """What `xgacmn_tf.metrics` measures of a whole ranking.
-
-    Args:
-      order: (q, n) int32 gallery rows in ranked order, all of them.
-      query_targets: (q, c) float32 zeros and ones, the labels of the queries.
-      targets: (n, c) float32 likewise, of the gallery.
-
-    Returns:
-      (q, n) bool relevance in ranked order and (q,) int32 relevant items.
-    """
-    relevant = share_a_label(query_targets, targets)
-    num_relevant = tf.math.count_nonzero(relevant, axis=1, dtype=tf.int32)
-    return tf.gather(relevant, order, batch_dims=1), num_relevant
-
-
-def share_a_label(query_targets: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
-    """(q, n) bool: which items are relevant to which queries, from zeros and ones in float32."""
-    return tf.matmul(query_targets, targets, transpose_b=True) > 0
 
 
 def top(query: tf.Tensor, gallery: tf.Tensor, k: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from xgacmn_tf.evaluation import Relevance
 from xgacmn_tf.metrics import average_precision, rank_of
-from xgacmn_tf.ranking import rank_gallery, ranked_relevance
+from xgacmn_tf.ranking import rank_gallery
 
 
 @dataclass(frozen=True)
@@ -83,11 +84,10 @@ def retrieve(
     if not rows:
         return []
     order, _ = rank_gallery(queries[rows], gallery, len(gallery))
-    labels = targets.astype(np.float32)
-    relevance, num_relevant = ranked_relevance(order, labels[rows], labels)
-    precision = average_precision(relevance, num_relevant).numpy()
-    own_rank = rank_of(order, rows).numpy()
-    right, num_relevant = relevance.numpy(), num_relevant.numpy()
+    relevant = Relevance(targets).of(rows)
+    right, num_relevant = np.take_along_axis(relevant, order, axis=1), relevant.sum(axis=1)
+    precision = average_precision(right, num_relevant)
+    own_rank = rank_of(order, rows)
     return [
         Example(
             row=row,
