@@ -289,3 +289,30 @@ def test_run_killed_at_random_moments_ends_with_the_same_numbers(feature_file, t
         assert set(a.files) == set(b.files)
         for name in a.files:
             np.testing.assert_array_equal(a[name], b[name])
+
+
+def test_threads_change_nothing_in_a_small_network():
+    """Why one thread a product may be chosen for some runs: the weights are the same bit by bit."""
+    code = (
+        "import hashlib, sys, numpy as np, tensorflow as tf\n"
+        "tf.config.threading.set_intra_op_parallelism_threads(int(sys.argv[1]))\n"
+        "from xgacmn_tf.config import Config\n"
+        "from xgacmn_tf.datasets.paired import PairedDataset, Split\n"
+        "from xgacmn_tf.training import SMALL_DIMENSIONS, EpochRunner, build_model\n"
+        "rng, n = np.random.default_rng(0), SMALL_DIMENSIONS\n"
+        "make = lambda name, rows: Split(rng.normal(size=(rows, n)), rng.normal(size=(rows, n)),\n"
+        "    np.arange(rows) % 4, np.array([f'{name} {row}' for row in range(rows)]))\n"
+        "data = PairedDataset('made up', make('a', 256), make('b', 4), tuple('abcd'))\n"
+        "config = Config(dataset='made up')\n"
+        "model = build_model(config, data)\n"
+        "EpochRunner(model, data.train, 4, config).run(1, lambda steps: None)\n"
+        "values = b''.join(np.asarray(w.value).tobytes() for w in model.variables)\n"
+        "print(hashlib.sha256(values).hexdigest())\n"
+    )
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", code, threads], capture_output=True, text=True, check=True
+        ).stdout
+        for threads in ("1", "4")
+    }
+    assert len(found) == 1 and len(found.pop()) == 65

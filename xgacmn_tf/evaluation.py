@@ -205,10 +205,10 @@ class Relevance:
 
     def of(self, rows: Sequence[int]) -> np.ndarray:
         """(q, n) bool: which of the n items are relevant to the items at `rows`."""
-        rows = np.asarray(rows)
+        index = np.asarray(rows)
         if self._labels is not None:
-            return self._labels[rows, np.newaxis] == self._labels
-        return self._targets[rows] @ self._targets.T > 0
+            return self._labels[index, np.newaxis] == self._labels
+        return self._targets[index] @ self._targets.T > 0
 
 
 class Ranking:

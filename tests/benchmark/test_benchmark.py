@@ -100,7 +100,8 @@ def test_with_all_similarities_systems_are_compared_within_each(done, flag_file,
         pair = [row for row in found if row.similarity == similarity]
         best = max(pair, key=lambda row: row.mean)
         assert [row.p is None for row in pair] == [row is best for row in pair]
-    markdown = tables.write_tables(tmp_path, "small", "made up", found, {})
+    markdown = tables.write_tables(tmp_path, "small", "made up", found, {}, {"cca": (0.1, 0.25)})
+    assert "| CCA | cosine* | .100 / .250 |" in markdown
     assert markdown.count("**") == 2 * 3 * 3 and "| cosine* |" in markdown
     assert "of each similarity; * the system's own" in markdown
 

@@ -2,7 +2,12 @@
 
 import pytest
 
-from xgacmn_tf.benchmark.published import PUBLISHED, PUBLISHED_ABLATION, PUBLISHED_DEEP
+from xgacmn_tf.benchmark.published import (
+    PUBLISHED,
+    PUBLISHED_ABLATION,
+    PUBLISHED_DEEP,
+    published,
+)
 from xgacmn_tf.reproduce.study import STUDIES, study
 
 # Rows of the tables with the average that they print: data set, system, i2t, t2i, average.
@@ -107,3 +112,9 @@ def test_studies_have_the_figures_of_their_features():
     assert study("wikipedia_deep_1300").published["xgacmn"] == (0.490, 0.456)
     assert study("openclipart").published == {}
     assert len({study.label for study in STUDIES}) == len(STUDIES)
+
+
+def test_figures_stand_beside_the_same_features_only():
+    assert published("wikipedia_1300", None, None)["xgacmn"] == (0.348, 0.282)
+    assert published("wikipedia_1300", "vgg19", "bow")["xgacmn"] == (0.490, 0.456)
+    assert published("wikipedia_1300", "clip", "clip") == published("mine", None, None) == {}

@@ -64,6 +64,7 @@ def main(argv: list[str]) -> None:
 def _benchmark() -> int:
     """Runs what is open and writes the tables; returns how many runs failed."""
     from xgacmn_tf.benchmark import choice, grid, tables
+    from xgacmn_tf.benchmark.published import published
 
     output = Path(VALUES.output_dir)
     models = grid.choose_models(VALUES.models)
@@ -76,10 +77,15 @@ def _benchmark() -> int:
     for label in labels:
         cells = [cell for cell in todo if cell.label == label]
         found = tables.rows(cells, VALUES.all_similarities)
-        names = [c.folder.read_metrics()["dataset"] for c in cells if c.folder.is_finished()]
         reasons = {c.config.model: reason for c, reason in failed.items() if c.label == label}
+        finished = [cell for cell in cells if cell.folder.is_finished()]
+        dataset, paper = label, published(label, None, None)
+        if finished:
+            config = finished[0].config
+            dataset = finished[0].folder.read_metrics()["dataset"]
+            paper = published(dataset, config.image_features, config.text_features)
         print(f"\n{label}\n")
-        print(tables.write_tables(output, label, names[0] if names else label, found, reasons))
+        print(tables.write_tables(output, label, dataset, found, reasons, paper))
     return len(failed)
 
 

@@ -97,3 +97,19 @@ PUBLISHED_ABLATION: Mapping[str, Row] = {
     "ablation_with_softmax": (0.467, 0.598),
     "wikipedia_shallow_2173": (0.483, 0.640),
 }
+
+
+def published(
+    dataset: str, image_features: str | None, text_features: str | None
+) -> Mapping[str, Row]:
+    """The rows of Tables 1 and 2 that stand on these features; none where the paper has others.
+
+    Args:
+      dataset: a `PairedDataset`'s name.
+      image_features, text_features: what was extracted (`Config`), None for a data set's own.
+    """
+    if image_features is text_features is None:
+        return PUBLISHED.get(dataset, {})
+    if (image_features, text_features) == ("vgg19", "bow"):
+        return PUBLISHED_DEEP.get(dataset, {})
+    return {}

@@ -13,7 +13,6 @@ import numpy as np
 
 from xgacmn_tf import baselines
 from xgacmn_tf.benchmark.grid import Cell
-from xgacmn_tf.benchmark.published import PUBLISHED
 from xgacmn_tf.benchmark.significance import holm, mean_by_query, randomisation_test
 from xgacmn_tf.config import SIMILARITIES, XGACMN
 from xgacmn_tf.files import atomic_path
@@ -127,18 +126,23 @@ def compare_with_best(found: Sequence[Row]) -> None:
 
 
 def write_tables(
-    folder: Path, label: str, dataset: str, found: Sequence[Row], failed: Mapping[str, str]
+    folder: Path,
+    label: str,
+    dataset: str,
+    found: Sequence[Row],
+    failed: Mapping[str, str],
+    published: Mapping[str, tuple[float, float]],
 ) -> str:
     """Writes `<label>.md`, `.tex` and `.csv`; returns the Markdown.
 
     Args:
       folder: where to.
       label: what the files are called.
-      dataset: the data set's name, under which the paper's figures are known.
+      dataset: the data set's name.
       found: from `rows`.
       failed: system → why it has no row.
+      published: system → the paper's figures on the same features, image → text and text → image.
     """
-    published = PUBLISHED.get(dataset, {})
     table = [_cells(row, published) for row in found]
     marks = [_ranks([entry[way] for entry in table], [row.group for row in found]) for way in WAYS]
     seeds = max((len(row.scores["avg"]) for row in found), default=0)

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from xgacmn_tf.reproduce.document import Cell, Picture, Section, Table
 
 _STYLES = {"best": r"\textbf{{{}}}", "second": r"\underline{{{}}}", "": "{}"}
+# A table that is wider than the text shrinks to it; the others keep their size.
+_FIT = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
 _CHARACTERS = {
     "\\": r"\textbackslash{}",
     **{character: "\\" + character for character in "&%$#_{}"},
@@ -61,6 +63,7 @@ def _table(table: Table) -> str:
         r"\centering\small",
         rf"\caption{{{escape(table.caption)}}}",
         rf"\label{{tab:{table.label}}}",
+        _FIT,
         rf"\begin{{tabular}}{{l{'r' * (columns - 1)}}}",
         r"\toprule",
         " & ".join(map(escape, table.header)) + r" \\",
@@ -70,7 +73,7 @@ def _table(table: Table) -> str:
         if block.title:
             lines.append(rf"\multicolumn{{{columns}}}{{l}}{{\emph{{{escape(block.title)}}}}} \\")
         lines += [" & ".join(map(_cell, line)) + r" \\" for line in block.lines]
-    lines += [r"\bottomrule", r"\end{tabular}", r"\end{table}"]
+    lines += [r"\bottomrule", r"\end{tabular}}", r"\end{table}"]
     return "\n".join(lines) + (f"\n{_items(table.notes)}" if table.notes else "")
 
 
