@@ -273,7 +273,8 @@ def _in_threads(
     firsts = range(0, rows, size)
     lasts = [min(first + size, rows) for first in firsts]
     # A process among several has its share of the cores in this variable.
-    threads = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
+    share = os.environ.get("OMP_NUM_THREADS", "")
+    threads = int(share) if share.isdecimal() and int(share) else os.cpu_count() or 1
     if threads == 1 or len(firsts) == 1:
         found = list(map(function, firsts, lasts))
     else:

@@ -68,14 +68,18 @@ def section(runs: Runs) -> Section:
         ]
         for row, (without, with_l2) in ROWS.items()
     ]
-    config = runs.finished("figure_4_a_softmax_l2")[0].config
+    shown = runs.finished("figure_4_a_softmax_l2")[0]
+    config, encoder = shown.config, load_encoder(shown.folder.best)
+    dropout = [
+        f"{part.config['dropout']:g}" for part in (encoder.image_encoder, encoder.text_encoder)
+    ]
     caption = (
         f"Figure 4: codes of the training pairs, {study(ABLATED).title}, in a common space of two "
         "dimensions without its last tanh; circles are images, triangles texts, colours "
         "categories, rays the class directions. The first column shows the images of the second "
         f"alone. A-softmax: m = {config.margin}, weight of the plain cosine beside it "
         f"{_margin_weight(config.annealing_config)}; l2: λ1 = {config.lambda_1:g}; "
-        f"{config.epochs} epochs, dropout {config.image_dropout:g} and {config.text_dropout:g}, "
+        f"{config.epochs} epochs, dropout {' and '.join(dropout)}, "
         f"generators' learning rate {config.generator_learning_rate:g}: chosen on a validation "
         "part of the training split, because the settings of 100 dimensions hardly learn in two. "
         "Seed 0. Axes differ between panels, and leave the outermost hundredth of the codes out."
