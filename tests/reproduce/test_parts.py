@@ -4,10 +4,13 @@ import numpy as np
 import pytest
 
 from xgacmn_tf.errors import InputError
+from xgacmn_tf.report.curves import CHARTS
 from xgacmn_tf.reproduce import document, figure_confusion, latex, markdown, table_ablation
 from xgacmn_tf.reproduce.contents import TABLES, choose
 from xgacmn_tf.reproduce.document import Block, Cell, Picture, Section, Table
 from xgacmn_tf.reproduce.figure_angles import class_directions
+from xgacmn_tf.reproduce.figure_learning_curves import common_epochs
+from xgacmn_tf.reproduce.figure_learning_curves import draw as draw_learning_curves
 from xgacmn_tf.reproduce.figure_modality_gap import gap
 from xgacmn_tf.reproduce.figure_precision_scope import choose_curves
 from xgacmn_tf.reproduce.scores import Codes, Scores
@@ -100,6 +103,18 @@ def test_gap_of_equal_and_of_opposite_codes():
     axis = np.tile([[1.0, 0.0]], (60, 1))
     opposite = gap(axis, -axis)
     assert opposite.distance == pytest.approx(2) and opposite.accuracy == 1
+
+
+def test_learning_curves_end_where_the_first_run_stopped(tmp_path):
+    long, short = {e: 1.0 / e for e in range(1, 9)}, {e: 2.0 / e for e in range(1, 6)}
+    assert common_epochs([long, short]) == [1, 2, 3, 4, 5]
+    # Validation at every fourth epoch, and runs of different lengths: no figure fails for it.
+    histories = [
+        {"validation/mAP/i2t": {4: 0.2, 8: 0.3}, "validation/mAP/t2i": {4: 0.1, 8: 0.2}},
+        {"validation/mAP/i2t": {4: 0.3}, "validation/mAP/t2i": {4: 0.2}},
+    ]
+    path = draw_learning_curves([CHARTS[0]], histories, tmp_path, "curves")
+    assert (tmp_path / path).is_file()
 
 
 def test_directions_of_plain_softmax_have_unit_length():

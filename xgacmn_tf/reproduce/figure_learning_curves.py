@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,8 @@ from xgacmn_tf.run_folder import RunFolder
 
 _COLOURS = {**drawing.MODALITY, "both": drawing.GREEN, "ink": drawing.BLACK}
 
-History = dict[str, np.ndarray]
+# Logged name → epoch → value.
+History = dict[str, dict[int, float]]
 
 
 def picture(runs: Runs, study: Study) -> Picture:
@@ -33,13 +34,14 @@ def picture(runs: Runs, study: Study) -> Picture:
     return Picture(
         name,
         f"Learning curves of X-GACMN, {study.title}: means over the training pairs of an epoch; "
-        f"{document.seeds_in_words(len(cells))} (band: ± sd).{validation}",
+        f"{document.seeds_in_words(len(cells))} (band: ± sd), as far as all of them trained."
+        f"{validation}",
         draw(charts, histories, runs.request.output, name),
     )
 
 
 def read_history(folder: RunFolder) -> History:
-    """Logged name → (epochs,) values, from the run's TensorBoard files."""
+    """What the run's TensorBoard files hold."""
     files = list(folder.tensorboard.glob(f"*{ScalarBoard.SUFFIX}"))
     if len(files) != 1:
         raise InputError(
@@ -49,9 +51,14 @@ def read_history(folder: RunFolder) -> History:
     events = EventAccumulator(str(files[0]), size_guidance={"tensors": 0})
     events.Reload()
     return {
-        tag: np.array([tensor_util.make_ndarray(e.tensor_proto) for e in events.Tensors(tag)])
+        tag: {e.step: float(tensor_util.make_ndarray(e.tensor_proto)) for e in events.Tensors(tag)}
         for tag in events.Tags()["tensors"]
     }
+
+
+def common_epochs(curves: Sequence[Mapping[int, float]]) -> list[int]:
+    """The epochs at which all curves have a value, ascending."""
+    return sorted(set.intersection(*(set(curve) for curve in curves)))
 
 
 def draw(charts: Sequence[Chart], histories: Sequence[History], output: Path, name: str) -> str:
@@ -64,13 +71,17 @@ def draw(charts: Sequence[Chart], histories: Sequence[History], output: Path, na
             for series in chart.series:
                 if series.key not in histories[0]:
                     continue
-                values = np.stack([history[series.key] for history in histories])
+                # Runs stop at different epochs, and not every epoch is evaluated.
+                epochs = common_epochs([history[series.key] for history in histories])
+                if not epochs:
+                    continue
+                values = np.array([[h[series.key][epoch] for epoch in epochs] for h in histories])
                 mean, sd = values.mean(axis=0), values.std(axis=0, ddof=int(len(values) > 1))
                 lowest, highest = min(lowest, mean.min()), max(highest, mean.max())
-                colour, epochs = _COLOURS[series.colour], np.arange(1, len(mean) + 1)
+                colour = _COLOURS[series.colour]
                 panel.plot(
                     epochs, mean, color=colour, ls=(0, (4, 2)) if series.dashed else "-",
-                    label=series.name,
+                    marker="o" if len(epochs) == 1 else None, label=series.name,
                 )  # fmt: skip
                 panel.fill_between(epochs, mean - sd, mean + sd, color=colour, alpha=0.2, lw=0)
             # Terms of very different sizes share a chart; on a linear axis the small lie flat.
