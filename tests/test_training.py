@@ -130,6 +130,7 @@ def test_same_seed_same_numbers_and_other_seed_others(small_config, tmp_path):
 @pytest.mark.parametrize("stop_at", [1, 4])
 def test_interrupted_run_ends_with_the_same_numbers(small_config, tmp_path, monkeypatch, stop_at):
     monkeypatch.setattr("xgacmn_tf.training.SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    monkeypatch.setattr("xgacmn_tf.training.SAVES_BETWEEN_CHECKPOINTS", 0.0)
     dataset = datasets.for_config(small_config)
     whole = folder_for(small_config, tmp_path / "whole")
     broken = folder_for(small_config, tmp_path / "broken")
@@ -230,6 +231,7 @@ def test_refit_learns_from_all_pairs_for_as_many_epochs(small_config, tmp_path):
 
 def test_interrupted_refit_ends_with_the_same_numbers(small_config, tmp_path, monkeypatch):
     monkeypatch.setattr("xgacmn_tf.training.SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    monkeypatch.setattr("xgacmn_tf.training.SAVES_BETWEEN_CHECKPOINTS", 0.0)
     whole = give_back(datasets.for_config(small_config))
     plain, broken = (folder_for(small_config, tmp_path / name) for name in ("plain", "broken"))
     expected = train(small_config, whole, plain, refit_epochs=5)

@@ -35,6 +35,8 @@ from xgacmn_tf.run_folder import RunFolder
 # A resumed run repeats what came after its checkpoint and reaches the same numbers, so saving less
 # often than every epoch costs nothing but repeated seconds.
 SECONDS_BETWEEN_CHECKPOINTS = 5.0
+# Nor more often than this many times what one takes: large models spend 5 % of the time on it.
+SAVES_BETWEEN_CHECKPOINTS = 20.0
 # Where --epochs is not given: with 1,000 steps of Adam at 3e-4 openclipart and both protocols of
 # Wikipedia are past their best validation epoch, which is then kept.
 STEPS = 1_000
@@ -290,7 +292,7 @@ def train(
     manager = tf.train.CheckpointManager(checkpoint, str(resume), max_to_keep=1)
     if manager.latest_checkpoint:
         checkpoint.restore(manager.latest_checkpoint).assert_consumed()
-    last_saved = time.monotonic()
+    next_save = time.monotonic() + SECONDS_BETWEEN_CHECKPOINTS
 
     watchers = keras.callbacks.CallbackList(list(callbacks), model=model)
     watchers.on_train_begin()
@@ -326,9 +328,12 @@ def train(
             _keep_if_best(model, logs, progress, kept, is_last=epoch == epochs)
             bar.set_postfix_str(_summary(progress))
             over = progress.is_over(epochs, waiting)
-            if over or time.monotonic() - last_saved > SECONDS_BETWEEN_CHECKPOINTS:
+            began = time.monotonic()
+            if over or began > next_save:
                 manager.save(checkpoint_number=epoch)
-                last_saved = time.monotonic()
+                took = time.monotonic() - began
+                pause = max(SECONDS_BETWEEN_CHECKPOINTS, SAVES_BETWEEN_CHECKPOINTS * took)
+                next_save = time.monotonic() + pause
     watchers.on_train_end()
     return progress
 
