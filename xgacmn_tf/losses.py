@@ -69,7 +69,7 @@ def pair_loss(image_code, text_code):
 
 
 def distillation_loss(image_logits, text_logits):
-    """Beyond the paper: how far an image's class posteriors are from its text's, in nats.
+    """Beside Eq. 10 and 11, ours: how far an image's class posteriors are from its text's, in nats.
 
     Texts name their category more surely than SIFT features do, so a text's posteriors are a softer
     and better target for its picture than the label alone. Only the image side learns from it.

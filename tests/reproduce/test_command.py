@@ -60,14 +60,15 @@ def test_systems_are_compared_within_each_similarity(done):
     assert {row["similarity"] for row in blocks["cosine"].values()} == {"cosine"}
     for block in blocks.values():
         assert [row["p"] for row in block.values()].count("") == 1  # the best
-    metrics = [
-        json.loads((output / f"runs/openclipart/sm/tuned/seed_{seed}/metrics.json").read_text())
-        for seed in (0, 1)
-    ]
+    tuned = output / "runs/openclipart/sm/tuned"
+    metrics, settings = (
+        [json.loads((tuned / f"seed_{seed}" / name).read_text()) for seed in (0, 1)]
+        for name in ("metrics.json", "config.json")
+    )
     # Both seeds see the same training pairs, so they share a choice.
-    (choice,) = json.loads((output / "runs/openclipart/sm/choice.json").read_text())["choices"]
+    (choice,) = json.loads((tuned / "choice.json").read_text())["choices"]
     assert choice["seeds"] == [0, 1]
-    assert [m["config"]["model_settings"] for m in metrics] == [choice["settings"]] * 2
+    assert [s["settings"]["model_settings"] for s in settings] == [choice["settings"]] * 2
     assert "settings that are best on validation pairs" in (output / "results.md").read_text()
     expected = np.mean([m["test"]["posterior"]["mAP"]["i2t"] for m in metrics])
     assert float(blocks["posterior"]["sm"]["i2t"]) == pytest.approx(expected)
