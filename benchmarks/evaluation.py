@@ -68,29 +68,26 @@ def torchmetrics_map(query: np.ndarray, gallery: np.ndarray, label: np.ndarray) 
     return float(measure.compute())
 
 
+def seconds_of(function: Callable) -> float:
+    started = time.perf_counter()
+    function()
+    return time.perf_counter() - started
+
+
 def floor(query: np.ndarray, gallery: np.ndarray) -> tuple[float, float]:
     """Seconds of the product, and of sorting as many 64-bit integers on all cores."""
     rows = min(len(query), 1000)
     one, other = query.astype(float), gallery.astype(float)
     one @ other[:1000].T
-    started = time.perf_counter()
-    for first in range(0, len(one), rows):
-        one[first : first + rows] @ other.T
-    product = time.perf_counter() - started
+
+    def multiply() -> None:
+        for first in range(0, len(one), rows):
+            one[first : first + rows] @ other.T
+
+    product = seconds_of(multiply)
     keys = np.random.default_rng(0).integers(2**62, size=(rows, len(gallery)))
-    started = time.perf_counter()
-    keys.sort(axis=1)
-    sort = (time.perf_counter() - started) * len(query) / rows / (os.cpu_count() or 1)
+    sort = seconds_of(lambda: keys.sort(axis=1)) * len(query) / rows / (os.cpu_count() or 1)
     return product, sort
-
-
-def timed(function: Callable, rounds: int = ROUNDS) -> list[float]:
-    found = []
-    for _ in range(rounds):
-        started = time.perf_counter()
-        function()
-        found.append(time.perf_counter() - started)
-    return found
 
 
 def compare(items: int) -> list[dict]:
@@ -114,7 +111,7 @@ def compare(items: int) -> list[dict]:
     times: dict[str, list[float]] = {name: [] for name in systems}
     for _ in range(ROUNDS):
         for name, (function, scale) in systems.items():
-            times[name].append(timed(function, 1)[0] * scale)
+            times[name].append(seconds_of(function) * scale)
     product, sort = floor(image, text)
     seconds = {name: statistics.median(found) for name, found in times.items()}
     seconds["floor"] = 2 * (product + sort)
@@ -136,7 +133,7 @@ def large(items: int) -> dict:
     image, text, label = generate(items)
     targets = np.eye(CLASSES, dtype=np.float32)[label]
     before = memory()
-    (seconds,) = timed(lambda: mean_average_precision(image, text, targets), 1)
+    seconds = seconds_of(lambda: mean_average_precision(image, text, targets))
     return {
         "items": items,
         "system": "mAP",

@@ -18,6 +18,7 @@ line by line.
 """
 
 import argparse
+import importlib
 import importlib.util
 import json
 import os
@@ -167,18 +168,10 @@ def work(system: str, shape: str, steps: int) -> None:
     arrays = generate(image_dim, text_dim, steps * batch)
     if system.startswith("xgacmn"):
         train_ours(arrays, batch, xla=system.endswith("xla"))
-    if system == "keras":
-        from training_peers.keras_peer import run
-
-        train = run(arrays, batch, steps)
-    elif system == "jax":
-        from training_peers.jax_peer import run
-
-        train = run(arrays, batch, steps)
-    else:
-        from training_peers.torch_peer import run
-
-        train = run(arrays, batch, steps, compiled=system == "torch_compile")
+    peer, _, compiled = system.partition("_")
+    settings = {"compiled": bool(compiled)} if peer == "torch" else {}
+    run = importlib.import_module(f"training_peers.{peer}_peer").run
+    train = run(arrays, batch, steps, **settings)
     while True:
         wait()
         print(train(), flush=True)

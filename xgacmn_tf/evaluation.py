@@ -9,7 +9,7 @@ The order is that of `xgacmn_tf.ranking`: inner products in double precision, ro
 ties to the lower gallery row. A whole ranking is wanted here, though not which item stands where,
 only where relevant ones stand. So similarity, row and relevance are packed into one integer each,
 and NumPy sorts these with the processor's vector instructions, blocks of queries side by side in
-threads: many times as fast as finding the order first (`python benchmarks/evaluation.py`).
+threads: twice as fast as an argsort for each query (`python benchmarks/evaluation.py`).
 """
 
 import os

@@ -19,6 +19,7 @@ precision-scope curves in Fig. 3.
 from __future__ import annotations
 
 import dataclasses
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -57,7 +58,7 @@ class Hits:
         number = np.arange(1, len(query) + 1) - first[query]
         return cls(len(relevance), query, column + 1, number)
 
-    @property
+    @cached_property
     def precision(self) -> np.ndarray:
         """(h,) P(k) at each hit."""
         return self.number / self.rank
