@@ -13,13 +13,16 @@ import pytest
 import tensorflow as tf
 
 from xgacmn_tf import datasets
+from xgacmn_tf.automatic import most_epochs, patience
 from xgacmn_tf.callbacks import StopOnNonFinite
 from xgacmn_tf.config import Config
 from xgacmn_tf.datasets.paired import give_back
 from xgacmn_tf.encoders import load_encoder
+from xgacmn_tf.epoch import EpochRunner
 from xgacmn_tf.errors import DivergenceError
+from xgacmn_tf.progress import Progress
 from xgacmn_tf.run_folder import RunFolder
-from xgacmn_tf.training import EpochRunner, Progress, build_model, most_epochs, patience, train
+from xgacmn_tf.training import build_model, train
 
 
 @pytest.fixture
@@ -82,18 +85,18 @@ def test_batches_are_a_shuffle_that_depends_on_seed_and_epoch_alone(small_config
     model = build_model(small_config, dataset)
     runner = EpochRunner(model, dataset.train, dataset.num_classes, small_config)
     orders = {
-        (seed, epoch): runner.order(epoch).numpy()
+        (seed, epoch): runner.rows.begin(epoch).numpy()
         for seed in (0, 1)
         for epoch in (1, 2)
-        if setattr(runner, "seed", seed) is None
+        if setattr(runner.rows, "seed", seed) is None
     }
     for order in orders.values():
         assert order.shape == (runner.steps, 16)
         assert len(np.unique(order)) == order.size  # no row twice in an epoch
     distinct = {order.tobytes() for order in orders.values()}
     assert len(distinct) == 4
-    runner.seed = 0
-    np.testing.assert_array_equal(runner.order(2), orders[0, 2])
+    runner.rows.seed = 0
+    np.testing.assert_array_equal(runner.rows.begin(2), orders[0, 2])
 
 
 def test_split_smaller_than_a_batch_is_one_batch(small_config):
@@ -129,8 +132,8 @@ def test_same_seed_same_numbers_and_other_seed_others(small_config, tmp_path):
 
 @pytest.mark.parametrize("stop_at", [1, 4])
 def test_interrupted_run_ends_with_the_same_numbers(small_config, tmp_path, monkeypatch, stop_at):
-    monkeypatch.setattr("xgacmn_tf.training.SECONDS_BETWEEN_CHECKPOINTS", 0.0)
-    monkeypatch.setattr("xgacmn_tf.training.SAVES_BETWEEN_CHECKPOINTS", 0.0)
+    monkeypatch.setattr("xgacmn_tf.progress.SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    monkeypatch.setattr("xgacmn_tf.progress.SAVES_BETWEEN_CHECKPOINTS", 0.0)
     dataset = datasets.for_config(small_config)
     whole = folder_for(small_config, tmp_path / "whole")
     broken = folder_for(small_config, tmp_path / "broken")
@@ -230,8 +233,8 @@ def test_refit_learns_from_all_pairs_for_as_many_epochs(small_config, tmp_path):
 
 
 def test_interrupted_refit_ends_with_the_same_numbers(small_config, tmp_path, monkeypatch):
-    monkeypatch.setattr("xgacmn_tf.training.SECONDS_BETWEEN_CHECKPOINTS", 0.0)
-    monkeypatch.setattr("xgacmn_tf.training.SAVES_BETWEEN_CHECKPOINTS", 0.0)
+    monkeypatch.setattr("xgacmn_tf.progress.SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    monkeypatch.setattr("xgacmn_tf.progress.SAVES_BETWEEN_CHECKPOINTS", 0.0)
     whole = give_back(datasets.for_config(small_config))
     plain, broken = (folder_for(small_config, tmp_path / name) for name in ("plain", "broken"))
     expected = train(small_config, whole, plain, refit_epochs=5)
@@ -300,7 +303,9 @@ def test_threads_change_nothing_in_a_small_network():
         "tf.config.threading.set_intra_op_parallelism_threads(int(sys.argv[1]))\n"
         "from xgacmn_tf.config import Config\n"
         "from xgacmn_tf.datasets.paired import PairedDataset, Split\n"
-        "from xgacmn_tf.training import SMALL_DIMENSIONS, EpochRunner, build_model\n"
+        "from xgacmn_tf.automatic import SMALL_DIMENSIONS\n"
+        "from xgacmn_tf.epoch import EpochRunner\n"
+        "from xgacmn_tf.training import build_model\n"
         "rng, n = np.random.default_rng(0), SMALL_DIMENSIONS\n"
         "make = lambda name, rows: Split(rng.normal(size=(rows, n)), rng.normal(size=(rows, n)),\n"
         "    np.arange(rows) % 4, np.array([f'{name} {row}' for row in range(rows)]))\n"

@@ -236,7 +236,14 @@ class Config:
         "command finds its run again",
         shapes_result=False,
     )
-    jit_compile: bool = _own(False, "compile the training step with XLA")
+    strategy: str = _own(
+        "one_device",
+        "where to train: on one device; mirrored: on all GPUs of this machine; multi_worker: on "
+        "the machines that the environment variable TF_CONFIG names, by the same command on each",
+        choices=("one_device", "mirrored", "multi_worker"),
+        shapes_result=False,  # but for rounding
+    )
+    jit_compile: bool = _own(False, "compile the training step with XLA, on one device")
     steps_per_call: int = _own(
         100,
         "most steps in one compiled call, between two moves of the progress bar",
@@ -264,6 +271,11 @@ class Config:
             raise InputError(
                 "--similarity=posterior needs class posteriors, and --classifier=none learns none; "
                 "use --similarity=cosine"
+            )
+        if self.jit_compile and self.strategy != "one_device":
+            raise InputError(
+                f"--jit_compile works on one device alone; leave out one of it and "
+                f"--strategy={self.strategy}"
             )
         if self.classifier == "none" and self.distillation:
             raise InputError(

@@ -12,3 +12,7 @@ class InputError(ValueError):
 
 class DivergenceError(RuntimeError):
     """Training has left the finite numbers: nothing of that epoch is worth keeping."""
+
+
+class WorkerLostError(RuntimeError):
+    """Another worker of a run on several machines has stopped; the run can be started again."""

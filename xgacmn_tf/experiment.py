@@ -28,6 +28,7 @@ from xgacmn_tf.callbacks import (
 )
 from xgacmn_tf.config import XGACMN, Config
 from xgacmn_tf.datasets.paired import PairedDataset, give_back
+from xgacmn_tf.devices import Devices, make_devices
 from xgacmn_tf.encoders import CommonSpaceEncoder, load_encoder
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.evaluation import chance_levels, evaluate_retrieval
@@ -53,20 +54,39 @@ def run(config: Config, say: Callable[[str], None] = print) -> dict[str, Any]:
       say: receives what the user should read, a line or a block at a time.
 
     Returns:
-      What stands in metrics.json.
+      What stands in metrics.json; nothing where this is not the chief of several workers.
+
+    Raises:
+      WorkerLostError: another worker has stopped.
     """
+    devices = make_devices(config.strategy)
+    with devices.watched():
+        return _run(config, devices, say)
+
+
+def _run(config: Config, devices: Devices, say: Callable[[str], None]) -> dict[str, Any]:
     started = time.perf_counter()
     dataset = datasets.for_config(config)
     folder = RunFolder.for_config(config)
-    folder.claim(config, dataset.fingerprint)
-    if folder.is_finished():
+    if devices.is_chief:
+        folder.claim(config, dataset.fingerprint)
+    # The others come here once the chief has made the folder.
+    devices.agree("data", dataset.fingerprint, "give all of them the same files")
+    devices.agree("settings", config.fingerprint(), "start all of them by the same command")
+    finished = bool(devices.from_chief([folder.is_finished()])[0])
+    if finished and not devices.is_chief:
+        return {}
+    if finished:
         metrics = folder.read_metrics()
         say(f"{folder.path} holds this run already, finished. Delete it to train anew.")
         say(results_table(metrics))
         return metrics
 
-    say(_describe(dataset, folder))
-    facts, history = _train(config, dataset, folder)
+    if devices.is_chief:
+        say(_describe(dataset, folder, devices))
+    facts, history = _train(config, dataset, folder, devices)
+    if not devices.is_chief:
+        return {}
     encoder = load_encoder(folder.best)
     metrics, arrays, per_query = evaluate(encoder, dataset, config)
     metrics |= facts | {"wall_time_s": round(time.perf_counter() - started, 3)}
@@ -83,20 +103,27 @@ def run(config: Config, say: Callable[[str], None] = print) -> dict[str, Any]:
 
 
 def _train(
-    config: Config, dataset: PairedDataset, folder: RunFolder
+    config: Config, dataset: PairedDataset, folder: RunFolder, devices: Devices
 ) -> tuple[dict[str, Any], list[dict[str, float]]]:
-    """Leaves `folder.best`; returns what metrics.json says of the training, and its history."""
+    """Leaves `folder.best`; returns what metrics.json says of the training, and its history.
+
+    Workers beside the chief leave nothing and return nothing.
+    """
     if config.model != XGACMN:
         seconds = train_system(baselines.system(config.model), config, dataset, folder)
         return {"training_time_s": round(seconds, 3)}, []
-    progress = train(config, dataset, folder, _callbacks(config, folder))
+    progress = train(config, dataset, folder, _callbacks(config, folder, devices), devices=devices)
     seconds, more = progress.seconds, dict[str, Any]()
     if config.refit and dataset.held_out:
         whole = give_back(dataset)
-        watchers = [StopOnNonFinite(), ScalarBoard(folder.tensorboard / "refit")]
-        again = train(config, whole, folder, watchers, refit_epochs=progress.best_epoch)
+        watchers: list[keras.callbacks.Callback] = [StopOnNonFinite()]
+        if devices.is_chief:
+            watchers.append(ScalarBoard(folder.tensorboard / "refit"))
+        again = train(config, whole, folder, watchers, progress.best_epoch, devices)
         seconds += again.seconds
         more["refit"] = {"pairs": len(whole.train), "epochs": again.epoch}
+    if not devices.is_chief:
+        return {}, []
     chosen = load_encoder(folder.selected)
     encoder = load_encoder(folder.refitted) if "refit" in more else chosen
     if dataset.validation is not None and encoder.class_layer is not None:
@@ -241,8 +268,13 @@ def _export(
         export_encoder(encoder, similarity, gallery, folder, folder.models, config.model)
 
 
-def _callbacks(config: Config, folder: RunFolder) -> list[keras.callbacks.Callback]:
-    callbacks = [StopOnNonFinite(), ScalarBoard(folder.tensorboard)]
+def _callbacks(
+    config: Config, folder: RunFolder, devices: Devices
+) -> list[keras.callbacks.Callback]:
+    callbacks: list[keras.callbacks.Callback] = [StopOnNonFinite()]
+    if not devices.is_chief:
+        return callbacks
+    callbacks.append(ScalarBoard(folder.tensorboard))
     if config.histograms:
         callbacks.append(HistogramBoard(folder.tensorboard))
     if config.profile:
@@ -250,12 +282,16 @@ def _callbacks(config: Config, folder: RunFolder) -> list[keras.callbacks.Callba
     return callbacks
 
 
-def _describe(dataset: PairedDataset, folder: RunFolder) -> str:
+def _describe(dataset: PairedDataset, folder: RunFolder, devices: Devices) -> str:
+    shared = ""
+    if devices.replicas > 1:
+        machines = "1 machine" if devices.workers == 1 else f"{devices.workers} machines"
+        shared = f"; {devices.replicas} replicas on {machines}"
     held_out = 0 if dataset.validation is None else len(dataset.validation)
     return (
         f"{dataset.name}: {len(dataset.train)} training, {held_out} validation and "
         f"{len(dataset.test)} test pairs, {dataset.num_classes} categories, images "
-        f"{dataset.image_dim}-D, texts {dataset.text_dim}-D\nrun folder: {folder.path}"
+        f"{dataset.image_dim}-D, texts {dataset.text_dim}-D{shared}\nrun folder: {folder.path}"
     )
 
 

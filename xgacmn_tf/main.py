@@ -22,9 +22,12 @@ from absl import app, flags, logging
 
 from xgacmn_tf import config as config_module
 from xgacmn_tf.config import Config, config_from_flags, define_flags
-from xgacmn_tf.errors import DivergenceError, InputError
+from xgacmn_tf.errors import DivergenceError, InputError, WorkerLostError
 
 FLAGS = flags.FLAGS
+
+# The status by which a program tells Kubernetes' TFJob (restartPolicy: ExitCode) to start it again.
+RETRYABLE = 138
 
 define_flags()
 flags.DEFINE_bool(
@@ -98,6 +101,8 @@ def main(argv: list[str]) -> None:
         _stop(str(error))
     except DivergenceError as error:
         _stop(str(error), status=1)
+    except WorkerLostError as error:
+        _stop(str(error), status=RETRYABLE)
     except KeyboardInterrupt:
         _stop("interrupted; the same command goes on from the last checkpoint", status=130)
 

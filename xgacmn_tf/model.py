@@ -246,7 +246,7 @@ class XGACMN(keras.Model):
                 total += judge(
                     "common", self.common_discriminator, common_loss, made["v_c"], made["t_c"]
                 )
-            scaled = self.d_optimizer.scale_loss(total)
+            scaled = self.d_optimizer.scale_loss(_share(total))
         self.d_optimizer.apply(tape.gradient(scaled, weights), weights)
         terms["D/loss"] = total
         return terms
@@ -286,7 +286,7 @@ class XGACMN(keras.Model):
                 terms["angle/text"] = tf.stop_gradient(layer.mean_angle(made["t_c"], targets))
                 terms["margin_weight"] = margin_weight
         terms["G/loss"] = total
-        return self.g_optimizer.scale_loss(total), terms
+        return self.g_optimizer.scale_loss(_share(total)), terms
 
     def _update_average(self):
         """Moves `averaged` towards the encoders. The decay starts small: early weights age fast."""
@@ -348,3 +348,9 @@ class XGACMN(keras.Model):
         for name in ("d_optimizer", "g_optimizer"):
             config[name] = keras.saving.deserialize_keras_object(config[name])
         self.compile(**config)
+
+
+def _share(loss):
+    """What a replica adds to the loss of the whole batch: the optimizer sums their gradients."""
+    replicas = tf.distribute.get_strategy().num_replicas_in_sync
+    return loss if replicas == 1 else loss / replicas

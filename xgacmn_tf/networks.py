@@ -8,8 +8,29 @@ G_I is V → 512 → 100 → 100 → 100 → 512 → T, G_T is T → 512 → 100
 from collections.abc import Sequence
 
 import keras
+import tensorflow as tf
 
 from xgacmn_tf.angular_softmax import PACKAGE
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class SharedDropout(keras.layers.Dropout):
+    """Dropout whose mask is that of the whole batch, of which each replica takes its rows.
+
+    Every replica of `tf.distribute` has the same random state. Without this all would drop alike,
+    and the numbers would depend on how many there are.
+    """
+
+    def call(self, inputs, training=False):
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        if not training or replicas == 1:
+            return super().call(inputs, training=training)
+        rows = tf.shape(inputs)[0]
+        first = tf.distribute.get_replica_context().replica_id_in_sync_group * rows
+        mask = super().call(
+            tf.ones((replicas * rows, inputs.shape[1]), inputs.dtype), training=True
+        )
+        return inputs * mask[first : first + rows]
 
 
 class DenseStack(keras.layers.Layer):
@@ -26,7 +47,7 @@ class DenseStack(keras.layers.Layer):
         ]
         self.drop = (
             [
-                keras.layers.Dropout(dropout, dtype=self.dtype_policy, name=f"dropout_{i}")
+                SharedDropout(dropout, dtype=self.dtype_policy, name=f"dropout_{i}")
                 for i in range(len(units) - 1)
             ]
             if dropout

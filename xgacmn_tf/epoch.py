@@ -1,0 +1,110 @@
+"""One epoch of training: its batches, and many steps in one compiled call.
+
+Batches are a pure function of (seed, epoch, step), so a resumed run sees the batches it would have
+seen, and every worker knows its own part of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from xgacmn_tf.config import Config
+from xgacmn_tf.datasets.paired import Split
+from xgacmn_tf.devices import Devices
+from xgacmn_tf.model import XGACMN
+
+
+class RowsInMemory:
+    """Batches from a training split that lies on the device.
+
+    Args:
+      model: brings features to the encoders' scale, once.
+      split: n training pairs.
+      num_classes: c.
+      batch_size: rows of a batch of all workers, at most n.
+      seed: of the order.
+      devices: whose part of every batch is taken.
+    """
+
+    def __init__(
+        self,
+        model: XGACMN,
+        split: Split,
+        num_classes: int,
+        batch_size: int,
+        seed: int,
+        devices: Devices,
+    ):
+        self.data = model.prepare(split.image, split.text, split.targets(num_classes))
+        self.rows, self.batch_size, self.seed, self.devices = len(split), batch_size, seed, devices
+
+    def begin(self, epoch: int) -> tf.Tensor:
+        """This worker's rows of each batch of an epoch, (steps, batch_size / workers) int32."""
+        rows = tf.random.experimental.stateless_shuffle(
+            tf.range(self.rows), seed=[self.seed, epoch]
+        )
+        steps = self.rows // self.batch_size
+        shape = (steps, self.devices.workers, self.batch_size // self.devices.workers)
+        return tf.reshape(rows[: steps * self.batch_size], shape)[:, self.devices.worker]
+
+    def batch(self, order: tf.Tensor, step: tf.Tensor) -> dict[str, tf.Tensor]:
+        """This worker's part of the batch of a step."""
+        return {name: tf.gather(values, order[step]) for name, values in self.data.items()}
+
+
+class EpochRunner:
+    """Runs `XGACMN.alternate` over the training split.
+
+    A batch that would be smaller than the others is dropped: each epoch shuffles anew, so no pair
+    is left out for good. A split smaller than one batch is one batch.
+    """
+
+    def __init__(
+        self,
+        model: XGACMN,
+        split: Split,
+        num_classes: int,
+        config: Config,
+        devices: Devices | None = None,
+    ):
+        self.model, self.devices = model, devices or Devices()
+        self.batch_size = self.devices.batch_size(config.batch_size, len(split))
+        self.steps = len(split) // self.batch_size
+        self.steps_per_call = config.steps_per_call
+        self.rows = RowsInMemory(
+            model, split, num_classes, self.batch_size, config.seed, self.devices
+        )
+        with self.devices.strategy.scope():
+            # Each replica adds up its own terms; they meet once a compiled call, not once a step.
+            self._totals = tf.Variable(
+                tf.zeros(len(model.term_names())),
+                synchronization=tf.VariableSynchronization.ON_READ,
+                aggregation=tf.VariableAggregation.MEAN,
+            )
+        self._run = tf.function(self._steps, jit_compile=config.jit_compile)
+
+    def run(self, epoch: int, on_progress: Callable[[int], Any]) -> dict[str, float]:
+        """One epoch; calls `on_progress(steps)` after each compiled call. Returns mean terms."""
+        batches = self.rows.begin(epoch)
+        totals = np.zeros(len(self.model.term_names()))
+        for first in range(0, self.steps, self.steps_per_call):
+            last = min(first + self.steps_per_call, self.steps)
+            totals += self._run(batches, tf.constant(first), tf.constant(last)).numpy()
+            on_progress(last - first)
+        return {
+            name: float(total) / self.steps
+            for name, total in zip(self.model.term_names(), totals, strict=True)
+        }
+
+    def _steps(self, batches, first, last):
+        self._totals.assign(tf.zeros_like(self._totals))
+        for step in tf.range(first, last):
+            self.devices.run(self._step, self.rows.batch(batches, step))
+        return tf.identity(self._totals)
+
+    def _step(self, batch):
+        self._totals.assign_add(tf.stack(list(self.model.alternate(batch).values())))
