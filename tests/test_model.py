@@ -35,7 +35,7 @@ def make_model(classifier="angular", image_map="zscore", dropout=0.0, **settings
 
 
 def batch_of(model):
-    return model.prepare(IMAGE, TEXT, TARGETS)
+    return {**model.prepare(IMAGE, TEXT), "label": tf.constant(TARGETS, tf.float32)}
 
 
 def values(weights):

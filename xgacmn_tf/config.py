@@ -110,6 +110,11 @@ class Config:
         choices=("refuse", "skip"),
         shapes_result=False,  # the data's fingerprint tells
     )
+    streaming: bool = _own(
+        False,
+        "read the training split of a TFDS data set from its files, epoch after epoch, instead of "
+        "keeping it in memory",
+    )
     validation_fraction: float = _setting(
         0.2,
         "share of the training split held out to choose the best epoch, where the data set brings "

@@ -14,8 +14,26 @@ import tensorflow as tf
 
 from xgacmn_tf.config import Config
 from xgacmn_tf.datasets.paired import Split
+from xgacmn_tf.datasets.streamed import StreamedSplit
 from xgacmn_tf.devices import Devices
 from xgacmn_tf.model import XGACMN
+
+
+class Labels:
+    """(n,) or multi-hot (n, c) labels on the device → rows of targets, of a batch at a time.
+
+    All targets at once would be n × c numbers, which with many classes is more than the features.
+    """
+
+    def __init__(self, labels: np.ndarray, num_classes: int):
+        self.labels, self.num_classes = tf.constant(labels), num_classes
+
+    def targets(self, rows: tf.Tensor) -> tf.Tensor:
+        """(k,) rows → (k, c) float32, one-hot or multi-hot."""
+        chosen = tf.gather(self.labels, rows)
+        if self.labels.shape.rank == 2:
+            return tf.cast(chosen, tf.float32)
+        return tf.one_hot(chosen, self.num_classes)
 
 
 class RowsInMemory:
@@ -39,7 +57,8 @@ class RowsInMemory:
         seed: int,
         devices: Devices,
     ):
-        self.data = model.prepare(split.image, split.text, split.targets(num_classes))
+        self.features = model.prepare(split.image, split.text)
+        self.labels = Labels(split.label, num_classes)
         self.rows, self.batch_size, self.seed, self.devices = len(split), batch_size, seed, devices
 
     def begin(self, epoch: int) -> tf.Tensor:
@@ -53,7 +72,41 @@ class RowsInMemory:
 
     def batch(self, order: tf.Tensor, step: tf.Tensor) -> dict[str, tf.Tensor]:
         """This worker's part of the batch of a step."""
-        return {name: tf.gather(values, order[step]) for name, values in self.data.items()}
+        rows = order[step]
+        batch = {name: tf.gather(values, rows) for name, values in self.features.items()}
+        return {**batch, "label": self.labels.targets(rows)}
+
+
+class RowsInFiles:
+    """Batches from a training split that stays in its files; arguments as of `RowsInMemory`."""
+
+    def __init__(
+        self,
+        model: XGACMN,
+        split: StreamedSplit,
+        num_classes: int,
+        batch_size: int,
+        seed: int,
+        devices: Devices,
+    ):
+        self.model, self.split = model, split
+        self.labels = Labels(split.all_labels, num_classes)
+        self.batch_size, self.seed, self.devices = batch_size, seed, devices
+
+    def begin(self, epoch: int) -> Any:
+        """An iterator over this worker's parts of the batches of an epoch, not yet prepared."""
+        return iter(
+            self.split.batches(
+                self.seed, epoch, self.batch_size, self.devices.workers, self.devices.worker
+            )
+        )
+
+    def batch(self, iterator: Any, step: tf.Tensor) -> dict[str, tf.Tensor]:
+        """This worker's part of the next batch, which is that of `step`."""
+        del step
+        read = iterator.get_next()
+        batch = self.model.prepare(read["image"], read["text"])
+        return {**batch, "label": self.labels.targets(read["row"])}
 
 
 class EpochRunner:
@@ -66,7 +119,7 @@ class EpochRunner:
     def __init__(
         self,
         model: XGACMN,
-        split: Split,
+        split: Split | StreamedSplit,
         num_classes: int,
         config: Config,
         devices: Devices | None = None,
@@ -75,9 +128,12 @@ class EpochRunner:
         self.batch_size = self.devices.batch_size(config.batch_size, len(split))
         self.steps = len(split) // self.batch_size
         self.steps_per_call = config.steps_per_call
-        self.rows = RowsInMemory(
-            model, split, num_classes, self.batch_size, config.seed, self.devices
-        )
+        more = num_classes, self.batch_size, config.seed, self.devices
+        self.rows: RowsInMemory | RowsInFiles
+        if isinstance(split, StreamedSplit):
+            self.rows = RowsInFiles(model, split, *more)
+        else:
+            self.rows = RowsInMemory(model, split, *more)
         with self.devices.strategy.scope():
             # Each replica adds up its own terms; they meet once a compiled call, not once a step.
             self._totals = tf.Variable(

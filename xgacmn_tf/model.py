@@ -27,7 +27,8 @@ class XGACMN(keras.Model):
 
     A batch is a dict of float32 tensors: "image" (n, d_v) and "text" (n, d_t) as the encoders read
     them, "label" (n, c) one-hot or multi-hot, and, where an input map leaves the feature space,
-    "image_target" and "text_target" for the discriminators. `prepare` makes it from raw features.
+    "image_target" and "text_target" for the discriminators. `prepare` makes all but the labels from
+    raw features.
 
     Args:
       encoder: the encoders, input maps and class layer that are trained.
@@ -299,10 +300,10 @@ class XGACMN(keras.Model):
 
     # Use and keeping.
 
-    def prepare(self, image, text, targets) -> dict[str, tf.Tensor]:
-        """Raw features (n, d_v), (n, d_t) and targets (n, c) → what `alternate` takes."""
+    def prepare(self, image, text) -> dict[str, tf.Tensor]:
+        """Raw features (n, d_v), (n, d_t) → what `alternate` takes, but for the labels."""
         maps = {"image": (self.encoder.image_map, image), "text": (self.encoder.text_map, text)}
-        batch = {"label": tf.convert_to_tensor(targets, tf.float32)}
+        batch = {}
         for modality, (layer, features) in maps.items():
             features = tf.convert_to_tensor(features, tf.float32)
             # Compiled: the kernel map goes row by row, five times as slowly outside of a graph.

@@ -35,7 +35,7 @@ def build_model(config: Config, dataset: PairedDataset) -> XGACMN:
     maps = {
         modality: fit_map(
             getattr(config, f"{modality}_map"),
-            getattr(dataset.train, modality),
+            getattr(dataset.train.to_fit(), modality),
             modality,
             gamma=config.chi2_gamma,
             components=config.chi2_components,
@@ -97,7 +97,8 @@ class Validation:
         self, model: XGACMN, split: Split, num_classes: int, similarity: str, devices: Devices
     ):
         self.encoder, self.similarity, self.devices = model.averaged, similarity, devices
-        self.data = model.prepare(split.image, split.text, split.targets(num_classes))
+        self.features = model.prepare(split.image, split.text)
+        self.targets = split.targets(num_classes)
 
     def __call__(self) -> dict[str, float]:
         """{"i2t", "t2i", "avg"} of full-gallery mAP; NaN where the encoders have diverged."""
@@ -109,13 +110,13 @@ class Validation:
         image, text = self._representations()
         if not all(np.isfinite(x).all() for x in (image, text)):
             return dict.fromkeys(WAYS, float("nan"))
-        return mean_average_precision(image, text, self.data["label"])
+        return mean_average_precision(image, text, self.targets)
 
     @tf.function
     def _representations(self):
         codes = (
-            self.encoder.image_encoder(self.data["image"]),
-            self.encoder.text_encoder(self.data["text"]),
+            self.encoder.image_encoder(self.features["image"]),
+            self.encoder.text_encoder(self.features["text"]),
         )
         return tuple(self.encoder.represent(code, self.similarity) for code in codes)
 

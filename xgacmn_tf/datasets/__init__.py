@@ -66,6 +66,7 @@ def for_config(config: Config) -> PairedDataset:
         image_weights=config.image_weights,
         text_weights=config.text_weights,
         on_bad_image=config.on_bad_image,
+        streaming=config.streaming,
     )
     if dataset.validation is None and config.held_out > 0:
         dataset = hold_out(dataset, config.held_out, config.seed)
@@ -83,6 +84,7 @@ def load(
     image_weights: str | None = None,
     text_weights: str | None = None,
     on_bad_image: str = "refuse",
+    streaming: bool = False,
 ) -> PairedDataset:
     """The data set called `name`, checked.
 
@@ -102,18 +104,26 @@ def load(
             stays with its own for texts where only images are named.
         cache_dir: keeps features between runs; None for `default_cache_dir()`.
         image_weights, text_weights, on_bad_image: see `features.extract_features`.
+        streaming: leave the training split in its files, which TFDS alone can; see
+            `streamed.StreamedSplit`.
 
     Raises:
         InputError: if the name or protocol is not one of those allowed, features are named for
             data that have no pictures, or the data are unusable.
     """
+    if streaming and not _is_tfds(name):
+        raise InputError(
+            f"--streaming reads the files of TFDS data sets, and {name!r} is none; name one, such "
+            "as nuswide/full or what `python -m xgacmn_tf.features` writes, or leave --streaming "
+            "out."
+        )
     if image_features is None and text_features is None:
         if image_weights or text_weights:
             raise InputError(
                 f"image_weights={image_weights}, text_weights={text_weights}: weights have no use "
                 "without image_features and text_features; name those too."
             )
-        return _load_features(name, data_dir, protocol, seed)
+        return _load_features(name, data_dir, protocol, seed, streaming)
     asked = f"image_features={image_features}, text_features={text_features}"
     if name not in DISTRIBUTED and not _is_table(name):
         raise InputError(
@@ -171,7 +181,7 @@ def default_cache_dir() -> Path:
 
 
 def _load_features(
-    name: str, data_dir: str | None, protocol: str | None, seed: int
+    name: str, data_dir: str | None, protocol: str | None, seed: int, streaming: bool
 ) -> PairedDataset:
     """`load` where no features are named: those that are in the files."""
     if name in DISTRIBUTED:
@@ -195,10 +205,10 @@ def _load_features(
         raise _name_both(f"The table {name} holds no features")
     if suffix in PICKLE_SUFFIXES:
         raise InputError(pickle_note(Path(data_dir or "") / name))
-    if _TFDS_NAME.fullmatch(name) and not Path(name).exists():
+    if _is_tfds(name):
         from xgacmn_tf.datasets import tfds_source
 
-        return tfds_source.load(name, data_dir)
+        return tfds_source.load(name, data_dir, streaming)
     raise InputError(f"Unknown data set {name!r}; {ALLOWED}.")
 
 
@@ -234,6 +244,11 @@ def _refuse_protocol(name: str, protocol: str | None) -> None:
         raise InputError(
             f"Protocol {protocol!r} for data set {name!r}; allowed is none, as it has no protocols."
         )
+
+
+def _is_tfds(name: str) -> bool:
+    fits = name not in BUILT_IN and _TFDS_NAME.fullmatch(name)
+    return bool(fits) and not Path(name).exists()
 
 
 def _is_table(name: str) -> bool:

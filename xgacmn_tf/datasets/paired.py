@@ -39,6 +39,22 @@ class Split:
     def __len__(self) -> int:
         return len(self.image)
 
+    @property
+    def image_dim(self) -> int:
+        return self.image.shape[1]
+
+    @property
+    def text_dim(self) -> int:
+        return self.text.shape[1]
+
+    def to_fit(self) -> "Split":
+        """The pairs that what precedes the networks is fitted on: all."""
+        return self
+
+    def in_memory(self) -> "Split":
+        """This split."""
+        return self
+
     def targets(self, num_classes: int) -> np.ndarray:
         """(n, num_classes) float32: one-hot rows for single labels, multi-hot rows as they are."""
         if self.label.ndim == 2:
@@ -70,6 +86,28 @@ class Split:
         }
         return Split(**arrays, title=title, thumbnail=thumbnail)
 
+    def content(self, part: str) -> Iterator[tuple[str, str, tuple[int, ...], list[Any]]]:
+        """Name, dtype, shape and bytes of every array, for `PairedDataset.fingerprint`."""
+        for field in ("image", "text", "label"):
+            array = np.ascontiguousarray(getattr(self, field))
+            # A fixed byte order, so that the same data have one fingerprint on any machine.
+            array = array.astype(array.dtype.newbyteorder("<"), copy=False)
+            yield f"{field}_{part}", array.dtype.str, array.shape, [array.data]
+        yield _strings_content(f"id_{part}", self.id)
+        if self.title is not None:
+            yield _strings_content(f"title_{part}", self.title)
+        if self.thumbnail is not None:
+            thumbnails = list(self.thumbnail)
+            yield f"thumbnail_{part}", "bytes", (len(thumbnails),), thumbnails
+
+    def checked(self, part: str, num_classes: int, source: str) -> "Split":
+        """This split with its arrays in their final types; errors as of `check`."""
+        return _checked_split(self, part, num_classes, source)
+
+
+def _strings_content(name: str, values: Any) -> tuple[str, str, tuple[int, ...], list[Any]]:
+    return name, "str", (len(values),), [str(value).encode() for value in values]
+
 
 @dataclass(frozen=True, eq=False)
 class PairedDataset:
@@ -77,7 +115,8 @@ class PairedDataset:
 
     Attributes:
         name: what tables and run folders call it.
-        train, test: always there. validation: None where the data set has none of its own.
+        train, test: always there. validation: None where the data set has none of its own. For
+            X-GACMN, train may be a `streamed.StreamedSplit`.
         label_names: c names; label k is `label_names[k]`.
         source: the file or folder that errors name; empty for data made in memory.
         held_out: the validation split was part of the training split, see `hold_out`.
@@ -112,11 +151,11 @@ class PairedDataset:
 
     @property
     def image_dim(self) -> int:
-        return self.train.image.shape[1]
+        return self.train.image_dim
 
     @property
     def text_dim(self) -> int:
-        return self.train.text.shape[1]
+        return self.train.text_dim
 
     @cached_property
     def fingerprint(self) -> str:
@@ -133,22 +172,10 @@ class PairedDataset:
                 digest.update(memoryview(part).nbytes.to_bytes(8, "little"))
                 digest.update(part)
 
-        def add_strings(name: str, values: Any) -> None:
-            add(name, "str", (len(values),), [str(value).encode() for value in values])
-
-        add_strings("label_names", self.label_names)
+        add(*_strings_content("label_names", self.label_names))
         for part, split in self.splits():
-            for field in ("image", "text", "label"):
-                array = np.ascontiguousarray(getattr(split, field))
-                # A fixed byte order, so that the same data have one fingerprint on any machine.
-                array = array.astype(array.dtype.newbyteorder("<"), copy=False)
-                add(f"{field}_{part}", array.dtype.str, array.shape, [array.data])
-            add_strings(f"id_{part}", split.id)
-            if split.title is not None:
-                add_strings(f"title_{part}", split.title)
-            if split.thumbnail is not None:
-                thumbnails = list(split.thumbnail)
-                add(f"thumbnail_{part}", "bytes", (len(thumbnails),), thumbnails)
+            for entry in split.content(part):
+                add(*entry)
         return digest.hexdigest()
 
 
@@ -167,14 +194,12 @@ def check(dataset: PairedDataset) -> dict[str, Any]:
     if len(set(names)) != len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise InputError(f"{source}: label_names holds {twice!r} twice; names must differ.")
-    splits = {
-        part: _checked_split(split, part, len(names), source) for part, split in dataset.splits()
-    }
+    splits = {part: split.checked(part, len(names), source) for part, split in dataset.splits()}
     train = splits["train"]
     owner: dict[str, str] = {}
     for part, split in splits.items():
         for field in ("image", "text"):
-            width, expected = getattr(split, field).shape[1], getattr(train, field).shape[1]
+            width, expected = getattr(split, f"{field}_dim"), getattr(train, f"{field}_dim")
             if width != expected:
                 raise InputError(
                     f"{source}: {field}_{part} has {width} columns, {field}_train has {expected}; "
@@ -225,7 +250,7 @@ def hold_out(dataset: PairedDataset, fraction: float, seed: int) -> PairedDatase
             f"A validation fraction of {fraction} of {len(held)} training pairs leaves no pair to "
             "validate on; use a larger fraction."
         )
-    train, validation = dataset.train.take(~held), dataset.train.take(held)
+    train, validation = dataset.train.take(~held), dataset.train.take(held).in_memory()
     return replace(dataset, train=train, validation=validation, held_out=True)
 
 
@@ -244,7 +269,7 @@ def _checked_split(split: Split, part: str, num_classes: int, source: str) -> Sp
     image = _features(split.image, name("image"))
     rows = len(image)
     text = _features(split.text, name("text"))
-    label = _labels(split.label, num_classes, name("label"))
+    label = checked_labels(split.label, num_classes, name("label"))
     ids = strings(split.id, name("id"))
     title = None if split.title is None else strings(split.title, name("title"))
     thumbnail = None if split.thumbnail is None else tuple(split.thumbnail)
@@ -286,7 +311,8 @@ def _features(values: Any, name: str) -> np.ndarray:
     return array
 
 
-def _labels(values: Any, num_classes: int, name: str) -> np.ndarray:
+def checked_labels(values: Any, num_classes: int, name: str) -> np.ndarray:
+    """`values` as `Split.label` has them; errors call them `name`."""
     array = np.asarray(values)
     if array.dtype.kind not in "fiub":
         raise InputError(f"{name} has dtype {array.dtype}; expected integers.")

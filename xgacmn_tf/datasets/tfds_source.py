@@ -5,10 +5,12 @@ import re
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from xgacmn_tf.datasets import ALLOWED, BUILDERS
 from xgacmn_tf.datasets.feature_file import class_names, numbered_ids
 from xgacmn_tf.datasets.paired import PairedDataset, Split
+from xgacmn_tf.datasets.streamed import Shards, open_streamed, unreadable
 from xgacmn_tf.errors import InputError
 
 _EXPECTED = (
@@ -18,7 +20,7 @@ _EXPECTED = (
 )
 
 
-def load(name: str, data_dir: str | None = None) -> PairedDataset:
+def load(name: str, data_dir: str | None = None, streaming: bool = False) -> PairedDataset:
     """The TFDS data set called `name`, such as `pairs`, `pairs/config` or `pairs/config:1.0.0`.
 
     It is prepared (and, where its builder does that, downloaded) if `data_dir` does not hold it
@@ -27,10 +29,12 @@ def load(name: str, data_dir: str | None = None) -> PairedDataset:
     Args:
         name: as `tfds.builder` takes it.
         data_dir: TFDS's data folder; None for its default, `~/tensorflow_datasets`.
+        streaming: leave the training split in its files, see `streamed.StreamedSplit`. Titles and
+            thumbnails of its pairs are not read.
 
     Raises:
         InputError: if TFDS does not know the name, cannot prepare the data, the features do not
-            fit, train or test is missing, or the data fail `paired.check`.
+            fit or cannot be streamed, train or test is missing, or the data fail `paired.check`.
     """
     try:
         import tensorflow_datasets as tfds
@@ -63,36 +67,82 @@ def load(name: str, data_dir: str | None = None) -> PairedDataset:
                 f"{source} has no split {part!r}; it has {', '.join(builder.info.splits) or 'none'}"
                 ", expected train, test and, where wanted, validation."
             )
-    decoders = tfds.decode.PartialDecoding(dict.fromkeys(wanted, True))
-    examples = {
-        part: tfds.as_numpy(
-            builder.as_dataset(split=part, batch_size=-1, shuffle_files=False, decoders=decoders)
+    stored_as = builder.info.file_format.value
+    if stored_as == "array_record" or (streaming and stored_as != "tfrecord"):
+        raise InputError(
+            f"{source} is stored as {stored_as}, expected tfrecord; prepare it with `tfds build "
+            "--file_format=tfrecord`."
         )
-        for part in ("train", "validation", "test")
-        if part in builder.info.splits
-    }
+    parts = [part for part in ("train", "validation", "test") if part in builder.info.splits]
+    examples = {}
+    for part in parts:
+        in_files = streaming and part == "train"
+        read = [key for key in wanted if key in ("label", "id")] if in_files else wanted
+        try:
+            examples[part] = tfds.as_numpy(
+                builder.as_dataset(
+                    split=part,
+                    batch_size=-1,
+                    shuffle_files=False,
+                    decoders=tfds.decode.PartialDecoding(dict.fromkeys(read, True)),
+                    # One file after another, as streaming numbers the rows.
+                    read_config=tfds.ReadConfig(interleave_cycle_length=1) if in_files else None,
+                )
+            )
+        except tf.errors.OpError as error:
+            raise unreadable(source, error) from error
     names = getattr(builder.info.features["label"], "names", None)
     if names is None:  # as `paired_builder` keeps those of multi-hot labels
         names = (builder.info.metadata or {}).get("label_names")
     names = class_names(
         [columns["label"] for columns in examples.values()], tuple(names) if names else None, source
     )
-    splits = {part: _split(part, columns, source) for part, columns in examples.items()}
+    splits: dict[str, Any] = {}
+    for part, columns in examples.items():
+        if streaming and part == "train":
+            ids = _ids(part, columns, source)
+            splits[part] = open_streamed(_shards(builder, part), columns["label"], ids, source)
+        else:
+            splits[part] = _split(part, columns, source)
     return PairedDataset(
         name, splits["train"], splits["test"], names, splits.get("validation"), source
     )
 
 
+def _shards(builder: Any, part: str) -> Shards:
+    """The files of a split, once their features are known to be plain."""
+    info, features = builder.info, builder.info.features
+    for name in ("image", "text"):
+        stored = features[name].get_serialized_info()
+        if stored.shape != features[name].shape:
+            raise InputError(
+                f"TFDS data set {info.full_name} keeps {name} encoded ({stored}); --streaming "
+                "reads plain floats. Prepare it without an encoding, or leave --streaming out."
+            )
+    split = info.splits[part]
+    return Shards(
+        tuple(map(str, split.filepaths)),
+        tuple(split.shard_lengths),
+        features["image"].shape[0],
+        features["text"].shape[0],
+    )
+
+
 def _split(part: str, columns: dict[str, Any], source: str) -> Split:
-    ids, title, thumbnail = (columns.get(key) for key in ("id", "title", "thumbnail"))
+    title, thumbnail = (columns.get(key) for key in ("title", "thumbnail"))
     return Split(
         image=columns["image"],
         text=columns["text"],
         label=columns["label"],
-        id=numbered_ids(part, len(columns["image"])) if ids is None else _decoded(ids, source),
+        id=_ids(part, columns, source),
         title=None if title is None else _decoded(title, source),
         thumbnail=None if thumbnail is None else tuple(thumbnail.tolist()),
     )
+
+
+def _ids(part: str, columns: dict[str, Any], source: str) -> np.ndarray:
+    ids = columns.get("id")
+    return numbered_ids(part, len(columns["label"])) if ids is None else _decoded(ids, source)
 
 
 def _decoded(values: np.ndarray, source: str) -> np.ndarray:

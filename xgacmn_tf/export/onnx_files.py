@@ -65,7 +65,8 @@ def export_onnx(
     target = _check_target(output)
     run = TrainedRun(run_dir)
     dataset = run.dataset()
-    training = {"image": dataset.train.image, "text": dataset.train.text}
+    sample = dataset.train.to_fit()
+    training = {"image": sample.image, "text": sample.text}
     graphs = onnx_graphs.encoder_graphs(run.folder.best, precision, training)
     config = run.folder.recorded_config()
     report = {

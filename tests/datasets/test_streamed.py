@@ -1,0 +1,227 @@
+"""A training split that stays in its files: the same pairs, batches of each epoch, whole runs."""
+
+import dataclasses
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_datasets as tfds
+
+from xgacmn_tf import datasets, experiment
+from xgacmn_tf.config import Config
+from xgacmn_tf.datasets import streamed
+from xgacmn_tf.datasets.paired import give_back
+from xgacmn_tf.encoders import load_encoder
+from xgacmn_tf.errors import InputError
+from xgacmn_tf.run_folder import RunFolder
+from xgacmn_tf.training import train
+
+F = tfds.features
+ROWS = 150
+
+
+def columns(rows, seed, multi_hot):
+    generator = np.random.default_rng(seed)
+    label = generator.integers(3, size=rows)
+    centre = np.random.default_rng(9).normal(size=(3, 9))
+    noise = generator.normal(size=(rows, 9))
+    both = (centre[label] + noise).astype(np.float32)
+    return {
+        "image": both[:, :5],
+        "text": both[:, 5:],
+        "label": np.eye(3, dtype=np.uint8)[label] if multi_hot else label,
+        "id": [f"{seed}-{row}" for row in range(rows)],
+    }
+
+
+def write(folder, change=None, multi_hot=False, **kwargs):
+    """Writes a TFDS data set called `pairs`, in six files, and returns its folder."""
+    splits = {"train": columns(ROWS, 1, multi_hot), "test": columns(40, 2, multi_hot)}
+    if change:
+        change(splits)
+    label = F.Tensor(shape=(3,), dtype=np.uint8) if multi_hot else F.ClassLabel(num_classes=3)
+    tfds.dataset_builders.store_as_tfds_dataset(
+        name="pairs",
+        version="1.0.0",
+        data_dir=str(folder),
+        features=F.FeaturesDict(
+            {
+                "image": F.Tensor(shape=(5,), dtype=np.float32),
+                "text": F.Tensor(shape=(4,), dtype=np.float32),
+                "label": label,
+                "id": F.Text(),
+            }
+        ),
+        split_datasets={
+            part: tf.data.Dataset.from_tensor_slices(content) for part, content in splits.items()
+        },
+        download_config=tfds.download.DownloadConfig(num_shards=6),
+        disable_shuffling=True,
+        **kwargs,
+    )
+    return str(folder)
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["single_labels", "multi_hot"])
+def data_dir(request, tmp_path_factory):
+    return write(tmp_path_factory.mktemp("tfds"), multi_hot=request.param)
+
+
+@pytest.fixture
+def split(data_dir):
+    return datasets.load("pairs", data_dir, streaming=True).train
+
+
+def settings(data_dir, **more):
+    return Config(
+        dataset="pairs", data_dir=data_dir, streaming=True, epochs=4, batch_size=16,
+        encoder_hidden=(16, 8), code_dim=6, feature_discriminator_hidden=12,
+        common_discriminator_hidden=5, generator_learning_rate=3e-3, **more,
+    )  # fmt: skip
+
+
+def test_all_rows_are_those_in_memory(data_dir, split):
+    whole = datasets.load("pairs", data_dir).train
+    assert len(split) == ROWS
+    order = {value: row for row, value in enumerate(whole.id.tolist())}
+    rows = np.array([order[value] for value in split.id.tolist()])
+    read = split.in_memory()
+    assert len(split.shards.files) == 6
+    for field in ("image", "text", "label", "id"):
+        np.testing.assert_array_equal(getattr(read, field), getattr(whole, field)[rows])
+
+
+def test_an_epoch_holds_every_row_once_and_its_own_features(split):
+    read = split.in_memory()
+    batches = list(split.batches(seed=0, epoch=1, batch_size=16).as_numpy_iterator())
+    rows = np.concatenate([batch["row"] for batch in batches])
+    assert [len(batch["row"]) for batch in batches] == [16] * (ROWS // 16)
+    assert len(set(rows.tolist())) == len(rows)
+    np.testing.assert_array_equal(
+        np.concatenate([batch["image"] for batch in batches]), read.image[rows]
+    )
+
+
+def test_order_depends_on_seed_and_epoch_alone(split):
+    def order(seed, epoch):
+        batches = split.batches(seed, epoch, batch_size=16).as_numpy_iterator()
+        return tuple(np.concatenate([batch["row"] for batch in batches]).tolist())
+
+    orders = {(seed, epoch): order(seed, epoch) for seed in (0, 1) for epoch in (1, 2)}
+    assert len(set(orders.values())) == 4
+    assert order(0, 2) == orders[0, 2]
+
+
+def test_small_buffers_still_mix_files_and_records(split, monkeypatch):
+    monkeypatch.setattr(streamed, "SHUFFLE_BYTES", 40 * split.shards.bytes_a_row)
+    batches = list(split.batches(seed=0, epoch=1, batch_size=16).as_numpy_iterator())
+    first = np.cumsum([0, *split.shards.lengths])
+    files = [np.unique(np.searchsorted(first, b["row"], side="right")) for b in batches]
+    assert len(files[0]) > 1
+    assert not np.all(np.diff(batches[0]["row"]) == 1)
+
+
+def test_workers_share_every_batch(split):
+    one = [b["row"] for b in split.batches(3, 1, batch_size=16).as_numpy_iterator()]
+    parts = [
+        [b["row"] for b in split.batches(3, 1, 16, workers=2, worker=worker).as_numpy_iterator()]
+        for worker in (0, 1)
+    ]
+    for whole, first, second in zip(one, *parts, strict=False):
+        np.testing.assert_array_equal(np.sort(whole), np.sort([*first, *second]))
+
+
+def test_part_that_is_held_out_is_read_into_memory_and_given_back(data_dir):
+    dataset = datasets.load("pairs", data_dir, streaming=True)
+    parted = datasets.hold_out(dataset, 0.2, seed=0)
+    assert len(parted.train) + len(parted.validation) == ROWS
+    assert not set(parted.train.id) & set(parted.validation.id)
+    batches = parted.train.batches(0, 1, batch_size=16).as_numpy_iterator()
+    ids = {dataset.train.all_ids[row] for batch in batches for row in batch["row"]}
+    assert ids <= set(parted.train.id)
+    assert set(parted.train.to_fit().id) == set(parted.train.id)  # all rows fit in the sample
+    assert give_back(parted).train.id.tolist() == dataset.train.id.tolist()
+    assert parted.fingerprint != dataset.fingerprint
+
+
+def test_sample_is_spread_over_the_rows(data_dir, monkeypatch):
+    monkeypatch.setattr(streamed, "SAMPLE_BYTES", 10 * 9 * 4)
+    split = datasets.load("pairs", data_dir, streaming=True).train
+    sample = split.to_fit()
+    assert len(sample) == 10
+    np.testing.assert_array_equal(sample.image, split.in_memory().image[split.sample_rows])
+    assert split.sample_rows[[0, -1]].tolist() == [0, ROWS - 1]
+
+
+def test_run_learns_as_one_in_memory_does(data_dir, tmp_path):
+    config = settings(data_dir, output_dir=str(tmp_path / "streamed"))
+    metrics = experiment.run(config, say=lambda text: None)
+    in_memory = dataclasses.replace(config, streaming=False, output_dir=str(tmp_path / "memory"))
+    expected = experiment.run(in_memory, say=lambda text: None)
+    assert metrics["splits"] == expected["splits"]
+    assert metrics["refit"]["pairs"] == ROWS
+    # Same pairs in another order.
+    assert metrics["test"]["dot"]["mAP"]["avg"] == pytest.approx(
+        expected["test"]["dot"]["mAP"]["avg"], abs=0.08
+    )
+    maps = [load_encoder(tmp_path / name / "checkpoints" / "selected.keras").image_map.get_weights()
+            for name in ("streamed", "memory")]  # fmt: skip
+    for one, two in zip(*maps, strict=True):
+        np.testing.assert_allclose(one, two, atol=1e-6)
+
+
+class Interrupt(keras.callbacks.Callback):
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch == 3:
+            raise KeyboardInterrupt
+
+
+def test_interrupted_run_ends_with_the_same_numbers(data_dir, tmp_path, monkeypatch):
+    monkeypatch.setattr("xgacmn_tf.progress.SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    monkeypatch.setattr("xgacmn_tf.progress.SAVES_BETWEEN_CHECKPOINTS", 0.0)
+    config = settings(data_dir)
+    dataset = datasets.for_config(config)
+    folders = [RunFolder(tmp_path / name) for name in ("whole", "interrupted")]
+    for folder in folders:
+        folder.claim(config, dataset.fingerprint)
+    whole = train(config, dataset, folders[0])
+    with pytest.raises(KeyboardInterrupt):
+        train(config, dataset, folders[1], [Interrupt()])
+    resumed = train(config, datasets.for_config(config), folders[1])
+    assert json.dumps(resumed.history) == json.dumps(whole.history)
+
+
+def test_what_cannot_be_streamed_is_refused(feature_file, tmp_path):
+    for name in (str(feature_file), "openclipart", "nuswide"):
+        with pytest.raises(InputError, match="--streaming reads the files of TFDS data sets"):
+            datasets.load(name, streaming=True)
+    with pytest.raises(InputError, match="setting of X-GACMN"):
+        Config(model="acmr", streaming=True)
+    folder = write(tmp_path, file_format="array_record")
+    for streaming in (False, True):
+        with pytest.raises(InputError, match="stored as array_record, expected tfrecord"):
+            datasets.load("pairs", folder, streaming=streaming)
+
+
+def test_values_that_are_not_finite_are_named(tmp_path):
+    def spoil(splits):
+        splits["train"]["text"][7, 2] = np.inf
+
+    folder = write(tmp_path, spoil)
+    with pytest.raises(InputError, match="text_train is not finite at row 7, column 2"):
+        datasets.load("pairs", folder, streaming=True)
+
+
+def test_damaged_file_is_an_error(tmp_path):
+    folder = write(tmp_path)
+    (path, *_) = sorted((tmp_path / "pairs" / "1.0.0").glob("*train.tfrecord*"))
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 255
+    path.write_bytes(content)
+    for streaming in (False, True):
+        with pytest.raises(
+            InputError, match="pairs/1.0.0: a file cannot be read .*corrupted record"
+        ):
+            datasets.load("pairs", folder, streaming=streaming)
