@@ -26,11 +26,13 @@ os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "TQDM_DISABLE": "1"}
 import numpy as np
 from training_step import CLASSES, SHAPES, generate, weights
 
-STEPS, EPOCHS = 30, 4
+STEPS, EPOCHS = 20, 4
 
 
-def work(shape: str, workers: int) -> None:
+def work(shape: str, workers: int, share: int) -> None:
     """Trains as one of the workers; the chief prints milliseconds a step."""
+    index = json.loads(os.environ["TF_CONFIG"])["task"]["index"]
+    os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[index]})
     import tensorflow as tf
 
     from xgacmn_tf.config import Config
@@ -43,7 +45,7 @@ def work(shape: str, workers: int) -> None:
     tf.config.threading.set_inter_op_parallelism_threads(1)
     devices = make_devices("multi_worker" if workers > 1 else "one_device")
     image_dim, text_dim, _ = SHAPES[shape]
-    batch = 64 * workers
+    batch = share * workers
     config = Config(
         dataset="generated", image_map="none", text_map="none", batch_size=batch,
         image_dropout=0.0, text_dropout=0.0,
@@ -65,7 +67,7 @@ def work(shape: str, workers: int) -> None:
         print(1e3 * statistics.median(seconds[1:]) / STEPS)
 
 
-def measure(shape: str, workers: int) -> float:
+def measure(shape: str, workers: int, share: int) -> float:
     """Milliseconds a step of so many workers."""
     sockets = [socket.socket() for _ in range(workers)]
     for free in sockets:
@@ -76,7 +78,7 @@ def measure(shape: str, workers: int) -> float:
     processes = []
     for index in range(workers):
         task = {"cluster": {"worker": hosts}, "task": {"type": "worker", "index": index}}
-        command = [sys.executable, __file__, f"--work={shape},{workers}"]
+        command = [sys.executable, __file__, f"--work={shape},{workers},{share}"]
         processes.append(
             subprocess.Popen(
                 command,
@@ -94,30 +96,33 @@ def measure(shape: str, workers: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--shapes", default="wikipedia,openclipart,nuswide")
+    parser.add_argument("--batches", default="64,512", help="pairs of each worker in a step")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--work", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.work:
-        shape, workers = arguments.work.split(",")
-        work(shape, int(workers))
+        shape, workers, share = arguments.work.split(",")
+        work(shape, int(workers), int(share))
         return
     rows = []
     print(
-        f"| shape | gradients, MB | 1 worker, ms a step | {arguments.workers} workers | efficiency "
+        f"| shape | batch a worker | 1 worker, ms a step | {arguments.workers} workers | efficiency "
         "| sent a step, MB |\n| --- | --- | --- | --- | --- | --- |"
     )
     for shape in arguments.shapes.split(","):
         image_dim, text_dim, _ = SHAPES[shape]
         size = 4 * weights(image_dim, text_dim)
         sent = 2 * (arguments.workers - 1) / arguments.workers * size
-        one, several = (measure(shape, count) for count in (1, arguments.workers))
-        print(
-            f"| {shape} | {size / 1e6:.1f} | {one:.1f} | {several:.1f} | {one / several:.2f} | "
-            f"{sent / 1e6:.1f} |",
-            flush=True,
-        )
-        rows.append({"shape": shape, "one_ms": one, "several_ms": several, "gradient_bytes": size})
+        for share in map(int, arguments.batches.split(",")):
+            one, several = (measure(shape, count, share) for count in (1, arguments.workers))
+            print(
+                f"| {shape} | {share} | {one:.1f} | {several:.1f} | {one / several:.2f} | "
+                f"{sent / 1e6:.1f} |",
+                flush=True,
+            )
+            row = {"shape": shape, "batch": share, "one_ms": one, "several_ms": several}
+            rows.append({**row, "gradient_bytes": size, "sent_bytes": sent})
     if arguments.json:
         record = {"workers": arguments.workers, "cores": os.cpu_count(), "rows": rows}
         arguments.json.write_text(json.dumps(record, indent=2) + "\n")
