@@ -132,5 +132,13 @@ class Discriminator(DenseStack):
         super().__init__((hidden, 2), ("tanh", "linear"), 0.0, **kwargs)
         self.config = {"hidden": hidden}
 
+    def call(self, x, training=False):
+        hidden, verdict = self.dense
+        # A product with two columns leaves most of a vector register empty, and one with a
+        # transposed view of them too (into which TensorFlow turns `transpose`); two rows fill it.
+        rows = tf.stack(tf.unstack(verdict.kernel, axis=1))
+        logits = tf.matmul(rows, hidden(x), transpose_b=True)
+        return tf.nn.bias_add(tf.transpose(logits), verdict.bias)
+
     def get_config(self):
         return {**super().get_config(), **self.config}
