@@ -170,8 +170,8 @@ def test_posteriors_add_up_to_one_and_follow_the_angle():
 def test_mean_angle_in_degrees():
     layer = layer_with_directions(np.eye(2))
     # (1, 1) stands 45° from its class, (0, 2) is 90° from class 0.
-    angle = layer.mean_angle([[1.0, 1.0], [0.0, 2.0]], [[1.0, 0.0], [1.0, 0.0]])
-    assert float(angle) == pytest.approx(67.5, abs=1e-3)
+    x, targets = np.array([[1.0, 1.0], [0.0, 2.0]], np.float32), [[1.0, 0.0], [1.0, 0.0]]
+    assert float(layer.terms(x, targets, 0.0).angle) == pytest.approx(67.5, abs=1e-3)
 
 
 def test_annealing_falls_from_base_to_floor():

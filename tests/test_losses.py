@@ -14,17 +14,17 @@ def logits(*probabilities):
     return np.log([[p, 1 - p] for p in probabilities]).astype(np.float32)
 
 
-def test_feature_discriminator_loss():
+def test_discriminator_loss():
     # Eq. 1 by hand: real judged .8 and .6 real, generated judged .3 and .1 real:
     # −[(ln .8 + ln .7) + (ln .6 + ln .9)] / 2.
-    loss = losses.feature_discriminator_loss(logits(0.8, 0.6), logits(0.3, 0.1))
+    loss = losses.discriminator_loss(logits(0.8, 0.6), logits(0.3, 0.1))
     expected = -(math.log(0.8) + math.log(0.7) + math.log(0.6) + math.log(0.9)) / 2
     assert float(loss) == pytest.approx(expected, rel=1e-5)
 
 
 def test_discriminator_at_chance_has_loss_two_log_two():
     half = logits(0.5, 0.5, 0.5)
-    assert float(losses.common_discriminator_loss(half, half)) == pytest.approx(2 * math.log(2))
+    assert float(losses.discriminator_loss(half, half)) == pytest.approx(2 * math.log(2))
 
 
 def test_generator_losses_by_hand():
@@ -45,9 +45,9 @@ def test_generators_oppose_their_discriminators():
     # codes point in opposite directions.
     generated, codes = tf.Variable(logits(0.4)), tf.Variable(logits(0.6))
     with tf.GradientTape(persistent=True) as tape:
-        discriminators = losses.feature_discriminator_loss(
+        discriminators = losses.discriminator_loss(
             logits(0.5), generated
-        ) + losses.common_discriminator_loss(codes, logits(0.5))
+        ) + losses.discriminator_loss(codes, logits(0.5))
         generator = losses.image_generator_loss(generated, codes)
     for variable in (generated, codes):
         theirs = tape.gradient(discriminators, variable).numpy()
@@ -58,7 +58,7 @@ def test_generators_oppose_their_discriminators():
 def test_logits_too_large_for_probabilities_stay_finite():
     sure = np.array([[200.0, -200.0]], np.float32)
     # D is certain and wrong: log D would be −∞ in probabilities, it is −400 on logits.
-    assert float(losses.feature_discriminator_loss(-sure, sure)) == pytest.approx(800)
+    assert float(losses.discriminator_loss(-sure, sure)) == pytest.approx(800)
 
 
 def test_pair_loss_is_the_mean_square():

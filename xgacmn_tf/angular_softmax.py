@@ -8,6 +8,7 @@ them, m the integer margin, ψ the target's angle function of Eq. 9, λ the anne
 """
 
 import math
+from typing import Any, NamedTuple
 
 import keras
 from keras import ops
@@ -31,30 +32,39 @@ def psi(cosine, m: int):
     Returns:
       ψ, same shape and dtype: 1 at θ = 0, falling monotonically to 1 − 2m at θ = π.
     """
+    twice = 2.0 * cosine
     previous, chebyshev = ops.ones_like(cosine), cosine
     for _ in range(m - 1):
-        previous, chebyshev = chebyshev, 2.0 * cosine * chebyshev - previous
+        previous, chebyshev = chebyshev, twice * chebyshev - previous
+    if m == 1:
+        return chebyshev
     # k counts how many of the borders π/m, 2π/m, …, (m−1)π/m the angle has passed.
-    k = ops.zeros_like(cosine)
-    for j in range(1, m):
-        k += ops.cast(cosine <= math.cos(j * math.pi / m), cosine.dtype)
+    borders = [math.cos(j * math.pi / m) for j in range(1, m)]
+    passed = ops.expand_dims(cosine, -1) <= ops.convert_to_tensor(borders, cosine.dtype)
+    k = ops.sum(ops.cast(passed, cosine.dtype), axis=-1)
     sign = 1.0 - 2.0 * ops.mod(k, 2.0)
     return sign * chebyshev - 2.0 * k
 
 
 def lengths_and_directions(x):
-    """‖x‖ (n, 1) and x/‖x‖ (n, d), both with finite gradients at x = 0.
+    """‖x‖ (…, 1) and x/‖x‖ of rows x (…, d), both with finite gradients at x = 0.
 
     A text without a single word of the vocabulary is a zero vector, and so is its code. There the
     length is 0, the direction is the zero vector, and no gradient flows through the length.
     """
     square = ops.sum(ops.square(x), axis=-1, keepdims=True)
-    nonzero = square > MIN_LENGTH**2
-    # The inner `where` keeps the square root away from 0, whose infinite slope would turn to NaN
-    # when multiplied with the outer `where`'s zero.
-    length = ops.where(nonzero, ops.sqrt(ops.where(nonzero, square, 1.0)), 0.0)
-    direction = x / ops.where(nonzero, length, MIN_LENGTH)
-    return length, direction
+    # The maximum keeps the square root away from 0, whose infinite slope would turn to NaN when
+    # multiplied with the zero of `where`.
+    divisor = ops.sqrt(ops.maximum(square, MIN_LENGTH**2))
+    return ops.where(square > MIN_LENGTH**2, divisor, 0.0), x / divisor
+
+
+class ClassTerms(NamedTuple):
+    """What a class layer says of a batch of codes (…, n, d)."""
+
+    loss: Any  # (…,) float32, mean over the batch
+    logits: Any  # (…, n, c), as used at retrieval: no margin
+    angle: Any = None  # (…,), mean in degrees between codes and their own classes' directions
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
@@ -96,6 +106,25 @@ class MarginAnnealing:
         return cls(**config)
 
 
+def class_loss(logits, target_logits, targets):
+    """Mean over a batch of −log(e^{t_y} / (e^{t_y} + Σ_{j∉P} e^{f_j})), over the labels y ∈ P.
+
+    Args:
+      logits: f (…, n, c) of every class.
+      target_logits: t (…, n, c), what each class has while it is the target.
+      targets: (n, c), 1 for the classes of P.
+
+    Returns:
+      (…,) float32.
+    """
+    # −1e9 stands for −∞: an item that has every class has no other class to beat, and the
+    # log-sum-exp of nothing but −∞ has a NaN gradient.
+    others = ops.logsumexp(ops.where(targets > 0, -1e9, logits), axis=-1, keepdims=True)
+    per_label = ops.softplus(others - target_logits)
+    per_item = ops.sum(per_label * targets, axis=-1) / ops.sum(targets, axis=-1)
+    return ops.mean(per_item, axis=-1)
+
+
 class ClassLayer(keras.layers.Layer):
     """What both class layers share: logits, posteriors and a loss over one or several labels.
 
@@ -113,30 +142,23 @@ class ClassLayer(keras.layers.Layer):
         """Class logits (n, c) of codes (n, d), as used at retrieval: no margin."""
         raise NotImplementedError
 
-    def logits_and_target_logits(self, x, margin_weight):
-        """Logits (n, c), and those that each class has while it is the target (n, c)."""
+    def terms(self, x, targets, margin_weight) -> "ClassTerms":
+        """All that training wants to know of a batch, from one look at its codes.
+
+        Args:
+          x: (…, n, d) codes; of both modalities at once with a leading axis of two.
+          targets: (n, c), 1 where the item has the class, else 0; at least one 1 in each row.
+          margin_weight: λ ≥ 0, see `MarginAnnealing`. Plain softmax has no margin and ignores it.
+        """
         raise NotImplementedError
+
+    def loss(self, x, targets, margin_weight):
+        """The loss of `terms` alone."""
+        return self.terms(x, targets, margin_weight).loss
 
     def posterior(self, x):
         """Class posteriors (n, c), each row adding up to 1: softmax of the logits."""
         return ops.softmax(self(x), axis=-1)
-
-    def loss(self, x, targets, margin_weight):
-        """Mean classification loss over the batch, a float32 scalar.
-
-        Args:
-          x: (n, d) codes.
-          targets: (n, c), 1 where the item has the class, else 0; at least one 1 in each row.
-          margin_weight: λ ≥ 0, see `MarginAnnealing`. Plain softmax has no margin and ignores it.
-        """
-        x, targets = ops.cast(x, "float32"), ops.cast(targets, "float32")
-        logits, target_logits = self.logits_and_target_logits(x, margin_weight)
-        # −1e9 stands for −∞: an item that has every class has no other class to beat, and the
-        # log-sum-exp of nothing but −∞ has a NaN gradient.
-        others = ops.logsumexp(ops.where(targets > 0, -1e9, logits), axis=-1, keepdims=True)
-        per_label = ops.logaddexp(target_logits, others) - target_logits
-        per_item = ops.sum(per_label * targets, axis=-1) / ops.sum(targets, axis=-1)
-        return ops.mean(per_item)
 
     def get_config(self):
         return {**super().get_config(), "num_classes": self.num_classes}
@@ -172,7 +194,7 @@ class AngularSoftmax(ClassLayer):
         return ops.transpose(rows)
 
     def cosines(self, x):
-        """‖x‖ (n, 1) and cos θ (n, c) of codes (n, d) against every class direction."""
+        """‖x‖ (…, 1) and cos θ (…, c) of codes (…, d) against every class direction."""
         length, direction = lengths_and_directions(ops.cast(x, "float32"))
         cosine = ops.matmul(direction, self.directions())
         # Rounding can carry a cosine past 1, where ψ is not defined.
@@ -182,17 +204,14 @@ class AngularSoftmax(ClassLayer):
         length, cosine = self.cosines(x)
         return length * cosine
 
-    def logits_and_target_logits(self, x, margin_weight):
+    def terms(self, x, targets, margin_weight):
+        targets = ops.cast(targets, "float32")
         length, cosine = self.cosines(x)
         blend = (psi(cosine, self.m) + margin_weight * cosine) / (1.0 + margin_weight)
-        return length * cosine, length * blend
-
-    def mean_angle(self, x, targets):
-        """Mean angle in degrees between the codes and the directions of their own classes."""
-        _, cosine = self.cosines(x)
-        targets = ops.cast(targets, "float32")
-        degrees = ops.arccos(cosine) * (180.0 / math.pi)
-        return ops.sum(degrees * targets) / ops.sum(targets)
+        logits = length * cosine
+        degrees = ops.arccos(ops.stop_gradient(cosine)) * (180.0 / math.pi)
+        angle = ops.sum(degrees * targets, axis=(-2, -1)) / ops.sum(targets)
+        return ClassTerms(class_loss(logits, length * blend, targets), logits, angle)
 
     def get_config(self):
         return {**super().get_config(), "m": self.m}
@@ -211,7 +230,7 @@ class PlainSoftmax(ClassLayer):
     def call(self, x):
         return ops.cast(self.dense(x), "float32")
 
-    def logits_and_target_logits(self, x, margin_weight):
+    def terms(self, x, targets, margin_weight):
         del margin_weight  # Plain softmax has no margin to weigh.
         logits = self(x)
-        return logits, logits
+        return ClassTerms(class_loss(logits, logits, ops.cast(targets, "float32")), logits)

@@ -10,29 +10,26 @@ from keras import ops
 
 
 def _log_probabilities(logits):
-    """log D(x) and log(1 − D(x)), each (n,) float32, from two logits (n, 2)."""
+    """log D(x) and log(1 − D(x)), each (…, n) float32, from two logits (…, n, 2)."""
     log_softmax = ops.log_softmax(ops.cast(logits, "float32"), axis=-1)
-    return log_softmax[:, 0], log_softmax[:, 1]
+    return log_softmax[..., 0], log_softmax[..., 1]
 
 
-def feature_discriminator_loss(real_logits, generated_logits):
-    """Eq. 1 (D_I) and Eq. 2 (D_T): −mean(log D(real) + log(1 − D(generated))).
+def discriminator_loss(first_logits, second_logits):
+    """Eq. 1–3: −mean(log D(first) + log(1 − D(second))), for one discriminator or for several.
 
     Args:
-      real_logits: (n, 2) of features from the data.
-      generated_logits: (n, 2) of features that the other modality's generator made.
+      first_logits: (…, n, 2) of what D_I and D_T are to take for real, D_C for images: features
+        from the data, codes v_c.
+      second_logits: (…, n, 2) of the others: features that the other modality's generator made,
+        codes t_c.
 
     Returns:
-      A float32 scalar, 2 log 2 while D cannot tell one from the other.
+      (…,) float32, 2 log 2 while D cannot tell one from the other.
     """
-    log_real, _ = _log_probabilities(real_logits)
-    _, log_not_generated = _log_probabilities(generated_logits)
-    return -ops.mean(log_real + log_not_generated)
-
-
-def common_discriminator_loss(image_logits, text_logits):
-    """Eq. 3 (D_C): −mean(log D_C(v_c) + log(1 − D_C(t_c))), with D_C the probability of "image"."""
-    return feature_discriminator_loss(image_logits, text_logits)
+    log_first, _ = _log_probabilities(first_logits)
+    _, log_not_second = _log_probabilities(second_logits)
+    return -ops.mean(log_first + log_not_second, axis=-1)
 
 
 def image_generator_loss(generated_text_logits, image_code_logits):
@@ -86,7 +83,7 @@ def distillation_loss(image_logits, text_logits):
 
 
 def discriminator_accuracy(first_logits, second_logits):
-    """Share of the 2n items that a discriminator names rightly: 1 when it wins, 0.5 at chance."""
-    first = ops.cast(first_logits[:, 0] > first_logits[:, 1], "float32")
-    second = ops.cast(second_logits[:, 1] > second_logits[:, 0], "float32")
-    return 0.5 * (ops.mean(first) + ops.mean(second))
+    """Share of the 2n items of (…, n, 2) that D names rightly: 1 when it wins, 0.5 at chance."""
+    first = first_logits[..., 0] > first_logits[..., 1]
+    second = second_logits[..., 1] > second_logits[..., 0]
+    return 0.5 * ops.mean(ops.cast(first, "float32") + ops.cast(second, "float32"), axis=-1)
