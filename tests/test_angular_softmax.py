@@ -174,6 +174,22 @@ def test_mean_angle_in_degrees():
     assert float(layer.terms(x, targets, 0.0).angle) == pytest.approx(67.5, abs=1e-3)
 
 
+@pytest.mark.parametrize("layer", [AngularSoftmax(3), PlainSoftmax(3)])
+def test_two_modalities_in_one_go_are_each_on_its_own(layer):
+    rng = np.random.default_rng(0)
+    codes = rng.normal(size=(2, 8, 4)).astype(np.float32)
+    targets = np.eye(3, dtype=np.float32)[rng.integers(0, 3, 8)]
+    layer.build((None, 4))
+    both = layer.terms(codes, targets, 2.0)
+    for i, code in enumerate(codes):
+        alone = layer.terms(code, targets, 2.0)
+        np.testing.assert_allclose(both.loss[i], alone.loss, rtol=1e-6)
+        np.testing.assert_allclose(both.logits[i], alone.logits, atol=1e-6)
+        assert layer(code).shape == (8, 3)
+        if alone.angle is not None:
+            assert float(both.angle[i]) == pytest.approx(float(alone.angle), rel=1e-6)
+
+
 def test_annealing_falls_from_base_to_floor():
     # 1000 / (1 + .12 · 1658) = 5.0009…, the last step above SphereFace's floor of 5.
     annealing = MarginAnnealing(floor=5, base=1000, gamma=0.12, power=1)

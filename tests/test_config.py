@@ -164,3 +164,14 @@ def test_help_is_readable_and_quick_to_reach():
     for field in dataclasses.fields(Config):
         assert field.name in done.stdout
     assert "python -m xgacmn_tf.main" in done.stdout
+
+
+def test_help_does_not_load_tensorflow():
+    code = (
+        "import sys\n"
+        "from xgacmn_tf import main\n"
+        "try: main.parse_flags(['main', '--help'])\n"
+        "except SystemExit as end: assert end.code == 0\n"
+        "assert not {'tensorflow', 'keras', 'sklearn', 'matplotlib'} & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from xgacmn_tf.networks import Decoder, Discriminator, Encoder
 
@@ -52,3 +53,19 @@ def test_network_survives_serialization(network, tmp_path):
     np.testing.assert_array_equal(again(x), model(x))
     assert [w.path for w in again.weights] == [w.path for w in model.weights]
     assert again.layers[-1].dense[0].dtype_policy == network.dense[0].dtype_policy
+
+
+def test_discriminator_is_its_two_dense_layers():
+    discriminator = Discriminator(hidden=7)
+    x = tf.Variable(np.random.default_rng(0).normal(size=(5, 4)), dtype=tf.float32)
+    discriminator.build((None, 4))
+    hidden, verdict = discriminator.dense
+    gradients = []
+    for judge in (discriminator, lambda x: verdict(hidden(x))):
+        with tf.GradientTape() as tape:
+            logits = judge(x)
+            loss = tf.reduce_sum(tf.sin(logits))
+        weights = [weight.value for weight in discriminator.trainable_weights]
+        gradients.append([logits, *tape.gradient(loss, [x, *weights])])
+    for ours, plain in zip(*gradients, strict=True):
+        np.testing.assert_allclose(ours, plain, rtol=1e-5, atol=1e-6)
