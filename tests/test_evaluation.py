@@ -13,6 +13,7 @@ from sklearn.metrics import average_precision_score
 from xgacmn_tf import evaluation
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.evaluation import chance_levels, evaluate_retrieval, mean_average_precision
+from xgacmn_tf.metrics import average_precision, rank_of
 from xgacmn_tf.ranking import rank_gallery
 
 # Classes 0, 0, 1, and similarities without ties. Relevance in ranked order:
@@ -241,6 +242,27 @@ def test_order_is_that_of_the_search(dim, monkeypatch):
         hits = np.flatnonzero(labels[row] == labels[query]) + 1
         expected = np.mean(np.arange(1, len(hits) + 1) / hits)
         assert found[query] == pytest.approx(expected, rel=1e-12)
+
+
+def test_many_items_with_some_ties_are_ranked_as_by_a_stable_sort():
+    # 300 of 2,000 values: a tie here and there, and values that share their last bits.
+    generator = np.random.default_rng(10)
+    scores = generator.integers(-1000, 1000, (300, 300)) / np.float32(3 * 2**12)
+    labels = generator.integers(0, 3, 300)
+    result = evaluate_retrieval(*pairs(scores), np.eye(3)[labels])
+    order = np.argsort(-scores, axis=1, kind="stable")
+    relevance = labels[order] == labels[:, None]
+    np.testing.assert_array_equal(
+        result.per_query["i2t"]["AP"], average_precision(relevance, relevance.sum(axis=1))
+    )
+    np.testing.assert_array_equal(result.per_query["i2t"]["rank"], rank_of(order, np.arange(300)))
+
+
+@pytest.mark.parametrize("scale", [2.0**-40, 2.0**9, 2.0**100])
+def test_similarities_of_any_size_are_ranked_alike(scale):
+    image, text, targets = random_pairs(11, 60)
+    one, other = (evaluate_retrieval(x, text, targets) for x in (image, image * scale))
+    assert one.measures == other.measures
 
 
 def test_threads_change_nothing(monkeypatch):
