@@ -107,7 +107,7 @@ def main() -> None:
         return
     rows = []
     print(
-        f"| shape | batch a worker | 1 worker, ms a step | {arguments.workers} workers | efficiency "
+        f"| shape | batch each | 1 worker, ms a step | {arguments.workers} workers | efficiency "
         "| sent a step, MB |\n| --- | --- | --- | --- | --- | --- |"
     )
     for shape in arguments.shapes.split(","):
