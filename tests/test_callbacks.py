@@ -20,6 +20,7 @@ from xgacmn_tf import projector as projector_module
 from xgacmn_tf.callbacks import (
     HistogramBoard,
     ProfileEpoch,
+    ReportImbalance,
     ScalarBoard,
     StopOnNonFinite,
     write_hparams,
@@ -105,6 +106,28 @@ def test_non_finite_term_stops_the_run_by_name(value):
         StopOnNonFinite().on_epoch_end(7, logs)
     assert issubclass(DivergenceError, RuntimeError)
     StopOnNonFinite().on_epoch_end(7, {"D/loss": 1.0, "angle/image": 0.0})
+
+
+def test_discriminator_that_wins_is_reported_once():
+    said = []
+    wins = [0.5, 0.995, 0.995, 0.5, *[0.999] * 12]
+    run([ReportImbalance(said.append)], [{"D/image_accuracy": x, "G/loss": 1.0} for x in wins])
+    (line,) = said
+    assert line.startswith("warning: epoch 9: a discriminator has won (D/image_accuracy over 0.99")
+    balanced = [{"D/image_accuracy": 0.98, "D/common_accuracy": 0.0}] * 30
+    run([ReportImbalance(said.append)], balanced)
+    assert len(said) == 1
+
+
+def test_codes_that_collapse_are_reported_once():
+    said = []
+    spreads = [0.8, 0.3, 0.009, 0.001]
+    run(
+        [ReportImbalance(said.append)],
+        [{"validation/spread/text": x, "validation/spread/image": 0.5} for x in spreads],
+    )
+    (line,) = said
+    assert line.startswith("warning: epoch 3: all text codes point the same way")
 
 
 def test_profile_of_one_epoch(tmp_path):

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -65,6 +66,11 @@ def test_metrics_name_every_similarity_measure_and_direction(finished):
     assert set(metrics["calibration"]) == {"image", "text"}
     assert metrics["seed"] == 0
     assert {"python", "tensorflow", "keras", "numpy"} <= set(metrics["versions"])
+    assert metrics["settings"]["margin"] == 5
+    # A checkout without git's own files, or without git, has no commit to tell.
+    assert metrics["git_commit"] is None or re.fullmatch(
+        "[0-9a-f]{40}(-dirty)?", metrics["git_commit"]
+    )
     assert metrics["examples_per_second"] > 0 and metrics["wall_time_s"] > 0
     # R = 10 of N = 30: (H_30 (1 − 9/29) + 30 · 9/29) / 30, with H_30 = 3.99499.
     assert metrics["chance"]["mAP"]["avg"] == pytest.approx(0.402184, abs=1e-5)

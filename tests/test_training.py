@@ -17,12 +17,13 @@ from xgacmn_tf.automatic import most_epochs, patience
 from xgacmn_tf.callbacks import StopOnNonFinite
 from xgacmn_tf.config import Config
 from xgacmn_tf.datasets.paired import give_back
+from xgacmn_tf.devices import Devices
 from xgacmn_tf.encoders import load_encoder
 from xgacmn_tf.epoch import EpochRunner
 from xgacmn_tf.errors import DivergenceError
 from xgacmn_tf.progress import Progress
 from xgacmn_tf.run_folder import RunFolder
-from xgacmn_tf.training import build_model, train
+from xgacmn_tf.training import Validation, build_model, train
 
 
 @pytest.fixture
@@ -251,6 +252,35 @@ def test_divergence_stops_before_anything_of_that_epoch_is_kept(small_config, tm
         train(config, datasets.for_config(config), folder, [StopOnNonFinite()])
     assert not folder.selected.exists()
     assert tf.train.latest_checkpoint(str(folder.resume)) is None
+
+
+@pytest.mark.parametrize("steps_per_call", [1, 2, 100])
+def test_divergence_names_the_step_and_the_terms(small_config, tmp_path, steps_per_call):
+    """From a step's huge update on, the next one's terms are not finite; epochs have five steps."""
+    config = dataclasses.replace(
+        small_config, generator_learning_rate=1e38, validation_fraction=0.0,
+        steps_per_call=steps_per_call, code_activation="linear",
+    )  # fmt: skip
+    with pytest.raises(
+        DivergenceError, match=r"^epoch 1, step 2: D/image_loss is nan \(and .*G/pair"
+    ):
+        train(config, datasets.for_config(config), folder_for(config, tmp_path / "run"))
+
+
+def test_spread_is_none_where_all_codes_point_the_same_way(small_config, tmp_path):
+    config = dataclasses.replace(small_config, lambda_1=1e6, lambda_2=0.0, lambda_3=0.0, epochs=60)
+    dataset = datasets.for_config(config)
+    history = train(config, dataset, folder_for(config, tmp_path / "run")).history
+    first, last = (history[k]["validation/spread/image"] for k in (0, -1))
+    assert 0.1 < first < 1.0
+    assert last < first
+    model = build_model(config, dataset)
+    for dense in model.averaged.image_encoder.dense:
+        dense.kernel.assign(tf.zeros_like(dense.kernel))
+        dense.bias.assign(tf.ones_like(dense.bias))
+    scores = Validation(model, dataset.validation, 3, "cosine", Devices())()
+    assert scores["validation/spread/image"] == pytest.approx(0.0, abs=1e-6)
+    assert scores["validation/spread/text"] > 0.1
 
 
 def test_xla_trains_too(small_config, tmp_path):

@@ -8,7 +8,7 @@ callbacks tell the two apart.
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +20,61 @@ from xgacmn_tf.errors import DivergenceError
 
 
 class StopOnNonFinite(keras.callbacks.Callback):
-    """Raises a `DivergenceError` at the first epoch that logs a NaN or an infinity."""
+    """Raises a `DivergenceError` at the first epoch that logs a NaN or an infinity.
+
+    `epoch.EpochRunner` raises it for the terms of a step; validation scores are left to this.
+    """
 
     def on_epoch_end(self, epoch, logs=None):
-        bad = [name for name, value in (logs or {}).items() if not math.isfinite(value)]
+        bad = {name: value for name, value in (logs or {}).items() if not math.isfinite(value)}
         if bad:
-            others = f" (and {', '.join(bad[1:])})" if len(bad) > 1 else ""
-            raise DivergenceError(
-                f"epoch {epoch}: {bad[0]} is {logs[bad[0]]}{others}; nothing of this epoch was "
-                "saved. Try a lower --generator_learning_rate or --discriminator_learning_rate, a "
-                "higher --margin_weight_floor, or --image_map=zscore if the features are large"
-            )
+            raise DivergenceError.of(f"epoch {epoch}", bad)
+
+
+class ReportImbalance(keras.callbacks.Callback):
+    """Tells, once each, of a discriminator that wins outright and of codes that have collapsed.
+
+    Neither ends the training: scores may still rise, because the class terms do most of the work.
+
+    Args:
+      say: receives a line.
+    """
+
+    # A discriminator wins where it errs less than this over so many epochs in a row.
+    ERRORS, EPOCHS = 0.01, 5
+    # Codes have collapsed where their directions' spread is less, see `training.Validation`.
+    SPREAD = 0.01
+
+    def __init__(self, say: Callable[[str], None]):
+        super().__init__()
+        self.say = say
+        self._won: dict[str, int] = {}
+        self._told: set[str] = set()
+
+    def on_epoch_end(self, epoch, logs=None):
+        for name, value in (logs or {}).items():
+            kind, _, what = name.partition("/")
+            if kind == "D" and what.endswith("_accuracy"):
+                self._won[name] = self._won.get(name, 0) + 1 if value > 1 - self.ERRORS else 0
+                if self._won[name] == self.EPOCHS:
+                    self._tell(
+                        name,
+                        f"epoch {epoch}: a discriminator has won ({name} over {1 - self.ERRORS:g} "
+                        f"for {self.EPOCHS} epochs), so the generators learn little from it; try a "
+                        "lower --discriminator_learning_rate or a higher --generator_steps",
+                    )
+            if name.startswith("validation/spread/") and value < self.SPREAD:
+                self._tell(
+                    name,
+                    f"epoch {epoch}: all {name.rpartition('/')[2]} codes point the same way "
+                    f"({name} is {value:.2g}): nothing is left to tell them apart by; try a lower "
+                    "--lambda_1 or --generator_learning_rate",
+                )
+
+    def _tell(self, name: str, text: str) -> None:
+        if name not in self._told:
+            self._told.add(name)
+            self.say(f"warning: {text}")
 
 
 class ScalarBoard(keras.callbacks.Callback):

@@ -140,7 +140,9 @@ def load_encoder(path: str | os.PathLike) -> CommonSpaceEncoder:
     """
     try:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
-    except (ValueError, OSError, TypeError, KeyError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # a damaged archive raises a dozen kinds
         raise InputError(
             f"{path} cannot be read as a checkpoint: {error}. Expected the `best.keras` that a run "
             "leaves in its checkpoints/ folder"

@@ -16,6 +16,7 @@ from xgacmn_tf.config import Config
 from xgacmn_tf.datasets.paired import Split
 from xgacmn_tf.datasets.streamed import StreamedSplit
 from xgacmn_tf.devices import Devices
+from xgacmn_tf.errors import DivergenceError
 from xgacmn_tf.model import XGACMN
 
 
@@ -135,21 +136,27 @@ class EpochRunner:
         else:
             self.rows = RowsInMemory(model, split, *more)
         with self.devices.strategy.scope():
+            names = len(model.term_names())
             # Each replica adds up its own terms; they meet once a compiled call, not once a step.
-            self._totals = tf.Variable(
-                tf.zeros(len(model.term_names())),
-                synchronization=tf.VariableSynchronization.ON_READ,
-                aggregation=tf.VariableAggregation.MEAN,
-            )
+            self._totals = _per_replica(names)
+            # Number and terms of the newest step of the call; those of the first step with a term
+            # that is not finite stay.
+            self._newest = _per_replica(1 + names)
         self._run = tf.function(self._steps, jit_compile=config.jit_compile)
 
     def run(self, epoch: int, on_progress: Callable[[int], Any]) -> dict[str, float]:
-        """One epoch; calls `on_progress(steps)` after each compiled call. Returns mean terms."""
+        """One epoch; calls `on_progress(steps)` after each compiled call. Returns mean terms.
+
+        Raises:
+          DivergenceError: a term is not finite; it names the step.
+        """
         batches = self.rows.begin(epoch)
         totals = np.zeros(len(self.model.term_names()))
         for first in range(0, self.steps, self.steps_per_call):
             last = min(first + self.steps_per_call, self.steps)
             totals += self._run(batches, tf.constant(first), tf.constant(last)).numpy()
+            if not np.isfinite(totals).all():
+                raise self._divergence(epoch, first, totals)
             on_progress(last - first)
         return {
             name: float(total) / self.steps
@@ -157,10 +164,35 @@ class EpochRunner:
         }
 
     def _steps(self, batches, first, last):
-        self._totals.assign(tf.zeros_like(self._totals))
+        for record in (self._totals, self._newest):
+            record.assign(tf.zeros_like(record))
         for step in tf.range(first, last):
             self.devices.run(self._step, self.rows.batch(batches, step))
         return tf.identity(self._totals)
 
     def _step(self, batch):
-        self._totals.assign_add(tf.stack(list(self.model.alternate(batch).values())))
+        terms = tf.stack(list(self.model.alternate(batch).values()))
+        self._totals.assign_add(terms)
+        before = tf.convert_to_tensor(self._newest)
+        after = tf.concat([before[:1] + 1.0, terms], axis=0)
+        self._newest.assign(tf.where(tf.reduce_all(tf.math.is_finite(before)), after, before))
+
+    def _divergence(self, epoch: int, first: int, totals: np.ndarray) -> DivergenceError:
+        """The error for a compiled call that began with step `first` and left these totals."""
+        names, where, values = self.model.term_names(), f"epoch {epoch}", totals
+        for replica in self.devices.strategy.experimental_local_results(self._newest):
+            step, *terms = replica.numpy().tolist()
+            if not np.isfinite(terms).all():
+                where, values = f"epoch {epoch}, step {first + int(step)}", np.array(terms)
+                break
+        bad = {n: v for n, v in zip(names, values.tolist(), strict=True) if not np.isfinite(v)}
+        return DivergenceError.of(where, bad)
+
+
+def _per_replica(size: int) -> tf.Variable:
+    """(size,) zeros of which each replica has its own; read from outside, they are averaged."""
+    return tf.Variable(
+        tf.zeros(size),
+        synchronization=tf.VariableSynchronization.ON_READ,
+        aggregation=tf.VariableAggregation.MEAN,
+    )

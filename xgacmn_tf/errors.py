@@ -13,6 +13,17 @@ class InputError(ValueError):
 class DivergenceError(RuntimeError):
     """Training has left the finite numbers: nothing of that epoch is worth keeping."""
 
+    @classmethod
+    def of(cls, where: str, bad: dict[str, float]) -> "DivergenceError":
+        """The error for terms that are not finite, by name, at an epoch or a step."""
+        name, *others = bad
+        more = f" (and {', '.join(others)})" if others else ""
+        return cls(
+            f"{where}: {name} is {bad[name]}{more}; nothing of this epoch was saved. Try a lower "
+            "--generator_learning_rate or --discriminator_learning_rate, a higher "
+            "--margin_weight_floor, or --image_map=zscore if the features are large"
+        )
+
 
 class WorkerLostError(RuntimeError):
     """Another worker of a run on several machines has stopped; the run can be started again."""

@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import datetime
 import os
-import platform
 import time
 from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
-import scipy
-import sklearn
-import tensorflow as tf
 
-import xgacmn_tf
 from xgacmn_tf import baselines, datasets
 from xgacmn_tf.baselines.training import train_system
 from xgacmn_tf.calibration import calibrated, calibration_factors
 from xgacmn_tf.callbacks import (
     HistogramBoard,
     ProfileEpoch,
+    ReportImbalance,
     ScalarBoard,
     StopOnNonFinite,
     write_hparams,
@@ -33,11 +29,12 @@ from xgacmn_tf.encoders import CommonSpaceEncoder, load_encoder
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.evaluation import chance_levels, evaluate_retrieval
 from xgacmn_tf.export.savedmodel import export_encoder
-from xgacmn_tf.export.versions import versions
+from xgacmn_tf.export.versions import versions as exported_versions
 from xgacmn_tf.features.keeping import keep_extractors
 from xgacmn_tf.files import atomic_path, write_json
 from xgacmn_tf.gallery import from_split
 from xgacmn_tf.projector import write_projector
+from xgacmn_tf.provenance import git_commit, versions
 from xgacmn_tf.report.results_page import write_results_page
 from xgacmn_tf.report.table import results_table
 from xgacmn_tf.run_folder import RunFolder
@@ -84,7 +81,7 @@ def _run(config: Config, devices: Devices, say: Callable[[str], None]) -> dict[s
 
     if devices.is_chief:
         say(_describe(dataset, folder, devices))
-    facts, history = _train(config, dataset, folder, devices)
+    facts, history = _train(config, dataset, folder, devices, say)
     if not devices.is_chief:
         return {}
     encoder = load_encoder(folder.best)
@@ -103,7 +100,11 @@ def _run(config: Config, devices: Devices, say: Callable[[str], None]) -> dict[s
 
 
 def _train(
-    config: Config, dataset: PairedDataset, folder: RunFolder, devices: Devices
+    config: Config,
+    dataset: PairedDataset,
+    folder: RunFolder,
+    devices: Devices,
+    say: Callable[[str], None],
 ) -> tuple[dict[str, Any], list[dict[str, float]]]:
     """Leaves `folder.best`; returns what metrics.json says of the training, and its history.
 
@@ -112,7 +113,8 @@ def _train(
     if config.model != XGACMN:
         seconds = train_system(baselines.system(config.model), config, dataset, folder)
         return {"training_time_s": round(seconds, 3)}, []
-    progress = train(config, dataset, folder, _callbacks(config, folder, devices), devices=devices)
+    callbacks = _callbacks(config, folder, devices, say)
+    progress = train(config, dataset, folder, callbacks, devices=devices)
     seconds, more = progress.seconds, dict[str, Any]()
     if config.refit and dataset.held_out:
         whole = give_back(dataset)
@@ -210,7 +212,9 @@ def evaluate(
             "test": len(test),
         },
         "data_fingerprint": dataset.fingerprint,
-        "versions": _versions(),
+        "settings": config.result_settings(),
+        "versions": versions(),
+        "git_commit": git_commit(),
     }
     per_query = {
         f"{similarity}_{way}": scores["AP"]
@@ -263,18 +267,18 @@ def _export(
 ) -> None:
     """Leaves one version for a server, with the test split to search."""
     # A run killed after its export finds it again, and its encoders were the same.
-    if not versions(folder.models / config.model):
+    if not exported_versions(folder.models / config.model):
         gallery = from_split(dataset.test, dataset.label_names)
         export_encoder(encoder, similarity, gallery, folder, folder.models, config.model)
 
 
 def _callbacks(
-    config: Config, folder: RunFolder, devices: Devices
+    config: Config, folder: RunFolder, devices: Devices, say: Callable[[str], None]
 ) -> list[keras.callbacks.Callback]:
     callbacks: list[keras.callbacks.Callback] = [StopOnNonFinite()]
     if not devices.is_chief:
         return callbacks
-    callbacks.append(ScalarBoard(folder.tensorboard))
+    callbacks += [ReportImbalance(say), ScalarBoard(folder.tensorboard)]
     if config.histograms:
         callbacks.append(HistogramBoard(folder.tensorboard))
     if config.profile:
@@ -293,11 +297,3 @@ def _describe(dataset: PairedDataset, folder: RunFolder, devices: Devices) -> st
         f"{len(dataset.test)} test pairs, {dataset.num_classes} categories, images "
         f"{dataset.image_dim}-D, texts {dataset.text_dim}-D{shared}\nrun folder: {folder.path}"
     )
-
-
-def _versions() -> dict[str, str]:
-    packages = (xgacmn_tf, tf, keras, np, scipy, sklearn)
-    return {
-        "python": platform.python_version(),
-        **{package.__name__: package.__version__ for package in packages},
-    }

@@ -14,6 +14,7 @@ Running the same command again continues a run that was interrupted.
 
 import dataclasses
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import NoReturn
@@ -81,6 +82,7 @@ def evaluation_config(checkpoint: str) -> Config:
 
 def main(argv: list[str]) -> None:
     del argv
+    signal.signal(signal.SIGTERM, _terminate)
     # TensorFlow's start-up notes would bury the progress bar; errors still show.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     if not FLAGS["verbosity"].present:
@@ -103,8 +105,21 @@ def main(argv: list[str]) -> None:
         _stop(str(error), status=1)
     except WorkerLostError as error:
         _stop(str(error), status=RETRYABLE)
-    except KeyboardInterrupt:
-        _stop("interrupted; the same command goes on from the last checkpoint", status=130)
+    except OSError as error:
+        _stop(
+            f"{error.filename or 'a file of the run'} could not be written or read: {error}; the "
+            "same command goes on from the last checkpoint once that is mended",
+            status=1,
+        )
+    except KeyboardInterrupt as stop:
+        word, status = ("terminated", 143) if stop.args else ("interrupted", 130)
+        _stop(f"{word}; the same command goes on from the last checkpoint", status)
+
+
+def _terminate(number: int, frame: object) -> NoReturn:
+    """Ends the program as Ctrl-C does, where Kubernetes or a batch system asks for it."""
+    del frame
+    raise KeyboardInterrupt(number)
 
 
 def _stop(message: str, status: int = 2) -> NoReturn:

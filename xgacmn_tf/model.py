@@ -19,6 +19,7 @@ from xgacmn_tf import losses
 from xgacmn_tf.angular_softmax import PACKAGE, AngularSoftmax, MarginAnnealing
 from xgacmn_tf.encoders import CommonSpaceEncoder
 from xgacmn_tf.networks import Decoder, Discriminator
+from xgacmn_tf.optimizers import move_towards
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
@@ -289,7 +290,7 @@ class XGACMN(keras.Model):
         if self.settings["average_decay"] == 0:
             decay = 0.0
         for weight, average in self._averaged_pairs():
-            average.assign(average + (1.0 - decay) * (weight - average))
+            move_towards(average, weight, 1.0 - decay)
 
     # Use and keeping.
 

@@ -1,4 +1,4 @@
-"""Adam whose whole update of a weight is one TensorFlow operation.
+"""Updates of a weight that are one TensorFlow operation each: Adam, and a moving average.
 
 Keras writes Adam as a dozen elementwise operations, each a pass over the weight and its moments.
 D_I and D_T have millions of weights and a batch few rows, so these passes are a good part of a
@@ -47,6 +47,13 @@ class FusedAdam(keras.optimizers.Adam):
             epsilon=tf.cast(self.epsilon, dtype),
             grad=tf.cast(gradient, dtype),
         )
+
+
+def move_towards(average, weight, share):
+    """average ← average + share · (weight − average), for two Keras variables and a scalar."""
+    tf.raw_ops.ResourceApplyGradientDescent(
+        var=_resource(average), alpha=tf.cast(share, average.dtype), delta=average - weight
+    )
 
 
 def _resource(variable):

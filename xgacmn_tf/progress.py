@@ -1,13 +1,16 @@
 """How far a training has come, and the checkpoints that it goes on from."""
 
+import contextlib
 import dataclasses
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
+from xgacmn_tf.errors import InputError
 from xgacmn_tf.model import XGACMN
 
 # A resumed run repeats what came after its checkpoint and reaches the same numbers, so saving less
@@ -69,6 +72,9 @@ class Checkpoints:
       progress: goes into the same file, so that the two cannot disagree.
       path: the folder.
       writes: whether this process saves; others only read.
+
+    Raises:
+      InputError: what the folder holds is damaged.
     """
 
     def __init__(self, model: XGACMN, progress: Progress, path: Path, writes: bool):
@@ -78,7 +84,8 @@ class Checkpoints:
             variables=[variable.value for variable in variables],
             progress=_ProgressState(progress),
         )
-        self._manager = tf.train.CheckpointManager(self._checkpoint, str(path), max_to_keep=1)
+        with _refusing_damage(path):
+            self._manager = tf.train.CheckpointManager(self._checkpoint, str(path), max_to_keep=1)
         self._progress, self._writes = progress, writes
         self._next = time.monotonic() + SECONDS_BETWEEN_CHECKPOINTS
 
@@ -88,9 +95,15 @@ class Checkpoints:
         return int((self._manager.latest_checkpoint or "-0").rpartition("-")[2])
 
     def restore(self) -> None:
-        """Brings model and progress to where the training was left, if it was begun."""
-        if self._manager.latest_checkpoint:
-            self._checkpoint.restore(self._manager.latest_checkpoint).assert_consumed()
+        """Brings model and progress to where the training was left, if it was begun.
+
+        Raises:
+          InputError: the checkpoint is damaged, or of another version of this package.
+        """
+        newest = self._manager.latest_checkpoint
+        if newest:
+            with _refusing_damage(Path(newest).parent):
+                self._checkpoint.restore(newest).assert_consumed()
 
     def save(self, is_last: bool) -> None:
         """Saves where that is due, and always after the last epoch."""
@@ -101,3 +114,17 @@ class Checkpoints:
         took = time.monotonic() - began
         pause = max(SECONDS_BETWEEN_CHECKPOINTS, SAVES_BETWEEN_CHECKPOINTS * took)
         self._next = time.monotonic() + pause
+
+
+@contextlib.contextmanager
+def _refusing_damage(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:  # of a damaged file TensorFlow raises half a dozen kinds
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InputError(
+            f"{folder} cannot be restored ({reason}); it is damaged, or of another version. Delete "
+            "it to train that part from its beginning"
+        ) from error

@@ -26,8 +26,6 @@ from xgacmn_tf.optimizers import FusedAdam
 from xgacmn_tf.progress import Checkpoints, Progress
 from xgacmn_tf.run_folder import RunFolder
 
-WAYS = ("i2t", "t2i", "avg")
-
 
 def build_model(config: Config, dataset: PairedDataset) -> XGACMN:
     """An untrained, compiled model; input maps are fitted on the training split."""
@@ -87,11 +85,17 @@ def build_model(config: Config, dataset: PairedDataset) -> XGACMN:
 
 
 class Validation:
-    """mAP on the validation split, with the averaged encoders, at the run's headline similarity.
+    """What the averaged encoders reach on the validation split, by the names that logs have.
+
+    "validation/mAP/i2t", "…/t2i" and "…/avg" are of the full gallery, at the run's headline
+    similarity. "validation/spread/image" and "…/text" tell how far the codes' directions differ:
+    one less the length of their mean, 0 where all codes point the same way.
 
     The chief computes it for all workers: machines that round differently must not disagree about
     which epoch is the best.
     """
+
+    NAMES = ("mAP/i2t", "mAP/t2i", "mAP/avg", "spread/image", "spread/text")
 
     def __init__(
         self, model: XGACMN, split: Split, num_classes: int, similarity: str, devices: Devices
@@ -101,24 +105,30 @@ class Validation:
         self.targets = split.targets(num_classes)
 
     def __call__(self) -> dict[str, float]:
-        """{"i2t", "t2i", "avg"} of full-gallery mAP; NaN where the encoders have diverged."""
-        own = self._scores() if self.devices.is_chief else dict.fromkeys(WAYS, 0.0)
-        scores = self.devices.from_chief([own[way] for way in WAYS])
-        return dict(zip(WAYS, scores, strict=True))
+        """The numbers by name; NaN where the encoders have diverged."""
+        own = self._scores() if self.devices.is_chief else [0.0] * len(self.NAMES)
+        scores = self.devices.from_chief(own)
+        return {f"validation/{name}": x for name, x in zip(self.NAMES, scores, strict=True)}
 
-    def _scores(self) -> dict[str, float]:
-        image, text = self._representations()
+    def _scores(self) -> list[float]:
+        image, text, *spreads = self._look()
         if not all(np.isfinite(x).all() for x in (image, text)):
-            return dict.fromkeys(WAYS, float("nan"))
-        return mean_average_precision(image, text, self.targets)
+            return [float("nan")] * len(self.NAMES)
+        scores = mean_average_precision(image, text, self.targets)
+        return [*(scores[way] for way in ("i2t", "t2i", "avg")), *map(float, spreads)]
 
     @tf.function
-    def _representations(self):
+    def _look(self):
+        """Representations of images and texts, and the spreads of their codes."""
         codes = (
             self.encoder.image_encoder(self.features["image"]),
             self.encoder.text_encoder(self.features["text"]),
         )
-        return tuple(self.encoder.represent(code, self.similarity) for code in codes)
+        directions = [tf.math.l2_normalize(tf.cast(code, tf.float32), axis=-1) for code in codes]
+        return (
+            *(self.encoder.represent(code, self.similarity) for code in codes),
+            *(1.0 - tf.norm(tf.reduce_mean(each, axis=0)) for each in directions),
+        )
 
 
 def train(
@@ -201,7 +211,7 @@ def train(
                 "learning_rate/D": float(model.d_optimizer.learning_rate.value.numpy()),
             }
             if validate is not None and (epoch % config.evaluate_every == 0 or epoch == epochs):
-                logs |= {f"validation/mAP/{way}": v for way, v in validate().items()}
+                logs |= validate()
             # Before anything of this epoch is kept, so that a callback can refuse it.
             watchers.on_epoch_end(epoch, logs)
             progress.history.append(logs)

@@ -14,12 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import keras
-import tensorflow as tf
-
-import xgacmn_tf
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.files import write_json
+from xgacmn_tf.provenance import git_commit, versions
 from xgacmn_tf.trained_run import TrainedRun
 
 # How far single precision may lie from TensorFlow: a wrong graph is off by far more.
@@ -83,8 +80,8 @@ def export_onnx(
     if precision != "float32":
         single = onnx_graphs.encoder_graphs(run.folder.best, "float32", training)
         report["float32_costs"] = onnx_report.costs(single, dataset.test)
-    modules = (xgacmn_tf, tf, keras, tf2onnx, onnx, onnxruntime)
-    report["versions"] = {module.__name__: module.__version__ for module in modules}
+    report["versions"] = versions(tf2onnx, onnx, onnxruntime)
+    report["git_commit"] = git_commit()
     with _new_folder(target) as folder:
         for modality, graph in graphs.items():
             (folder / f"encode_{modality}.onnx").write_bytes(graph.SerializeToString())

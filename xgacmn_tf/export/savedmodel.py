@@ -13,10 +13,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-import keras
 import tensorflow as tf
 
-import xgacmn_tf
 from xgacmn_tf import gallery as galleries
 from xgacmn_tf.encoders import CommonSpaceEncoder
 from xgacmn_tf.errors import InputError
@@ -28,6 +26,7 @@ from xgacmn_tf.export.versions import check_name, new_version
 from xgacmn_tf.export.warmup import write_warmup_requests
 from xgacmn_tf.files import write_json
 from xgacmn_tf.gallery import Gallery
+from xgacmn_tf.provenance import git_commit, versions
 from xgacmn_tf.run_folder import RunFolder
 from xgacmn_tf.trained_run import TrainedRun
 
@@ -130,7 +129,8 @@ def export_encoder(
                 "modalities": list(gallery.features),
                 "depth": depth,
             },
-            "versions": {m.__name__: m.__version__ for m in (xgacmn_tf, tf, keras)},
+            "versions": versions(),
+            "git_commit": git_commit(),
         }
         extra = path / "assets.extra"
         extra.mkdir()

@@ -1,0 +1,138 @@
+"""A run that is killed, stopped or out of space loses nothing, and ends with the same numbers."""
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from xgacmn_tf.encoders import load_encoder
+
+KILLS = 60
+TIMES = ("date", "wall_time_s", "training_time_s", "examples_per_second")
+SMALL = (
+    "--encoder_hidden=16,8", "--code_dim=6", "--feature_discriminator_hidden=12",
+    "--common_discriminator_hidden=5", "--batch_size=16",
+)  # fmt: skip
+
+
+def curves(folder):
+    """Every scalar of a run by tag, as (step, value)."""
+    found = {}
+    for part in ("tensorboard", "tensorboard/refit"):
+        events = EventAccumulator(str(folder / part), size_guidance={"tensors": 0})
+        events.Reload()
+        for tag in events.Tags()["tensors"]:
+            if not tag.startswith("_hparams_"):
+                found[part, tag] = [
+                    (event.step, tf.make_ndarray(event.tensor_proto).item())
+                    for event in events.Tensors(tag)
+                    if event.tensor_proto.dtype == tf.float32.as_datatype_enum
+                ]
+    return found
+
+
+def assert_same_to_the_bit(folder, whole):
+    ours, theirs = (json.loads((path / "metrics.json").read_text()) for path in (folder, whole))
+    for metrics in (ours, theirs):
+        for key in TIMES:
+            del metrics[key]
+    assert ours == theirs
+    for name in ("embeddings.npz", "per_query.npz"):
+        with np.load(folder / name) as one, np.load(whole / name) as two:
+            assert one.files == two.files
+            for key in one.files:
+                np.testing.assert_array_equal(one[key], two[key])
+    for name in ("best", "selected", "refitted"):
+        path = Path("checkpoints") / f"{name}.keras"
+        one, two = (load_encoder(run / path).get_weights() for run in (folder, whole))
+        for a, b in zip(one, two, strict=True):
+            np.testing.assert_array_equal(a, b)
+    assert curves(folder) == curves(whole)
+    served = [tf.saved_model.load(str(run / "models" / "xgacmn" / "1")) for run in (folder, whole)]
+    features = tf.constant(np.random.default_rng(0).normal(size=(5, 8)), tf.float32)
+    one, two = (model.signatures["encode_image"](image=features) for model in served)
+    for name in one:
+        np.testing.assert_array_equal(one[name], two[name])
+    assert sorted(path.name for path in (folder / "models" / "xgacmn").iterdir()) == ["1"]
+
+
+@pytest.mark.slow
+def test_killed_again_and_again_ends_with_the_same_numbers(feature_file, tmp_path):
+    script = Path(__file__).with_name("crashes.py")
+    done = subprocess.run(
+        [sys.executable, script, tmp_path, feature_file, str(KILLS)],
+        capture_output=True, text=True, timeout=1800,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert sum(found["kills"].values()) == KILLS
+    assert min(found["kills"].values()) >= 5, found
+    for run in range(found["runs"]):
+        assert_same_to_the_bit(tmp_path / f"killed_{run}", tmp_path / "whole")
+
+
+def command(feature_file, folder, *more):
+    return [
+        sys.executable, "-m", "xgacmn_tf.main", f"--dataset={feature_file}",
+        f"--output_dir={folder}", *SMALL, *more,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "word"),
+    [(signal.SIGTERM, 143, "terminated"), (signal.SIGINT, 130, "interrupted")],
+)
+def test_asked_to_end_it_says_how_to_go_on(feature_file, tmp_path, number, status, word):
+    folder = tmp_path / "run"
+    long = command(feature_file, folder, "--epochs=100000", "--patience=100000")
+    process = subprocess.Popen(long, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not (folder / "checkpoints/resume/checkpoint").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == status
+    last = errors.splitlines()[-1]
+    assert last == f"error: {word}; the same command goes on from the last checkpoint"
+    assert tf.train.latest_checkpoint(str(folder / "checkpoints" / "resume"))
+
+
+def test_full_disk_is_one_error_and_the_run_goes_on_later(feature_file, tmp_path):
+    """A limit on the size of files stands for the disk: writing more fails in the same places."""
+    folder = tmp_path / "run"
+    short = command(feature_file, folder, "--epochs=3", "--noexport")
+
+    def limit():
+        # Python ignores SIGXFSZ, so that writing fails with an error.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+
+    done = subprocess.run(short, capture_output=True, text=True, preexec_fn=limit, timeout=120)
+    assert done.returncode == 1, done.stderr[-2000:]
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("error: ") and "could not be written" in last, last
+    assert "Traceback" not in done.stderr
+    assert not (folder / "metrics.json").exists()
+    assert not list(folder.rglob("*.partial*"))
+    again = subprocess.run(short, capture_output=True, text=True, timeout=120)
+    assert again.returncode == 0, again.stderr[-2000:]
+    assert (folder / "metrics.json").exists()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_folder_that_may_not_be_written_is_named(feature_file, tmp_path):
+    tmp_path.chmod(0o500)
+    done = subprocess.run(
+        command(feature_file, tmp_path / "run"), capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 2
+    assert "cannot be written" in done.stderr.splitlines()[-1]

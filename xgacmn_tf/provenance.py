@@ -1,0 +1,39 @@
+"""What a number was made by: versions of this package and its libraries, and the commit."""
+
+import platform
+import subprocess
+from pathlib import Path
+from types import ModuleType
+
+import keras
+import numpy as np
+import scipy
+import sklearn
+import tensorflow as tf
+
+import xgacmn_tf
+
+
+def versions(*more: ModuleType) -> dict[str, str]:
+    """Package → version, of what training depends on and of `more` modules."""
+    packages = (xgacmn_tf, tf, keras, np, scipy, sklearn, *more)
+    return {
+        "python": platform.python_version(),
+        **{package.__name__: package.__version__ for package in packages},
+    }
+
+
+def git_commit() -> str | None:
+    """The commit of this package's checkout, "-dirty" where files differ; None without one."""
+    folder = Path(__file__).parent
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(folder), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        # An installed copy may lie inside of a checkout of something else.
+        git("ls-files", "--error-unmatch", Path(__file__).name)
+        return git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
+    except (OSError, subprocess.CalledProcessError):
+        return None
