@@ -12,9 +12,10 @@ import tensorflow as tf
 from xgacmn_tf.ranking import MATRIX, SIZE, over_blocks, top
 from xgacmn_tf.search.memory import MemoryIndex
 
-# Similarities at once, 12 bytes each: 100 MB. More is no faster.
+# Similarities at once, 12 bytes each: 100 MB. More is no faster, but where the gallery is so large
+# that few queries would make as many: reading it takes longer then than multiplying it.
 CELLS = 2**23
-QUERIES_AT_ONCE = 256
+LEAST_AT_ONCE, MOST_AT_ONCE = 64, 256
 
 
 class ExactIndex(MemoryIndex):
@@ -35,9 +36,18 @@ class ExactIndex(MemoryIndex):
         self, queries: np.ndarray, k: int, rows: np.ndarray | None
     ) -> tuple[np.ndarray, np.ndarray]:
         items = self._items if rows is None else tf.gather(self._items, rows)
-        block = min(QUERIES_AT_ONCE, max(1, CELLS // int(items.shape[0])))
-        order, scores = _best(tf.cast(queries, tf.float64), items, k, block)
+        block = min(MOST_AT_ONCE, max(LEAST_AT_ONCE, CELLS // int(items.shape[0])))
+        if len(queries) <= block:
+            order, scores = _best_of_block(queries, items, k)
+        else:
+            order, scores = _best(tf.cast(queries, tf.float64), items, k, block)
         return order.numpy() if rows is None else rows[order.numpy()], scores.numpy()
+
+
+@tf.function(input_signature=[tf.TensorSpec([None, None], tf.float32), MATRIX, SIZE])
+def _best_of_block(queries, items, k):
+    """The same without the loop, which costs a single query .3 ms."""
+    return top(tf.cast(queries, tf.float64), items, k)
 
 
 @tf.function(input_signature=[MATRIX, MATRIX, SIZE, SIZE])

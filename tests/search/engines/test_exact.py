@@ -13,10 +13,12 @@ def data():
     return generator.normal(size=(9, 100)), generator.normal(size=(70, 100)).astype(np.float32)
 
 
-def test_order_and_scores_are_those_of_evaluation(data, monkeypatch):
+@pytest.mark.parametrize("at_once", [4, 9])
+def test_order_and_scores_are_those_of_evaluation(at_once, data, monkeypatch):
     queries, gallery = data
-    # Few similarities at once: four queries in each block.
-    monkeypatch.setattr(exact, "CELLS", 4 * len(gallery))
+    # Few similarities at once, so that the queries make several blocks, or just one.
+    monkeypatch.setattr(exact, "CELLS", 1)
+    monkeypatch.setattr(exact, "LEAST_AT_ONCE", at_once)
     index = make_index("exact")
     index.index(gallery)
     rows, scores = rank_gallery(queries.astype(np.float32), gallery, 20)
@@ -38,10 +40,12 @@ def test_equal_items_stay_in_the_order_they_were_added(data):
     np.testing.assert_array_equal(odd, found[(found % 2 == 1)].reshape(9, 70))
 
 
-def test_no_size_is_traced_anew(data):
+def test_no_size_is_traced_anew(data, monkeypatch):
     _, gallery = data
-    for items, queries in ((3, 1), (50, 7), (70, 2)):
+    monkeypatch.setattr(exact, "MOST_AT_ONCE", 5)
+    for items, queries in ((3, 1), (50, 7), (70, 2), (60, 6)):
         index = make_index("exact")
         index.index(gallery[:items])
         index.query(gallery[:queries], queries)
-    assert exact._best.experimental_get_tracing_count() == 1
+    for function in (exact._best, exact._best_of_block):
+        assert function.experimental_get_tracing_count() == 1
