@@ -22,8 +22,8 @@ from xgacmn_tf import experiment, progress
 from xgacmn_tf.config import Config
 
 KINDS = ("time", "before", "after", "half")
-# Files of a run that are renamed into place by Python, and seconds that an attempt takes at most.
-RENAMES, SECONDS = 30, 12.0
+# About as many files as a run renames into place, and seconds that an attempt takes at most.
+RENAMES, SECONDS = 16, 12.0
 
 
 def die() -> None:
