@@ -164,7 +164,7 @@ class Client:
             try:
                 return call(deadline)
             except ServingError as error:
-                wait = pause * random.uniform(0.5, 1)
+                wait = pause * random.uniform(0.5, 1)  # noqa: S311 - keeps clients apart, no secret
                 last = attempt == self.retries or time.monotonic() + wait >= deadline
                 if last or not error.transient:
                     asked = f"{self.where}, {asked}"

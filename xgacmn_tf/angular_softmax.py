@@ -117,9 +117,9 @@ def class_loss(logits, target_logits, targets):
     Returns:
       (…,) float32.
     """
-    # −1e9 stands for −∞: an item that has every class has no other class to beat, and the
+    # −1e30 stands for −∞: an item that has every class has no other class to beat, and the
     # log-sum-exp of nothing but −∞ has a NaN gradient.
-    others = ops.logsumexp(ops.where(targets > 0, -1e9, logits), axis=-1, keepdims=True)
+    others = ops.logsumexp(ops.where(targets > 0, -1e30, logits), axis=-1, keepdims=True)
     per_label = ops.softplus(others - target_logits)
     per_item = ops.sum(per_label * targets, axis=-1) / ops.sum(targets, axis=-1)
     return ops.mean(per_item, axis=-1)

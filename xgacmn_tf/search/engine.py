@@ -15,7 +15,7 @@ from xgacmn_tf.search.kept import KeptGallery
 from xgacmn_tf.search.recall import tune
 
 # Not a flag: command lines are seen by other users of a machine.
-TOKEN = "MILVUS_TOKEN"
+TOKEN = "MILVUS_TOKEN"  # noqa: S105 - the name of a variable
 
 
 def open_engine(

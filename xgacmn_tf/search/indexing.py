@@ -180,7 +180,8 @@ class FeatureParts:
                     json.loads(path.read_text(encoding="utf-8")),
                     Shard.load(path.with_suffix(".npz")),
                 )
-            except Exception:  # A damaged file fails in a dozen ways; its items are read again.
+            # A damaged file fails in a dozen ways; its items are read again.
+            except Exception:  # noqa: S112
                 continue
 
     def extract(self, items: RawItems, extractor: Extractor) -> None:
