@@ -13,12 +13,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from xgacmn_tf import experiment
+from xgacmn_tf import datasets, experiment
 from xgacmn_tf.config import Config
 from xgacmn_tf.devices import Devices, make_devices
 from xgacmn_tf.encoders import load_encoder
+from xgacmn_tf.epoch import RowsInMemory
 from xgacmn_tf.errors import InputError, WorkerLostError
 from xgacmn_tf.main import RETRYABLE
+from xgacmn_tf.training import build_model
 
 # Float32 sums in another order, over as many steps as these runs take.
 BOUND = 1e-5
@@ -206,6 +208,22 @@ def test_batch_is_cut_into_equal_shares():
         devices.batch_size(6, rows=1000)
     with pytest.raises(InputError, match="use fewer devices"):
         devices.batch_size(64, rows=3)
+
+
+def test_workers_cut_every_batch_into_parts(settings):
+    config = Config(**settings)
+    dataset = datasets.for_config(config)
+    model = build_model(config, dataset)
+
+    def rows(worker, workers):
+        devices = Devices()
+        devices.worker, devices.workers = worker, workers
+        taken = RowsInMemory(model, dataset.train, 3, 16, seed=0, devices=devices).begin(epoch=2)
+        return taken.numpy()
+
+    whole, parts = rows(0, 1), [rows(worker, 4) for worker in range(4)]
+    assert whole.shape == (4, 16)
+    np.testing.assert_array_equal(np.concatenate(parts, axis=1), whole)
 
 
 def test_workers_that_disagree_are_named(monkeypatch):
