@@ -107,7 +107,9 @@ class MarginAnnealing:
 
 
 def class_loss(logits, target_logits, targets):
-    """Eq. 6 and 8: mean over y ∈ P, then over items, of −log(e^{t_y} / (e^{t_y} + Σ_{j∉P} e^{f_j})).
+    """Mean over the labels y ∈ P, then over items, of the loss of Eq. 6 and 8.
+
+    Of one label: −log(e^{t_y} / (e^{t_y} + Σ_{j∉P} e^{f_j})).
 
     Args:
       logits: f (…, n, c) of every class.

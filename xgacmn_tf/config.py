@@ -329,13 +329,14 @@ class Config:
         return dataclasses.asdict(self)
 
     def result_settings(self) -> dict[str, Any]:
-        """The settings that a run's numbers depend on, ready for JSON."""
-        return {
+        """The settings that a run's numbers depend on, as JSON gives them back: lists for tuples."""
+        values = {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)
             if field.metadata["shapes_result"]
             and not (field.metadata["own"] and self.model != XGACMN)
         }
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
 
     def fingerprint(self) -> str:
         """Eight hexadecimal digits that differ whenever `result_settings` do."""

@@ -75,8 +75,7 @@ class RunFolder:
                 "where you may create files"
             ) from error
         before = self.read_config()
-        # Through JSON, so that tuples compare equal to the lists they are stored as.
-        settings = json.loads(json.dumps(config.result_settings()))
+        settings = config.result_settings()
         differences = [
             f"{name} {before['settings'].get(name)!r} there, {value!r} now"
             for name, value in settings.items()
