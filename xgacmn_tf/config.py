@@ -329,7 +329,7 @@ class Config:
         return dataclasses.asdict(self)
 
     def result_settings(self) -> dict[str, Any]:
-        """The settings that a run's numbers depend on, as JSON gives them back: lists for tuples."""
+        """The settings that a run's numbers depend on, with lists for tuples as JSON has them."""
         values = {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)
