@@ -36,11 +36,10 @@ main.app.run(main.main, flags_parser=main.parse_flags)
 
 
 @pytest.fixture(scope="module")
-def settings(feature_file):
+def settings(feature_file, small_networks):
     """Of a run of seconds on 90 made-up pairs; dropout on, so that random state matters."""
     return {
-        "dataset": str(feature_file), "epochs": 6, "batch_size": 16, "encoder_hidden": (16, 8),
-        "code_dim": 6, "feature_discriminator_hidden": 12, "common_discriminator_hidden": 5,
+        **small_networks, "dataset": str(feature_file), "epochs": 6, "batch_size": 16,
         "image_dropout": 0.5, "text_dropout": 0.2, "generator_learning_rate": 3e-3,
     }  # fmt: skip
 

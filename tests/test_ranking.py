@@ -51,7 +51,7 @@ def test_blocks_change_nothing(block_size):
 def test_neither_a_new_size_nor_a_new_setting_is_traced_anew():
     for items, block_size in ((3, 1), (9, 4), (30, 256)):
         rank_gallery(np.eye(items), np.eye(items), items, block_size)
-    assert ranking._best.experimental_get_tracing_count() == 1
+    assert ranking.best.experimental_get_tracing_count() == 1
 
 
 def test_rank_gallery_names_bad_input():

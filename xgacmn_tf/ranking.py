@@ -48,13 +48,13 @@ def rank_gallery(
             f"query has {query.shape[1]} dimensions and gallery {gallery.shape[1]}; "
             "both must be representations of the same space"
         )
-    order, score = _best(query, gallery, min(k, int(gallery.shape[0])), block_size)
+    order, score = best(query, gallery, min(k, int(gallery.shape[0])), block_size)
     return order.numpy(), score.numpy()
 
 
 @tf.function(input_signature=[MATRIX, MATRIX, SIZE, SIZE])
-def _best(query, gallery, k, block_size):
-    """(q, k) int32 gallery rows and (q, k) float32 similarities."""
+def best(query, gallery, k, block_size):
+    """`top` of float64 representations (q, d) and (n, d), `block_size` queries at a time."""
 
     def best_of_block(first, last):
         return top(query[first:last], gallery, k)

@@ -57,9 +57,7 @@ class Split:
 
     def targets(self, num_classes: int) -> np.ndarray:
         """(n, num_classes) float32: one-hot rows for single labels, multi-hot rows as they are."""
-        if self.label.ndim == 2:
-            return self.label.astype(np.float32)
-        return np.eye(num_classes, dtype=np.float32)[self.label]
+        return targets_of(self.label, num_classes)
 
     def take(self, rows: np.ndarray) -> "Split":
         """The pairs at `rows` (integers, in this order; or a mask of n booleans)."""
@@ -103,6 +101,13 @@ class Split:
     def checked(self, part: str, num_classes: int, source: str) -> "Split":
         """This split with its arrays in their final types; errors as of `check`."""
         return _checked_split(self, part, num_classes, source)
+
+
+def targets_of(labels: np.ndarray, num_classes: int) -> np.ndarray:
+    """As `Split.targets`, of labels (n,) or multi-hot (n, c)."""
+    if labels.ndim == 2:
+        return labels.astype(np.float32)
+    return np.eye(num_classes, dtype=np.float32)[labels]
 
 
 def _strings_content(name: str, values: Any) -> tuple[str, str, tuple[int, ...], list[Any]]:

@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from xgacmn_tf.datasets.paired import Split, checked_labels, strings
+from xgacmn_tf.datasets.paired import Split, checked_labels, strings, targets_of
 from xgacmn_tf.errors import InputError
 
 # Files read side by side, and records taken from one in a row.
@@ -124,9 +124,7 @@ class StreamedSplit:
 
     def targets(self, num_classes: int) -> np.ndarray:
         """As `Split.targets`."""
-        if self.all_labels.ndim == 2:
-            return self.label.astype(np.float32)
-        return np.eye(num_classes, dtype=np.float32)[self.label]
+        return targets_of(self.label, num_classes)
 
     def take(self, rows: np.ndarray) -> StreamedSplit:
         """The pairs at `rows`, a mask of n booleans."""
@@ -144,14 +142,13 @@ class StreamedSplit:
 
     def in_memory(self) -> Split:
         """All pairs of this split, read."""
-        blocks = [
-            (rows[keep], {name: values[keep] for name, values in features.items()})
-            for rows, features in self.shards.read()
-            if (keep := self.kept[rows]).any()
-        ]
+        image, text = [], []
+        for rows, features in self.shards.read():
+            image.append(features["image"][self.kept[rows]])
+            text.append(features["text"][self.kept[rows]])
         return Split(
-            image=np.concatenate([features["image"] for _, features in blocks]),
-            text=np.concatenate([features["text"] for _, features in blocks]),
+            image=np.concatenate(image),
+            text=np.concatenate(text),
             label=self.label,
             id=self.id,
         )

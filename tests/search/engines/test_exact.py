@@ -47,5 +47,5 @@ def test_no_size_is_traced_anew(data, monkeypatch):
         index = make_index("exact")
         index.index(gallery[:items])
         index.query(gallery[:queries], queries)
-    for function in (exact._best, exact._best_of_block):
+    for function in (exact.best, exact._best_of_block):
         assert function.experimental_get_tracing_count() == 1
