@@ -293,6 +293,42 @@ def test_xla_trains_too(small_config, tmp_path):
     assert compiled.history[-1]["G/loss"] == pytest.approx(plain.history[-1]["G/loss"], rel=0.2)
 
 
+def test_bfloat16_trains_the_networks_alone(small_config, tmp_path):
+    """The course of float32 within three digits; everything that is kept stays in float32."""
+    dataset = datasets.for_config(small_config)
+    ours = dataclasses.replace(small_config, precision="bfloat16")
+    folders = [folder_for(c, tmp_path / c.precision) for c in (small_config, ours)]
+    plain, mixed = (
+        train(c, dataset, folder) for c, folder in zip((small_config, ours), folders, strict=True)
+    )
+    for term, value in plain.history[-1].items():
+        if term.startswith("G/"):
+            assert mixed.history[-1][term] == pytest.approx(value, rel=0.02), term
+    assert mixed.history != plain.history  # it is read
+    model = build_model(ours, dataset)
+    networks = [
+        model.encoder.image_encoder, model.encoder.text_encoder, model.image_decoder,
+        model.text_decoder, model.image_discriminator, model.common_discriminator,
+    ]  # fmt: skip
+    assert {network.compute_dtype for network in networks} == {"bfloat16"}
+    kept = load_encoder(folders[1].selected)
+    parts = [model.encoder.class_layer, *kept.trained_layers()]
+    assert {part.compute_dtype for part in parts} == {"float32"}
+    assert {str(weight.dtype) for weight in (*model.weights, *kept.weights)} <= {
+        "float32", "int64", "int32", "uint32",
+    }  # fmt: skip
+
+
+def test_bfloat16_resumes_to_the_same_numbers(small_config, tmp_path):
+    config = dataclasses.replace(small_config, precision="bfloat16")
+    dataset = datasets.for_config(config)
+    whole, parts = (folder_for(config, tmp_path / name) for name in ("whole", "parts"))
+    once = train(config, dataset, whole)
+    with pytest.raises(KeyboardInterrupt):
+        train(config, dataset, parts, [Interrupt(2)])
+    assert_same_run(train(config, dataset, parts), once, parts, whole)
+
+
 @pytest.mark.slow
 def test_run_killed_at_random_moments_ends_with_the_same_numbers(feature_file, tmp_path):
     """SIGKILL on the real command, again and again, then once to the end."""

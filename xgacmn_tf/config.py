@@ -248,6 +248,13 @@ class Config:
         choices=("one_device", "mirrored", "multi_worker"),
         shapes_result=False,  # but for rounding
     )
+    precision: str = _own(
+        "float32",
+        "what the networks compute in while they train: bfloat16 halves a step where processor or "
+        "GPU multiply it natively; weights, class layer, losses and what is evaluated, exported "
+        "and served stay in float32",
+        choices=("float32", "bfloat16"),
+    )
     jit_compile: bool = _own(False, "compile the training step with XLA, on one device")
     steps_per_call: int = _own(
         100,

@@ -97,7 +97,7 @@ class Devices:
             return own.numpy()
         return self._gathered(own).numpy()[:: self.share]
 
-    @tf.function
+    @tf.function(autograph=False)
     def _gathered(self, own: tf.Tensor) -> tf.Tensor:
         def of_replica():
             # The copy lies on the replica's device, which is where others look for it.

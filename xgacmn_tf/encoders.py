@@ -105,11 +105,11 @@ class CommonSpaceEncoder(keras.Model):
         """Codes of a whole split, (n, d_v) and (n, d_t) arrays."""
         return self.codes_of("image", image), self.codes_of("text", text)
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(autograph=False, reduce_retracing=True)
     def _compiled_image(self, features):
         return self.encode_image(features)
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(autograph=False, reduce_retracing=True)
     def _compiled_text(self, features):
         return self.encode_text(features)
 

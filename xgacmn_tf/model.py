@@ -40,8 +40,10 @@ class XGACMN(keras.Model):
       distillation: weight of `losses.distillation_loss`; the paper has no such term.
       generator_steps: K of Algorithm 1.
       annealing: the margin's weight over the generators' steps.
-      average_decay: decay of the moving average of the encoders' weights that `averaged` holds;
-        0 makes `averaged` follow the encoders exactly.
+      average_decay: decay of the moving average of the encoders' weights that `averaged` holds,
+        float32 layers; 0 makes `averaged` follow the encoders exactly.
+      dtype: "mixed_bfloat16" for decoders and discriminators beside encoders of that policy;
+        losses are float32 in any case.
     """
 
     def __init__(
@@ -63,8 +65,10 @@ class XGACMN(keras.Model):
     ):
         super().__init__(**kwargs)
         self.encoder = encoder
+        # Whatever training computes in: these are for evaluation, search and serving.
+        as_float32 = {"dtype": "float32"}
         clone: list[Any] = [
-            None if layer is None else type(layer).from_config(layer.get_config())
+            None if layer is None else type(layer).from_config(layer.get_config() | as_float32)
             for layer in (encoder.image_encoder, encoder.text_encoder, encoder.class_layer)
         ]
         self.averaged = CommonSpaceEncoder(encoder.image_map, encoder.text_map, *clone)
@@ -237,7 +241,8 @@ class XGACMN(keras.Model):
             # 5 % of a step at 128 and 10 dimensions.
             for name, (discriminator, first, second) in judged.items():
                 # Both halves in one batch: one matrix product instead of two.
-                logits = discriminator(tf.concat([first, second], axis=0), training=True)
+                both = tf.concat([tf.cast(first, second.dtype), second], axis=0)
+                logits = discriminator(both, training=True)
                 halves = tf.split(logits, 2, axis=0)
                 terms[f"D/{name}_loss"] = losses.discriminator_loss(*halves)
                 terms[f"D/{name}_accuracy"] = losses.discriminator_accuracy(*halves)
@@ -301,7 +306,7 @@ class XGACMN(keras.Model):
         for modality, (layer, features) in maps.items():
             features = tf.convert_to_tensor(features, tf.float32)
             # Compiled: the kernel map goes row by row, five times as slowly outside of a graph.
-            batch[modality] = tf.function(layer)(features)
+            batch[modality] = tf.function(layer, autograph=False)(features)
             if layer.leaves_feature_space:
                 batch[f"{modality}_target"] = layer.target(features)
         return batch

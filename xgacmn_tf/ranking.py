@@ -52,7 +52,7 @@ def rank_gallery(
     return order.numpy(), score.numpy()
 
 
-@tf.function(input_signature=[MATRIX, MATRIX, SIZE, SIZE])
+@tf.function(autograph=False, input_signature=[MATRIX, MATRIX, SIZE, SIZE])
 def best(query, gallery, k, block_size):
     """`top` of float64 representations (q, d) and (n, d), `block_size` queries at a time."""
 

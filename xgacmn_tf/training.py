@@ -40,6 +40,8 @@ def build_model(config: Config, dataset: PairedDataset) -> XGACMN:
         )
         for modality in ("image", "text")
     }
+    # bfloat16 has float32's range, so no loss needs scaling.
+    dtype = "float32" if config.precision == "float32" else f"mixed_{config.precision}"
     encoders = {
         modality: Encoder(
             hidden=config.encoder_hidden,
@@ -48,6 +50,7 @@ def build_model(config: Config, dataset: PairedDataset) -> XGACMN:
             dropout=dropout(
                 getattr(config, f"{modality}_dropout"), getattr(dataset, f"{modality}_dim")
             ),
+            dtype=dtype,
             name=f"{modality}_encoder",
         )
         for modality in ("image", "text")
@@ -76,6 +79,7 @@ def build_model(config: Config, dataset: PairedDataset) -> XGACMN:
         generator_steps=config.generator_steps,
         annealing=MarginAnnealing(**config.annealing_config),
         average_decay=config.average_decay,
+        dtype=dtype,
     )
     model.compile(
         d_optimizer=FusedAdam(config.discriminator_learning_rate),
@@ -117,7 +121,7 @@ class Validation:
         scores = mean_average_precision(image, text, self.targets)
         return [*(scores[way] for way in ("i2t", "t2i", "avg")), *map(float, spreads)]
 
-    @tf.function
+    @tf.function(autograph=False)
     def _look(self):
         """Representations of images and texts, and the spreads of their codes."""
         codes = (

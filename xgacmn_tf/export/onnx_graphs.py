@@ -97,7 +97,7 @@ def _convert(encoder: CommonSpaceEncoder, modality: str) -> onnx.ModelProto:
     }[modality]
     spec = tf.TensorSpec([None, input_map.input_dim], tf.float32, f"{modality}_features")
 
-    @tf.function(input_signature=[spec])
+    @tf.function(autograph=False, input_signature=[spec])
     def outputs(features):
         return represent(encoder, encode(features))
 

@@ -94,7 +94,7 @@ def serving_module(
     module = tf.Module()
     module.counter, module.reader = counter, reader
     signatures = {
-        name: tf.function(function, input_signature=[spec]).get_concrete_function()
+        name: tf.function(function, autograph=False, input_signature=[spec]).get_concrete_function()
         for name, (spec, function) in functions.items()
     }
     # What the functions read, and nothing else: so no state of training can come along.

@@ -44,7 +44,9 @@ class ExactIndex(MemoryIndex):
         return order.numpy() if rows is None else rows[order.numpy()], scores.numpy()
 
 
-@tf.function(input_signature=[tf.TensorSpec([None, None], tf.float32), MATRIX, SIZE])
+@tf.function(
+    autograph=False, input_signature=[tf.TensorSpec([None, None], tf.float32), MATRIX, SIZE]
+)
 def _best_of_block(queries, items, k):
     """As `ranking.best` without the loop, which costs a single query .3 ms."""
     return top(tf.cast(queries, tf.float64), items, k)
