@@ -25,6 +25,8 @@ MAX_LANDMARKS = 4_000
 COMPONENTS_A_DIMENSION = 10
 # Rows that the mean χ² distance is taken over, evenly spaced.
 ROWS_FOR_DISTANCE = 500
+# Columns that are standardized at once.
+COLUMNS_AT_ONCE = 256
 # From this share of zeros on, non-negative features are taken for weighted words. Units of a
 # rectified network are zero less often.
 SPARSE = 0.9
@@ -84,8 +86,14 @@ class Standardize(InputMap):
         )
 
     def fit(self, features):
-        x = self._powered(features, np)
-        mean, deviation = x.mean(axis=0, dtype=np.float64), x.std(axis=0, dtype=np.float64)
+        mean, deviation = np.empty(self.input_dim), np.empty(self.input_dim)
+        # Some columns at a time, since a deviation in double precision takes a copy of all it sees.
+        for first in range(0, self.input_dim, COLUMNS_AT_ONCE):
+            columns = slice(first, first + COLUMNS_AT_ONCE)
+            x = self._powered(features[:, columns], np)
+            mean[columns], deviation[columns] = (
+                f(x, axis=0, dtype=np.float64) for f in (np.mean, np.std)
+            )
         # Constant up to float32's rounding of the values at hand.
         constant = deviation <= 1e-6 * np.maximum(np.abs(mean), 1e-6)
         self.mean.assign(mean.astype(np.float32))

@@ -301,15 +301,16 @@ class XGACMN(keras.Model):
 
     def prepare(self, image, text) -> dict[str, tf.Tensor]:
         """Raw features (n, d_v), (n, d_t) → what `alternate` takes, but for the labels."""
-        maps = {"image": (self.encoder.image_map, image), "text": (self.encoder.text_map, text)}
-        batch = {}
-        for modality, (layer, features) in maps.items():
-            features = tf.convert_to_tensor(features, tf.float32)
-            # Compiled: the kernel map goes row by row, five times as slowly outside of a graph.
-            batch[modality] = tf.function(layer, autograph=False)(features)
-            if layer.leaves_feature_space:
-                batch[f"{modality}_target"] = layer.target(features)
-        return batch
+        return self.mapped("image", image) | self.mapped("text", text)
+
+    def mapped(self, modality: str, features) -> dict[str, tf.Tensor]:
+        """The part of `prepare` that is of "image" or "text"."""
+        layer = getattr(self.encoder, f"{modality}_map")
+        features = tf.convert_to_tensor(features, tf.float32)
+        made = {modality: layer(features)}
+        if layer.leaves_feature_space:
+            made[f"{modality}_target"] = layer.target(features)
+        return made
 
     def call(self, inputs):
         """{"image": …, "text": …} raw features → codes, with the averaged weights."""

@@ -16,7 +16,7 @@ from xgacmn_tf.config import Config
 from xgacmn_tf.datasets.paired import PairedDataset, Split
 from xgacmn_tf.devices import Devices
 from xgacmn_tf.encoders import CommonSpaceEncoder
-from xgacmn_tf.epoch import EpochRunner
+from xgacmn_tf.epoch import EpochRunner, prepared
 from xgacmn_tf.evaluation import mean_average_precision
 from xgacmn_tf.files import atomic_path
 from xgacmn_tf.input_maps import fit_map
@@ -105,7 +105,7 @@ class Validation:
         self, model: XGACMN, split: Split, num_classes: int, similarity: str, devices: Devices
     ):
         self.encoder, self.similarity, self.devices = model.averaged, similarity, devices
-        self.features = model.prepare(split.image, split.text)
+        self.features = prepared(model, split)
         self.targets = split.targets(num_classes)
 
     def __call__(self) -> dict[str, float]:
