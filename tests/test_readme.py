@@ -1,4 +1,4 @@
-"""README says what is true: its code runs, its files and functions exist."""
+"""README and docs/ say what is true: their code runs, their files and functions exist."""
 
 import dataclasses
 import importlib
@@ -10,7 +10,9 @@ import pytest
 from xgacmn_tf.config import Config
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+README = PAGES[0].read_text(encoding="utf-8")
+EVERYTHING = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
 
 
 def test_python_blocks_run_one_after_another(tmp_path, monkeypatch):
@@ -28,7 +30,7 @@ def test_python_blocks_run_one_after_another(tmp_path, monkeypatch):
 def test_every_command_uses_flags_that_exist():
     allowed = {field.name for field in dataclasses.fields(Config)}
     allowed |= {"evaluate_only", "checkpoint", "flagfile", "help"}
-    commands = re.findall(r"python -m xgacmn_tf\.main(.*)", README)
+    commands = re.findall(r"python -m xgacmn_tf\.main(.*)", EVERYTHING)
     assert commands
     for flag in re.findall(r"--(\w+)", " ".join(commands)):
         assert flag in allowed, flag
@@ -40,11 +42,21 @@ def test_every_make_target_exists():
         assert re.search(f"^{target}:", makefile, re.MULTILINE), target
 
 
-def test_every_named_file_exists():
-    for path in re.findall(r"\]\(([\w./-]+)\)", README):
-        assert (ROOT / path).exists(), path
-    for path in re.findall(r"`((?:flags|xgacmn_tf|tests)/[\w./*-]*)`", README):
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_named_file_exists(page):
+    text = page.read_text(encoding="utf-8")
+    for path in re.findall(r"\]\(([\w./-]+)(?:#[\w-]+)?\)", text):
+        assert (page.parent / path).exists(), path
+    for path in re.findall(r"`((?:flags|xgacmn_tf|tests|export|benchmarks)/[\w./*-]*)`", text):
         assert list(ROOT.glob(path)), path
+    for path in re.findall(r"python ((?:export|benchmarks|examples)/[\w./]+)", text):
+        assert (ROOT / path).exists(), path
+
+
+def test_every_link_to_a_heading_finds_it():
+    for page, anchor in re.findall(r"\]\(([\w./-]+\.md)#([\w-]+)\)", README):
+        headings = re.findall(r"^#+ (.*)", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE)
+        assert anchor in {re.sub(r"[^\w -]", "", h).lower().replace(" ", "-") for h in headings}
 
 
 @pytest.mark.parametrize(
@@ -60,5 +72,5 @@ def test_every_named_function_exists_and_points_back_to_the_paper(name):
 
 
 def test_nothing_is_left_to_fill_in():
-    for path in (ROOT / "README.md", *(ROOT / "flags").glob("*.flags")):
+    for path in (*PAGES, *(ROOT / "flags").glob("*.flags")):
         assert "@@" not in path.read_text(encoding="utf-8"), path.name
