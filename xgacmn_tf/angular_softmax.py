@@ -7,11 +7,16 @@ Symbols: x is a code of dimension d, W_c a class direction of unit length, θ_c 
 them, m the integer margin, ψ the target's angle function of Eq. 9, λ the annealing weight.
 """
 
+from __future__ import annotations
+
 import math
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import keras
 from keras import ops
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 PACKAGE = "xgacmn_tf"
 
@@ -19,7 +24,7 @@ PACKAGE = "xgacmn_tf"
 MIN_LENGTH = 1e-6
 
 
-def psi(cosine, m: int):
+def psi(cosine: tf.Tensor, m: int) -> tf.Tensor:
     """ψ(θ) = (−1)^k cos(mθ) − 2k for θ in [kπ/m, (k+1)π/m] (Eq. 9), as a function of cos θ.
 
     cos(mθ) is the Chebyshev polynomial T_m(cos θ), which needs no arccos; the gradient therefore
@@ -46,7 +51,7 @@ def psi(cosine, m: int):
     return sign * chebyshev - 2.0 * k
 
 
-def lengths_and_directions(x):
+def lengths_and_directions(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """‖x‖ (…, 1) and x/‖x‖ of rows x (…, d), both with finite gradients at x = 0.
 
     A text without a single word of the vocabulary is a zero vector, and so is its code. There the
@@ -80,7 +85,9 @@ class MarginAnnealing:
       base, gamma, power: the fall from `base`; SphereFace's values are 1000, 0.12 and 1.
     """
 
-    def __init__(self, floor=10.0, base=0.0, gamma=0.12, power=1.0):
+    def __init__(
+        self, floor: float = 10.0, base: float = 0.0, gamma: float = 0.12, power: float = 1.0
+    ):
         if min(floor, base, gamma, power) < 0:
             raise ValueError(
                 "the margin's annealing needs floor, base, gamma and power of at least 0, "
@@ -88,12 +95,12 @@ class MarginAnnealing:
             )
         self.floor, self.base, self.gamma, self.power = floor, base, gamma, power
 
-    def __call__(self, step):
+    def __call__(self, step: tf.Tensor | float) -> tf.Tensor:
         """λ at `step` (a number or an integer tensor), a float32 scalar."""
         step = ops.cast(step, "float32")
         return ops.maximum(self.floor, self.base * (1.0 + self.gamma * step) ** -self.power)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, float]:
         return {
             "floor": self.floor,
             "base": self.base,
@@ -102,11 +109,11 @@ class MarginAnnealing:
         }
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, float]) -> Self:
         return cls(**config)
 
 
-def class_loss(logits, target_logits, targets):
+def class_loss(logits: tf.Tensor, target_logits: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
     """Mean over the labels y ∈ P, then over items, of the loss of Eq. 6 and 8.
 
     Of one label: −log(e^{t_y} / (e^{t_y} + Σ_{j∉P} e^{f_j})).
@@ -136,15 +143,17 @@ class ClassLayer(keras.layers.Layer):
     its own labels to another.
     """
 
-    def __init__(self, num_classes, **kwargs):
+    def __init__(self, num_classes: int, **kwargs: Any):
         super().__init__(**kwargs)
         self.num_classes = num_classes
 
-    def call(self, x):
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         """Class logits (n, c) of codes (n, d), as used at retrieval: no margin."""
         raise NotImplementedError
 
-    def terms(self, x, targets, margin_weight) -> "ClassTerms":
+    def terms(
+        self, x: tf.Tensor, targets: tf.Tensor, margin_weight: tf.Tensor | float
+    ) -> ClassTerms:
         """All that training wants to know of a batch, from one look at its codes.
 
         Args:
@@ -154,15 +163,15 @@ class ClassLayer(keras.layers.Layer):
         """
         raise NotImplementedError
 
-    def loss(self, x, targets, margin_weight):
+    def loss(self, x: tf.Tensor, targets: tf.Tensor, margin_weight: tf.Tensor | float) -> tf.Tensor:
         """The loss of `terms` alone."""
         return self.terms(x, targets, margin_weight).loss
 
-    def posterior(self, x):
+    def posterior(self, x: tf.Tensor) -> tf.Tensor:
         """Class posteriors (n, c), each row adding up to 1: softmax of the logits."""
         return ops.softmax(self(x), axis=-1)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "num_classes": self.num_classes}
 
 
@@ -175,13 +184,13 @@ class AngularSoftmax(ClassLayer):
       m: the margin, an integer of at least 1; the paper takes 5.
     """
 
-    def __init__(self, num_classes, m=5, **kwargs):
+    def __init__(self, num_classes: int, m: int = 5, **kwargs: Any):
         super().__init__(num_classes, **kwargs)
         if not isinstance(m, int) or m < 1:
             raise ValueError(f"the margin m must be an integer of at least 1, received {m!r}")
         self.m = m
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
         # Only the direction of a column matters. A small start lets Adam turn the columns quickly,
         # since the step's angle is its length over the column's.
         self.kernel = self.add_weight(
@@ -190,23 +199,25 @@ class AngularSoftmax(ClassLayer):
             name="class_directions",
         )
 
-    def directions(self):
+    def directions(self) -> tf.Tensor:
         """W (d, c) with columns of unit length."""
         _, rows = lengths_and_directions(ops.transpose(ops.cast(self.kernel, "float32")))
         return ops.transpose(rows)
 
-    def cosines(self, x):
+    def cosines(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """‖x‖ (…, 1) and cos θ (…, c) of codes (…, d) against every class direction."""
         length, direction = lengths_and_directions(ops.cast(x, "float32"))
         cosine = ops.matmul(direction, self.directions())
         # Rounding can carry a cosine past 1, where ψ is not defined.
         return length, ops.clip(cosine, -1.0, 1.0)
 
-    def call(self, x):
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         length, cosine = self.cosines(x)
         return length * cosine
 
-    def terms(self, x, targets, margin_weight):
+    def terms(
+        self, x: tf.Tensor, targets: tf.Tensor, margin_weight: tf.Tensor | float
+    ) -> ClassTerms:
         targets = ops.cast(targets, "float32")
         length, cosine = self.cosines(x)
         blend = (psi(cosine, self.m) + margin_weight * cosine) / (1.0 + margin_weight)
@@ -215,7 +226,7 @@ class AngularSoftmax(ClassLayer):
         angle = ops.sum(degrees * targets, axis=(-2, -1)) / ops.sum(targets)
         return ClassTerms(class_loss(logits, length * blend, targets), logits, angle)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "m": self.m}
 
 
@@ -223,16 +234,18 @@ class AngularSoftmax(ClassLayer):
 class PlainSoftmax(ClassLayer):
     """Softmax (Eq. 6) with free weights and biases: the alternative that Table 3 compares with."""
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
         self.dense = keras.layers.Dense(
             self.num_classes, dtype=self.dtype_policy, name="class_weights"
         )
         self.dense.build(input_shape)
 
-    def call(self, x):
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         return ops.cast(self.dense(x), "float32")
 
-    def terms(self, x, targets, margin_weight):
+    def terms(
+        self, x: tf.Tensor, targets: tf.Tensor, margin_weight: tf.Tensor | float
+    ) -> ClassTerms:
         del margin_weight  # Plain softmax has no margin to weigh.
         logits = self(x)
         return ClassTerms(class_loss(logits, logits, ops.cast(targets, "float32")), logits)

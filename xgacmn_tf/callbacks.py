@@ -25,7 +25,7 @@ class StopOnNonFinite(keras.callbacks.Callback):
     `epoch.EpochRunner` raises it for the terms of a step; validation scores are left to this.
     """
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         bad = {name: value for name, value in (logs or {}).items() if not math.isfinite(value)}
         if bad:
             raise DivergenceError.of(f"epoch {epoch}", bad)
@@ -51,7 +51,7 @@ class ReportImbalance(keras.callbacks.Callback):
         self._won: dict[str, int] = {}
         self._told: set[str] = set()
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         for name, value in (logs or {}).items():
             kind, _, what = name.partition("/")
             if kind == "D" and what.endswith("_accuracy"):
@@ -90,17 +90,17 @@ class ScalarBoard(keras.callbacks.Callback):
 
     SUFFIX = ".scalars.v2"
 
-    def __init__(self, log_dir: str | os.PathLike):
+    def __init__(self, log_dir: str | os.PathLike[str]):
         super().__init__()
         self.log_dir = Path(log_dir)
         self._writer: Any = None
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         for old in self.log_dir.glob(f"events.out.tfevents.*{self.SUFFIX}"):
             old.unlink()
         self._writer = _open_writer(self.log_dir, self.SUFFIX)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         with self._writer.as_default(step=epoch):
             for name, value in (logs or {}).items():
                 # The epoch is the axis; its own curve would be a diagonal.
@@ -108,7 +108,7 @@ class ScalarBoard(keras.callbacks.Callback):
                     tf.summary.scalar(name, value)
         self._writer.flush()
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
         self._writer.close()
 
 
@@ -119,19 +119,19 @@ class HistogramBoard(keras.callbacks.Callback):
       log_dir: the run's TensorBoard folder.
     """
 
-    def __init__(self, log_dir: str | os.PathLike):
+    def __init__(self, log_dir: str | os.PathLike[str]):
         super().__init__()
         self.log_dir = Path(log_dir)
         self._writer: Any = None
         self._running: int | None = None
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         self._writer = _open_writer(self.log_dir, ".histograms.v2")
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self._running = epoch
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         # A replayed epoch's weights are gone; the model holds those of the checkpoint.
         if epoch != self._running:
             return
@@ -140,7 +140,7 @@ class HistogramBoard(keras.callbacks.Callback):
                 tf.summary.histogram(f"weights/{weight.path}", weight.value)
         self._writer.flush()
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
         self._writer.close()
 
 
@@ -154,24 +154,24 @@ class ProfileEpoch(keras.callbacks.Callback):
       epoch: which one; not the first, which would show little but compiling.
     """
 
-    def __init__(self, log_dir: str | os.PathLike, epoch: int):
+    def __init__(self, log_dir: str | os.PathLike[str], epoch: int):
         super().__init__()
         self.log_dir, self.epoch = str(log_dir), epoch
         self._profiling = False
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         if epoch == self.epoch:
             tf.profiler.experimental.start(self.log_dir)
             self._profiling = True
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         if self._profiling:
             self._profiling = False
             tf.profiler.experimental.stop()
 
 
 def write_hparams(
-    log_dir: str | os.PathLike, settings: Mapping[str, Any], metrics: Mapping[str, float]
+    log_dir: str | os.PathLike[str], settings: Mapping[str, Any], metrics: Mapping[str, float]
 ) -> None:
     """Writes a run's settings and results for TensorBoard's HParams tab, where runs are compared.
 
@@ -202,5 +202,5 @@ def write_hparams(
     writer.close()
 
 
-def _open_writer(log_dir: str | os.PathLike, suffix: str) -> tf.summary.SummaryWriter:
+def _open_writer(log_dir: str | os.PathLike[str], suffix: str) -> tf.summary.SummaryWriter:
     return tf.summary.create_file_writer(str(log_dir), filename_suffix=suffix)

@@ -32,11 +32,11 @@ def _setting(
     default: Any,
     help: str,
     *,
-    choices=None,
-    least=None,
-    most=None,
-    shapes_result=True,
-    own=False,
+    choices: tuple[str, ...] | None = None,
+    least: float | None = None,
+    most: float | None = None,
+    shapes_result: bool = True,
+    own: bool = False,
 ) -> Any:
     """A field of `Config`.
 
@@ -272,7 +272,7 @@ class Config:
         False, "profile the second epoch for TensorBoard's profiler", shapes_result=False
     )
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             _check(field, value)
@@ -351,7 +351,7 @@ class Config:
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
-def _check(field: dataclasses.Field, value: Any) -> None:
+def _check(field: dataclasses.Field[Any], value: Any) -> None:
     """Raises an `InputError` unless `value` has the field's type and lies in its range."""
     kind, optional = _kind(field)
     if value is None and optional:
@@ -377,7 +377,7 @@ def _check(field: dataclasses.Field, value: Any) -> None:
             raise InputError(f"{flag}: expected one of {', '.join(limits['choices'])}")
 
 
-def _kind(field: dataclasses.Field) -> tuple[Any, bool]:
+def _kind(field: dataclasses.Field[Any]) -> tuple[Any, bool]:
     """A field's type without None, and whether None is allowed."""
     if isinstance(field.type, types.UnionType):
         (kind,) = [t for t in typing.get_args(field.type) if t is not type(None)]

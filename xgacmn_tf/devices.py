@@ -82,7 +82,7 @@ class Devices:
             step(batch)
             return
 
-        def shared(batch):
+        def shared(batch: dict[str, tf.Tensor]) -> None:
             replica = tf.distribute.get_replica_context().replica_id_in_sync_group
             part = replica - self.worker * self.share
             size = tf.shape(batch["label"])[0] // self.share
@@ -99,7 +99,7 @@ class Devices:
 
     @tf.function(autograph=False)
     def _gathered(self, own: tf.Tensor) -> tf.Tensor:
-        def of_replica():
+        def of_replica() -> tf.Tensor:
             # The copy lies on the replica's device, which is where others look for it.
             return tf.distribute.get_replica_context().all_gather(tf.identity(own), axis=0)
 

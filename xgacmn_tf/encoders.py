@@ -9,8 +9,10 @@ layers (`baselines.layers`).
 from __future__ import annotations
 
 import os
+from typing import Any, Self
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 # The layers that a checkpoint may hold: Keras finds those alone that have been imported.
@@ -44,7 +46,7 @@ class CommonSpaceEncoder(keras.Model):
         image_encoder: keras.layers.Layer,
         text_encoder: keras.layers.Layer,
         class_layer: ClassLayer | Posteriors | None,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.image_map, self.text_map = image_map, text_map
@@ -67,15 +69,15 @@ class CommonSpaceEncoder(keras.Model):
         """The similarities this model defines: without a class layer there is no posterior."""
         return tuple(s for s in SIMILARITIES if s != "posterior" or self.class_layer is not None)
 
-    def encode_image(self, features):
+    def encode_image(self, features: tf.Tensor) -> tf.Tensor:
         """Image features (n, d_v) → codes v_c (n, code_dim), float32."""
         return tf.cast(self.image_encoder(self.image_map(features)), tf.float32)
 
-    def encode_text(self, features):
+    def encode_text(self, features: tf.Tensor) -> tf.Tensor:
         """Text features (n, d_t) → codes t_c (n, code_dim), float32."""
         return tf.cast(self.text_encoder(self.text_map(features)), tf.float32)
 
-    def represent(self, codes, similarity: str):
+    def represent(self, codes: np.ndarray | tf.Tensor, similarity: str) -> tf.Tensor:
         """Codes (n, code_dim) → the representation whose inner product is `similarity`.
 
         "dot" are the codes themselves, "cosine" the codes at unit length, "posterior" the class
@@ -90,30 +92,30 @@ class CommonSpaceEncoder(keras.Model):
             return self.class_layer.posterior(codes)
         return tf.math.l2_normalize(codes, axis=-1) if similarity == "cosine" else codes
 
-    def call(self, inputs):
+    def call(self, inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """{"image": (n, d_v), "text": (n, d_t)}, either or both → {"image": v_c, "text": t_c}."""
         encode = {"image": self.encode_image, "text": self.encode_text}
         return {modality: encode[modality](features) for modality, features in inputs.items()}
 
-    def codes_of(self, modality: str, features):
+    def codes_of(self, modality: str, features: np.ndarray | tf.Tensor) -> tf.Tensor:
         """(n, d) "image" or "text" features of at least one item → codes, encoded in blocks."""
         encode = {"image": self._compiled_image, "text": self._compiled_text}[modality]
         blocks = [features[i : i + ROWS_AT_ONCE] for i in range(0, len(features), ROWS_AT_ONCE)]
         return tf.concat([encode(block) for block in blocks], axis=0)
 
-    def codes(self, image, text):
+    def codes(self, image: np.ndarray, text: np.ndarray) -> tuple[tf.Tensor, tf.Tensor]:
         """Codes of a whole split, (n, d_v) and (n, d_t) arrays."""
         return self.codes_of("image", image), self.codes_of("text", text)
 
     @tf.function(autograph=False, reduce_retracing=True)
-    def _compiled_image(self, features):
+    def _compiled_image(self, features: tf.Tensor) -> tf.Tensor:
         return self.encode_image(features)
 
     @tf.function(autograph=False, reduce_retracing=True)
-    def _compiled_text(self, features):
+    def _compiled_text(self, features: tf.Tensor) -> tf.Tensor:
         return self.encode_text(features)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         parts = {
             "image_map": self.image_map,
             "text_map": self.text_map,
@@ -125,7 +127,9 @@ class CommonSpaceEncoder(keras.Model):
         return {**super().get_config(), **{name: serialize(part) for name, part in parts.items()}}
 
     @classmethod
-    def from_config(cls, config, custom_objects=None):
+    def from_config(
+        cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None
+    ) -> Self:
         for name in ("image_map", "text_map", "image_encoder", "text_encoder", "class_layer"):
             config[name] = keras.saving.deserialize_keras_object(
                 config[name], custom_objects=custom_objects
@@ -133,7 +137,7 @@ class CommonSpaceEncoder(keras.Model):
         return cls(**config)
 
 
-def load_encoder(path: str | os.PathLike) -> CommonSpaceEncoder:
+def load_encoder(path: str | os.PathLike[str]) -> CommonSpaceEncoder:
     """Reads a checkpoint written by a run (`checkpoints/best.keras`).
 
     Only this package's registered layers are made from the file: nothing in it is executed.

@@ -182,18 +182,18 @@ class EpochRunner:
             for name, total in zip(self.model.term_names(), totals, strict=True)
         }
 
-    def _steps(self, batches, first, last):
+    def _steps(self, batches: Any, first: tf.Tensor, last: tf.Tensor) -> tf.Tensor:
         for record in (self._totals, self._newest):
             record.assign(tf.zeros_like(record))
 
-        def one(step):
+        def one(step: tf.Tensor) -> list[tf.Tensor]:
             self.devices.run(self._step, self.rows.batch(batches, step))
             return [step + 1]
 
         tf.while_loop(lambda step: step < last, one, [first])
         return tf.identity(self._totals)
 
-    def _step(self, batch):
+    def _step(self, batch: dict[str, tf.Tensor]) -> None:
         terms = tf.stack(list(self.model.alternate(batch).values()))
         self._totals.assign_add(terms)
         before = tf.convert_to_tensor(self._newest)

@@ -241,7 +241,9 @@ class Ranking:
             ranked = keys[query] >> 1
             self._settle(query, ranked, ranked[1:][mixed[query]], relevant[query])
 
-    def _settle(self, query: int, ranked: np.ndarray, tied: np.ndarray, relevant: np.ndarray):
+    def _settle(
+        self, query: int, ranked: np.ndarray, tied: np.ndarray, relevant: np.ndarray
+    ) -> None:
         """Puts items that tie in the order of their rows.
 
         Args:

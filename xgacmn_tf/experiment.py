@@ -148,7 +148,7 @@ def _train(
 
 
 def evaluate_checkpoint(
-    config: Config, checkpoint: str | os.PathLike, say: Callable[[str], None] = print
+    config: Config, checkpoint: str | os.PathLike[str], say: Callable[[str], None] = print
 ) -> dict[str, Any]:
     """Evaluates the test split with a checkpoint; fills `config.output_dir` where one is named."""
     encoder = load_encoder(checkpoint)

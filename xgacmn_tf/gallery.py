@@ -68,7 +68,7 @@ def from_split(split: Split, label_names: Sequence[str]) -> Gallery:
     return Gallery(features, split.id, title, np.array(category), split.thumbnail)
 
 
-def from_file(path: str | os.PathLike, dims: Mapping[str, int]) -> Gallery:
+def from_file(path: str | os.PathLike[str], dims: Mapping[str, int]) -> Gallery:
     """The gallery in the `.npz` file at `path`.
 
     Args:

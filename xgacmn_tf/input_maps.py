@@ -6,6 +6,9 @@ so a saved encoder takes raw features and carries its own preprocessing. `target
 themselves, or z-scored ones where the map leaves the feature space.
 """
 
+from types import ModuleType
+from typing import Any
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -40,30 +43,30 @@ class InputMap(keras.layers.Layer):
     # Whether `target` differs from the map itself.
     leaves_feature_space = False
 
-    def __init__(self, input_dim, **kwargs):
+    def __init__(self, input_dim: int, **kwargs: Any):
         super().__init__(**kwargs)
         self.input_dim = input_dim
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
         """All weights are made with the layer, whose sizes are arguments."""
 
     @property
-    def output_dim(self):
+    def output_dim(self) -> int:
         return self.input_dim
 
     @property
-    def target_dim(self):
+    def target_dim(self) -> int:
         return self.output_dim
 
     def fit(self, features: np.ndarray) -> None:
         """Sets the weights from training features (n, input_dim), float32."""
         raise NotImplementedError
 
-    def target(self, features):
+    def target(self, features: tf.Tensor) -> tf.Tensor:
         """What a generator must produce for `features` (n, input_dim): (n, target_dim)."""
         return self(features)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "input_dim": self.input_dim}
 
 
@@ -75,7 +78,7 @@ class Standardize(InputMap):
     first differing test value swamp everything else.
     """
 
-    def __init__(self, input_dim, power=1.0, **kwargs):
+    def __init__(self, input_dim: int, power: float = 1.0, **kwargs: Any):
         super().__init__(input_dim, **kwargs)
         self.power = power
         self.mean = self.add_weight(
@@ -85,7 +88,7 @@ class Standardize(InputMap):
             shape=(input_dim,), initializer="ones", trainable=False, name="scale"
         )
 
-    def fit(self, features):
+    def fit(self, features: np.ndarray) -> None:
         mean, deviation = np.empty(self.input_dim), np.empty(self.input_dim)
         # Some columns at a time, since a deviation in double precision takes a copy of all it sees.
         for first in range(0, self.input_dim, COLUMNS_AT_ONCE):
@@ -99,14 +102,14 @@ class Standardize(InputMap):
         self.mean.assign(mean.astype(np.float32))
         self.scale.assign(np.where(constant, 1.0, deviation).astype(np.float32))
 
-    def call(self, features):
+    def call(self, features: tf.Tensor) -> tf.Tensor:
         return (self._powered(features, ops) - self.mean) / self.scale
 
-    def _powered(self, x, np_or_ops):
+    def _powered(self, x: Any, np_or_ops: ModuleType) -> Any:
         # Only histograms are rooted; a value below 0 there is rounding, or refused by `fit_map`.
         return x if self.power == 1.0 else np_or_ops.maximum(x, 0.0) ** self.power
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "power": self.power}
 
 
@@ -118,23 +121,23 @@ class TfIdf(InputMap):
     The length √input_dim makes a mean square of 1 an entry, which Glorot's initialiser expects.
     """
 
-    def __init__(self, input_dim, **kwargs):
+    def __init__(self, input_dim: int, **kwargs: Any):
         super().__init__(input_dim, **kwargs)
         self.idf = self.add_weight(
             shape=(input_dim,), initializer="ones", trainable=False, name="idf"
         )
 
-    def fit(self, features):
+    def fit(self, features: np.ndarray) -> None:
         rows_with_word = np.count_nonzero(features, axis=0)
         self.idf.assign(np.log((1 + len(features)) / (1 + rows_with_word)) + 1)
 
-    def call(self, features):
+    def call(self, features: tf.Tensor) -> tf.Tensor:
         counts = ops.maximum(features, 0.0)
         weights = ops.where(counts > 0, 1.0 + ops.log(ops.maximum(counts, 1e-6)), 0.0) * self.idf
         return _at_length(weights, self.input_dim**0.5)
 
 
-def _at_length(rows, length):
+def _at_length(rows: tf.Tensor, length: float) -> tf.Tensor:
     """Rows (n, d) brought to a length; a row of zeros stays zero."""
     now = ops.sqrt(ops.sum(ops.square(rows), axis=-1, keepdims=True))
     return rows * (length / ops.maximum(now, 1e-6))
@@ -144,10 +147,10 @@ def _at_length(rows, length):
 class UnitLength(InputMap):
     """Each row brought to length √input_dim, as `TfIdf` does; a row of zeros stays zero."""
 
-    def fit(self, features):
+    def fit(self, features: np.ndarray) -> None:
         del features
 
-    def call(self, features):
+    def call(self, features: tf.Tensor) -> tf.Tensor:
         return _at_length(ops.cast(features, "float32"), self.input_dim**0.5)
 
 
@@ -168,11 +171,13 @@ class ChiSquareKernelPCA(InputMap):
 
     leaves_feature_space = True
 
-    def __init__(self, input_dim, rows, components=500, gamma=3.0, **kwargs):
+    def __init__(
+        self, input_dim: int, rows: int, components: int = 500, gamma: float = 3.0, **kwargs: Any
+    ):
         super().__init__(input_dim, **kwargs)
         self.rows, self.components, self.gamma = rows, min(components, rows - 1), gamma
 
-        def weight(name, *shape):
+        def weight(name: str, *shape: int) -> keras.Variable:
             return self.add_weight(shape=shape, initializer="zeros", trainable=False, name=name)
 
         self.landmarks = weight("landmarks", rows, input_dim)
@@ -181,14 +186,14 @@ class ChiSquareKernelPCA(InputMap):
         self.standardize = Standardize(input_dim, name="target")
 
     @property
-    def output_dim(self):
+    def output_dim(self) -> int:
         return self.components
 
     @property
-    def target_dim(self):
+    def target_dim(self) -> int:
         return self.input_dim
 
-    def fit(self, features):
+    def fit(self, features: np.ndarray) -> None:
         self.standardize.fit(features)
         features = _evenly_spaced(features, self.rows)
         kernel = chi2_kernel(features.astype(np.float64), gamma=self.gamma)
@@ -208,8 +213,8 @@ class ChiSquareKernelPCA(InputMap):
         self.kernel_mean.assign(mean)
         self.projection.assign(projection * scale)
 
-    def call(self, features):
-        def one_row(x):
+    def call(self, features: tf.Tensor) -> tf.Tensor:
+        def one_row(x: tf.Tensor) -> tf.Tensor:
             total = x + self.landmarks
             distance = ops.sum(
                 ops.square(x - self.landmarks) / ops.where(total > 0, total, 1.0), axis=-1
@@ -220,10 +225,10 @@ class ChiSquareKernelPCA(InputMap):
         kernel = tf.map_fn(one_row, tf.cast(features, tf.float32))
         return ops.matmul(kernel - self.kernel_mean, self.projection)
 
-    def target(self, features):
+    def target(self, features: tf.Tensor) -> tf.Tensor:
         return self.standardize(features)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "rows": self.rows,
@@ -236,10 +241,10 @@ class ChiSquareKernelPCA(InputMap):
 class Identity(InputMap):
     """Features as they are."""
 
-    def fit(self, features):
+    def fit(self, features: np.ndarray) -> None:
         del features
 
-    def call(self, features):
+    def call(self, features: tf.Tensor) -> tf.Tensor:
         return ops.cast(features, "float32")
 
 

@@ -6,16 +6,23 @@ for D_I and D_T, of "image" for D_C. Working on logits keeps log D finite where 
 The classification terms, Eq. 6–9, stand in `angular_softmax.py`.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from keras import ops
 
+if TYPE_CHECKING:
+    import tensorflow as tf
 
-def _log_probabilities(logits):
+
+def _log_probabilities(logits: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """log D(x) and log(1 − D(x)), each (…, n) float32, from two logits (…, n, 2)."""
     log_softmax = ops.log_softmax(ops.cast(logits, "float32"), axis=-1)
     return log_softmax[..., 0], log_softmax[..., 1]
 
 
-def discriminator_loss(first_logits, second_logits):
+def discriminator_loss(first_logits: tf.Tensor, second_logits: tf.Tensor) -> tf.Tensor:
     """Eq. 1–3: −mean(log D(first) + log(1 − D(second))), for one discriminator or for several.
 
     Args:
@@ -32,7 +39,9 @@ def discriminator_loss(first_logits, second_logits):
     return -ops.mean(log_first + log_not_second, axis=-1)
 
 
-def image_generator_loss(generated_text_logits, image_code_logits):
+def image_generator_loss(
+    generated_text_logits: tf.Tensor | None, image_code_logits: tf.Tensor | None
+) -> tf.Tensor:
     """Eq. 4, as it must read to oppose Eq. 2 and Eq. 3: −mean(log D_T(G_I(v)) + log(1 − D_C(v_c))).
 
     As printed, log D_T + log D_C minimised together would make G_I help both discriminators. This
@@ -42,12 +51,16 @@ def image_generator_loss(generated_text_logits, image_code_logits):
     return _generator_loss(generated_text_logits, image_code_logits, wanted=1)
 
 
-def text_generator_loss(generated_image_logits, text_code_logits):
+def text_generator_loss(
+    generated_image_logits: tf.Tensor | None, text_code_logits: tf.Tensor | None
+) -> tf.Tensor:
     """Eq. 5, likewise: −mean(log D_I(G_T(t)) + log D_C(t_c))."""
     return _generator_loss(generated_image_logits, text_code_logits, wanted=0)
 
 
-def _generator_loss(feature_logits, code_logits, wanted):
+def _generator_loss(
+    feature_logits: tf.Tensor | None, code_logits: tf.Tensor | None, wanted: int
+) -> tf.Tensor:
     loss = 0.0
     if feature_logits is not None:
         loss -= ops.mean(_log_probabilities(feature_logits)[0])
@@ -56,7 +69,7 @@ def _generator_loss(feature_logits, code_logits, wanted):
     return loss
 
 
-def pair_loss(image_code, text_code):
+def pair_loss(image_code: tf.Tensor, text_code: tf.Tensor) -> tf.Tensor:
     """The l2 term of §3.3: mean squared difference of the codes (n, d) of a pair, over pairs and d.
 
     Averaging over d as well is what makes the paper's λ1 = 10 balance the other terms.
@@ -65,7 +78,7 @@ def pair_loss(image_code, text_code):
     return ops.mean(ops.square(difference))
 
 
-def distillation_loss(image_logits, text_logits):
+def distillation_loss(image_logits: tf.Tensor, text_logits: tf.Tensor) -> tf.Tensor:
     """Beside Eq. 10 and 11, ours: how far an image's class posteriors are from its text's, in nats.
 
     Texts name their category more surely than SIFT features do, so a text's posteriors are a softer
@@ -82,7 +95,7 @@ def distillation_loss(image_logits, text_logits):
     return -ops.mean(ops.sum(teacher * student, axis=-1))
 
 
-def discriminator_accuracy(first_logits, second_logits):
+def discriminator_accuracy(first_logits: tf.Tensor, second_logits: tf.Tensor) -> tf.Tensor:
     """Share of the 2n items of (…, n, 2) that D names rightly: 1 when it wins, 0.5 at chance."""
     first = first_logits[..., 0] > first_logits[..., 1]
     second = second_logits[..., 1] > second_logits[..., 0]

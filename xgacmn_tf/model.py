@@ -10,9 +10,11 @@ generated features.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Self
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from xgacmn_tf import losses
@@ -50,18 +52,18 @@ class XGACMN(keras.Model):
         self,
         encoder: CommonSpaceEncoder,
         *,
-        decoder_hidden=(100, 512),
-        output_activation="tanh",
-        feature_discriminator_hidden=2000,
-        common_discriminator_hidden=50,
-        lambda_1=10.0,
-        lambda_2=5.0,
-        lambda_3=100.0,
-        distillation=0.0,
-        generator_steps=1,
+        decoder_hidden: Sequence[int] = (100, 512),
+        output_activation: str = "tanh",
+        feature_discriminator_hidden: int | None = 2000,
+        common_discriminator_hidden: int | None = 50,
+        lambda_1: float = 10.0,
+        lambda_2: float = 5.0,
+        lambda_3: float = 100.0,
+        distillation: float = 0.0,
+        generator_steps: int = 1,
         annealing: MarginAnnealing | None = None,
-        average_decay=0.99,
-        **kwargs,
+        average_decay: float = 0.99,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.encoder = encoder
@@ -74,7 +76,7 @@ class XGACMN(keras.Model):
         self.averaged = CommonSpaceEncoder(encoder.image_map, encoder.text_map, *clone)
         self.averaged.trainable = False
         self.annealing = annealing or MarginAnnealing()
-        self.settings = {
+        self.settings: dict[str, Any] = {
             "decoder_hidden": tuple(decoder_hidden),
             "output_activation": output_activation,
             "feature_discriminator_hidden": feature_discriminator_hidden,
@@ -91,7 +93,7 @@ class XGACMN(keras.Model):
             average.assign(weight)
         self.built = True
 
-    def _build_parts(self):
+    def _build_parts(self) -> None:
         encoder, settings = self.encoder, self.settings
         code_dim = encoder.image_encoder.config["code_dim"]
         image_dim, text_dim = encoder.image_map.target_dim, encoder.text_map.target_dim
@@ -121,18 +123,18 @@ class XGACMN(keras.Model):
     # Which weights belong to which player.
 
     @property
-    def discriminator_weights(self):
+    def discriminator_weights(self) -> list[keras.Variable]:
         """Weights of D_I, D_T and D_C: what line 3 of Algorithm 1 moves."""
         parts = [self.image_discriminator, self.text_discriminator, self.common_discriminator]
         return [w for part in parts if part is not None for w in part.trainable_weights]
 
     @property
-    def generator_weights(self):
+    def generator_weights(self) -> list[keras.Variable]:
         """Weights of G_I, G_T and the class layer: what line 6 of Algorithm 1 moves."""
         parts = [*self.encoder.trained_layers(), self.image_decoder, self.text_decoder]
         return [w for part in parts if part is not None for w in part.trainable_weights]
 
-    def _averaged_pairs(self):
+    def _averaged_pairs(self) -> list[tuple[keras.Variable, keras.Variable]]:
         layers = zip(self.encoder.trained_layers(), self.averaged.trained_layers(), strict=True)
         # The averages are moved by `_update_average` alone, so to Keras they are not trainable.
         return [
@@ -145,7 +147,12 @@ class XGACMN(keras.Model):
 
     # Training.
 
-    def compile(self, d_optimizer, g_optimizer, **kwargs):
+    def compile(
+        self,
+        d_optimizer: keras.optimizers.Optimizer,
+        g_optimizer: keras.optimizers.Optimizer,
+        **kwargs: Any,
+    ) -> None:
         """Takes one optimizer for the discriminators and one for the generators.
 
         Both are built here, so that a checkpoint restores their state as well.
@@ -176,16 +183,16 @@ class XGACMN(keras.Model):
         return [*names, "G/loss"]
 
     @property
-    def metrics(self):
+    def metrics(self) -> list[keras.metrics.Metric]:
         return self._epoch_means if hasattr(self, "_epoch_means") else []
 
-    def train_step(self, data):
+    def train_step(self, data: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """One turn of Algorithm 1 inside Keras's own `fit`; the logs are means over the epoch."""
         for mean, value in zip(self.metrics, self.alternate(data).values(), strict=True):
             mean.update_state(value)
         return {mean.name: mean.result() for mean in self.metrics}
 
-    def alternate(self, batch):
+    def alternate(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """One turn of Algorithm 1: the discriminators once, then the generators K times.
 
         Returns:
@@ -209,7 +216,7 @@ class XGACMN(keras.Model):
         terms |= generator_terms
         return {name: terms[name] for name in self.term_names()}
 
-    def _generate(self, batch):
+    def _generate(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Line 1: codes v_c, t_c and, where something judges them, generated v_r, t_r."""
         made = {
             "v_c": self.encoder.image_encoder(batch["image"], training=True),
@@ -220,7 +227,9 @@ class XGACMN(keras.Model):
             made["t_r"] = self.text_decoder(made["t_c"], training=True)
         return made
 
-    def _discriminator_step(self, batch, made):
+    def _discriminator_step(
+        self, batch: dict[str, tf.Tensor], made: dict[str, tf.Tensor]
+    ) -> dict[str, tf.Tensor]:
         """Lines 2–3: Eq. 1–3 with the generators fixed. Moves the discriminators alone."""
         weights = self.discriminator_weights
         if not weights:
@@ -252,7 +261,9 @@ class XGACMN(keras.Model):
         terms["D/loss"] = total
         return terms
 
-    def _generator_loss(self, batch, made):
+    def _generator_loss(
+        self, batch: dict[str, tf.Tensor], made: dict[str, tf.Tensor]
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         """Line 5: Eq. 10 + Eq. 11, discriminators fixed, scaled for the optimizer; the terms."""
         settings, layer = self.settings, self.encoder.class_layer
         terms = {"G/pair": losses.pair_loss(made["v_c"], made["t_c"])}
@@ -288,7 +299,7 @@ class XGACMN(keras.Model):
         terms["G/loss"] = total
         return self.g_optimizer.scale_loss(_share(total)), terms
 
-    def _update_average(self):
+    def _update_average(self) -> None:
         """Moves `averaged` towards the encoders. The decay starts small: early weights age fast."""
         steps = tf.cast(self.g_optimizer.iterations, tf.float32)
         decay = tf.minimum(self.settings["average_decay"], steps / (10.0 + steps))
@@ -299,11 +310,13 @@ class XGACMN(keras.Model):
 
     # Use and keeping.
 
-    def prepare(self, image, text) -> dict[str, tf.Tensor]:
+    def prepare(
+        self, image: np.ndarray | tf.Tensor, text: np.ndarray | tf.Tensor
+    ) -> dict[str, tf.Tensor]:
         """Raw features (n, d_v), (n, d_t) → what `alternate` takes, but for the labels."""
         return self.mapped("image", image) | self.mapped("text", text)
 
-    def mapped(self, modality: str, features) -> dict[str, tf.Tensor]:
+    def mapped(self, modality: str, features: np.ndarray | tf.Tensor) -> dict[str, tf.Tensor]:
         """The part of `prepare` that is of "image" or "text"."""
         layer = getattr(self.encoder, f"{modality}_map")
         features = tf.convert_to_tensor(features, tf.float32)
@@ -312,11 +325,11 @@ class XGACMN(keras.Model):
             made[f"{modality}_target"] = layer.target(features)
         return made
 
-    def call(self, inputs):
+    def call(self, inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """{"image": …, "text": …} raw features → codes, with the averaged weights."""
         return self.averaged(inputs)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         serialize = keras.saving.serialize_keras_object
         return {
             **super().get_config(),
@@ -326,14 +339,16 @@ class XGACMN(keras.Model):
         }
 
     @classmethod
-    def from_config(cls, config, custom_objects=None):
+    def from_config(
+        cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None
+    ) -> Self:
         for name in ("encoder", "annealing"):
             config[name] = keras.saving.deserialize_keras_object(
                 config[name], custom_objects=custom_objects
             )
         return cls(**config)
 
-    def get_compile_config(self):
+    def get_compile_config(self) -> dict[str, Any] | None:
         if not hasattr(self, "g_optimizer"):
             return None
         serialize = keras.saving.serialize_keras_object
@@ -345,13 +360,13 @@ class XGACMN(keras.Model):
             "steps_per_execution": self.steps_per_execution,
         }
 
-    def compile_from_config(self, config):
+    def compile_from_config(self, config: dict[str, Any]) -> None:
         for name in ("d_optimizer", "g_optimizer"):
             config[name] = keras.saving.deserialize_keras_object(config[name])
         self.compile(**config)
 
 
-def _share(loss):
+def _share(loss: tf.Tensor) -> tf.Tensor:
     """What a replica adds to the loss of the whole batch: the optimizer sums their gradients."""
     replicas = tf.distribute.get_strategy().num_replicas_in_sync
     return loss if replicas == 1 else loss / replicas

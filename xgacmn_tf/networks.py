@@ -6,6 +6,7 @@ G_I is V → 512 → 100 → 100 → 100 → 512 → T, G_T is T → 512 → 100
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -21,7 +22,7 @@ class SharedDropout(keras.layers.Dropout):
     and the numbers would depend on how many there are.
     """
 
-    def call(self, inputs, training=False):
+    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         if not training or replicas == 1:
             return super().call(inputs, training=training)
@@ -36,7 +37,9 @@ class SharedDropout(keras.layers.Dropout):
 class DenseStack(keras.layers.Layer):
     """Dense layers one after another; every sublayer has the dtype policy of the whole."""
 
-    def __init__(self, units: Sequence[int], activations: Sequence[str], dropout: float, **kwargs):
+    def __init__(
+        self, units: Sequence[int], activations: Sequence[str], dropout: float, **kwargs: Any
+    ):
         super().__init__(**kwargs)
         # The explicit dtype keeps a mixed-precision model mixed after reloading.
         self.dense = [
@@ -54,19 +57,19 @@ class DenseStack(keras.layers.Layer):
             else []
         )
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
         for layer in self.dense:
             layer.build(input_shape)
             input_shape = layer.compute_output_shape(input_shape)
 
-    def call(self, x, training=False):
+    def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         for i, layer in enumerate(self.dense):
             x = layer(x)
             if self.drop and i < len(self.drop):
                 x = self.drop[i](x, training=training)
         return x
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         return (*input_shape[:-1], self.dense[-1].units)
 
 
@@ -82,7 +85,12 @@ class Encoder(DenseStack):
     """
 
     def __init__(
-        self, hidden=(512, 100), code_dim=100, code_activation="tanh", dropout=0.0, **kwargs
+        self,
+        hidden: Sequence[int] = (512, 100),
+        code_dim: int = 100,
+        code_activation: str = "tanh",
+        dropout: float = 0.0,
+        **kwargs: Any,
     ):
         units = (*hidden, code_dim)
         super().__init__(units, ["tanh"] * len(hidden) + [code_activation], dropout, **kwargs)
@@ -93,7 +101,7 @@ class Encoder(DenseStack):
             "dropout": dropout,
         }
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), **self.config}
 
 
@@ -107,7 +115,13 @@ class Decoder(DenseStack):
       output_activation: "tanh" as in the paper, or "linear" for features that leave [−1, 1].
     """
 
-    def __init__(self, feature_dim, hidden=(100, 512), output_activation="tanh", **kwargs):
+    def __init__(
+        self,
+        feature_dim: int,
+        hidden: Sequence[int] = (100, 512),
+        output_activation: str = "tanh",
+        **kwargs: Any,
+    ):
         units = (*hidden, feature_dim)
         super().__init__(units, ["tanh"] * len(hidden) + [output_activation], 0.0, **kwargs)
         self.config = {
@@ -116,7 +130,7 @@ class Decoder(DenseStack):
             "output_activation": output_activation,
         }
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), **self.config}
 
 
@@ -128,11 +142,11 @@ class Discriminator(DenseStack):
       hidden: width of the hidden layer; the paper takes 2000 for D_I and D_T, 50 for D_C.
     """
 
-    def __init__(self, hidden=2000, **kwargs):
+    def __init__(self, hidden: int = 2000, **kwargs: Any):
         super().__init__((hidden, 2), ("tanh", "linear"), 0.0, **kwargs)
         self.config = {"hidden": hidden}
 
-    def call(self, x, training=False):
+    def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         hidden, verdict = self.dense
         # A product with two columns leaves most of a vector register empty, and one with a
         # transposed view of them too (into which TensorFlow turns `transpose`); two rows fill it.
@@ -140,5 +154,5 @@ class Discriminator(DenseStack):
         logits = tf.matmul(rows, hidden(x), transpose_b=True)
         return tf.nn.bias_add(tf.transpose(logits), verdict.bias)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), **self.config}

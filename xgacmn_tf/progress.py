@@ -57,10 +57,10 @@ class _ProgressState(tf.train.experimental.PythonState):
     def __init__(self, progress: Progress):
         self.progress = progress
 
-    def serialize(self):
+    def serialize(self) -> str:
         return json.dumps(dataclasses.asdict(self.progress))
 
-    def deserialize(self, string_value):
+    def deserialize(self, string_value: bytes) -> None:
         self.progress.__dict__.update(json.loads(string_value))
 
 

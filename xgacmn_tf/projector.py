@@ -31,7 +31,7 @@ IMAGE_COLOUR, TEXT_COLOUR = (31, 98, 200), (216, 108, 20)
 
 
 def write_projector(
-    log_dir: str | os.PathLike,
+    log_dir: str | os.PathLike[str],
     split: Split,
     label_names: Sequence[str],
     image_codes: np.ndarray,

@@ -53,10 +53,12 @@ def rank_gallery(
 
 
 @tf.function(autograph=False, input_signature=[MATRIX, MATRIX, SIZE, SIZE])
-def best(query, gallery, k, block_size):
+def best(
+    query: tf.Tensor, gallery: tf.Tensor, k: tf.Tensor, block_size: tf.Tensor
+) -> list[tf.Tensor]:
     """`top` of float64 representations (q, d) and (n, d), `block_size` queries at a time."""
 
-    def best_of_block(first, last):
+    def best_of_block(first: tf.Tensor, last: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return top(query[first:last], gallery, k)
 
     specs = [tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([None, None], tf.float32)]
@@ -74,7 +76,10 @@ def top(query: tf.Tensor, gallery: tf.Tensor, k: tf.Tensor) -> tuple[tf.Tensor, 
 
 
 def over_blocks(
-    function: Callable, rows: tf.Tensor, block_size: tf.Tensor, specs: Sequence[tf.TensorSpec]
+    function: Callable[[tf.Tensor, tf.Tensor], Sequence[tf.Tensor]],
+    rows: tf.Tensor,
+    block_size: tf.Tensor,
+    specs: Sequence[tf.TensorSpec],
 ) -> list[tf.Tensor]:
     """Joins along axis 0 the outputs of `function(first, last)` over all blocks of the rows."""
     blocks = (rows + block_size - 1) // block_size
@@ -83,7 +88,9 @@ def over_blocks(
         for spec in specs
     ]
 
-    def step(block, arrays):
+    def step(
+        block: tf.Tensor, arrays: list[tf.TensorArray]
+    ) -> tuple[tf.Tensor, list[tf.TensorArray]]:
         first = block * block_size
         outputs = function(first, tf.minimum(first + block_size, rows))
         written = [a.write(block, output) for a, output in zip(arrays, outputs, strict=True)]

@@ -28,7 +28,7 @@ from xgacmn_tf.files import atomic_path, write_json
 class RunFolder:
     """Paths inside a run folder, and the writing of its files, each whole or not at all."""
 
-    def __init__(self, path: str | os.PathLike):
+    def __init__(self, path: str | os.PathLike[str]):
         self.path = Path(path)
         self.config = self.path / "config.json"
         self.metrics = self.path / "metrics.json"

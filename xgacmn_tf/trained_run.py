@@ -34,7 +34,7 @@ class TrainedRun:
       InputError: there is no finished run.
     """
 
-    def __init__(self, path: str | os.PathLike):
+    def __init__(self, path: str | os.PathLike[str]):
         self.folder = RunFolder(path)
         if not self.folder.is_finished() or not self.folder.config.exists():
             raise InputError(

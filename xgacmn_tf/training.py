@@ -122,7 +122,7 @@ class Validation:
         return [*(scores[way] for way in ("i2t", "t2i", "avg")), *map(float, spreads)]
 
     @tf.function(autograph=False)
-    def _look(self):
+    def _look(self) -> tuple[tf.Tensor, ...]:
         """Representations of images and texts, and the spreads of their codes."""
         codes = (
             self.encoder.image_encoder(self.features["image"]),
