@@ -22,6 +22,7 @@ Which similarity the published rows rank by is not known. On validation pairs of
 """
 
 import dataclasses
+from collections.abc import Callable
 
 import keras
 import tensorflow as tf
@@ -75,7 +76,7 @@ def fit(data: TrainingData, settings: Settings) -> CommonSpaceEncoder:
     optimizer = keras.optimizers.Adam(settings.learning_rate, beta_1=0.5)
     optimizer.build(variables)
 
-    def step(image, text, targets, share):
+    def step(image: tf.Tensor, text: tf.Tensor, targets: tf.Tensor, share: tf.Tensor) -> None:
         strength = 0.0 if settings.as_released else 2 / (1 + tf.exp(-10 * share)) - 1
         with tf.GradientTape() as tape:
             v, t = encoder.encode_image(image), encoder.encode_text(text)
@@ -95,13 +96,15 @@ def fit(data: TrainingData, settings: Settings) -> CommonSpaceEncoder:
     return encoder
 
 
-def _cross_entropy(targets, logits):
+def _cross_entropy(targets: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     """(b,); an item with several labels shares its weight among them."""
     shares = targets / tf.reduce_sum(targets, axis=1, keepdims=True)
     return tf.nn.softmax_cross_entropy_with_logits(shares, logits)
 
 
-def _triplet(anchor, other, targets, settings: Settings):
+def _triplet(
+    anchor: tf.Tensor, other: tf.Tensor, targets: tf.Tensor, settings: Settings
+) -> tf.Tensor:
     """(b,) [μ + α d(anchor, its pair) − d(anchor, nearest of another class)]₊."""
     distance = _distance(anchor[:, None], other[None])
     shared = tf.matmul(targets, targets, transpose_b=True) > 0
@@ -110,13 +113,15 @@ def _triplet(anchor, other, targets, settings: Settings):
     return tf.nn.relu(settings.margin + settings.pair_weight * _distance(anchor, other) - nearest)
 
 
-def _distance(x, y):
+def _distance(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
     # The gradient of a root is not finite at zero, where both codes agree.
     return tf.sqrt(tf.reduce_sum(tf.square(x - y), axis=-1) + 1e-12)
 
 
 @tf.custom_gradient
-def reverse_gradient(x, strength):
+def reverse_gradient(
+    x: tf.Tensor, strength: tf.Tensor | float
+) -> tuple[tf.Tensor, Callable[[tf.Tensor], tuple[tf.Tensor, None]]]:
     """x as it is; its gradient is turned around and multiplied by `strength`."""
     return tf.identity(x), lambda upstream: (-strength * upstream, None)
 

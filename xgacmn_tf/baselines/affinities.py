@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import keras
 import numpy as np
 from keras import ops
 
 from xgacmn_tf.angular_softmax import PACKAGE
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
@@ -18,7 +23,7 @@ class GaussianAffinities(keras.layers.Layer):
       width: σ > 0.
     """
 
-    def __init__(self, count: int, width: float, **kwargs):
+    def __init__(self, count: int, width: float, **kwargs: Any):
         super().__init__(**kwargs)
         self.count, self.width = count, width
 
@@ -30,11 +35,11 @@ class GaussianAffinities(keras.layers.Layer):
         layer.centres.assign(centres)
         return layer
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
         shape = (self.count, input_shape[-1])
         self.centres = self.add_weight(shape=shape, trainable=False, name="centres")
 
-    def call(self, x):
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         # ‖x‖² − 2 x·c + ‖c‖² needs no (n, k, d) differences; around the centres' mean it loses
         # few digits to cancellation.
         origin = ops.mean(self.centres, axis=0)
@@ -46,8 +51,8 @@ class GaussianAffinities(keras.layers.Layer):
         )
         return ops.exp(ops.maximum(square, 0.0) / (-2 * self.width**2))
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         return (*input_shape[:-1], self.count)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "count": self.count, "width": self.width}

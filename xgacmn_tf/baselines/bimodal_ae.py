@@ -40,7 +40,7 @@ class Settings(StackSettings):
     weight_decay: float = 1e-4
     code_dim: int = 256
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         check_at_least(1, epochs=self.epochs, batch_size=self.batch_size, code_dim=self.code_dim)
 
@@ -70,7 +70,7 @@ def autoencoder(data: TrainingData, settings: Settings) -> CommonSpaceEncoder:
     optimizer = keras.optimizers.SGD(settings.learning_rate, settings.momentum)
     optimizer.build(variables)
 
-    def step(image, text, targets, share):
+    def step(image: tf.Tensor, text: tf.Tensor, targets: tf.Tensor, share: tf.Tensor) -> None:
         del targets, share
         with tf.GradientTape() as tape:
             inputs, wanted = three_views(image, text)
@@ -88,7 +88,7 @@ def autoencoder(data: TrainingData, settings: Settings) -> CommonSpaceEncoder:
     return encoder
 
 
-def three_views(image, text):
+def three_views(image: tf.Tensor, text: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """(b, d_v), (b, d_t) → [v, 0], [0, t], [v, t] and thrice [v, t], (3b, d_v + d_t) each."""
     no_image, no_text = tf.zeros_like(image), tf.zeros_like(text)
     views = [
@@ -97,7 +97,7 @@ def three_views(image, text):
     return tf.concat(views, axis=0), tf.tile(views[2], (3, 1))
 
 
-def reconstruction_loss(decoded, wanted):
+def reconstruction_loss(decoded: tf.Tensor, wanted: tf.Tensor) -> tf.Tensor:
     """½ ‖decoded − wanted‖² of rows (b, d), their mean."""
     return tf.reduce_mean(tf.reduce_sum(tf.square(decoded - wanted), axis=1)) / 2
 

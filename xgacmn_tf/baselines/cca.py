@@ -34,7 +34,7 @@ class Settings:
     components: int = 9
     ridge: float = 1e-4
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_at_least(1, components=self.components)
         check_at_least(0, ridge=self.ridge)
 

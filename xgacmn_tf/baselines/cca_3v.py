@@ -41,7 +41,7 @@ class Settings:
     power: float = 4.0
     ridge: float = 1e-4
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_at_least(1, components=self.components)
         check_at_least(0, power=self.power, ridge=self.ridge)
 

@@ -58,7 +58,7 @@ class Settings(mdbn.Settings):
     code_rate: float = 5e-2
     weight_decay: float = 1e-3
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         check_at_least(
             1,
@@ -109,7 +109,7 @@ def intra_modal(data: TrainingData, settings: Settings) -> CommonSpaceEncoder:
         decoders[-1].build((None, settings.intra_widths[-1]))
     encoder = _tops(data, *encoders)
 
-    def loss(image, text, targets):
+    def loss(image: tf.Tensor, text: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
         del targets
         return tf.add_n(
             [
@@ -146,7 +146,7 @@ def label_networks(data: TrainingData, settings: Settings) -> CommonSpaceEncoder
     encoder = _tops(data, *sides)
     kernels = [w for side in sides for w in side.trainable_weights if w.name == "kernel"]
 
-    def loss(image, text, targets):
+    def loss(image: tf.Tensor, text: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
         decay = settings.weight_decay * tf.add_n([tf.nn.l2_loss(kernel) for kernel in kernels])
         layers = zip(classes, sides, (image, text), strict=True)
         logits = (layer(side(x)) for layer, side, x in layers)
@@ -177,7 +177,7 @@ def label_autoencoder(data: TrainingData, settings: Settings, width: int) -> Com
         classes,
     )
 
-    def loss(image, text, targets):
+    def loss(image: tf.Tensor, text: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
         inputs, wanted = three_views(scales[0](image), scales[1](text))
         codes = joint(inputs)
         reconstruction = reconstruction_loss(decoder(codes), wanted) / (d_v + d_t)
@@ -188,7 +188,7 @@ def label_autoencoder(data: TrainingData, settings: Settings, width: int) -> Com
     return encoder
 
 
-def cross_entropy(targets, logits):
+def cross_entropy(targets: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     """Mean over (b, c) rows; an item with several labels shares its weight among them."""
     shares = targets / tf.reduce_sum(targets, axis=1, keepdims=True)
     return tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(shares, logits))
@@ -198,7 +198,7 @@ def _train(
     data: TrainingData,
     encoder: CommonSpaceEncoder,
     others: Sequence[keras.layers.Layer],
-    loss: Callable,
+    loss: Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor],
     optimizer: keras.optimizers.Optimizer,
     settings: Settings,
     epochs: str,
@@ -209,7 +209,7 @@ def _train(
     variables = list({id(w): w for w in weights}.values())
     optimizer.build(variables)
 
-    def step(image, text, targets, share):
+    def step(image: tf.Tensor, text: tf.Tensor, targets: tf.Tensor, share: tf.Tensor) -> None:
         del share
         with tf.GradientTape() as tape:
             value = loss(image, text, targets)
@@ -218,7 +218,12 @@ def _train(
     train_epochs(data, encoder, step, getattr(settings, epochs), settings.batch_size, similarity)
 
 
-def _tops(data, image_layer, text_layer, class_layer=None) -> CommonSpaceEncoder:
+def _tops(
+    data: TrainingData,
+    image_layer: keras.layers.Layer,
+    text_layer: keras.layers.Layer,
+    class_layer: LinearClasses | None = None,
+) -> CommonSpaceEncoder:
     """Layers on the codes that `data` has as features."""
     maps = Identity(data.image.shape[1]), Identity(data.text.shape[1])
     return CommonSpaceEncoder(*maps, image_layer, text_layer, class_layer)

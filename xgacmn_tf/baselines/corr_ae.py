@@ -16,6 +16,7 @@ Euclidean distance, nor codes that are not z-scored, came nearer to it than the 
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 import keras
 import tensorflow as tf
@@ -48,7 +49,7 @@ class Settings(StackSettings):
     agreement: float = 0.8
     code_dim: int = 1024
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         check_at_least(1, epochs=self.epochs, batch_size=self.batch_size, code_dim=self.code_dim)
         if self.variant not in VARIANTS:
@@ -84,7 +85,7 @@ def autoencoders(data: TrainingData, settings: Settings) -> CommonSpaceEncoder:
     optimizer = keras.optimizers.SGD(settings.learning_rate, settings.momentum)
     optimizer.build(variables)
 
-    def step(image, text, targets, share):
+    def step(image: tf.Tensor, text: tf.Tensor, targets: tf.Tensor, share: tf.Tensor) -> None:
         del targets, share
         both = tf.concat([image, text], axis=1)
         wanted = {"corr": (image, text), "cross": (text, image), "full": (both, both)}
@@ -101,7 +102,12 @@ def autoencoders(data: TrainingData, settings: Settings) -> CommonSpaceEncoder:
     return encoder
 
 
-def objective(codes, decoded, wanted, agreement: float):
+def objective(
+    codes: Sequence[tf.Tensor],
+    decoded: Sequence[tf.Tensor],
+    wanted: Sequence[tf.Tensor],
+    agreement: float,
+) -> tf.Tensor:
     """The module's objective over two, mean over a batch.
 
     Args:

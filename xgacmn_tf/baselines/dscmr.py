@@ -38,7 +38,7 @@ class Settings:
     similarity_weight: float = 10.0
     pair_weight: float = 0.1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_at_least(1, epochs=self.epochs, batch_size=self.batch_size)
         check_at_least(1, hidden=self.hidden, code_dim=self.code_dim)
         check_at_least(0, learning_rate=self.learning_rate)
@@ -64,7 +64,7 @@ def fit(data: TrainingData, settings: Settings) -> CommonSpaceEncoder:
     optimizer = keras.optimizers.Adam(settings.learning_rate, beta_1=0.5)
     optimizer.build(variables)
 
-    def step(image, text, targets, share):
+    def step(image: tf.Tensor, text: tf.Tensor, targets: tf.Tensor, share: tf.Tensor) -> None:
         del share
         same = tf.cast(tf.matmul(targets, targets, transpose_b=True) > 0, tf.float32)
         with tf.GradientTape() as tape:
@@ -92,13 +92,13 @@ def _with_own_layers(encoder: CommonSpaceEncoder) -> CommonSpaceEncoder:
     return CommonSpaceEncoder(encoder.image_map, encoder.text_map, image, text, None)
 
 
-def _norm(x):
+def _norm(x: tf.Tensor) -> tf.Tensor:
     """Mean Euclidean length of the rows."""
     # The gradient of a root is not finite at zero.
     return tf.reduce_mean(tf.sqrt(tf.reduce_sum(tf.square(x), axis=1) + 1e-12))
 
 
-def _likelihood(a, b, same):
+def _likelihood(a: tf.Tensor, b: tf.Tensor, same: tf.Tensor) -> tf.Tensor:
     """Negative log-likelihood of who shares a label with whom, given half the cosine."""
     unit_a, unit_b = tf.math.l2_normalize(a, axis=1), tf.math.l2_normalize(b, axis=1)
     theta = tf.matmul(unit_a, unit_b, transpose_b=True) / 2

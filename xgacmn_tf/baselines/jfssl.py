@@ -39,7 +39,7 @@ class Settings:
     neighbours: int = 5
     rounds: int = 5
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_at_least(1e-9, sparsity=self.sparsity)
         check_at_least(0, graph=self.graph)
         check_at_least(1, neighbours=self.neighbours, rounds=self.rounds)

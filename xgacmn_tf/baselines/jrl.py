@@ -58,7 +58,7 @@ class Settings:
     rounds: int = 5
     tolerance: float = 0.02
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_at_least(1e-9, sparsity=self.sparsity)
         check_at_least(0, graph=self.graph, pairs=self.pairs, labels=self.labels)
         check_at_least(0, tolerance=self.tolerance)

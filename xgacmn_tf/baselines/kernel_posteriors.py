@@ -51,7 +51,7 @@ class Settings:
     chi2_components: int = 500
     folds: int = 5
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_at_least(1e-6, chi2_gamma=self.chi2_gamma)
         check_at_least(1, chi2_components=self.chi2_components)
         check_at_least(2, folds=self.folds)

@@ -6,11 +6,17 @@ anything in it.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Self
+
 import keras
 import numpy as np
 from keras import ops
 
 from xgacmn_tf.angular_softmax import PACKAGE
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
@@ -21,7 +27,7 @@ class Affine(keras.layers.Layer):
       output_dim: e.
     """
 
-    def __init__(self, output_dim: int, **kwargs):
+    def __init__(self, output_dim: int, **kwargs: Any):
         super().__init__(**kwargs)
         self.output_dim = output_dim
 
@@ -34,18 +40,18 @@ class Affine(keras.layers.Layer):
         layer.bias.assign(np.zeros(weights.shape[1]) if bias is None else bias)
         return layer
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
         shape = (input_shape[-1], self.output_dim)
         self.kernel = self.add_weight(shape=shape, name="kernel")
         self.bias = self.add_weight(shape=(self.output_dim,), initializer="zeros", name="bias")
 
-    def call(self, x):
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         return ops.matmul(x, self.kernel) + self.bias
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         return (*input_shape[:-1], self.output_dim)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "output_dim": self.output_dim}
 
 
@@ -57,33 +63,35 @@ class Factor(keras.layers.Layer):
       factor: a > 0.
     """
 
-    def __init__(self, factor: float, **kwargs):
+    def __init__(self, factor: float, **kwargs: Any):
         super().__init__(**kwargs)
         self.factor = factor
 
-    def call(self, x):
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         return ops.multiply(x, self.factor)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "factor": self.factor}
 
 
 class Composite(keras.layers.Layer):
     """Made of other layers, which are saved with it."""
 
-    def __init__(self, layers, **kwargs):
+    def __init__(self, layers: Iterable[keras.layers.Layer], **kwargs: Any):
         super().__init__(**kwargs)
         self.layers = list(layers)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         layers = [keras.saving.serialize_keras_object(layer) for layer in self.layers]
         return {**super().get_config(), "layers": layers}
 
     @classmethod
-    def from_config(cls, config, custom_objects=None):
+    def from_config(
+        cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None
+    ) -> Self:
         layers = config.pop("layers")
         return cls(
             [keras.saving.deserialize_keras_object(x, custom_objects) for x in layers], **config
@@ -94,19 +102,19 @@ class Composite(keras.layers.Layer):
 class Chain(Composite):
     """Layers one after another."""
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
         for layer in self.layers:
             if not layer.built:
                 layer.build(input_shape)
             input_shape = layer.compute_output_shape(input_shape)
 
-    def call(self, x, training=False):
+    def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         del training  # Keras tells the layers inside by itself.
         for layer in self.layers:
             x = layer(x)
         return x
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         for layer in self.layers:
             input_shape = layer.compute_output_shape(input_shape)
         return input_shape
@@ -116,7 +124,7 @@ class Chain(Composite):
 class Posteriors(keras.layers.Layer):
     """Stands for the class layer where the codes are class posteriors already."""
 
-    def posterior(self, codes):
+    def posterior(self, codes: tf.Tensor) -> tf.Tensor:
         """(n, c) as they are."""
         return codes
 
@@ -125,6 +133,6 @@ class Posteriors(keras.layers.Layer):
 class LinearClasses(Affine):
     """Codes (n, d) → class logits (n, c): a class layer with softmax posteriors."""
 
-    def posterior(self, codes):
+    def posterior(self, codes: tf.Tensor) -> tf.Tensor:
         """(n, c) softmax of the logits."""
         return ops.softmax(self(codes), axis=-1)

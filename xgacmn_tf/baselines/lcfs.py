@@ -42,7 +42,7 @@ class Settings:
     low_rank: float = 0.001
     rounds: int = 5
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_at_least(1e-9, sparsity=self.sparsity)
         check_at_least(0, low_rank=self.low_rank)
         check_at_least(1, rounds=self.rounds)
@@ -107,7 +107,9 @@ def objective(
     return float(total)
 
 
-def _projected(views: Sequence[np.ndarray], weights: Sequence[np.ndarray]):
+def _projected(
+    views: Sequence[np.ndarray], weights: Sequence[np.ndarray]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The thin singular value decomposition of [X_v U_v, X_t U_t]."""
     both = np.hstack([view @ weight for view, weight in zip(views, weights, strict=True)])
     return linalg.svd(both, full_matrices=False)

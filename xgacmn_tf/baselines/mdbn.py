@@ -37,7 +37,7 @@ class Settings(StackSettings):
     joint_rate: float = 1e-2
     rounds: int = 10
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         check_at_least(1, joint_width=self.joint_width, rounds=self.rounds)
         check_at_least(0, joint_rate=self.joint_rate)

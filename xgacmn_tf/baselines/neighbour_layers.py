@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -23,7 +25,7 @@ class NeighbourClasses(keras.layers.Layer):
       neighbours: k, how many of them vote, at most m.
     """
 
-    def __init__(self, rows: int, classes: int, neighbours: int, **kwargs):
+    def __init__(self, rows: int, classes: int, neighbours: int, **kwargs: Any):
         super().__init__(**kwargs)
         self.rows, self.classes, self.neighbours = rows, classes, min(neighbours, rows)
 
@@ -36,20 +38,20 @@ class NeighbourClasses(keras.layers.Layer):
         layer.votes.assign(targets / np.maximum(targets.sum(axis=1, keepdims=True), 1))
         return layer
 
-    def build(self, input_shape):
-        def weight(name, *shape):
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        def weight(name: str, *shape: int | None) -> keras.Variable:
             return self.add_weight(shape=shape, initializer="zeros", trainable=False, name=name)
 
         self.embeddings = weight("embeddings", self.rows, input_shape[-1])
         self.votes = weight("votes", self.rows, self.classes)
 
-    def call(self, x):
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         embeddings, votes = (
             ops.convert_to_tensor(self.embeddings),
             ops.convert_to_tensor(self.votes),
         )
 
-        def one_row(item):
+        def one_row(item: tf.Tensor) -> tf.Tensor:
             square = ops.sum(ops.square(item - embeddings), axis=-1)
             nearest = ops.top_k(-square, self.neighbours)[1]
             return ops.mean(ops.take(votes, nearest, axis=0), axis=0)
@@ -57,9 +59,9 @@ class NeighbourClasses(keras.layers.Layer):
         # Row by row: memory grows with m and not with n · m.
         return tf.map_fn(one_row, tf.cast(x, tf.float32))
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         return (*input_shape[:-1], self.classes)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         own = {"rows": self.rows, "classes": self.classes, "neighbours": self.neighbours}
         return {**super().get_config(), **own}

@@ -43,7 +43,7 @@ class Settings:
     components: int = 100
     c: float = 0.01
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_at_least(1, centres=self.centres, components=self.components)
         check_at_least(1e-9, c=self.c)
 

@@ -38,13 +38,13 @@ class RBM(keras.layers.Layer):
       visible: kind of the visible units, one of `VISIBLE`.
     """
 
-    def __init__(self, units: int, visible: str = "binary", **kwargs):
+    def __init__(self, units: int, visible: str = "binary", **kwargs: Any):
         super().__init__(**kwargs)
         if visible not in VISIBLE:
             raise ValueError(f"visible={visible!r}: expected one of {', '.join(VISIBLE)}")
         self.units, self.visible = units, visible
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
         d = input_shape[-1]
         small = keras.initializers.RandomNormal(stddev=0.01)
         self.kernel = self.add_weight(shape=(d, self.units), initializer=small, name="kernel")
@@ -53,27 +53,27 @@ class RBM(keras.layers.Layer):
             shape=(self.units,), initializer="zeros", name="hidden_bias"
         )
 
-    def call(self, visible):
+    def call(self, visible: tf.Tensor) -> tf.Tensor:
         return ops.sigmoid(self.hidden_input(visible))
 
-    def hidden_input(self, visible):
+    def hidden_input(self, visible: tf.Tensor) -> tf.Tensor:
         """(n, d) → (n, e), the log-odds of the hidden units."""
         return ops.matmul(visible, self.kernel) + self.length(visible) * self.hidden_bias
 
-    def length(self, visible):
+    def length(self, visible: tf.Tensor) -> tf.Tensor:
         """(n, 1) number of words L; 1 for units that are no counts."""
         if self.visible == "softmax":
             return ops.sum(visible, axis=-1, keepdims=True)
         return ops.ones_like(visible[:, :1])
 
-    def reconstruction(self, hidden, length):
+    def reconstruction(self, hidden: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
         """Hidden units (n, e), lengths (n, 1) → means of the visible units (n, d)."""
         x = ops.matmul(hidden, ops.transpose(self.kernel)) + self.visible_bias
         if self.visible == "gaussian":
             return x
         return ops.sigmoid(x) if self.visible == "binary" else length * ops.softmax(x, axis=-1)
 
-    def free_energy(self, visible):
+    def free_energy(self, visible: tf.Tensor) -> tf.Tensor:
         """(n, d) → (n,): −log Σ_h exp(−E(v, h))."""
         if self.visible == "gaussian":
             own = ops.sum(ops.square(visible - self.visible_bias), axis=-1) / 2
@@ -81,10 +81,10 @@ class RBM(keras.layers.Layer):
             own = -ops.sum(visible * self.visible_bias, axis=-1)
         return own - ops.sum(ops.softplus(self.hidden_input(visible)), axis=-1)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         return (*input_shape[:-1], self.units)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "units": self.units, "visible": self.visible}
 
 
@@ -153,7 +153,9 @@ def _batches(rows: int, steps: int, size: int, seed: int) -> np.ndarray:
     return np.concatenate(shuffles)[: steps * size].reshape(steps, size).astype(np.int32)
 
 
-def _compiled_steps(rbm: RBM, features: tf.Tensor, schedule: Schedule, seed: int) -> Callable:
+def _compiled_steps(
+    rbm: RBM, features: tf.Tensor, schedule: Schedule, seed: int
+) -> Callable[[tf.Tensor, tf.Tensor], None]:
     """Makes (batches (k, b), number of the first) → k updates, as one compiled call."""
     variables = [rbm.kernel, rbm.visible_bias, rbm.hidden_bias]
     velocities = [tf.Variable(tf.zeros_like(variable)) for variable in variables]
@@ -165,7 +167,7 @@ def _compiled_steps(rbm: RBM, features: tf.Tensor, schedule: Schedule, seed: int
     @tf.function(
         input_signature=[tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([], tf.int32)]
     )
-    def update(batches, first):
+    def update(batches: tf.Tensor, first: tf.Tensor) -> None:
         for number in tf.range(tf.shape(batches)[0]):
             step = first + number
             share = tf.cast(step, tf.float32) / half
@@ -180,7 +182,13 @@ def _compiled_steps(rbm: RBM, features: tf.Tensor, schedule: Schedule, seed: int
     return update
 
 
-def cd1_gradients(rbm: RBM, visible, activity: tf.Variable, schedule: Schedule, seed) -> tuple:
+def cd1_gradients(
+    rbm: RBM,
+    visible: tf.Tensor,
+    activity: tf.Variable,
+    schedule: Schedule,
+    seed: tuple[int, tf.Tensor],
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Directions of ascent for W (d, e), b (d,) and c (e,) from rows (b, d).
 
     Args:

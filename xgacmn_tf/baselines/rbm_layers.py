@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any, Self
+
 import keras
 from keras import ops
 
@@ -10,22 +12,26 @@ from xgacmn_tf.baselines.layers import Composite
 from xgacmn_tf.baselines.rbm import RBM
 from xgacmn_tf.input_maps import InputMap
 
+if TYPE_CHECKING:
+    import numpy as np
+    import tensorflow as tf
+
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class Counts(InputMap):
     """Word counts, or topic proportions times `scale` rounded: (n, d) → whole numbers (n, d)."""
 
-    def __init__(self, input_dim, scale=1.0, **kwargs):
+    def __init__(self, input_dim: int, scale: float = 1.0, **kwargs: Any):
         super().__init__(input_dim, **kwargs)
         self.scale = scale
 
-    def fit(self, features):
+    def fit(self, features: np.ndarray) -> None:
         """Nothing is learned."""
 
-    def call(self, features):
+    def call(self, features: tf.Tensor) -> tf.Tensor:
         return ops.round(ops.maximum(ops.cast(features, "float32"), 0.0) * self.scale)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "scale": self.scale}
 
 
@@ -38,21 +44,21 @@ class Beside(keras.layers.Layer):
       first: x stands before them.
     """
 
-    def __init__(self, zeros: int, first: bool, **kwargs):
+    def __init__(self, zeros: int, first: bool, **kwargs: Any):
         super().__init__(**kwargs)
         self.zeros, self.first = zeros, first
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
         """No weights."""
 
-    def call(self, x):
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         pad = (0, self.zeros) if self.first else (self.zeros, 0)
         return ops.pad(x, ((0, 0), pad))
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: tuple[Any, ...]) -> tuple[Any, ...]:
         return (*input_shape[:-1], input_shape[-1] + self.zeros)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "zeros": self.zeros, "first": self.first}
 
 
@@ -71,15 +77,23 @@ class MeanField(keras.layers.Layer):
         the joint RBM's hidden probabilities at the end.
     """
 
-    def __init__(self, joint: RBM, image_dim, own, rounds=10, output="units", **kwargs):
+    def __init__(
+        self,
+        joint: RBM,
+        image_dim: int,
+        own: str,
+        rounds: int = 10,
+        output: str = "units",
+        **kwargs: Any,
+    ):
         super().__init__(**kwargs)
         self.joint, self.image_dim, self.own = joint, image_dim, own
         self.rounds, self.output_kind = rounds, output
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
         """The RBM is built, or brings its shape along."""
 
-    def call(self, x):
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         image = slice(None, self.image_dim), slice(self.image_dim, None)
         own, missing = image if self.own == "image" else image[::-1]
         kernel, bias = self.joint.kernel, self.joint.visible_bias
@@ -94,11 +108,11 @@ class MeanField(keras.layers.Layer):
         sides = [ops.normalize(x, axis=-1), ops.normalize(other, axis=-1)]
         return ops.concatenate(sides if self.own == "image" else sides[::-1], axis=-1)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         hidden = self.output_kind == "hidden"
         return (*input_shape[:-1], self.joint.kernel.shape[1 if hidden else 0])
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "joint": keras.saving.serialize_keras_object(self.joint),
@@ -109,7 +123,9 @@ class MeanField(keras.layers.Layer):
         }
 
     @classmethod
-    def from_config(cls, config, custom_objects=None):
+    def from_config(
+        cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None
+    ) -> Self:
         config["joint"] = keras.saving.deserialize_keras_object(config["joint"], custom_objects)
         return cls(**config)
 
@@ -118,14 +134,14 @@ class MeanField(keras.layers.Layer):
 class Parallel(Composite):
     """Layers on the same input, their outputs side by side: (n, d) → (n, Σ e)."""
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
         for layer in self.layers:
             if not layer.built:
                 layer.build(input_shape)
 
-    def call(self, x):
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         return ops.concatenate([layer(x) for layer in self.layers], axis=-1)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         widths = [layer.compute_output_shape(input_shape)[-1] for layer in self.layers]
         return (*input_shape[:-1], sum(widths))

@@ -10,6 +10,7 @@ as much of what images and texts have in common (by a CCA between the layers on 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -42,7 +43,7 @@ class StackSettings:
     image_rates: tuple[float, ...] = (1e-2, 5e-2)
     text_rates: tuple[float, ...] = (1e-1, 1e-2)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.text_units not in TEXT_UNITS:
             raise InputError(
                 f"--model_settings=text_units={self.text_units}: expected one of "
@@ -142,7 +143,15 @@ def _text_map(text: np.ndarray, units: str) -> tuple[InputMap, str]:
     return standardize, "gaussian"
 
 
-def _stack(x, kind, rates, first_decay, settings, data, number) -> Chain:
+def _stack(
+    x: np.ndarray,
+    kind: str,
+    rates: Sequence[float],
+    first_decay: float,
+    settings: StackSettings,
+    data: TrainingData,
+    number: int,
+) -> Chain:
     """The RBMs on mapped features (n, d), trained from below."""
     layers = []
     for level, (width, rate) in enumerate(zip(settings.widths, rates, strict=True)):

@@ -35,7 +35,7 @@ class Settings:
     c: float = 30.0
     centre: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_at_least(1e-9, c=self.c)
 
 

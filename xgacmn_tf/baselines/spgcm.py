@@ -64,7 +64,7 @@ class Settings:
     group_steps: int = 30
     ridge: float = 1e-4
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_at_least(1, groups=self.groups, components=self.components, rounds=self.rounds)
         check_at_least(1, group_steps=self.group_steps)
         check_at_least(0, group_weight=self.group_weight, power=self.power, ridge=self.ridge)

@@ -34,7 +34,7 @@ class Settings:
     dropout: float = 0.5
     temperature: float = 0.5
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_at_least(1, epochs=self.epochs, batch_size=self.batch_size)
         check_at_least(1, hidden=self.hidden, code_dim=self.code_dim)
         check_at_least(0, learning_rate=self.learning_rate)
@@ -59,7 +59,7 @@ def fit(data: TrainingData, settings: Settings) -> CommonSpaceEncoder:
     optimizer = keras.optimizers.Adam(settings.learning_rate)
     optimizer.build(variables)
 
-    def step(image, text, targets, share):
+    def step(image: tf.Tensor, text: tf.Tensor, targets: tf.Tensor, share: tf.Tensor) -> None:
         del share
         with tf.GradientTape() as tape:
             codes = [
@@ -77,7 +77,7 @@ def fit(data: TrainingData, settings: Settings) -> CommonSpaceEncoder:
     return encoder
 
 
-def supervised_contrastive(codes, targets, temperature: float):
+def supervised_contrastive(codes: tf.Tensor, targets: tf.Tensor, temperature: float) -> tf.Tensor:
     """The module's objective for codes (n, d) and targets (n, c); a scalar."""
     unit = tf.math.l2_normalize(codes, axis=1)
     logits = tf.matmul(unit, unit, transpose_b=True) / temperature
