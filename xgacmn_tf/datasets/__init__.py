@@ -80,7 +80,7 @@ def load(
     seed: int = 0,
     image_features: str | None = None,
     text_features: str | None = None,
-    cache_dir: str | os.PathLike | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
     image_weights: str | None = None,
     text_weights: str | None = None,
     on_bad_image: str = "refuse",

@@ -63,7 +63,7 @@ class Shards:
         order = np.random.default_rng((seed, epoch)).permutation(len(self.files))
         files, first = np.array(self.files), np.cumsum([0, *self.lengths[:-1]])
 
-        def records(file, start):
+        def records(file: tf.Tensor, start: tf.Tensor) -> tf.data.Dataset:
             return tf.data.TFRecordDataset(file).enumerate(start)
 
         return tf.data.Dataset.from_tensor_slices((files[order], first[order])).interleave(

@@ -24,8 +24,8 @@ TOLERANCE = 1e-5
 
 
 def export_onnx(
-    run_dir: str | os.PathLike,
-    output: str | os.PathLike,
+    run_dir: str | os.PathLike[str],
+    output: str | os.PathLike[str],
     precision: str = "float32",
     max_map_loss: float = 0.005,
 ) -> dict[str, Any]:
@@ -90,7 +90,7 @@ def export_onnx(
     return report
 
 
-def _check_target(output: str | os.PathLike) -> Path:
+def _check_target(output: str | os.PathLike[str]) -> Path:
     """The absolute path of a folder that does not exist yet, or is empty."""
     target = Path(os.path.abspath(output))
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):

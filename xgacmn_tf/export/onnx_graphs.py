@@ -57,7 +57,7 @@ def _without_warnings() -> Iterator[None]:
 
 @_without_warnings()
 def encoder_graphs(
-    checkpoint: str | os.PathLike, precision: str, training: Mapping[str, np.ndarray]
+    checkpoint: str | os.PathLike[str], precision: str, training: Mapping[str, np.ndarray]
 ) -> Graphs:
     """{"image", "text"} → the ONNX model of that encoder.
 
@@ -98,7 +98,7 @@ def _convert(encoder: CommonSpaceEncoder, modality: str) -> onnx.ModelProto:
     spec = tf.TensorSpec([None, input_map.input_dim], tf.float32, f"{modality}_features")
 
     @tf.function(autograph=False, input_signature=[spec])
-    def outputs(features):
+    def outputs(features: tf.Tensor) -> dict[str, tf.Tensor]:
         return represent(encoder, encode(features))
 
     model, _ = tf2onnx.convert.from_function(outputs, [spec], opset=OPSET)
@@ -144,5 +144,5 @@ class _Rows(quantization.CalibrationDataReader):
         starts = range(0, len(features), CALIBRATION_BLOCK)
         self._blocks = iter([{name: features[i : i + CALIBRATION_BLOCK]} for i in starts])
 
-    def get_next(self):
+    def get_next(self) -> dict[str, np.ndarray] | None:
         return next(self._blocks, None)

@@ -48,7 +48,7 @@ def for_each_picture(
     count = tf.size(image_bytes, tf.int64)
     stand_in = _smallest_jpeg()
 
-    def read(index):
+    def read(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         data = image_bytes[index]
         problem = _problem(data, stand_in)
         # Without a branch, which is slow in data sets.
@@ -58,7 +58,7 @@ def for_each_picture(
     files = tf.data.Dataset.range(count).map(read).ignore_errors()
     pictures = iter(files.with_options(_plain_options()))
 
-    def step(index, results):
+    def step(index: tf.Tensor, results: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
         next_picture = pictures.get_next_as_optional()
         with tf.control_dependencies([_require(index, next_picture.has_value(), _BROKEN)]):
             found, problem, pixels = next_picture.get_value()
@@ -81,7 +81,7 @@ def on_white(pixels: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
       key: `Metadata.key`.
     """
 
-    def composed():
+    def composed() -> tf.Tensor:
         wide = tf.cast(pixels, tf.int32)
         colour, opacity = wide[..., :-1], wide[..., -1:]
         sums = colour * opacity + 255 * (255 - opacity)
@@ -91,7 +91,7 @@ def on_white(pixels: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
     opaque = tf.cond(channels % 2 == 0, composed, lambda: pixels)
     opaque = tf.broadcast_to(opaque, [height, width, 3])
 
-    def without_key():
+    def without_key() -> tf.Tensor:
         transparent = tf.reduce_all(opaque == tf.cast(key, tf.uint8), axis=2, keepdims=True)
         return tf.where(transparent, tf.constant(255, tf.uint8), opaque)
 

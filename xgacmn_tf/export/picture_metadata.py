@@ -47,11 +47,11 @@ class _Section(NamedTuple):
 def read_metadata(data: tf.Tensor) -> Metadata:
     """The metadata of a JPEG or PNG file, given as a scalar string."""
 
-    def png():
+    def png() -> Metadata:
         exif, xmp, key = _contents(data, 8, _png_section)
         return Metadata(_orientation(exif, xmp), _key_colour(data, key))
 
-    def jpeg():
+    def jpeg() -> Metadata:
         exif, xmp, _ = _contents(data, 2, _jpeg_section)
         return Metadata(_orientation(exif, xmp), tf.constant([-1, -1, -1]))
 
@@ -116,7 +116,9 @@ def _contents(
 ) -> list[tf.Tensor]:
     """A file's EXIF joined, its last XMP and its last key colour; empty strings without."""
 
-    def step(at, exif, xmp, key):
+    def step(
+        at: tf.Tensor, exif: tf.Tensor, xmp: tf.Tensor, key: tf.Tensor
+    ) -> tuple[tf.Tensor, ...]:
         kind, first, length, after = section_at(data, at)
         content = _part(data, first, tf.where(kind == _NOTHING, tf.zeros_like(length), length))
         exif = tf.where(kind == _EXIF, tf.strings.join([exif, content]), exif)

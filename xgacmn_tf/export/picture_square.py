@@ -62,12 +62,12 @@ def _upright(picture: Picture, box: _Box) -> Source:
     top, left, height, width = box
     swapped = tf.gather(_SWAPPED, orientation)
 
-    def lines(downwards, first, last):
-        def columns():
+    def lines(downwards: tf.Tensor, first: tf.Tensor, last: tf.Tensor) -> tf.Tensor:
+        def columns() -> tf.Tensor:
             block = pixels[top : top + height, left + first : left + last]
             return tf.transpose(on_white(block, key), [1, 0, 2])
 
-        def rows():
+        def rows() -> tf.Tensor:
             return on_white(pixels[top + first : top + last, left : left + width], key)
 
         return tf.cond(downwards != swapped, columns, rows)
@@ -89,7 +89,7 @@ def _content_box(picture: Picture) -> _Box:
     pixels, (_, key) = picture
     height, width, _ = tf.unstack(tf.shape(pixels))
 
-    def darkest(first, last):
+    def darkest(first: tf.Tensor, last: tf.Tensor) -> list[tf.Tensor]:
         block = on_white(pixels[first:last], key)
         by_column = tf.reduce_min(tf.reduce_min(block, axis=0), axis=1)
         return [tf.reduce_min(block, axis=[1, 2]), by_column[tf.newaxis]]

@@ -85,12 +85,12 @@ def resize(source: Source, height: tf.Tensor, width: tf.Tensor, kind: Filter) ->
         height_first, lambda: (downwards, across), lambda: (across, downwards)
     )
 
-    def lines(first, last):
+    def lines(first: tf.Tensor, last: tf.Tensor) -> tf.Tensor:
         return source.lines(height_first, first, last)
 
     half_done = _resize_lines(lines, other_old.size, old, new, kind)
 
-    def pixels_of_lines(first, last):
+    def pixels_of_lines(first: tf.Tensor, last: tf.Tensor) -> tf.Tensor:
         return tf.transpose(half_done[:, first:last], [1, 0, 2])
 
     done = _resize_lines(pixels_of_lines, new, other_old, other_new, kind)
@@ -107,7 +107,7 @@ def _resize_lines(
     """One pass: `count` lines of old.size pixels → (count, new, 3) uint8."""
     weights = _weights(old, new, kind)
 
-    def block(first, last):
+    def block(first: tf.Tensor, last: tf.Tensor) -> list[tf.Tensor]:
         pixels = tf.transpose(lines(first, last), [1, 0, 2])
         pixels = tf.cast(tf.reshape(pixels, [old.size, -1]), tf.float64)
         sums = tf.sparse.sparse_dense_matmul(weights, pixels)

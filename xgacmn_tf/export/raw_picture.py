@@ -5,11 +5,14 @@ It does what `features.pictures.open_picture` and then `prepare` and `encode` of
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import keras
 import tensorflow as tf
 from absl import logging
 
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.export.picture_bytes import for_each_picture
+from xgacmn_tf.export.picture_bytes import Picture, for_each_picture
 from xgacmn_tf.export.picture_square import letterboxed, squeezed
 from xgacmn_tf.features.cnn import VGG19, EfficientNetLite
 from xgacmn_tf.features.registry import load_extractor
@@ -40,7 +43,7 @@ class PictureReader(tf.Module):
         self.trained = _copies(network.trainable_variables)
         self.statistics = _copies(network.non_trainable_variables)
         # As an attribute, the network itself would come along.
-        self.call_network = lambda pixels: network.stateless_call(
+        self.call_network: Callable[[tf.Tensor], tf.Tensor] = lambda pixels: network.stateless_call(
             self.trained, self.statistics, pixels, training=False
         )[0]
 
@@ -48,7 +51,7 @@ class PictureReader(tf.Module):
     def __call__(self, image_bytes: tf.Tensor) -> tf.Tensor:
         squares = self.prepare(image_bytes)
 
-        def features_of_block(first, last):
+        def features_of_block(first: tf.Tensor, last: tf.Tensor) -> list[tf.Tensor]:
             return [self.call_network(tf.cast(squares[first:last], tf.float32))]
 
         spec = tf.TensorSpec([None, self.dim], tf.float32)
@@ -59,7 +62,7 @@ class PictureReader(tf.Module):
     def prepare(self, image_bytes: tf.Tensor) -> tf.Tensor:
         """Files (n,) string → what the network sees, (n, side, side, 3) uint8."""
 
-        def square(picture):
+        def square(picture: Picture) -> tf.Tensor:
             if self.squeezed:
                 return squeezed(picture, self.side)
             return letterboxed(picture, self.side, self.cropped)
@@ -87,5 +90,5 @@ def picture_reader_of(folder: RunFolder) -> PictureReader | None:
         return None
 
 
-def _copies(variables: list) -> list[tf.Variable]:
+def _copies(variables: list[keras.Variable]) -> list[tf.Variable]:
     return [tf.Variable(v.numpy(), trainable=False, name="picture_network") for v in variables]

@@ -74,7 +74,13 @@ def word_counter_of(folder: RunFolder) -> WordCounter | None:
     return WordCounter(extractor.vocabulary, extractor.plain)
 
 
-def _table(keys: list, values: list, key: tf.DType, value: tf.DType, default: Any):
+def _table(
+    keys: list[int] | list[str],
+    values: list[int] | list[str],
+    key: tf.DType,
+    value: tf.DType,
+    default: Any,
+) -> tf.lookup.StaticHashTable:
     initializer = tf.lookup.KeyValueTensorInitializer(keys, values, key, value)
     return tf.lookup.StaticHashTable(initializer, default)
 

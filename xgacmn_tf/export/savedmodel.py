@@ -38,11 +38,11 @@ TEST_SPLIT = "test"
 
 
 def export_run(
-    run_dir: str | os.PathLike,
-    base_dir: str | os.PathLike,
+    run_dir: str | os.PathLike[str],
+    base_dir: str | os.PathLike[str],
     name: str = MODEL_NAME,
     version: int | None = None,
-    gallery: Sequence[str | os.PathLike] = (TEST_SPLIT,),
+    gallery: Sequence[str | os.PathLike[str]] = (TEST_SPLIT,),
     depth: int = DEPTH,
 ) -> Path:
     """Exports a finished run's best encoders, with a gallery to search, for serving.
@@ -90,7 +90,7 @@ def export_encoder(
     similarity: str,
     gallery: Gallery,
     folder: RunFolder,
-    base_dir: str | os.PathLike,
+    base_dir: str | os.PathLike[str],
     name: str = MODEL_NAME,
     version: int | None = None,
     depth: int = DEPTH,

@@ -20,6 +20,7 @@ from xgacmn_tf.ranking import over_blocks, top
 # Queries ranked at once: bounds memory to this many rows of similarities to the whole gallery.
 QUERIES_AT_ONCE = 64
 Outputs = dict[str, tf.Tensor]
+_Function = tuple[tf.TensorSpec, Callable[[tf.Tensor], Outputs]]
 
 
 def serving_module(
@@ -48,21 +49,21 @@ def serving_module(
         return outputs
 
     searches = _searches(encoder, similarity, gallery, depth)
-    functions: dict[str, tuple[tf.TensorSpec, Callable[[tf.Tensor], Outputs]]] = {}
+    functions: dict[str, _Function] = {}
 
-    def image_features(then: Callable[[tf.Tensor], Outputs]):
+    def image_features(then: Callable[[tf.Tensor], Outputs]) -> _Function:
         spec = tf.TensorSpec([None, encoder.image_map.input_dim], tf.float32, "image_features")
         return spec, lambda image_features: then(encoder.encode_image(image_features))
 
-    def text_features(then: Callable[[tf.Tensor], Outputs]):
+    def text_features(then: Callable[[tf.Tensor], Outputs]) -> _Function:
         spec = tf.TensorSpec([None, encoder.text_map.input_dim], tf.float32, "text_features")
         return spec, lambda text_features: then(encoder.encode_text(text_features))
 
-    def raw_text(then: Callable[[tf.Tensor], Outputs]):
+    def raw_text(then: Callable[[tf.Tensor], Outputs]) -> _Function:
         assert counter is not None
         count = counter
 
-        def outputs(text):
+        def outputs(text: tf.Tensor) -> Outputs:
             counts = count(text)
             # A text without any known word gets an answer too; this tells that it is worthless.
             known = tf.cast(tf.reduce_sum(counts, axis=1), tf.int32)
@@ -70,7 +71,7 @@ def serving_module(
 
         return tf.TensorSpec([None], tf.string, "text"), outputs
 
-    def image_bytes(then: Callable[[tf.Tensor], Outputs]):
+    def image_bytes(then: Callable[[tf.Tensor], Outputs]) -> _Function:
         assert reader is not None
         read = reader
         spec = tf.TensorSpec([None], tf.string, "image_bytes")
@@ -119,7 +120,7 @@ def _searches(
         def search(codes: tf.Tensor) -> Outputs:
             queries = tf.cast(encoder.represent(codes, similarity), tf.float64)
 
-            def best(first, last):
+            def best(first: tf.Tensor, last: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
                 return top(queries[first:last], items, depth)
 
             block = tf.constant(QUERIES_AT_ONCE)

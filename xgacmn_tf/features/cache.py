@@ -121,7 +121,12 @@ class FeatureCache:
         return parts
 
     def _part(
-        self, part: str, extractor: Extractor, pool: ThreadPoolExecutor, bar: Any, left_out: list
+        self,
+        part: str,
+        extractor: Extractor,
+        pool: ThreadPoolExecutor,
+        bar: Any,
+        left_out: list[str],
     ) -> Extracted:
         items = [_item(extractor, pair) for pair in self.parts[part]]
         feature = np.zeros((0, 0), np.float32)

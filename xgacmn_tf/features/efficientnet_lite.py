@@ -138,7 +138,7 @@ def _layer_weights(layer: keras.Layer, arrays: dict[str, np.ndarray]) -> list[np
 
 
 def efficientnet_lite(
-    variant: int, weights_path: str | os.PathLike | None = None, include_top: bool = False
+    variant: int, weights_path: str | os.PathLike[str] | None = None, include_top: bool = False
 ) -> keras.Model:
     """The network with the ImageNet weights; see `build` for its input and output.
 

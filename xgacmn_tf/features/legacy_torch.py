@@ -111,7 +111,7 @@ def _read_storages(stream: io.BytesIO, wanted: dict[str, _Storage]) -> dict[str,
     return storages
 
 
-def read_legacy_torch(path: str | os.PathLike) -> dict[str, np.ndarray]:
+def read_legacy_torch(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     """Reads a dictionary of tensors that `torch.save` wrote in its older, non-zip format.
 
     Args:

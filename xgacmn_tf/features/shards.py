@@ -116,7 +116,7 @@ def make_shard(
 
 def _read_ahead(
     extractor: Extractor, items: Sequence[Path | str], pool: ThreadPoolExecutor
-) -> Iterator[tuple[int, list[Future]]]:
+) -> Iterator[tuple[int, list[Future[tuple[Any, bytes | None]]]]]:
     """(first row, the batch's items being read), the next batch being read as well."""
 
     def read(item: Path | str) -> tuple[Any, bytes | None]:
@@ -125,7 +125,7 @@ def _read_ahead(
         return extractor.prepare(ready), picture
 
     size = extractor.batch_size
-    ahead: tuple[int, list[Future]] | None = None
+    ahead: tuple[int, list[Future[tuple[Any, bytes | None]]]] | None = None
     try:
         for start in range(0, len(items), size):
             submitted = [pool.submit(read, item) for item in items[start : start + size]]
@@ -137,6 +137,6 @@ def _read_ahead(
             yield current
     finally:
         # Only after an error is there a batch left that nobody waits for.
-        unused: list[Future] = ahead[1] if ahead else []
+        unused: list[Future[tuple[Any, bytes | None]]] = ahead[1] if ahead else []
         for future in unused:
             future.cancel()

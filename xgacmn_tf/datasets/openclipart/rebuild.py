@@ -19,7 +19,7 @@ import warnings
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from absl import app, flags
@@ -234,7 +234,7 @@ def group(entries: list[Entry], features: np.ndarray) -> np.ndarray:
             row = parent[row]
         return row
 
-    first: dict[tuple, int] = {}
+    first: dict[tuple[Any, ...], int] = {}
     for row, entry in enumerate(entries):
         bag = tuple(sorted(set(entry.text.split()) - ENGLISH_STOP_WORDS))
         title = re.sub(r"[\d\W_]+", " ", entry.title.lower()).strip()
@@ -274,7 +274,7 @@ def write(
     pictures: dict[str, tuple[bytes, np.ndarray]],
     extractor: EfficientNetLite,
     folder: Path,
-) -> collections.Counter:
+) -> collections.Counter[tuple[str, str]]:
     """Splits the entries and writes all files; returns the number per category and split."""
     names = sorted({entry.category for entry in entries})
     labels = np.array([names.index(entry.category) for entry in entries])
