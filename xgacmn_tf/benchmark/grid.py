@@ -113,7 +113,7 @@ def in_workers(
         _environment(TQDM_DISABLE="1", TF_CPP_MIN_LOG_LEVEL="3", OMP_NUM_THREADS=str(threads)),
         ProcessPoolExecutor(jobs, context, _start_worker, (threads,)) as pool,
     ):
-        running: dict[Future, Task] = {pool.submit(function, task): task for task in tasks}
+        running: dict[Future[Any], Task] = {pool.submit(function, task): task for task in tasks}
         try:
             for future in as_completed(running):
                 yield running[future], future.result()

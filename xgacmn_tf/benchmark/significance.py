@@ -23,7 +23,7 @@ def randomisation_test(
     if np.array_equal(first, second):
         return 1.0
 
-    def difference(x, y, axis):
+    def difference(x: np.ndarray, y: np.ndarray, axis: int) -> np.ndarray:
         return np.mean(x - y, axis=axis)
 
     test = stats.permutation_test(

@@ -231,7 +231,12 @@ def _body(
 HEADER = ("system", "similarity", "paper i2t / t2i", *WAYS, "p", "fit (s)")
 
 
-def _markdown(table, marks, note: str, failed: Mapping[str, str]) -> str:
+def _markdown(
+    table: Sequence[Mapping[str, Any]],
+    marks: Sequence[Sequence[str]],
+    note: str,
+    failed: Mapping[str, str],
+) -> str:
     styles = {"best": "**{}**", "second": "<u>{}</u>", "": "{}"}
     lines = [list(HEADER), ["---"] * len(HEADER), *_body(table, marks, styles)]
     text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
@@ -239,7 +244,7 @@ def _markdown(table, marks, note: str, failed: Mapping[str, str]) -> str:
     return f"{text}\n\n{note}\n{missing}".rstrip() + "\n"
 
 
-def _latex(table, marks, note: str) -> str:
+def _latex(table: Sequence[Mapping[str, Any]], marks: Sequence[Sequence[str]], note: str) -> str:
     styles = {"best": r"\textbf{{{}}}", "second": r"\underline{{{}}}", "": "{}"}
     lines = [
         "% needs booktabs",

@@ -35,7 +35,7 @@ _SIMILARITY_NOTES = {
 
 
 def write_results_page(
-    path: str | os.PathLike,
+    path: str | os.PathLike[str],
     *,
     settings: Mapping[str, Any],
     metrics: Mapping[str, Any],

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -124,7 +125,7 @@ def draw(
         return drawing.save(figure, output, name)
 
 
-def _draw_plane(panel, shown: Plane, modalities: tuple[str, ...]) -> None:
+def _draw_plane(panel: Any, shown: Plane, modalities: tuple[str, ...]) -> None:
     codes = np.concatenate([shown.codes[modality] for modality in modalities])
     limit = float(np.quantile(np.abs(codes).max(axis=1), 0.99)) * 1.05
     for modality in modalities:

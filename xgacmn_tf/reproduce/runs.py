@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from xgacmn_tf import datasets
 from xgacmn_tf.benchmark import choice, grid
@@ -92,7 +93,7 @@ class Runs:
 
     def open_data(self) -> None:
         """Reads every data set once, which also extracts features before runs share them."""
-        reasons: dict[tuple, str] = {}
+        reasons: dict[tuple[Any, ...], str] = {}
         for label in dict.fromkeys(cell.label for cell in self.wanted):
             cells = [cell for cell in self.wanted if cell.label == label]
             if all(cell.folder.is_finished() for cell in cells):
@@ -175,7 +176,7 @@ def dataset(config: Config) -> PairedDataset:
     return datasets.for_config(config)
 
 
-def _source(config: Config) -> tuple:
+def _source(config: Config) -> tuple[Any, ...]:
     """What decides whether a data set can be read."""
     return (
         config.dataset,

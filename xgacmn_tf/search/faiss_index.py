@@ -119,7 +119,7 @@ class FlatIndex(FaissIndex):
         index.add(vectors)
         self._faiss = index
 
-    def _scan(self):
+    def _scan(self) -> tuple[Any, dict[str, Any]]:
         return self._faiss, {}
 
 
@@ -163,7 +163,7 @@ class IvfIndex(FaissIndex):
         faiss = import_faiss()
         return faiss.SearchParametersIVF(nprobe=max(1, min(self.effort, self._faiss.nlist)))
 
-    def _scan(self):
+    def _scan(self) -> tuple[Any, dict[str, Any]]:
         return self._faiss, {"nprobe": self._faiss.nlist}
 
     def _structure(self) -> dict[str, Any]:
@@ -210,7 +210,7 @@ class HnswIndex(FaissIndex):
         faiss = import_faiss()
         return faiss.SearchParametersHNSW(efSearch=max(self.effort, k))
 
-    def _scan(self):
+    def _scan(self) -> tuple[Any, dict[str, Any]]:
         return self._faiss.storage, {}
 
     def _vectors(self) -> np.ndarray:

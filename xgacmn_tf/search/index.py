@@ -90,7 +90,7 @@ class Index(abc.ABC):
         """
 
     @abc.abstractmethod
-    def save(self, folder: str | os.PathLike) -> None:
+    def save(self, folder: str | os.PathLike[str]) -> None:
         """Writes `<folder>/index.npz`, whole or not at all, for `load_index`."""
 
     @abc.abstractmethod
@@ -154,7 +154,7 @@ def make_index(
 
 
 def load_index(
-    folder: str | os.PathLike, *, threads: int | None = None, milvus_token: str | None = None
+    folder: str | os.PathLike[str], *, threads: int | None = None, milvus_token: str | None = None
 ) -> Index:
     """The index that `Index.save` wrote to this folder.
 

@@ -286,7 +286,7 @@ def texts_in(path: Path) -> RawItems:
     )
 
 
-def readable(path: str | os.PathLike) -> str:
+def readable(path: str | os.PathLike[str]) -> str:
     """A path as text that can be printed and written, "/" between folders; names stay apart."""
     name = path.as_posix() if isinstance(path, Path) else os.fspath(path)
     return os.fsencode(name).decode("utf-8", "backslashreplace")

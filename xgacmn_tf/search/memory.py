@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -63,7 +64,12 @@ class MemoryIndex(Index):
     def __len__(self) -> int:
         return len(self._ids)
 
-    def index(self, embeddings, ids=None, categories=None):
+    def index(
+        self,
+        embeddings: Any,
+        ids: Sequence[str] | np.ndarray | None = None,
+        categories: Sequence[str] | np.ndarray | None = None,
+    ) -> None:
         vectors = checked_embeddings("the gallery", embeddings)
         ids = checked_ids(ids, len(vectors))
         categories = checked_categories(categories, len(vectors))
@@ -71,7 +77,12 @@ class MemoryIndex(Index):
         self._dim = vectors.shape[1]
         self._set_names(ids, categories)
 
-    def upsert(self, ids, embeddings, categories=None):
+    def upsert(
+        self,
+        ids: Sequence[str] | np.ndarray,
+        embeddings: Any,
+        categories: Sequence[str] | np.ndarray | None = None,
+    ) -> None:
         if not len(self):
             return self.index(embeddings, ids, categories)
         vectors = checked_embeddings("the gallery", embeddings, self._dim)
@@ -93,7 +104,7 @@ class MemoryIndex(Index):
             np.concatenate([self._categories, categories])[remain],
         )
 
-    def delete(self, ids):
+    def delete(self, ids: Sequence[str] | np.ndarray) -> int:
         gone = np.isin(self._ids, strings("ids", ids, len(ids)))
         if gone.any():
             if not gone.all():
@@ -101,7 +112,7 @@ class MemoryIndex(Index):
             self._set_names(self._ids[~gone], self._categories[~gone])
         return int(gone.sum())
 
-    def query(self, embeddings, k, category=None):
+    def query(self, embeddings: Any, k: int, category: str | None = None) -> Hits:
         queries = checked_queries(embeddings, k, self._dim)
         rows = None if category is None else self._rows_of(category)
         k = min(k, len(self) if rows is None else len(rows))
@@ -110,7 +121,7 @@ class MemoryIndex(Index):
         found, scores = self._search(queries, k, rows)
         return Hits(self._ids[found], scores)
 
-    def save(self, folder: str | os.PathLike) -> None:
+    def save(self, folder: str | os.PathLike[str]) -> None:
         if not len(self):
             raise InputError("there is nothing to save: the index is empty; index a gallery first")
         arrays = {

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -65,7 +65,12 @@ class MilvusIndex(Index):
     def efforts(self) -> tuple[int, ...]:
         return GRAPH_EFFORTS
 
-    def index(self, embeddings, ids=None, categories=None):
+    def index(
+        self,
+        embeddings: Any,
+        ids: Sequence[str] | np.ndarray | None = None,
+        categories: Sequence[str] | np.ndarray | None = None,
+    ) -> None:
         vectors = checked_embeddings("the gallery", embeddings)
         items = _Items(vectors, ids, categories)
         with self._server.calls() as client:
@@ -85,7 +90,12 @@ class MilvusIndex(Index):
             if before:
                 client.drop_collection(before[0], timeout=SECONDS)
 
-    def upsert(self, ids, embeddings, categories=None):
+    def upsert(
+        self,
+        ids: Sequence[str] | np.ndarray,
+        embeddings: Any,
+        categories: Sequence[str] | np.ndarray | None = None,
+    ) -> None:
         with self._server.calls() as client:
             dim = self._find_dim(client)
             if dim is None:
@@ -96,7 +106,7 @@ class MilvusIndex(Index):
             finally:
                 self._wrote = True
 
-    def delete(self, ids):
+    def delete(self, ids: Sequence[str] | np.ndarray) -> int:
         names = list(dict.fromkeys(strings("ids", ids, len(ids)).tolist()))
         gone = 0
         with self._server.calls() as client:
@@ -111,7 +121,7 @@ class MilvusIndex(Index):
                     self._wrote = True
         return gone
 
-    def query(self, embeddings, k, category=None):
+    def query(self, embeddings: Any, k: int, category: str | None = None) -> Hits:
         with self._server.calls() as client:
             dim = self._find_dim(client)
             if dim is None:
@@ -140,7 +150,7 @@ class MilvusIndex(Index):
                 )
         return _hits(found)
 
-    def save(self, folder: str | os.PathLike) -> None:
+    def save(self, folder: str | os.PathLike[str]) -> None:
         """Writes where the gallery is, without the token; the gallery stays on the server."""
         stored.write(
             folder,

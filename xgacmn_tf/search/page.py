@@ -27,7 +27,7 @@ SIMILARITY_NOTES = {
 
 
 def write_answers_page(
-    path: str | os.PathLike,
+    path: str | os.PathLike[str],
     answers: Sequence[Answer],
     *,
     run: str,

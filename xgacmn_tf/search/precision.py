@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,7 +50,7 @@ def precision_of_test_split(run: TrainedRun, depth: int = 10) -> Precision:
     if not path.is_file():
         raise InputError(f"{path}: there is no such file, and --evaluate reads it; train again")
 
-    def check(names):
+    def check(names: Collection[str]) -> None:
         if not set(names) >= _NEEDED:
             raise InputError(f"{path}: expected {', '.join(sorted(_NEEDED))}; train again")
 

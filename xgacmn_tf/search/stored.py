@@ -17,7 +17,7 @@ from xgacmn_tf.files import atomic_path
 FILE = "index.npz"
 
 
-def write(folder: str | os.PathLike, arrays: Mapping[str, Any]) -> None:
+def write(folder: str | os.PathLike[str], arrays: Mapping[str, Any]) -> None:
     """Writes `<folder>/index.npz`, whole or not at all, making the folder if need be."""
     folder = Path(folder)
     values = {name: np.asarray(value) for name, value in arrays.items()}
@@ -38,7 +38,7 @@ def write(folder: str | os.PathLike, arrays: Mapping[str, Any]) -> None:
         ) from error
 
 
-def read(folder: str | os.PathLike) -> Stored:
+def read(folder: str | os.PathLike[str]) -> Stored:
     """The arrays in `<folder>/index.npz`. Raises an `InputError` if there are none."""
     path = Path(folder) / FILE
     if not path.is_file():

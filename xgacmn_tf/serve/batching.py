@@ -71,7 +71,7 @@ class Batcher:
         self._metrics = metrics
         self._threads = ThreadPoolExecutor(self._limits.num_batch_threads, "batch")
         self._queues: dict[Hashable, _Queue] = {}  # none is empty; the first is served next
-        self._batches: set[asyncio.Task] = set()  # that run now
+        self._batches: set[asyncio.Task[None]] = set()  # that run now
 
     async def run(
         self, servable: Servable, signature: Signature, inputs: Arrays, rows: int
@@ -162,7 +162,7 @@ class Batcher:
             else:
                 part.outputs.set_result(outcome)
 
-    def _ended(self, batch: asyncio.Task) -> None:
+    def _ended(self, batch: asyncio.Task[None]) -> None:
         self._batches.remove(batch)
         self._start_batches(asyncio.get_running_loop().time())
 

@@ -105,7 +105,9 @@ def models_of(config: model_server_config_pb2.ModelServerConfig) -> dict[str, Mo
     return models
 
 
-def model(name: str, base_path: str, policy: VersionPolicy, labels: Mapping[str, int]):
+def model(
+    name: str, base_path: str, policy: VersionPolicy, labels: Mapping[str, int]
+) -> ModelConfig:
     """A `ModelConfig`, checked."""
     if not re.fullmatch("[^/:]+", name):
         raise InputError(f"model name {name!r}: expected some characters, none of them '/' or ':'")

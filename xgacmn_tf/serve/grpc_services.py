@@ -5,11 +5,13 @@ import logging
 from typing import Any, NoReturn
 
 import grpc
+import numpy as np
 from google.protobuf.message import DecodeError
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
     get_model_status_pb2,
     model_management_pb2,
+    model_pb2,
     model_service_pb2_grpc,
     predict_pb2,
     prediction_service_pb2_grpc,
@@ -21,6 +23,7 @@ from xgacmn_tf.serve.config_files import models_of
 from xgacmn_tf.serve.failure import Code, RequestError, invalid
 from xgacmn_tf.serve.models import ModelManager
 from xgacmn_tf.serve.requests import Predictor
+from xgacmn_tf.serve.servable import Signature
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +52,9 @@ class Failures(grpc.aio.ServerInterceptor):
         )
 
 
-def model_status(models: ModelManager, spec) -> get_model_status_pb2.GetModelStatusResponse:
+def model_status(
+    models: ModelManager, spec: model_pb2.ModelSpec
+) -> get_model_status_pb2.GetModelStatusResponse:
     """State and error of each version asked for."""
     response = get_model_status_pb2.GetModelStatusResponse()
     for version in models.status(spec):
@@ -59,7 +64,9 @@ def model_status(models: ModelManager, spec) -> get_model_status_pb2.GetModelSta
     return response
 
 
-def model_metadata(models: ModelManager, spec) -> get_model_metadata_pb2.GetModelMetadataResponse:
+def model_metadata(
+    models: ModelManager, spec: model_pb2.ModelSpec
+) -> get_model_metadata_pb2.GetModelMetadataResponse:
     """The signatures of the version asked for."""
     version = models.find(spec)
     response = get_model_metadata_pb2.GetModelMetadataResponse()
@@ -76,8 +83,10 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
     def __init__(self, models: ModelManager, predictor: Predictor, largest_bytes: int):
         self._models, self._predictor, self._largest_bytes = models, predictor, largest_bytes
 
-    async def Predict(self, request, context):
-        def decode(signature):
+    async def Predict(
+        self, request: predict_pb2.PredictRequest, context: grpc.aio.ServicerContext
+    ) -> predict_pb2.PredictResponse:
+        def decode(signature: Signature) -> dict[str, np.ndarray]:
             return tensors.arrays_of(request.inputs, signature, self._largest_bytes)
 
         answer = await self._predictor.predict(
@@ -88,7 +97,11 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
             response.outputs[name].CopyFrom(tensors.tensor_of(array))
         return response
 
-    async def GetModelMetadata(self, request, context):
+    async def GetModelMetadata(
+        self,
+        request: get_model_metadata_pb2.GetModelMetadataRequest,
+        context: grpc.aio.ServicerContext,
+    ) -> get_model_metadata_pb2.GetModelMetadataResponse:
         if not request.metadata_field:
             raise invalid("GetModelMetadataRequest must specify at least one metadata_field")
         for name in request.metadata_field:
@@ -96,13 +109,13 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
                 raise invalid(f"Metadata field {name} is not supported; expected signature_def")
         return model_metadata(self._models, request.model_spec)
 
-    async def Classify(self, request, context):
+    async def Classify(self, request: Any, context: grpc.aio.ServicerContext) -> NoReturn:
         _only_predict("Classify")
 
-    async def Regress(self, request, context):
+    async def Regress(self, request: Any, context: grpc.aio.ServicerContext) -> NoReturn:
         _only_predict("Regress")
 
-    async def MultiInference(self, request, context):
+    async def MultiInference(self, request: Any, context: grpc.aio.ServicerContext) -> NoReturn:
         _only_predict("MultiInference")
 
 
@@ -112,10 +125,14 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
     def __init__(self, models: ModelManager):
         self._models = models
 
-    async def GetModelStatus(self, request, context):
+    async def GetModelStatus(
+        self, request: get_model_status_pb2.GetModelStatusRequest, context: grpc.aio.ServicerContext
+    ) -> get_model_status_pb2.GetModelStatusResponse:
         return model_status(self._models, request.model_spec)
 
-    async def HandleReloadConfigRequest(self, request, context):
+    async def HandleReloadConfigRequest(
+        self, request: model_management_pb2.ReloadConfigRequest, context: grpc.aio.ServicerContext
+    ) -> model_management_pb2.ReloadConfigResponse:
         try:
             change = asyncio.create_task(self._models.configure(models_of(request.config)))
             await asyncio.shield(change)  # a client that goes leaves no half of a change

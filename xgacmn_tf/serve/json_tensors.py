@@ -119,9 +119,9 @@ def _array(value: Any, expected: Input) -> np.ndarray:
     return array.reshape(shape)
 
 
-def _flat(value: Any, expected: Input) -> tuple[list, list[int]]:
+def _flat(value: Any, expected: Input) -> tuple[list[Any], list[int]]:
     """The values of nested lists in order, and the lists' lengths from the outermost in."""
-    level: list = [value]
+    level: list[Any] = [value]
     shape: list[int] = []
     while level and isinstance(level[0], list):
         lengths = {len(each) if isinstance(each, list) else -1 for each in level}
@@ -152,7 +152,7 @@ def _numpy_dtype(dtype: tf.DType) -> Any:
     return np.float64 if dtype.is_floating else dtype.as_numpy_dtype
 
 
-def _bytes(value: str | dict) -> bytes:
+def _bytes(value: str | dict[str, Any]) -> bytes:
     if isinstance(value, str):
         return value.encode()
     if not _is_bytes(value):

@@ -29,7 +29,7 @@ class ModelManager:
         self._configs: Mapping[str, ModelConfig] = {}
         self._versions: dict[str, dict[int, Version]] = {}
         self._changing = asyncio.Lock()
-        self._unloading: set[asyncio.Task] = set()
+        self._unloading: set[asyncio.Task[None]] = set()
 
     async def configure(self, configs: Mapping[str, ModelConfig]) -> None:
         """Serves these models instead of those served so far, once their versions are loaded.

@@ -7,10 +7,11 @@ connections, run Python or end the process, and operations that TensorFlow does 
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 from google.protobuf.message import DecodeError
-from tensorflow.core.protobuf import saved_model_pb2
+from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 
 from xgacmn_tf.errors import InputError
 
@@ -71,7 +72,7 @@ def _is_harmless(operation: str) -> bool:
     return is_known and (not _REFUSED.search(operation) or bool(_IN_MEMORY.fullmatch(operation)))
 
 
-def _operations(graph) -> Iterator[str]:
+def _operations(graph: meta_graph_pb2.MetaGraphDef) -> Iterator[str]:
     """Operations of all functions that loading the model, or a request, can get to run.
 
     They are those that its objects name and what these call. The functions that save and restore
@@ -92,7 +93,7 @@ def _operations(graph) -> Iterator[str]:
             waiting.update({node.op, *_called(node.attr.values())} & bodies.keys() - done)
 
 
-def _called(attributes: Iterable) -> Iterator[str]:
+def _called(attributes: Iterable[Any]) -> Iterator[str]:
     for attribute in attributes:
         yield attribute.func.name
         yield from (function.name for function in attribute.list.func)
