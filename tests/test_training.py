@@ -293,6 +293,15 @@ def test_xla_trains_too(small_config, tmp_path):
     assert compiled.history[-1]["G/loss"] == pytest.approx(plain.history[-1]["G/loss"], rel=0.2)
 
 
+@pytest.mark.parametrize("code_dim", [16, 64])
+def test_same_seed_same_bits_where_slices_share_memory(small_config, tmp_path, code_dim):
+    """Rows of a multiple of 16 floats are cut out of a tensor without a copy of them."""
+    config = dataclasses.replace(small_config, code_dim=code_dim, validation_fraction=0.0)
+    dataset = datasets.for_config(config)
+    runs = [train(config, dataset, folder_for(config, tmp_path / str(i))) for i in range(5)]
+    assert all(run.history == runs[0].history for run in runs)
+
+
 def test_bfloat16_trains_the_networks_alone(small_config, tmp_path):
     """The course of float32 within three digits; everything that is kept stays in float32."""
     dataset = datasets.for_config(small_config)

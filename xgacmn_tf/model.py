@@ -266,7 +266,9 @@ class XGACMN(keras.Model):
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         """Line 5: Eq. 10 + Eq. 11, discriminators fixed, scaled for the optimizer; the terms."""
         settings, layer = self.settings, self.encoder.class_layer
-        terms = {"G/pair": losses.pair_loss(made["v_c"], made["t_c"])}
+        # One branch of each code to every term: the pair's, D_C's and the class layer's.
+        v_c, t_c = _branches(made["v_c"], 3), _branches(made["t_c"], 3)
+        terms = {"G/pair": losses.pair_loss(v_c[0], t_c[0])}
         # The pair term stands in Eq. 10 and in Eq. 11 alike.
         total = 2.0 * settings["lambda_1"] * terms["G/pair"]
         if self.discriminator_weights:
@@ -275,7 +277,7 @@ class XGACMN(keras.Model):
                 text_features = self.text_discriminator(made["v_r"])
                 image_features = self.image_discriminator(made["t_r"])
             if self.common_discriminator is not None:
-                codes = tf.concat([made["v_c"], made["t_c"]], axis=0)
+                codes = tf.concat([v_c[1], t_c[1]], axis=0)
                 image_codes, text_codes = tf.split(self.common_discriminator(codes), 2, axis=0)
             terms["G/image_adversarial"] = losses.image_generator_loss(text_features, image_codes)
             terms["G/text_adversarial"] = losses.text_generator_loss(image_features, text_codes)
@@ -284,7 +286,7 @@ class XGACMN(keras.Model):
         if layer is not None:
             margin_weight = self.annealing(self.g_optimizer.iterations)
             # (2, n, d): both modalities in one go.
-            codes = tf.stack([made["v_c"], made["t_c"]])
+            codes = tf.stack([v_c[2], t_c[2]])
             found = layer.terms(codes, batch["label"], margin_weight)
             image_loss, text_loss = tf.unstack(found.loss)
             terms["G/image_classification"] = image_loss
@@ -364,6 +366,24 @@ class XGACMN(keras.Model):
         for name in ("d_optimizer", "g_optimizer"):
             config[name] = keras.saving.deserialize_keras_object(config[name])
         self.compile(**config)
+
+
+def _branches(x: tf.Tensor, count: int) -> list[tf.Tensor]:
+    """`count` times `x`, with gradients that are added in this order.
+
+    TensorFlow's own sum of three or more begins with whichever buffer happens to be free: where
+    codes have a multiple of 16 dimensions, the last bits would differ from run to run.
+    """
+
+    @tf.custom_gradient
+    def branch(x: tf.Tensor) -> tuple[list[tf.Tensor], Any]:
+        def gradient(*upstream: tf.Tensor) -> tf.Tensor:
+            return tf.reduce_sum(tf.stack(upstream), axis=0)
+
+        return [tf.identity(x) for _ in range(count)], gradient
+
+    found: list[tf.Tensor] = branch(x)
+    return found
 
 
 def _share(loss: tf.Tensor) -> tf.Tensor:
