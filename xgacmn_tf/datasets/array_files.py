@@ -6,7 +6,6 @@ arrays, come out as NumPy string arrays.
 """
 
 import math
-import warnings
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Collection
@@ -15,8 +14,8 @@ from typing import Any
 
 import h5py
 import numpy as np
-import scipy.io
 
+from xgacmn_tf.datasets.matlab_file import Level5File, Listed
 from xgacmn_tf.errors import InputError
 
 # All arrays of a file together, as the file declares them.
@@ -47,7 +46,7 @@ def read(path: Path, check_names: Callable[[Collection[str]], None]) -> dict[str
         return _read_matlab(path, check_names)
     except (InputError, MemoryError):
         raise
-    except Exception as error:  # the three libraries raise a dozen kinds for broken files
+    except Exception as error:  # the libraries raise a dozen kinds for broken files
         raise InputError(
             f"{path} is broken or no {path.suffix} file: {error or type(error).__name__}"
         ) from error
@@ -107,19 +106,30 @@ def _read_matlab(
     path: Path, check_names: Callable[[Collection[str]], None]
 ) -> dict[str, np.ndarray]:
     budget = _Budget(path)
-    listing = scipy.io.whosmat(path)
-    names = [name for name, _, _ in listing if not name.startswith("__")]
+    file = Level5File(path)
+    listing = file.listing()
+    names = [listed.name for listed in listing]
     check_names(names)
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         raise InputError(f"{path} holds {twice[0]} twice; save it again.")
-    for name, shape, kind in listing:
-        _check_matlab_class(path, name, kind)
-        budget.take(name, shape, 8)  # 8 bytes: the widest of MATLAB's numbers
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")  # SciPy only warns about parts that it cannot read
-        stored = scipy.io.loadmat(path, variable_names=names)
-    return {name: _matlab_strings(path, name, stored[name]) for name in names}
+    for listed in listing:
+        _check_matlab_class(path, listed.name, listed.kind)
+        budget.take(listed.name, listed.shape, 8)  # 8 bytes: the widest of MATLAB's numbers
+    return {listed.name: _matlab_array(path, file, listed) for listed in listing}
+
+
+def _matlab_array(path: Path, file: Level5File, listed: Listed) -> np.ndarray:
+    if listed.kind == "char":  # MATLAB fills the rows up with blanks
+        return np.char.rstrip(np.array(file.rows(listed), dtype=str))
+    if listed.kind != "cell":
+        return file.numbers(listed)
+    texts = []
+    for row, lines in enumerate(file.cells(listed)):
+        if lines is None or len(lines) > 1:
+            raise InputError(_not_text(path, listed.name, row))
+        texts.append("".join(lines))
+    return np.array(texts, dtype=str)
 
 
 def _check_matlab_class(path: Path, name: str, kind: str) -> None:
@@ -131,19 +141,6 @@ def _check_matlab_class(path: Path, name: str, kind: str) -> None:
         raise InputError(
             f"{path}: {name} is a MATLAB {kind}; expected an array of numbers or strings."
         )
-
-
-def _matlab_strings(path: Path, name: str, array: np.ndarray) -> np.ndarray:
-    if array.dtype.kind == "U":  # a character matrix: MATLAB fills its rows up with blanks
-        return np.char.rstrip(array)
-    if not array.dtype.hasobject:
-        return array
-    texts = []
-    for row, cell in enumerate(array.ravel(order="F")):
-        if not (isinstance(cell, np.ndarray) and cell.dtype.kind == "U" and cell.size <= 1):
-            raise InputError(_not_text(path, name, row))
-        texts.append(str(cell[0]) if cell.size else "")
-    return np.array(texts, dtype=str)
 
 
 def _not_text(path: Path, name: str, row: int) -> str:
