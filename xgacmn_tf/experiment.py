@@ -75,8 +75,14 @@ def _run(config: Config, devices: Devices, say: Callable[[str], None]) -> dict[s
         return {}
     if finished:
         metrics = folder.read_metrics()
+        try:
+            table = results_table(metrics)
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            raise InputError(
+                f"{folder.metrics} lacks results ({error!r}); delete it to evaluate the run again"
+            ) from error
         say(f"{folder.path} holds this run already, finished. Delete it to train anew.")
-        say(results_table(metrics))
+        say(table)
         return metrics
 
     if devices.is_chief:

@@ -51,6 +51,8 @@ def parse_flags(argv: list[str]) -> list[str]:
         _stop(f"{error} Allowed: {names}. See --help")
     except flags.Error as error:
         _stop(str(error))
+    except UnicodeDecodeError as error:
+        _stop(f"--flagfile: the file is not UTF-8 text ({error}); save it as UTF-8")
     if len(rest) > 1:
         _stop(f"{rest[1]!r} is not a flag; every setting is given as --name=value. See --help")
     return rest

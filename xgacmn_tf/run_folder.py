@@ -13,7 +13,6 @@ metrics.json      results; it appears last, so where it stands the run is comple
 """
 
 import dataclasses
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -21,8 +20,9 @@ from typing import Any
 import numpy as np
 
 from xgacmn_tf.config import XGACMN, Config
+from xgacmn_tf.datasets import array_files
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.files import atomic_path, write_json
+from xgacmn_tf.files import atomic_path, read_json, write_json
 
 
 class RunFolder:
@@ -103,8 +103,12 @@ class RunFolder:
     def read_config(self) -> dict[str, Any]:
         """The record that `claim` wrote."""
         try:
-            record = json.loads(self.config.read_text(encoding="utf-8"))
-            return {"settings": dict(record["settings"]), **record}
+            record = read_json(self.config)
+            return {
+                **record,
+                "settings": dict(record["settings"]),
+                "data_fingerprint": str(record["data_fingerprint"]),
+            }
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(
                 f"{self.config} cannot be read as a run's settings ({error}); name a new "
@@ -132,7 +136,7 @@ class RunFolder:
 
     def read_metrics(self) -> dict[str, Any]:
         try:
-            return dict(json.loads(self.metrics.read_text(encoding="utf-8")))
+            return dict(read_json(self.metrics))
         except (OSError, ValueError, TypeError) as error:
             raise InputError(
                 f"{self.metrics} cannot be read as a run's results ({error}); delete it to "
@@ -152,15 +156,13 @@ class RunFolder:
     def read_per_query(self, similarity: str) -> dict[str, float]:
         """ "<direction>/<id>" → average precision over the whole gallery, both directions."""
         try:
-            with np.load(self.per_query, allow_pickle=False) as arrays:
-                return {
-                    f"{way}/{query}": float(score)
-                    for way in ("i2t", "t2i")
-                    for query, score in zip(
-                        arrays["id"], arrays[f"{similarity}_{way}"], strict=True
-                    )
-                }
-        except (OSError, ValueError, KeyError) as error:
+            arrays = array_files.read(self.per_query, lambda names: None)
+            return {
+                f"{way}/{query}": float(score)
+                for way in ("i2t", "t2i")
+                for query, score in zip(arrays["id"], arrays[f"{similarity}_{way}"], strict=True)
+            }
+        except (ValueError, KeyError, TypeError) as error:
             raise InputError(
                 f"{self.per_query} cannot be read ({error}); delete {self.metrics} and run the "
                 "same command again"

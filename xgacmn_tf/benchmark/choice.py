@@ -28,7 +28,7 @@ from xgacmn_tf.benchmark.grid import Cell, in_workers
 from xgacmn_tf.config import XGACMN, Config
 from xgacmn_tf.datasets.paired import PairedDataset, hold_out
 from xgacmn_tf.errors import DivergenceError, InputError
-from xgacmn_tf.files import write_json
+from xgacmn_tf.files import read_json, write_json
 
 FILE = "choice.json"
 # Tuned runs of a system stand in a folder of their own, so that they never pass for untuned ones.
@@ -170,7 +170,7 @@ def _read(path: Path, system: System) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = read_json(path)
         grid, choices = record["grid"], list(record["choices"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(

@@ -5,7 +5,9 @@ declares are bounded before memory is taken. MATLAB's strings, as character matr
 arrays, come out as NumPy string arrays.
 """
 
+import io
 import math
+import os
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Collection
@@ -18,8 +20,12 @@ import numpy as np
 from xgacmn_tf.datasets.matlab_file import Level5File, Listed
 from xgacmn_tf.errors import InputError
 
-# All arrays of a file together, as the file declares them.
-MAX_BYTES = 16 * 2**30
+# All arrays of a file together, as the file declares them; never more than the machine has.
+MAX_BYTES = min(16 * 2**30, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+# What stands before the values in a member of an `.npz`: NumPy writes some 100 bytes.
+_HEADER_BYTES = 2**16
+# Values that are compressed together in HDF5 are unpacked together; MATLAB's pieces are small.
+_PIECE_BYTES = 2**26
 
 _CELLSTR = "MATLAB: name = cellstr(name); Python: np.array(values, dtype=str)"
 
@@ -44,8 +50,13 @@ def read(path: Path, check_names: Callable[[Collection[str]], None]) -> dict[str
         if h5py.is_hdf5(path):
             return _read_hdf5(path, check_names)
         return _read_matlab(path, check_names)
-    except (InputError, MemoryError):
+    except InputError:
         raise
+    except MemoryError as error:
+        raise InputError(
+            f"{path}: its arrays take more memory than there is; use a machine with more, or "
+            "fewer rows"
+        ) from error
     except Exception as error:  # the libraries raise a dozen kinds for broken files
         raise InputError(
             f"{path} is broken or no {path.suffix} file: {error or type(error).__name__}"
@@ -77,16 +88,18 @@ def _read_npz(path: Path, check_names: Callable[[Collection[str]], None]) -> dic
         if len(members) != len(archive.infolist()):
             raise InputError(f"{path} holds two arrays of one name; save it again.")
         for name, member in members.items():
-            with archive.open(member) as stream:
-                version = np.lib.format.read_magic(stream)
-                # Version 3 exists only for records with field names beyond Latin-1.
-                header = (
-                    np.lib.format.read_array_header_1_0
-                    if version == (1, 0)
-                    else np.lib.format.read_array_header_2_0
-                )
-                shape, _, dtype = header(stream)
-                stored = member.file_size - stream.tell()
+            with archive.open(member) as file:
+                # NumPy would read a header of any length that the file declares.
+                stream = io.BytesIO(file.read(_HEADER_BYTES))
+            version = np.lib.format.read_magic(stream)
+            # Version 3 exists only for records with field names beyond Latin-1.
+            header = (
+                np.lib.format.read_array_header_1_0
+                if version == (1, 0)
+                else np.lib.format.read_array_header_2_0
+            )
+            shape, _, dtype = header(stream)
+            stored = member.file_size - stream.tell()
             if dtype.hasobject:
                 raise InputError(
                     f"{path}: {name} holds Python objects, which are never unpickled; save plain "
@@ -202,7 +215,9 @@ def _hdf5_values(path: Path, name: str, node: h5py.Dataset, budget: _Budget) -> 
         raise InputError(f"{path}: {name} keeps its values in other files; save them in this one.")
     if node.attrs.get("MATLAB_empty", 0) or node.shape is None:
         return np.zeros((0, 0))
-    budget.take(name, node.shape, node.dtype.itemsize)
+    declared = budget.take(name, node.shape, node.dtype.itemsize)
+    if node.chunks and math.prod(node.chunks) * node.dtype.itemsize > max(declared, _PIECE_BYTES):
+        raise InputError(f"{path}: {name} is kept in pieces larger than itself; save it again.")
     return node[()]
 
 

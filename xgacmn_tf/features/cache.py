@@ -136,7 +136,7 @@ class FeatureCache:
         for start in range(0, len(items), SHARD):
             path = self.folder / f"{part}-{start // SHARD:05}.npz"
             wanted = items[start : start + SHARD]
-            shard = _stored(path)
+            shard = _stored(path, len(wanted))
             if shard is None:
                 shard = make_shard(extractor, wanted, self.on_bad_image, pool, advance=bar.update)
                 shard.save(path)
@@ -210,9 +210,9 @@ def _size(path: Path) -> int:
         return -1  # It is reported, or left out, when its turn comes.
 
 
-def _stored(path: Path) -> Shard | None:
+def _stored(path: Path, items: int) -> Shard | None:
     """The shard in a file; None if there is none, or a disk has damaged it."""
     try:
-        return Shard.load(path)
-    except Exception:  # np.load raises a dozen kinds for damaged files.
+        return Shard.load(path, items)
+    except Exception:  # A damaged file fails in a dozen ways.
         return None

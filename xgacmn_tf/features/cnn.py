@@ -54,7 +54,13 @@ class _Network(Extractor):
     def network(self) -> keras.Model:
         """The network, inference only."""
         if self._folder is not None and (self._folder / _NETWORK).exists():
-            return keras.saving.load_model(self._folder / _NETWORK, compile=False)
+            try:
+                return keras.saving.load_model(self._folder / _NETWORK, compile=False)
+            except Exception as error:  # A damaged archive raises a dozen kinds.
+                raise InputError(
+                    f"{self._folder / _NETWORK} cannot be read as the network of {self.name} "
+                    f"({one_line(error)}); extract the features again"
+                ) from error
         if self._settings is not None and self._settings["weights"] != self._weights_hash():
             raise InputError(
                 f"{self.name} features were made with other weights than are installed; name the "

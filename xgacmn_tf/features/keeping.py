@@ -6,7 +6,6 @@ feature file, and the bundled clip art ships one; all hold `image/` and `text/`,
 """
 
 import hashlib
-import json
 import os
 import shutil
 import zipfile
@@ -17,7 +16,7 @@ import numpy as np
 
 from xgacmn_tf.datasets.paired import PairedDataset
 from xgacmn_tf.features.extractor import MANIFEST
-from xgacmn_tf.files import atomic_path, write_json
+from xgacmn_tf.files import atomic_path, read_json, write_json
 
 MODALITIES = ("image", "text")
 _OF_FILE = "feature_file.json"
@@ -34,7 +33,7 @@ def saved_extractors(dataset: PairedDataset) -> Path | None:
         return None
     if source.is_file():
         try:
-            recorded = json.loads((folder / _OF_FILE).read_text(encoding="utf-8"))
+            recorded = read_json(folder / _OF_FILE)
         except (OSError, ValueError):
             return None
         if recorded != {"content": content_hash(source)}:

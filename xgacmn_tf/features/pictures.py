@@ -28,6 +28,8 @@ def open_picture(path: Path) -> Image.Image:
         BadPictureError: naming the file, if it is missing, truncated, of another format, or would
             decode to more than `MAX_PIXELS`.
     """
+    if path.exists() and not path.is_file():  # A pipe would be waited for, a device has no end.
+        raise BadPictureError(f"{path}: is no file")
     try:
         with Image.open(path, formats=FORMATS) as picture:  # This reads the header alone.
             if picture.width * picture.height > MAX_PIXELS:

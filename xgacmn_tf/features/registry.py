@@ -1,11 +1,11 @@
 """Extractors by name, and back from the folder that one was saved in."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.features.extractor import MANIFEST, Extractor, one_line
+from xgacmn_tf.files import read_json
 
 IMAGE_EXTRACTORS = (
     "efficientnet_lite0",
@@ -54,7 +54,7 @@ def load_extractor(folder: Path) -> Extractor:
         InputError: if the folder holds none.
     """
     try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        manifest = read_json(folder / MANIFEST)
         name, settings, modality = manifest["name"], manifest["settings"], manifest["modality"]
         return _class(modality, name)._load(folder, name, settings)
     except InputError:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from xgacmn_tf.datasets import array_files
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.features.extractor import Extractor
 from xgacmn_tf.features.pictures import BadPictureError, open_picture, thumbnail
@@ -47,12 +48,24 @@ class Shard:
             )
 
     @classmethod
-    def load(cls, path: Path) -> "Shard":
-        with np.load(path, allow_pickle=False) as arrays:
-            end = np.cumsum(arrays["thumbnail_size"]).tolist()
-            joined = arrays["thumbnail"].tobytes()
-            pictures = [joined[a:b] for a, b in zip([0, *end], end, strict=False)]
-            return cls(arrays["feature"], arrays["row"], tuple(pictures), tuple(arrays["bad"]))
+    def load(cls, path: Path, items: int) -> "Shard":
+        """What was saved of so many items; what does not fit them or itself raises some error."""
+        arrays = array_files.read(path, lambda names: None)
+        feature, row, bad = arrays["feature"], arrays["row"], arrays["bad"]
+        end = np.cumsum(arrays["thumbnail_size"]).tolist()
+        joined = arrays["thumbnail"].tobytes()
+        pictures = [joined[a:b] for a, b in zip([0, *end], end, strict=False)]
+        fits = (
+            feature.ndim == 2
+            and feature.dtype == np.float32
+            and len(pictures) in (0, len(feature))
+            and len(feature) + len(bad) == items
+            and row.shape == (len(feature),)
+            and len(np.intersect1d(row, np.arange(items))) == len(row)
+        )
+        if not fits:
+            raise InputError(f"{path} holds the features of other items")
+        return cls(feature, row, tuple(pictures), tuple(bad))
 
 
 def check_policy(on_bad_image: str) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 from sklearn.cluster import MiniBatchKMeans
 
+from xgacmn_tf.datasets import array_files
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.features.extractor import Extractor, missing_package
 from xgacmn_tf.files import atomic_path
@@ -93,6 +94,7 @@ class VisualWords(Extractor):
     @classmethod
     def _load(cls, folder: Path, name: str, settings: dict[str, Any]) -> Self:
         loaded = cls(name, settings["seed"], settings["size"])
-        with np.load(folder / _WORDS, allow_pickle=False) as arrays:
-            loaded.words = arrays["words"]
+        loaded.words = array_files.read(folder / _WORDS, lambda names: None)["words"]
+        if loaded.words.shape != (loaded.size, 128) or not np.isfinite(loaded.words).all():
+            raise ValueError(f"words has shape {loaded.words.shape}, or NaN")
         return loaded

@@ -4,7 +4,6 @@ The paper's text features of Pascal Sentence and NUS-WIDE are bags of words, tho
 topics (§4.1). Both come from scikit-learn.
 """
 
-import json
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
@@ -15,9 +14,10 @@ import numpy as np
 from sklearn.decomposition import LatentDirichletAllocation
 from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS, CountVectorizer
 
+from xgacmn_tf.datasets import array_files
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.features.extractor import Extractor
-from xgacmn_tf.files import atomic_path, write_json
+from xgacmn_tf.files import atomic_path, read_json, write_json
 
 _VOCABULARY = "vocabulary.json"
 _TOPICS = "topics.npz"
@@ -86,7 +86,12 @@ class BagOfWords(Extractor):
     @classmethod
     def _load(cls, folder: Path, name: str, settings: dict[str, Any]) -> Self:
         loaded = cls(name, settings["size"], settings.get("plain", False))
-        loaded.vocabulary = json.loads((folder / _VOCABULARY).read_text(encoding="utf-8"))
+        words = read_json(folder / _VOCABULARY)
+        if not isinstance(words, list) or {type(word) for word in words} - {str}:
+            raise ValueError(f"{_VOCABULARY} is no list of words")
+        if len(set(words)) < len(words):
+            raise ValueError(f"{_VOCABULARY} holds a word twice")
+        loaded.vocabulary = words
         return loaded
 
 
@@ -138,10 +143,16 @@ class Topics(Extractor):
     def _load(cls, folder: Path, name: str, settings: dict[str, Any]) -> Self:
         loaded = cls(name, settings["seed"], settings["topics"], settings["vocabulary_size"])
         loaded.words = BagOfWords._load(folder, name, {"size": settings["vocabulary_size"]})
-        with np.load(folder / _TOPICS, allow_pickle=False) as arrays:
-            # What scikit-learn's `transform` reads of a fitted model.
-            loaded._model.components_ = arrays["word_weight"]
-            loaded._model.exp_dirichlet_component_ = arrays["expected_word"]
+        arrays = array_files.read(folder / _TOPICS, lambda names: None)
+        # What scikit-learn's `transform` reads of a fitted model.
+        loaded._model.components_ = arrays["word_weight"]
+        loaded._model.exp_dirichlet_component_ = arrays["expected_word"]
+        for name, found in arrays.items():
+            if (
+                found.shape != (settings["topics"], loaded.words.dim)
+                or not np.isfinite(found).all()
+            ):
+                raise ValueError(f"{name} has shape {found.shape}, or NaN")
         loaded._model.doc_topic_prior_ = 1 / settings["topics"]
         loaded._model.n_features_in_ = loaded.words.dim
         return loaded

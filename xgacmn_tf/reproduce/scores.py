@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from xgacmn_tf.benchmark.grid import Cell
 from xgacmn_tf.config import SIMILARITIES
+from xgacmn_tf.datasets import array_files
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.evaluation import evaluate_retrieval
 from xgacmn_tf.files import atomic_path
@@ -56,11 +57,10 @@ class Codes:
 def read_codes(folder: RunFolder) -> Codes:
     """Reads embeddings.npz of a run."""
     try:
-        with np.load(folder.embeddings, allow_pickle=False) as arrays:
-            found = dict(arrays)
+        found = array_files.read(folder.embeddings, lambda names: None)
         codes = found["image"], found["text"]
         label, ids = found["label"], found["id"]
-    except (OSError, ValueError, KeyError) as error:
+    except (ValueError, KeyError, IndexError) as error:
         raise InputError(
             f"{folder.embeddings} cannot be read ({error}); delete {folder.metrics} and run the "
             "same command again"
@@ -117,8 +117,7 @@ def read_scores(output: Path, cell: Cell) -> Scores:
     """What `keep_scores` wrote."""
     path = scores_path(output, cell)
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            found = dict(arrays)
+        found = array_files.read(path, lambda names: None)
         rows = {way: found["direction"] == way for way in DIRECTIONS}
         similarities = [s for s in SIMILARITIES if f"AP_{s}" in found]
         return Scores(
@@ -132,7 +131,7 @@ def read_scores(output: Path, cell: Cell) -> Scores:
             },
             {s: dict(zip(DIRECTIONS, found[f"precision_{s}"], strict=True)) for s in similarities},
         )
-    except (OSError, ValueError, KeyError) as error:
+    except (ValueError, KeyError, IndexError) as error:
         raise InputError(
             f"{path} cannot be read ({error}); delete it and run the same command again"
         ) from error

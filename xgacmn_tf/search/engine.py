@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
 
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.files import write_json
+from xgacmn_tf.files import read_json, write_json
 from xgacmn_tf.search.index import Index, load_index, make_index
 from xgacmn_tf.search.kept import KeptGallery
 from xgacmn_tf.search.recall import tune
@@ -51,7 +50,7 @@ def open_engine(
     if measured.exists():
         try:
             loaded = load_index(folder, milvus_token=token)
-            recall = json.loads(measured.read_text(encoding="utf-8"))["recall"]
+            recall = read_json(measured)["recall"]
             if len(loaded) == len(items):
                 return loaded, f"by {loaded.kind}, {recall}"
         except (InputError, OSError, ValueError, KeyError, TypeError) as error:

@@ -27,7 +27,7 @@ from xgacmn_tf.features.extraction import title
 from xgacmn_tf.features.extractor import Extractor, file_hash
 from xgacmn_tf.features.keeping import content_hash
 from xgacmn_tf.features.shards import Shard, make_shard
-from xgacmn_tf.files import write_json
+from xgacmn_tf.files import read_json, write_json
 from xgacmn_tf.gallery import Gallery
 from xgacmn_tf.trained_run import TrainedRun
 
@@ -176,10 +176,8 @@ class FeatureParts:
         self._parts: list[Shard] = []
         for path in sorted(folder.glob("*.json")):
             try:
-                self._take(
-                    json.loads(path.read_text(encoding="utf-8")),
-                    Shard.load(path.with_suffix(".npz")),
-                )
+                keys = read_json(path)
+                self._take(keys, Shard.load(path.with_suffix(".npz"), len(keys)))
             # A damaged file fails in a dozen ways; its items are read again.
             except Exception:  # noqa: S112
                 continue

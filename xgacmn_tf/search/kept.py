@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +21,7 @@ from typing import Any
 from xgacmn_tf import gallery as gallery_files
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.features.extractor import MANIFEST, file_hash
-from xgacmn_tf.files import write_json
+from xgacmn_tf.files import read_json, write_json
 from xgacmn_tf.gallery import FEATURES, Gallery
 from xgacmn_tf.search.indexing import PLURAL, Source
 from xgacmn_tf.trained_run import TrainedRun
@@ -77,7 +76,7 @@ class KeptGallery:
         if not self.record.exists():
             return None
         try:
-            record = json.loads(self.record.read_text(encoding="utf-8"))
+            record = read_json(self.record)
             before = {name: record[name] for name in wanted}
             self.left_out = [str(reason) for reason in record["left_out"]]
         except (OSError, ValueError, KeyError, TypeError):
