@@ -206,8 +206,13 @@ def open_streamed(
       source: what errors name.
 
     Raises:
-      InputError: a value is not finite, or a file is damaged.
+      InputError: a value is not finite, a file is damaged, or there are more or fewer rows.
     """
+    if len(labels) != shards.rows:
+        raise InputError(
+            f"{source}: its files hold {len(labels)} pairs, its description says {shards.rows}; "
+            "prepare the data set again."
+        )
     wanted = max(1, min(shards.rows, SAMPLE_BYTES // shards.bytes_a_row))
     sampled = np.unique(np.linspace(0, shards.rows - 1, wanted).astype(int))
     image = np.empty((len(sampled), shards.image_dim), np.float32)

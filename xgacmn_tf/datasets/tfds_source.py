@@ -6,12 +6,14 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from google.protobuf import json_format
 
 from xgacmn_tf.datasets import ALLOWED, BUILDERS
 from xgacmn_tf.datasets.feature_file import class_names, numbered_ids
 from xgacmn_tf.datasets.paired import PairedDataset, Split
 from xgacmn_tf.datasets.streamed import Shards, open_streamed, unreadable
 from xgacmn_tf.errors import InputError
+from xgacmn_tf.features.extractor import one_line
 
 _EXPECTED = (
     "image and text (vectors of floats), label (a ClassLabel, an integer, or a multi-hot vector), "
@@ -36,6 +38,18 @@ def load(name: str, data_dir: str | None = None, streaming: bool = False) -> Pai
         InputError: if TFDS does not know the name, cannot prepare the data, the features do not
             fit or cannot be streamed, train or test is missing, or the data fail `paired.check`.
     """
+    try:
+        return _load(name, data_dir, streaming)
+    except InputError:
+        raise
+    except (json_format.Error, ValueError, LookupError, TypeError, AttributeError) as error:
+        # What TFDS stumbles over where its JSON files beside the data are damaged.
+        raise InputError(
+            f"TFDS data set {name!r} cannot be read ({one_line(error)}); prepare it again"
+        ) from error
+
+
+def _load(name: str, data_dir: str | None, streaming: bool) -> PairedDataset:
     try:
         import tensorflow_datasets as tfds
     except ImportError as error:
