@@ -1,6 +1,7 @@
 """What several test files share: small data, and where real data are, if there are any."""
 
 import os
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,21 @@ from xgacmn_tf.config import Config, config_from_flags, define_flags
 from xgacmn_tf.datasets.paired import Split
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+# Kind → damaged or hostile inputs that were tried.
+TRIED: Counter[str] = Counter()
+
+
+@pytest.fixture(scope="session")
+def tried() -> Counter[str]:
+    """Counts hostile inputs by kind, for a line at the end of the tests."""
+    return TRIED
+
+
+def pytest_terminal_summary(terminalreporter):
+    if TRIED:
+        kinds = ", ".join(f"{kind} {count:,}" for kind, count in TRIED.items())
+        terminalreporter.write_line(f"hostile inputs tried: {TRIED.total():,} ({kinds})")
 
 
 @pytest.fixture(scope="session")

@@ -15,135 +15,64 @@ import time
 import zipfile
 from pathlib import Path
 
-import h5py
-import numpy as np
 import pytest
-import scipy.io
 from absl import flags
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from xgacmn_tf import datasets, gallery
+from tests.datasets.test_streamed import write as write_tfds
+from tests.readers import READERS, damaged, write_npz
+from xgacmn_tf import datasets
 from xgacmn_tf.config import Config
 from xgacmn_tf.datasets.paired import PairedDataset
 from xgacmn_tf.encoders import load_encoder
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.experiment import run as run_experiment
 from xgacmn_tf.progress import Checkpoints, Progress
-from xgacmn_tf.run_folder import RunFolder
+from xgacmn_tf.serve.failure import RequestError
 from xgacmn_tf.training import build_model
 
 # Damaged files a reader. XGACMN_FUZZ multiplies them for a longer look.
-FILES = 60 * int(os.environ.get("XGACMN_FUZZ", "1"))
+FILES = 100 * int(os.environ.get("XGACMN_FUZZ", "1"))
 SECONDS = 5.0
 
 
-def arrays(rows=12):
-    generator = np.random.default_rng(0)
-    found = {"label_names": np.array(["cat", "dog", "bird"])}
-    for part in ("train", "test"):
-        found[f"image_{part}"] = generator.normal(size=(rows, 4)).astype(np.float32)
-        found[f"text_{part}"] = generator.normal(size=(rows, 3)).astype(np.float32)
-        found[f"label_{part}"] = np.arange(rows) % 3
-        found[f"id_{part}"] = np.array([f"{part}-{row}" for row in range(rows)])
-    return found
-
-
-def write_npz(path):
-    np.savez(path, **arrays())
-
-
-def write_compressed(path):
-    np.savez_compressed(path, **arrays())
-
-
-def write_matlab(path):
-    scipy.io.savemat(path, arrays())
-
-
-def write_hdf5(path):
-    with h5py.File(path, "w") as file:
-        for name, values in arrays().items():
-            if values.dtype.kind != "U":
-                file[name] = values.T
-                file[name].attrs["MATLAB_class"] = np.bytes_("double")
-
-
-def write_gallery(path):
-    made = {"text": np.ones((5, 3), np.float32), "id": np.arange(5).astype(str)}
-    np.savez(
-        path, **made, thumbnail=np.zeros(9, np.uint8), thumbnail_offset=np.array([0] * 5 + [9])
-    )
-
-
-def read_gallery(path):
-    return gallery.from_file(path, {"text": 3})
-
-
-def write_record(path):
-    record = {"settings": Config().as_dict(), "data_fingerprint": "ab"}
-    path.write_text(json.dumps(record, indent=2))
-
-
-def read_record(path):
-    return RunFolder(path.parent).recorded_config()
-
-
-def read_features(path):
-    return datasets.load(str(path))
-
-
-# Kind → the file's name, who writes and who reads it.
-READERS = {
-    "npz": ("pairs.npz", write_npz, read_features),
-    "compressed npz": ("pairs.npz", write_compressed, read_features),
-    "mat v5": ("pairs.mat", write_matlab, read_features),
-    "mat v7.3": ("pairs.mat", write_hdf5, read_features),
-    "gallery": ("gallery.npz", write_gallery, read_gallery),
-    "config.json": ("config.json", write_record, read_record),
-}
-
-
-def damaged(content: bytes, draw: random.Random) -> bytes:
-    """Some of: cut off, bits flipped, bytes overwritten, a piece repeated, removed or zeroed."""
-    found = bytearray(content)
-    for _ in range(draw.choice((1, 1, 2, 8))):
-        at = draw.randrange(len(found) + 1)
-        size = draw.choice((1, 2, 4, 8, 64, 512))
-        match draw.randrange(6):
-            case 0:
-                del found[at:]
-            case 1 if at < len(found):
-                found[at] ^= 1 << draw.randrange(8)
-            case 2:
-                found[at : at + size] = draw.randbytes(size)
-            case 3:
-                found[at:at] = found[at : at + size]
-            case 4:
-                del found[at : at + size]
-            case _:
-                found[at : at + size] = draw.choice((b"\0", b"\xff")) * size
-    return bytes(found)
-
-
 @pytest.mark.parametrize("kind", READERS)
-def test_damaged_files_are_read_or_refused(kind, tmp_path, record_property):
+def test_damaged_files_are_read_or_refused(kind, tmp_path, tried):
     name, write, read = READERS[kind]
-    write(tmp_path / name)
-    read(tmp_path / name)  # whole, it is readable
-    content = (tmp_path / name).read_bytes()
+    path = tmp_path / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write(path)
+    read(path)  # whole, it is readable
+    content = path.read_bytes()
     draw, refused = random.Random(kind), 0
     for number in range(FILES):
-        (tmp_path / name).write_bytes(damaged(content, draw))
+        path.write_bytes(damaged(content, draw))
         started = time.monotonic()
         try:
-            read(tmp_path / name)
-        except InputError as error:
+            read(path)
+        except (InputError, RequestError) as error:
             refused += 1
             assert str(error).strip(), number
         assert time.monotonic() - started < SECONDS, number
-    record_property("damaged files", FILES)
+        tried[kind] += 1
     assert refused > FILES / 4
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize("part", ["train.tfrecord-00000", "dataset_info.json", "features.json"])
+def test_damaged_tfds_data_sets_are_read_or_refused(part, streaming, tmp_path, tried):
+    write_tfds(tmp_path)
+    (path,) = (p for p in (tmp_path / "pairs" / "1.0.0").iterdir() if part in p.name)
+    content, draw, refused = path.read_bytes(), random.Random(part), 0
+    for _ in range(FILES // 5):
+        path.write_bytes(damaged(content, draw))
+        try:
+            datasets.load("pairs", str(tmp_path), streaming=streaming)
+        except InputError:
+            refused += 1
+        tried["TFDS " + part.split("-")[0]] += 1
+    assert refused > FILES / 20
 
 
 @pytest.fixture(scope="module")
@@ -160,7 +89,7 @@ def trained(tmp_path_factory):
     return folder / "run", config
 
 
-def test_damaged_checkpoints_are_read_or_refused(trained, tmp_path, record_property):
+def test_damaged_checkpoints_are_read_or_refused(trained, tmp_path, tried):
     content = (trained[0] / "checkpoints" / "best.keras").read_bytes()
     path, draw, refused = tmp_path / "best.keras", random.Random(0), 0
     for number in range(FILES):
@@ -171,11 +100,11 @@ def test_damaged_checkpoints_are_read_or_refused(trained, tmp_path, record_prope
         except InputError:
             refused += 1
         assert time.monotonic() - started < SECONDS, number
-    record_property("damaged files", FILES)
+        tried["checkpoint"] += 1
     assert refused > FILES / 4
 
 
-def test_damaged_states_of_training_are_restored_or_refused(trained, tmp_path, record_property):
+def test_damaged_states_of_training_are_restored_or_refused(trained, tmp_path, tried):
     folder, config = trained
     dataset: PairedDataset = datasets.for_config(config)
     model = build_model(config, dataset)
@@ -190,7 +119,7 @@ def test_damaged_states_of_training_are_restored_or_refused(trained, tmp_path, r
         except InputError as error:
             assert "cannot be restored" in str(error)
             refused += 1
-    record_property("damaged files", FILES // 3)
+        tried["state of training"] += 1
     assert refused > FILES / 12
 
 
@@ -241,8 +170,9 @@ NAMES = [field.name for field in dataclasses.fields(Config)]
 
 
 @settings(max_examples=5 * FILES, deadline=None)
-@given(st.dictionaries(st.sampled_from(NAMES), VALUES, max_size=4))
-def test_settings_of_any_kind_make_a_config_or_an_input_error(values):
+@given(values=st.dictionaries(st.sampled_from(NAMES), VALUES, max_size=4))
+def test_settings_of_any_kind_make_a_config_or_an_input_error(tried, values):
+    tried["settings"] += 1
     try:
         config = Config(**values)
     except InputError as error:
@@ -257,7 +187,7 @@ def test_settings_of_any_kind_make_a_config_or_an_input_error(values):
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(
-    st.lists(
+    lines=st.lists(
         st.one_of(
             st.text(st.characters(exclude_categories=["Cs"]), max_size=30),
             st.builds("--{}={}".format, st.sampled_from(NAMES), st.text(max_size=10)),
@@ -266,7 +196,8 @@ def test_settings_of_any_kind_make_a_config_or_an_input_error(values):
         max_size=5,
     )
 )
-def test_flag_files_of_any_content_make_a_config_or_an_error(parse, tmp_path, lines):
+def test_flag_files_of_any_content_make_a_config_or_an_error(parse, tmp_path, tried, lines):
+    tried["flag file"] += 1
     path = tmp_path / "any.flags"
     # A flag file that names another one is the user's own doing.
     text = "\n".join(line for line in lines if "flagfile" not in line)
