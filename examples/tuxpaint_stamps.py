@@ -23,7 +23,7 @@ TEST = 0.25
 
 
 def pairs(folder: Path, seed: int = 0) -> list[dict[str, str]]:
-    """Rows of the table: stamps that are PNG files with an English caption, by top folder.
+    """Rows of the table, paths from `folder`: stamps that are PNG files with an English caption, by top folder.
 
     Folders with fewer than `LEAST` such stamps are dropped. Stamps with one caption, such as the
     letter A filled and outlined, share a split, so that no caption is both learned and tested.
@@ -43,15 +43,25 @@ def pairs(folder: Path, seed: int = 0) -> list[dict[str, str]]:
         for caption, images in groups.items():
             split = "test" if caption in held_out else "train"
             rows += [
-                {"image": str(image), "text": caption, "label": label, "split": split}
+                {
+                    "image": str(image.relative_to(folder)),
+                    "text": caption,
+                    "label": label,
+                    "split": split,
+                }
                 for image in images
             ]
     return rows
 
 
 def write_table(folder: Path, path: Path) -> int:
-    """Writes the table; returns the number of its rows."""
+    """Writes the table and a link to the pictures beside it; returns the number of its rows."""
     rows = pairs(folder)
+    link = path.with_suffix("")  # A table names pictures below its own folder only.
+    if not link.is_symlink():
+        link.symlink_to(folder)
+    for row in rows:
+        row["image"] = f"{link.name}/{row['image']}"
     with open(path, "w", encoding="utf-8", newline="") as file:
         table = csv.DictWriter(file, ("image", "text", "label", "split"))
         table.writeheader()

@@ -42,6 +42,17 @@ def test_the_table_holds_captioned_stamps_of_large_folders(stamps, tmp_path):
     assert not test & {row["text"] for row in rows if row["split"] == "train"}
 
 
+def test_the_table_is_read_through_a_link_beside_it(stamps, tmp_path):
+    for number in range(12):
+        picture = tmp_path / "package" / "birds" / f"{number}.png"
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (2, 2)).save(picture)
+        picture.with_suffix(".txt").write_text(f"Bird {number}.\n")
+    for _ in range(2):
+        assert stamps.write_table(tmp_path / "package", tmp_path / "stamps.csv") == 12
+    assert len(datasets.load_raw(str(tmp_path / "stamps.csv")).train) == 9
+
+
 @pytest.mark.slow
 def test_real_stamps_become_a_trained_model(stamps, tmp_path, monkeypatch):
     if not stamps.STAMPS.is_dir():

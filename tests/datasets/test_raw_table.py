@@ -111,6 +111,8 @@ GOOD = ("photos/1.jpg,a,cat,train", "photos/2.jpg,b,dog,test")
         ("image,text,label,split", ["photos/1.jpg,a,,train"], "line 2: the label is ''"),
         ("image,text,label,split", ["photos/1.jpg,a,cat|,train"], r"line 2: the label is 'cat\|'"),
         ("image,text,label,split", [",a,cat,train"], "line 2: the image is ''"),
+        ("image,text,label,split", ["/etc/a.jpg,a,cat,train"], "line 2: .*'/etc/a.jpg' leads out"),
+        ("image,text,label,split", ["photos/../../a.jpg,a,cat,train"], "line 2: .* leads out of"),
         ("image,text,label,split,id", ["photos/1.jpg,a,cat,train,"], "line 2: the id is empty"),
         ("image,text,label,split", ['photos/1.jpg,"a,cat,train'], "line 2: unexpected end"),
         ("image,text,label,split", [GOOD[0]], "test has no pair"),
@@ -143,6 +145,13 @@ def test_a_table_that_is_not_there_or_no_utf8(table, tmp_path):
         file.write("\nphotos/3.jpg,café,cat,train".encode("latin-1"))
     with pytest.raises(InputError, match="line 4 holds the byte 0xe9"):
         load_raw(path)
+
+
+def test_a_link_to_a_folder_of_pictures_is_followed(table, tmp_path):
+    path = table("image,text,label,split", *GOOD)
+    (tmp_path / "photos").rename(tmp_path / "elsewhere")
+    (tmp_path / "photos").symlink_to(tmp_path / "elsewhere")
+    assert len(load_raw(path).train) == 1
 
 
 def test_a_cell_too_long_is_an_error(table):

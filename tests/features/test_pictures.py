@@ -1,6 +1,7 @@
 """Reading picture files: what they become, and what is refused."""
 
 import io
+import os
 
 import numpy as np
 import pytest
@@ -69,6 +70,19 @@ def test_broken_files_are_named(tmp_path, content):
 def test_a_missing_file(tmp_path):
     with pytest.raises(BadPictureError, match=r"a\.jpg: there is no such file"):
         open_picture(tmp_path / "a.jpg")
+
+
+@pytest.mark.parametrize("where", ["a pipe", "/dev/zero", "a folder"])
+def test_what_is_no_file_is_not_waited_for(tmp_path, where):
+    path = tmp_path / "a.jpg"
+    if where == "a pipe":
+        os.mkfifo(path)
+    elif where == "a folder":
+        path.mkdir()
+    else:
+        path.symlink_to(where)
+    with pytest.raises(BadPictureError, match=r"a\.jpg: is no file"):
+        open_picture(path)
 
 
 def test_a_bomb_is_refused_before_it_is_decoded(tmp_path, monkeypatch):

@@ -3,8 +3,8 @@
     image,text,label,split
     photos/1.jpg,"A cat, asleep",animal|indoors,train
 
-`image`, `text` and `label` are always there; paths start from the table's folder; several labels
-are joined by "|". `split` (train, validation, test) and `id` are there where wanted.
+`image`, `text` and `label` are always there; paths start from the table's folder and stay in it;
+several labels are joined by "|". `split` (train, validation, test) and `id` are there where wanted.
 """
 
 import csv
@@ -100,6 +100,12 @@ def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
             if not row["image"] or "\0" in row["image"]:
                 raise InputError(
                     f"{path}, line {line}: the image is {row['image']!r}; name a file."
+                )
+            # A table from elsewhere must not make other pictures of this machine part of a model.
+            if Path(row["image"]).is_absolute() or ".." in Path(row["image"]).parts:
+                raise InputError(
+                    f"{path}, line {line}: the image {row['image'][:80]!r} leads out of "
+                    f"{path.parent}; put pictures below it, or a link to their folder."
                 )
             if "id" in row and not row["id"]:
                 raise InputError(f"{path}, line {line}: the id is empty; every pair needs one.")
