@@ -23,10 +23,11 @@ TEST = 0.25
 
 
 def pairs(folder: Path, seed: int = 0) -> list[dict[str, str]]:
-    """Rows of the table, paths from `folder`: stamps that are PNG files with an English caption, by top folder.
+    """Rows of the table: stamps that are PNG files with an English caption, by top folder.
 
     Folders with fewer than `LEAST` such stamps are dropped. Stamps with one caption, such as the
     letter A filled and outlined, share a split, so that no caption is both learned and tested.
+    Paths start from `folder`.
     """
     captions: dict[str, dict[str, list[Path]]] = defaultdict(lambda: defaultdict(list))
     for image in sorted(folder.rglob("*.png")):

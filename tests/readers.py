@@ -7,6 +7,7 @@ import csv
 import json
 import random
 import shutil
+import struct
 from pathlib import Path
 
 import h5py
@@ -374,3 +375,13 @@ def damaged(content: bytes, draw: random.Random) -> bytes:
             case _:
                 found[at : at + size] = draw.choice((b"\0", b"\xff")) * size
     return bytes(found)
+
+
+def matlab_element(kind: int, content: bytes, order: str = "<") -> bytes:
+    """An element of MATLAB's level 5 files, by hand."""
+    return struct.pack(f"{order}II", kind, len(content)) + content + bytes(-len(content) % 8)
+
+
+def level_5(order: str = "<") -> bytes:
+    """How MATLAB's level 5 files begin."""
+    return bytes(124) + struct.pack(f"{order}H", 0x100) + (b"IM" if order == "<" else b"MI")
