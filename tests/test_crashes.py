@@ -3,7 +3,9 @@
 import json
 import os
 import resource
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -14,7 +16,9 @@ import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from xgacmn_tf.config import Config
 from xgacmn_tf.encoders import load_encoder
+from xgacmn_tf.run_folder import RunFolder
 
 KILLS = 60
 TIMES = ("date", "wall_time_s", "training_time_s", "examples_per_second")
@@ -62,8 +66,9 @@ def assert_same_to_the_bit(folder, whole):
     one, two = (model.signatures["encode_image"](image_features=features) for model in served)
     for name in one:
         np.testing.assert_array_equal(one[name], two[name])
-    # What a server takes for versions; an export that was killed leaves a hidden folder.
+    # What a server takes for versions.
     assert [path.name for path in (folder / "models" / "xgacmn").glob("[0-9]*")] == ["1"]
+    assert not list(folder.rglob(".*.partial*"))
 
 
 @pytest.mark.slow
@@ -79,6 +84,27 @@ def test_killed_again_and_again_ends_with_the_same_numbers(feature_file, tmp_pat
     assert min(found["kills"].values()) >= 5, found
     for run in range(found["runs"]):
         assert_same_to_the_bit(tmp_path / f"killed_{run}", tmp_path / "whole")
+
+
+def test_a_run_that_goes_on_sweeps_what_killed_ones_left(tmp_path):
+    folder, config, host = RunFolder(tmp_path), Config(), socket.gethostname()
+    folder.claim(config, "data")
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    version = folder.models / "xgacmn" / f".1.{host}-{gone.pid}.partial"
+    (version / "variables").mkdir(parents=True)
+    left = [folder.best.with_name(f".best.{host}-{gone.pid}.partial.keras"), version]
+    others = [tmp_path / f".metrics.{name}.partial.json" for name in ("elsewhere-7", "7")]
+    kept = [tmp_path / f".metrics.{host}-{os.getpid()}.partial.json", *others, folder.config]
+    for path in (left[0], *kept[:-1]):
+        path.touch()
+    folder.claim(config, "data")
+    assert [path.exists() for path in left] == [False, False]
+    assert all(path.exists() for path in kept), "their writers may live, here or elsewhere"
+    for path in others:
+        os.utime(path, (0, 0))
+    folder.claim(config, "data")
+    assert [path.exists() for path in kept] == [True, False, False, True]
 
 
 def command(feature_file, folder, *more):
@@ -129,11 +155,21 @@ def test_full_disk_is_one_error_and_the_run_goes_on_later(feature_file, tmp_path
     assert (folder / "metrics.json").exists()
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+# Root may write anywhere, but for the capability to do so.
+AS_ANYBODY = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
+
+
 def test_folder_that_may_not_be_written_is_named(feature_file, tmp_path):
     tmp_path.chmod(0o500)
+    before = AS_ANYBODY if os.geteuid() == 0 else []
+    if before and (
+        shutil.which("setpriv") is None
+        or subprocess.run([*before, "test", "-w", tmp_path]).returncode != 1
+    ):
+        pytest.skip("root may write anywhere, and setpriv cannot take that away")
     done = subprocess.run(
-        command(feature_file, tmp_path / "run"), capture_output=True, text=True, timeout=120
-    )
+        [*before, *command(feature_file, tmp_path / "run")],
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
     assert done.returncode == 2
     assert "cannot be written" in done.stderr.splitlines()[-1]

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 import re
 import subprocess
 import sys
@@ -242,11 +241,3 @@ def test_flag_file_trains(parse, histogram_file, tmp_path, path):
     )  # fmt: skip
     metrics = experiment.run(config, lambda text: None)
     assert metrics["test"][config.headline()]["mAP"]["avg"] > 0
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_folder_that_cannot_be_written_is_one_clear_error(feature_file, tmp_path):
-    tmp_path.chmod(0o500)
-    config = Config(dataset=str(feature_file), output_dir=str(tmp_path / "run"), **SMALL)
-    with pytest.raises(InputError, match="cannot be written"):
-        experiment.run(config)

@@ -3,9 +3,52 @@
 import contextlib
 import json
 import os
+import re
+import shutil
+import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+DAY = 24 * 60 * 60
+
+
+def temporary_for(target: Path) -> Path:
+    """The hidden name beside `target` under which this process writes what becomes it."""
+    # The suffix stays, because writers such as NumPy and Keras choose the format by it.
+    writer = f"{socket.gethostname()}-{os.getpid()}"
+    return target.with_name(f".{target.stem}.{writer}.partial{target.suffix}")
+
+
+def sweep(folder: Path) -> None:
+    """Removes what killed processes left of `temporary_for` anywhere below `folder`.
+
+    Those of this machine go when their process is gone. What other machines write on a shared disk
+    goes once it is a day old.
+    """
+    mine = re.compile(rf"\.{re.escape(socket.gethostname())}-(\d{{1,9}})\.partial")
+    for path in list(folder.rglob(".*.partial*")):
+        with contextlib.suppress(OSError):  # It has become whole meanwhile, or somebody else's.
+            found = mine.search(path.name)
+            if found:
+                left = not _is_alive(int(found[1]))
+            else:
+                left = time.time() - path.lstat().st_mtime > DAY
+            if left and path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            elif left:
+                path.unlink()
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # It is another user's.
+        return True
+    return True
 
 
 @contextlib.contextmanager
@@ -17,8 +60,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     the old file or the new one. On an error the temporary file is removed and `path` is as it was.
     """
     target = Path(path)
-    # The suffix stays, because writers such as NumPy and Keras choose the format by it.
-    temporary = target.with_name(f".{target.stem}.{os.getpid()}.partial{target.suffix}")
+    temporary = temporary_for(target)
     try:
         yield temporary
         with open(temporary, "rb") as written:

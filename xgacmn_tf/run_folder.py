@@ -22,7 +22,7 @@ import numpy as np
 from xgacmn_tf.config import XGACMN, Config
 from xgacmn_tf.datasets import array_files
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.files import atomic_path, read_json, write_json
+from xgacmn_tf.files import atomic_path, read_json, sweep, write_json
 
 
 class RunFolder:
@@ -67,6 +67,7 @@ class RunFolder:
         try:
             if not self.config.exists():
                 self._start(config, data_fingerprint)
+            sweep(self.path)
             self.best.parent.mkdir(exist_ok=True)
             self.tensorboard.mkdir(exist_ok=True)
         except OSError as error:

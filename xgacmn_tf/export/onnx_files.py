@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.files import write_json
+from xgacmn_tf.files import temporary_for, write_json
 from xgacmn_tf.provenance import git_commit, versions
 from xgacmn_tf.trained_run import TrainedRun
 
@@ -123,7 +123,7 @@ def _check_loss(report: dict[str, Any], max_map_loss: float) -> None:
 @contextlib.contextmanager
 def _new_folder(target: Path) -> Iterator[Path]:
     """Yields an empty folder that becomes `target` at the end; on an error it is removed."""
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    temporary = temporary_for(target)
     try:
         temporary.mkdir(parents=True)
         yield temporary

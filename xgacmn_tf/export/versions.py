@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from xgacmn_tf.errors import InputError
+from xgacmn_tf.files import temporary_for
 
 # TensorFlow Serving keeps versions as 64-bit integers.
 LARGEST = 2**63 - 1
@@ -57,7 +58,7 @@ def new_version(folder: Path, version: int | None) -> Iterator[tuple[int, Path]]
         )
     if not 1 <= number <= LARGEST:
         raise InputError(f"--version={number}: expected 1 to {LARGEST}")
-    temporary = folder / f".{number}.{os.getpid()}.partial"
+    temporary = temporary_for(folder / str(number))
     try:
         temporary.mkdir(parents=True)
     except OSError as error:

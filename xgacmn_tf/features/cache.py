@@ -29,7 +29,7 @@ from xgacmn_tf.features.extractor import MANIFEST, Extractor
 from xgacmn_tf.features.pictures import BadPictureError
 from xgacmn_tf.features.registry import load_extractor
 from xgacmn_tf.features.shards import Shard, make_shard, read_item
-from xgacmn_tf.files import atomic_path
+from xgacmn_tf.files import atomic_path, temporary_for
 
 SHARD = 512
 EXTRACTOR = "extractor"
@@ -89,7 +89,7 @@ class FeatureCache:
             if self._given.learns:
                 self._given.fit(self._training_items())
             # Under another name first: a folder of that name is a whole one.
-            temporary = self.folder / f".{EXTRACTOR}.{os.getpid()}.partial"
+            temporary = temporary_for(target)
             shutil.rmtree(temporary, ignore_errors=True)
             self._given.save(temporary)
             with contextlib.suppress(FileExistsError, OSError):  # Another process was first.

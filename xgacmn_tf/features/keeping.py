@@ -16,7 +16,7 @@ import numpy as np
 
 from xgacmn_tf.datasets.paired import PairedDataset
 from xgacmn_tf.features.extractor import MANIFEST
-from xgacmn_tf.files import atomic_path, read_json, write_json
+from xgacmn_tf.files import atomic_path, read_json, temporary_for, write_json
 
 MODALITIES = ("image", "text")
 _OF_FILE = "feature_file.json"
@@ -52,7 +52,7 @@ def keep_extractors(dataset: PairedDataset, folder: Path) -> bool:
 
 def make_folder(folder: Path, extractors: Mapping[str, Path]) -> Path:
     """Fills a folder with saved extractors by modality, whole or not at all; replaces it."""
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    temporary = temporary_for(folder)
     shutil.rmtree(temporary, ignore_errors=True)
     for modality, saved in extractors.items():
         # A hard link takes no space. Nobody writes into these files, they are only replaced.

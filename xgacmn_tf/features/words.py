@@ -87,7 +87,7 @@ class BagOfWords(Extractor):
     def _load(cls, folder: Path, name: str, settings: dict[str, Any]) -> Self:
         loaded = cls(name, settings["size"], settings.get("plain", False))
         words = read_json(folder / _VOCABULARY)
-        if not isinstance(words, list) or {type(word) for word in words} - {str}:
+        if not isinstance(words, list) or {type(word) for word in words} != {str}:
             raise ValueError(f"{_VOCABULARY} is no list of words")
         if len(set(words)) < len(words):
             raise ValueError(f"{_VOCABULARY} holds a word twice")
