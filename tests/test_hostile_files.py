@@ -34,7 +34,7 @@ from xgacmn_tf.training import build_model
 
 # Damaged files a reader. XGACMN_FUZZ multiplies them for a longer look.
 FILES = 100 * int(os.environ.get("XGACMN_FUZZ", "1"))
-SECONDS = 5.0
+SECONDS = 5.0  # of computing, which a busy machine does not lengthen
 
 
 @pytest.mark.parametrize("kind", READERS)
@@ -48,13 +48,13 @@ def test_damaged_files_are_read_or_refused(kind, tmp_path, tried):
     draw, refused = random.Random(kind), 0
     for number in range(FILES):
         path.write_bytes(damaged(content, draw))
-        started = time.monotonic()
+        started = time.process_time()
         try:
             read(path)
         except (InputError, RequestError) as error:
             refused += 1
             assert str(error).strip(), number
-        assert time.monotonic() - started < SECONDS, number
+        assert time.process_time() - started < SECONDS, number
         tried[kind] += 1
     assert refused > FILES / 4
 
@@ -94,12 +94,12 @@ def test_damaged_checkpoints_are_read_or_refused(trained, tmp_path, tried):
     path, draw, refused = tmp_path / "best.keras", random.Random(0), 0
     for number in range(FILES):
         path.write_bytes(damaged(content, draw))
-        started = time.monotonic()
+        started = time.process_time()
         try:
             load_encoder(path)
         except InputError:
             refused += 1
-        assert time.monotonic() - started < SECONDS, number
+        assert time.process_time() - started < SECONDS, number
         tried["checkpoint"] += 1
     assert refused > FILES / 4
 

@@ -1,6 +1,7 @@
 """A training split that stays in its files: the same pairs, batches of each epoch, whole runs."""
 
 import dataclasses
+import hashlib
 import json
 
 import keras
@@ -112,6 +113,22 @@ def test_order_depends_on_seed_and_epoch_alone(split):
     orders = {(seed, epoch): order(seed, epoch) for seed in (0, 1) for epoch in (1, 2)}
     assert len(set(orders.values())) == 4
     assert order(0, 2) == orders[0, 2]
+
+
+def test_threads_do_not_change_a_bit_of_the_batches(split, monkeypatch):
+    """Neither those of the input's own pool nor the calls of its stages at a time."""
+    found = set()
+    for pool, calls in ((0, tf.data.AUTOTUNE), (1, 1), (2, 3), (16, 6)):
+        monkeypatch.setattr(tf.data, "AUTOTUNE", calls)
+        options, digest = tf.data.Options(), hashlib.sha256()
+        options.threading.private_threadpool_size = pool
+        for epoch in (1, 2):
+            batches = split.batches(0, epoch, batch_size=16).with_options(options)
+            for batch in batches.as_numpy_iterator():
+                for name in ("row", "image", "text"):
+                    digest.update(batch[name].tobytes())
+        found.add(digest.hexdigest())
+    assert len(found) == 1
 
 
 def test_small_buffers_still_mix_files_and_records(split, monkeypatch):
