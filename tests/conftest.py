@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from absl import flags
 
+from xgacmn_tf import flag_files
 from xgacmn_tf.config import Config, config_from_flags, define_flags
 from xgacmn_tf.datasets.paired import Split
 
@@ -53,16 +54,14 @@ def small_networks() -> dict[str, Any]:
 
 
 @pytest.fixture
-def parse(monkeypatch):
-    """Makes the `Config` of a command line given at the repository's root."""
-    monkeypatch.chdir(REPOSITORY)  # flag files name each other from there
+def parse():
+    """Makes the `Config` of a command line."""
 
     def parse(*arguments: str) -> Config:
         # absl wants one registry for a program; a fresh one keeps tests apart.
         values = flags.FlagValues()
         define_flags(values)
-        flags.DEFINE_string("flagfile", "", "", flag_values=values)
-        values(["main", *values.read_flags_from_files(list(arguments), force_gnu=False)])
+        values(["main", *flag_files.expand(arguments)])
         return config_from_flags(values)
 
     return parse

@@ -2,8 +2,8 @@
 
     python -m xgacmn_tf.main
         trains on the bundled clip art, then open the results page it names.
-    python -m xgacmn_tf.main --flagfile=flags/wikipedia_shallow_2173.flags --data_dir=DIR
-        the settings that suit a data set.
+    python -m xgacmn_tf.main --flagfile=wikipedia_shallow_2173 --data_dir=DIR
+        the settings that suit a data set; those of flags/ are found from any folder.
     python -m xgacmn_tf.main --dataset=features.npz
         your own features.
     python -m xgacmn_tf.main --evaluate_only --checkpoint=RUN/checkpoints/best.keras
@@ -22,6 +22,7 @@ from typing import NoReturn
 from absl import app, flags, logging
 
 from xgacmn_tf import config as config_module
+from xgacmn_tf import flag_files
 from xgacmn_tf.config import Config, config_from_flags, define_flags
 from xgacmn_tf.errors import DivergenceError, InputError, WorkerLostError
 
@@ -45,11 +46,11 @@ def parse_flags(argv: list[str]) -> list[str]:
         print(f"{__doc__}\nflags:\n{FLAGS.main_module_help()}")
         sys.exit(0)
     try:
-        rest = FLAGS(argv)
+        rest = FLAGS([argv[0], *flag_files.expand(argv[1:])])
     except flags.UnrecognizedFlagError as error:
         names = ", ".join(f"--{name}" for name in allowed_flags())
         _stop(f"{error} Allowed: {names}. See --help")
-    except flags.Error as error:
+    except (flags.Error, InputError) as error:
         _stop(str(error))
     except UnicodeDecodeError as error:
         _stop(f"--flagfile: the file is not UTF-8 text ({error}); save it as UTF-8")

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from absl import flags
 from tqdm import tqdm
 
+from xgacmn_tf import flag_files
 from xgacmn_tf.baselines import NAMES
 from xgacmn_tf.config import XGACMN, Config, config_from_flags, define_flags
 from xgacmn_tf.errors import InputError
@@ -163,9 +164,8 @@ def _settings(specification: str) -> Config:
         return Config(dataset=specification)
     values = flags.FlagValues()
     define_flags(values)
-    flags.DEFINE_string("flagfile", "", "", flag_values=values)
     try:
-        values(["", *values.read_flags_from_files([f"--flagfile={specification}"], False)])
+        values(["", *flag_files.expand([f"--flagfile={specification}"])])
     except flags.Error as error:
         raise InputError(f"{specification}: {error}") from error
     return config_from_flags(values)

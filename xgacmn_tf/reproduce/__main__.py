@@ -17,6 +17,7 @@ from pathlib import Path
 
 from absl import flags
 
+from xgacmn_tf import flag_files
 from xgacmn_tf.command_line import parse, stop
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.reproduce.contents import FIGURES, TABLES, choose
@@ -33,7 +34,10 @@ flags.DEFINE_string(
     "data_dir", None, "folder that holds the data sets' folders", flag_values=VALUES
 )
 flags.DEFINE_string(
-    "flags_dir", "flags", "folder of the settings, flags/ of the source", flag_values=VALUES
+    "flags_dir",
+    str(flag_files.folder()),
+    "folder of the settings; by default those that come with the package",
+    flag_values=VALUES,
 )
 flags.DEFINE_string("output_dir", "reproduction", "where to write", flag_values=VALUES)
 flags.DEFINE_integer(

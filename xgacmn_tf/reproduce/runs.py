@@ -48,12 +48,12 @@ class Request:
         path = self.flags_dir.resolve() / f"{label}.flags"
         if not path.is_file():
             raise InputError(
-                f"--flags_dir={self.flags_dir}: there is no {path.name}; name the folder flags/ of "
-                "the project's source, or run the command from the source's top"
+                f"--flags_dir={self.flags_dir}: there is no {path.name}; name a folder that has "
+                "all files of the package's flags/, or leave --flags_dir out"
             )
         folder = folder_of(label)
         data_dir = None if folder is None else str((self.data_dir or Path()) / folder)
-        # Flag files name each other from the folder above theirs.
+        # Flag files may name each other from the folder above theirs.
         with contextlib.chdir(path.parent.parent):
             return grid.cells(models, [str(path)], seeds or self.seeds, data_dir, self.output)
 
