@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(not (ROOT / ".git").exists(), reason="what belongs to the project, git says"),
+    pytest.mark.skipif(not (ROOT / ".git").exists(), reason="git says what belongs here"),
 ]
 
 
