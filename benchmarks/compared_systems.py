@@ -94,7 +94,7 @@ def training_of(config: Config, dataset: PairedDataset) -> Callable[[], object]:
     from xgacmn_tf import baselines
     from xgacmn_tf.baselines.training import train_system
     from xgacmn_tf.run_folder import RunFolder
-    from xgacmn_tf.training import train
+    from xgacmn_tf.training.loop import train
 
     folder = RunFolder.for_config(config)
     folder.claim(config, dataset.fingerprint)

@@ -44,7 +44,7 @@ import numpy as np
 from process_memory import forget_peak, memory, peak_memory
 from scipy.spatial.distance import cdist
 
-from xgacmn_tf.evaluation import evaluate_retrieval, mean_average_precision
+from xgacmn_tf.evaluation.retrieval import evaluate_retrieval, mean_average_precision
 
 Sort = Literal["stable"] | None
 

@@ -10,7 +10,7 @@
   search      exact search against the items of the gallery: 50 nearest of 100-D embeddings, queries
               one at a time and 64 together
 
-Training is that of `xgacmn_tf.training.train` with its defaults, batches of 64 and no input maps,
+Training is that of `training.loop.train` with its defaults, batches of 64 and no input maps,
 on generated features; the first epoch, which compiles, does not count. Every figure comes from a
 process of its own, whose memory is the most that it held at any time beyond what it held before:
 Python, TensorFlow and the features or embeddings.
@@ -61,7 +61,7 @@ def epoch(size: int) -> Row:
 
 
 def evaluation(size: int) -> Row:
-    from xgacmn_tf.evaluation import evaluate_retrieval
+    from xgacmn_tf.evaluation.retrieval import evaluate_retrieval
 
     generator = np.random.default_rng(0)
     image, text = (unit_vectors(generator, size) for _ in range(2))
@@ -111,7 +111,7 @@ def training(
     from xgacmn_tf.config import Config
     from xgacmn_tf.datasets.paired import PairedDataset, Split
     from xgacmn_tf.run_folder import RunFolder
-    from xgacmn_tf.training import train
+    from xgacmn_tf.training.loop import train
 
     class Clock(keras.callbacks.Callback):
         """How long each epoch took."""

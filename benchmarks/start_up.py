@@ -33,11 +33,12 @@ def begin(started: float, whole: bool) -> None:
     import tensorflow  # noqa: F401
 
     mark("TensorFlow imported")
-    from xgacmn_tf import experiment, training
+    from xgacmn_tf import experiment
     from xgacmn_tf.config import Config
+    from xgacmn_tf.training import loop
 
     mark("package imported")
-    read, runner = experiment.datasets.for_config, training.EpochRunner
+    read, runner = experiment.datasets.for_config, loop.EpochRunner
 
     def for_config(config):
         dataset = read(config)
@@ -64,7 +65,7 @@ def begin(started: float, whole: bool) -> None:
 
             return super().run(epoch, on_call)
 
-    experiment.datasets.for_config, training.EpochRunner = for_config, Marked
+    experiment.datasets.for_config, loop.EpochRunner = for_config, Marked
     with tempfile.TemporaryDirectory() as folder:
         experiment.run(Config(output_dir=folder), say=lambda text: None)
     mark("run ended")

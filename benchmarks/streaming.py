@@ -69,10 +69,11 @@ def write(folder: str, image_dim: int, text_dim: int, pairs: int) -> None:
 
 def train(folder: str, streaming: bool) -> dict[str, float]:
     """Seconds a step and bytes, of one process."""
-    from xgacmn_tf import automatic, datasets
+    from xgacmn_tf import datasets
     from xgacmn_tf.config import Config
-    from xgacmn_tf.epoch import EpochRunner
-    from xgacmn_tf.training import build_model
+    from xgacmn_tf.training import automatic
+    from xgacmn_tf.training.build import build_model
+    from xgacmn_tf.training.epoch import EpochRunner
 
     config = Config(
         dataset="generated", data_dir=folder, streaming=streaming, image_map="zscore",

@@ -5,7 +5,7 @@
 
 A step is one turn of Algorithm 1 with K = 1 at the paper's sizes and Adam, on generated features;
 dropout and input maps are off, because the peers have none. X-GACMN trains through
-`xgacmn_tf.training.train` as the command does, with TensorBoard and averaged weights; what it keeps
+`training.loop.train` as the command does, with TensorBoard and averaged weights; what it keeps
 between epochs (checkpoints, at most 5 % of the time) falls outside of the turns, as with the peers.
 The peers are PyTorch (eager with fused Adam, and torch.compile), plain Keras `fit` and JAX; one
 that is not installed is left out (pip install torch jax).
@@ -125,11 +125,11 @@ def train_ours(arrays: dict[str, np.ndarray], batch: int, xla: bool) -> None:
     """Trains as the command does, each epoch a turn; never returns."""
     import keras
 
-    from xgacmn_tf.callbacks import ScalarBoard, StopOnNonFinite
     from xgacmn_tf.config import Config
     from xgacmn_tf.datasets.paired import PairedDataset, Split
     from xgacmn_tf.run_folder import RunFolder
-    from xgacmn_tf.training import train
+    from xgacmn_tf.training.callbacks import ScalarBoard, StopOnNonFinite
+    from xgacmn_tf.training.loop import train
 
     class Turns(keras.callbacks.Callback):
         """Waits for the turn before an epoch, and says how long it and its records took."""

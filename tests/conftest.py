@@ -10,7 +10,8 @@ import pytest
 from absl import flags
 
 from xgacmn_tf import flag_files
-from xgacmn_tf.config import Config, config_from_flags, define_flags
+from xgacmn_tf.command_line import config_from_flags, define_flags
+from xgacmn_tf.config import Config
 from xgacmn_tf.datasets.paired import Split
 
 REPOSITORY = Path(__file__).resolve().parent.parent

@@ -18,8 +18,9 @@ from pathlib import Path
 
 os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "TQDM_DISABLE": "1"}
 
-from xgacmn_tf import experiment, progress
+from xgacmn_tf import experiment
 from xgacmn_tf.config import Config
+from xgacmn_tf.training import progress
 
 KINDS = ("time", "before", "after", "half")
 # About as many files as a run renames into place, and seconds that an attempt takes at most.

@@ -16,8 +16,8 @@ import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from xgacmn_tf.checkpoint import load_encoder
 from xgacmn_tf.config import Config
-from xgacmn_tf.encoders import load_encoder
 from xgacmn_tf.run_folder import RunFolder
 
 KILLS = 60

@@ -123,4 +123,5 @@ def test_a_flag_file_that_is_no_text_is_one_line(tmp_path):
         capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     assert done.returncode == 2
-    assert done.stderr.startswith("error: --flagfile: the file is not UTF-8"), done.stderr
+    assert done.stderr.startswith("error: --flagfile="), done.stderr
+    assert "expected a file of UTF-8 text" in done.stderr

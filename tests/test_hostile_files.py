@@ -23,14 +23,14 @@ from hypothesis import strategies as st
 from tests.datasets.test_streamed import write as write_tfds
 from tests.readers import READERS, damaged, write_npz
 from xgacmn_tf import datasets
+from xgacmn_tf.checkpoint import load_encoder
 from xgacmn_tf.config import Config
 from xgacmn_tf.datasets.paired import PairedDataset
-from xgacmn_tf.encoders import load_encoder
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.experiment import run as run_experiment
-from xgacmn_tf.progress import Checkpoints, Progress
 from xgacmn_tf.serve.failure import RequestError
-from xgacmn_tf.training import build_model
+from xgacmn_tf.training.build import build_model
+from xgacmn_tf.training.progress import Checkpoints, Progress
 
 # Damaged files a reader. XGACMN_FUZZ multiplies them for a longer look.
 FILES = 100 * int(os.environ.get("XGACMN_FUZZ", "1"))

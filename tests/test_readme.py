@@ -61,11 +61,13 @@ def test_every_link_to_a_heading_finds_it():
 
 @pytest.mark.parametrize(
     "name",
-    re.findall(r"`((?:losses|angular_softmax|model|networks)\.(?!py`)[A-Za-z_.]+)`", README),
+    re.findall(
+        r"`model\.((?:losses|angular_softmax|xgacmn|networks)\.(?!py`)[A-Za-z_.]+)`", README
+    ),
 )
 def test_every_named_function_exists_and_points_back_to_the_paper(name):
     module, *path = name.split(".")
-    found = importlib.import_module(f"xgacmn_tf.{module}")
+    found = importlib.import_module(f"xgacmn_tf.model.{module}")
     for part in path:
         found = getattr(found, part)
     assert re.search(r"Eq\.|§|Algorithm|G_I|D_I", found.__doc__ or ""), name

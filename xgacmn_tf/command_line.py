@@ -1,10 +1,16 @@
-"""What the commands beside `main` share: reading their flags, and ending with one line."""
+"""What the commands share: flags of `Config`, flags of their own, and ending with one line."""
 
+import dataclasses
 import os
 import sys
-from typing import NoReturn
+import typing
+from typing import Any, NoReturn
 
 from absl import flags, logging
+
+from xgacmn_tf.config import Config
+from xgacmn_tf.errors import InputError
+from xgacmn_tf.settings import kind_of
 
 HELP = ("--help", "-help", "-h", "--helpshort")
 
@@ -37,3 +43,45 @@ def stop(message: str, status: int = 2) -> NoReturn:
     """Ends the program with one line."""
     print(f"error: {message}", file=sys.stderr)
     sys.exit(status)
+
+
+_DEFINE: dict[type, Any] = {
+    bool: flags.DEFINE_bool,
+    int: flags.DEFINE_integer,
+    float: flags.DEFINE_float,
+    str: flags.DEFINE_string,
+}
+
+
+def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
+    """Defines one absl flag for each field of `Config`, with its default and help."""
+    for field in dataclasses.fields(Config):
+        kind, _ = kind_of(field)
+        name, help = field.name, field.metadata["help"]
+        default: Any = field.default
+        if field.metadata["choices"]:
+            choices = list(field.metadata["choices"])
+            flags.DEFINE_enum(name, default, choices, help, flag_values=values)
+        elif kind in _DEFINE:
+            _DEFINE[kind](name, default, help, flag_values=values)
+        else:
+            flags.DEFINE_list(name, [str(v) for v in default], help, flag_values=values)
+
+
+def config_from_flags(values: flags.FlagValues = flags.FLAGS) -> Config:
+    """The `Config` that the parsed flags stand for."""
+    settings: dict[str, Any] = {}
+    for field in dataclasses.fields(Config):
+        value: Any = values[field.name].value
+        kind, _ = kind_of(field)
+        if kind == tuple[str, ...]:
+            value = tuple(value)
+        elif typing.get_origin(kind) is tuple:
+            try:
+                value = tuple(int(item) for item in value)
+            except ValueError:
+                raise InputError(
+                    f"--{field.name}={','.join(value)}: expected whole numbers such as 512,100"
+                ) from None
+        settings[field.name] = value
+    return Config(**settings)

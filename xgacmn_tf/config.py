@@ -1,4 +1,4 @@
-"""Every setting of a run: one frozen, validated dataclass, and the absl flags made from its fields.
+"""Every setting of a run: one frozen, validated dataclass; `command_line` has its flags.
 
 Defaults are the paper's (§4.1) where it states a value: layer widths, batch 64, m = 5, λ = (10, 5,
 100). What it leaves open (optimizer, learning rates, epochs, dropout, the margin's annealing, input
@@ -10,53 +10,17 @@ import dataclasses
 import functools
 import hashlib
 import json
-import math
-import types
-import typing
 from typing import Any
-
-from absl import flags
 
 from xgacmn_tf.baselines import CHOOSE_AN_EPOCH, NAMES
 from xgacmn_tf.errors import InputError
+from xgacmn_tf.names import MAP_NAMES, SIMILARITIES
+from xgacmn_tf.settings import check, kind_of, setting
 
 XGACMN = "xgacmn"
 
-# How a query and a gallery item are compared: always the inner product of two representations.
-SIMILARITIES = ("posterior", "cosine", "dot")
-# How features are brought to the encoders' scale, see `input_maps`.
-MAP_NAMES = ("auto", "zscore", "hellinger", "chi2", "tfidf", "unit", "none")
 
-
-def _setting(
-    default: Any,
-    help: str,
-    *,
-    choices: tuple[str, ...] | None = None,
-    least: float | None = None,
-    most: float | None = None,
-    shapes_result: bool = True,
-    own: bool = False,
-) -> Any:
-    """A field of `Config`.
-
-    `shapes_result=False`: changing it does not change a run's numbers. `own=True`: it is X-GACMN's
-    own, and the compared systems have no use for it.
-    """
-    return dataclasses.field(
-        default=default,
-        metadata={
-            "help": help,
-            "choices": choices,
-            "least": least,
-            "most": most,
-            "shapes_result": shapes_result,
-            "own": own,
-        },
-    )
-
-
-_own = functools.partial(_setting, own=True)
+_own = functools.partial(setting, own=True)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,46 +28,44 @@ class Config:
     """One run. A value that is out of range raises an `InputError` naming its flag."""
 
     # What is trained, and on what.
-    model: str = _setting(
+    model: str = setting(
         XGACMN,
         "X-GACMN, or a system to compare it with; the paper's are listed first",
         choices=(XGACMN, *NAMES),
     )
-    model_settings: tuple[str, ...] = _setting(
+    model_settings: tuple[str, ...] = setting(
         (), "hyper-parameters of a compared system, such as components=9; a wrong one lists them"
     )
-    dataset: str = _setting(
+    dataset: str = setting(
         "openclipart",
         "built-in data set (openclipart, wikipedia, pascal_sentence, nuswide), a .npz or .mat file "
         "of your own features, a .csv or .tsv table of your own pictures, texts and labels, or the "
         "name of a TFDS data set",
     )
-    data_dir: str | None = _setting(
+    data_dir: str | None = setting(
         None, "folder that holds the data set's files, where it needs any", shapes_result=False
     )
-    protocol: str | None = _setting(
+    protocol: str | None = setting(
         None, "which split of the data set, where it has several; a wrong one lists them"
     )
-    image_features: str | None = _setting(
+    image_features: str | None = setting(
         None,
         "what to make of the pictures of a data set that has some, such as vgg19 or "
         "efficientnet_lite2; by default the features that it comes with",
     )
-    text_features: str | None = _setting(None, "the same for its texts, such as bow, lda or minilm")
-    image_weights: str | None = _setting(
+    text_features: str | None = setting(None, "the same for its texts, such as bow, lda or minilm")
+    image_weights: str | None = setting(
         None,
         "file or preset folder of the image network's weights, instead of a download",
         shapes_result=False,
     )
-    text_weights: str | None = _setting(
-        None, "the same for the text network's", shapes_result=False
-    )
-    cache_dir: str | None = _setting(
+    text_weights: str | None = setting(None, "the same for the text network's", shapes_result=False)
+    cache_dir: str | None = setting(
         None,
         "folder that keeps extracted features for the next run; by default the user's cache folder",
         shapes_result=False,
     )
-    on_bad_image: str = _setting(
+    on_bad_image: str = setting(
         "refuse",
         "what to do about a picture that cannot be read: refuse the data set, or skip the pair and "
         "report it",
@@ -115,7 +77,7 @@ class Config:
         "read the training split of a TFDS data set from its files, epoch after epoch, instead of "
         "keeping it in memory",
     )
-    validation_fraction: float = _setting(
+    validation_fraction: float = setting(
         0.2,
         "share of the training split held out to choose the best epoch, where the data set brings "
         "no validation split of its own; 0 trains on all of it and keeps the last epoch. Compared "
@@ -201,7 +163,7 @@ class Config:
         "of the epochs, at least 10",
         least=1,
     )
-    refit: bool = _setting(
+    refit: bool = setting(
         True,
         "once a part of the training split has chosen the number of epochs, train anew on all of "
         "it for as many; a validation split that the data set brings is never trained on",
@@ -222,12 +184,12 @@ class Config:
         least=0.0,
         most=0.99999,
     )
-    seed: int = _setting(
+    seed: int = setting(
         0, "seed of initial weights, batches, dropout and random splits", least=0, most=2**31 - 1
     )
 
     # Evaluation and what is written.
-    similarity: str = _setting(
+    similarity: str = setting(
         "auto",
         "the run's headline similarity, which also chooses the best epoch; every other one is "
         "reported beside it. auto: the model's own, which for X-GACMN is posterior (cosine without "
@@ -235,7 +197,7 @@ class Config:
         choices=("auto", *SIMILARITIES),
     )
     evaluate_every: int = _own(1, "epochs between two evaluations on the validation split", least=1)
-    output_dir: str | None = _setting(
+    output_dir: str | None = setting(
         None,
         "run folder; by default runs/<data set>-<fingerprint of the settings>, so that the same "
         "command finds its run again",
@@ -262,7 +224,7 @@ class Config:
         least=1,
         shapes_result=False,
     )
-    export: bool = _setting(
+    export: bool = setting(
         True, "export the trained encoders as a SavedModel in the run folder", shapes_result=False
     )
     histograms: bool = _own(
@@ -275,8 +237,8 @@ class Config:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            _check(field, value)
-            if _kind(field)[0] is float and value is not None:
+            check(field, value)
+            if kind_of(field)[0] is float and value is not None:
                 # 100 and 100.0 are the same setting, also to `fingerprint`.
                 object.__setattr__(self, field.name, float(value))
         if self.classifier == "none" and self.similarity == "posterior":
@@ -349,79 +311,3 @@ class Config:
         """Eight hexadecimal digits that differ whenever `result_settings` do."""
         text = json.dumps(self.result_settings(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:8]
-
-
-def _check(field: dataclasses.Field[Any], value: Any) -> None:
-    """Raises an `InputError` unless `value` has the field's type and lies in its range."""
-    kind, optional = _kind(field)
-    if value is None and optional:
-        return
-    flag, limits = f"--{field.name}={value}", field.metadata
-    is_list = typing.get_origin(kind) is tuple
-    items = value if is_list and isinstance(value, tuple) else (value,)
-    item_kind = typing.get_args(kind)[0] if is_list else kind
-    accepted = (int, float) if item_kind is float else item_kind
-    if is_list and not (isinstance(value, tuple) and (value or item_kind is str)):
-        raise InputError(f"{flag}: expected one or more numbers such as 512,100")
-    for item in items:
-        # A bool is an int to Python, never to a user.
-        if not isinstance(item, accepted) or (isinstance(item, bool) and item_kind is not bool):
-            raise InputError(f"{flag}: expected {item_kind.__name__}, received {item!r}")
-        if isinstance(item, float) and not math.isfinite(item):
-            raise InputError(f"{flag}: expected a finite number")
-        if limits["least"] is not None and item < limits["least"]:
-            raise InputError(f"{flag}: expected at least {limits['least']}")
-        if limits["most"] is not None and item > limits["most"]:
-            raise InputError(f"{flag}: expected at most {limits['most']}")
-        if limits["choices"] and item not in limits["choices"]:
-            raise InputError(f"{flag}: expected one of {', '.join(limits['choices'])}")
-
-
-def _kind(field: dataclasses.Field[Any]) -> tuple[Any, bool]:
-    """A field's type without None, and whether None is allowed."""
-    if isinstance(field.type, types.UnionType):
-        (kind,) = [t for t in typing.get_args(field.type) if t is not type(None)]
-        return kind, True
-    return field.type, False
-
-
-_DEFINE: dict[type, Any] = {
-    bool: flags.DEFINE_bool,
-    int: flags.DEFINE_integer,
-    float: flags.DEFINE_float,
-    str: flags.DEFINE_string,
-}
-
-
-def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
-    """Defines one absl flag for each field of `Config`, with its default and help."""
-    for field in dataclasses.fields(Config):
-        kind, _ = _kind(field)
-        name, help = field.name, field.metadata["help"]
-        default: Any = field.default
-        if field.metadata["choices"]:
-            choices = list(field.metadata["choices"])
-            flags.DEFINE_enum(name, default, choices, help, flag_values=values)
-        elif kind in _DEFINE:
-            _DEFINE[kind](name, default, help, flag_values=values)
-        else:
-            flags.DEFINE_list(name, [str(v) for v in default], help, flag_values=values)
-
-
-def config_from_flags(values: flags.FlagValues = flags.FLAGS) -> Config:
-    """The `Config` that the parsed flags stand for."""
-    settings: dict[str, Any] = {}
-    for field in dataclasses.fields(Config):
-        value: Any = values[field.name].value
-        kind, _ = _kind(field)
-        if kind == tuple[str, ...]:
-            value = tuple(value)
-        elif typing.get_origin(kind) is tuple:
-            try:
-                value = tuple(int(item) for item in value)
-            except ValueError:
-                raise InputError(
-                    f"--{field.name}={','.join(value)}: expected whole numbers such as 512,100"
-                ) from None
-        settings[field.name] = value
-    return Config(**settings)

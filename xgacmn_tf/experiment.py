@@ -13,8 +13,24 @@ import numpy as np
 
 from xgacmn_tf import baselines, datasets
 from xgacmn_tf.baselines.training import train_system
-from xgacmn_tf.calibration import calibrated, calibration_factors
-from xgacmn_tf.callbacks import (
+from xgacmn_tf.checkpoint import load_encoder
+from xgacmn_tf.config import XGACMN, Config
+from xgacmn_tf.datasets.paired import PairedDataset, give_back
+from xgacmn_tf.errors import InputError
+from xgacmn_tf.evaluation.retrieval import chance_levels, evaluate_retrieval
+from xgacmn_tf.export.savedmodel import export_encoder
+from xgacmn_tf.export.versions import versions as exported_versions
+from xgacmn_tf.features.keeping import keep_extractors
+from xgacmn_tf.files import atomic_path, write_json
+from xgacmn_tf.gallery import from_split
+from xgacmn_tf.model.calibration import calibrated, calibration_factors
+from xgacmn_tf.model.encoders import CommonSpaceEncoder
+from xgacmn_tf.provenance import git_commit, versions
+from xgacmn_tf.report.projector import write_projector
+from xgacmn_tf.report.results_page import write_results_page
+from xgacmn_tf.report.table import results_table
+from xgacmn_tf.run_folder import RunFolder
+from xgacmn_tf.training.callbacks import (
     HistogramBoard,
     ProfileEpoch,
     ReportImbalance,
@@ -22,23 +38,8 @@ from xgacmn_tf.callbacks import (
     StopOnNonFinite,
     write_hparams,
 )
-from xgacmn_tf.config import XGACMN, Config
-from xgacmn_tf.datasets.paired import PairedDataset, give_back
-from xgacmn_tf.devices import Devices, make_devices
-from xgacmn_tf.encoders import CommonSpaceEncoder, load_encoder
-from xgacmn_tf.errors import InputError
-from xgacmn_tf.evaluation import chance_levels, evaluate_retrieval
-from xgacmn_tf.export.savedmodel import export_encoder
-from xgacmn_tf.export.versions import versions as exported_versions
-from xgacmn_tf.features.keeping import keep_extractors
-from xgacmn_tf.files import atomic_path, write_json
-from xgacmn_tf.gallery import from_split
-from xgacmn_tf.projector import write_projector
-from xgacmn_tf.provenance import git_commit, versions
-from xgacmn_tf.report.results_page import write_results_page
-from xgacmn_tf.report.table import results_table
-from xgacmn_tf.run_folder import RunFolder
-from xgacmn_tf.training import train
+from xgacmn_tf.training.devices import Devices, make_devices
+from xgacmn_tf.training.loop import train
 
 
 def run(config: Config, say: Callable[[str], None] = print) -> dict[str, Any]:

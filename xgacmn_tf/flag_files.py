@@ -80,7 +80,9 @@ def _lines(path: Path, readers: tuple[Path, ...]) -> list[str]:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"--flagfile={path} cannot be read: {error}") from error
+        raise InputError(
+            f"--flagfile={path} cannot be read ({error}); expected a file of UTF-8 text"
+        ) from error
     found: list[str] = []
     for line in map(str.strip, text.splitlines()):
         if not line or line.startswith(("#", "//")):

@@ -21,9 +21,9 @@ from typing import NoReturn
 
 from absl import app, flags, logging
 
-from xgacmn_tf import config as config_module
-from xgacmn_tf import flag_files
-from xgacmn_tf.config import Config, config_from_flags, define_flags
+from xgacmn_tf import command_line, flag_files
+from xgacmn_tf.command_line import HELP, config_from_flags, define_flags, stop
+from xgacmn_tf.config import Config
 from xgacmn_tf.errors import DivergenceError, InputError, WorkerLostError
 
 FLAGS = flags.FLAGS
@@ -36,26 +36,24 @@ flags.DEFINE_bool(
     "evaluate_only", False, "evaluate the test split with --checkpoint, train nothing"
 )
 flags.DEFINE_string("checkpoint", None, "best.keras of a run, for --evaluate_only")
-flags.adopt_module_key_flags(config_module)
+flags.adopt_module_key_flags(command_line)
 
 
 def parse_flags(argv: list[str]) -> list[str]:
     """Parses the command line; a mistake ends the program with a line that says what is allowed."""
     # absl's own --help ends with status 1, as if asking for help were a mistake.
-    if any(argument in ("--help", "-help", "-h", "--helpshort") for argument in argv[1:]):
+    if any(argument in HELP for argument in argv[1:]):
         print(f"{__doc__}\nflags:\n{FLAGS.main_module_help()}")
         sys.exit(0)
     try:
         rest = FLAGS([argv[0], *flag_files.expand(argv[1:])])
     except flags.UnrecognizedFlagError as error:
         names = ", ".join(f"--{name}" for name in allowed_flags())
-        _stop(f"{error} Allowed: {names}. See --help")
+        stop(f"{error} Allowed: {names}. See --help")
     except (flags.Error, InputError) as error:
-        _stop(str(error))
-    except UnicodeDecodeError as error:
-        _stop(f"--flagfile: the file is not UTF-8 text ({error}); save it as UTF-8")
+        stop(str(error))
     if len(rest) > 1:
-        _stop(f"{rest[1]!r} is not a flag; every setting is given as --name=value. See --help")
+        stop(f"{rest[1]!r} is not a flag; every setting is given as --name=value. See --help")
     return rest
 
 
@@ -95,39 +93,38 @@ def main(argv: list[str]) -> None:
             raise InputError(
                 "--evaluate_only and --checkpoint=RUN/checkpoints/best.keras go together"
             )
-        # Imported here: TensorFlow takes seconds to load, and --help need not wait for it.
+        if FLAGS.evaluate_only:
+            config = evaluation_config(FLAGS.checkpoint)
+        else:
+            config = config_from_flags()
+        # Imported here: TensorFlow takes seconds to load, which neither --help nor a mistake needs.
         from xgacmn_tf import experiment
 
         if FLAGS.evaluate_only:
-            experiment.evaluate_checkpoint(evaluation_config(FLAGS.checkpoint), FLAGS.checkpoint)
+            experiment.evaluate_checkpoint(config, FLAGS.checkpoint)
         else:
-            experiment.run(config_from_flags())
+            experiment.run(config)
     except InputError as error:
-        _stop(str(error))
+        stop(str(error))
     except DivergenceError as error:
-        _stop(str(error), status=1)
+        stop(str(error), status=1)
     except WorkerLostError as error:
-        _stop(str(error), status=RETRYABLE)
+        stop(str(error), status=RETRYABLE)
     except OSError as error:
-        _stop(
+        stop(
             f"{error.filename or 'a file of the run'} could not be written or read: {error}; the "
             "same command goes on from the last checkpoint once that is mended",
             status=1,
         )
-    except KeyboardInterrupt as stop:
-        word, status = ("terminated", 143) if stop.args else ("interrupted", 130)
-        _stop(f"{word}; the same command goes on from the last checkpoint", status)
+    except KeyboardInterrupt as error:
+        word, status = ("terminated", 143) if error.args else ("interrupted", 130)
+        stop(f"{word}; the same command goes on from the last checkpoint", status)
 
 
 def _terminate(number: int, frame: object) -> NoReturn:
     """Ends the program as Ctrl-C does, where Kubernetes or a batch system asks for it."""
     del frame
     raise KeyboardInterrupt(number)
-
-
-def _stop(message: str, status: int = 2) -> NoReturn:
-    print(f"error: {message}", file=sys.stderr)
-    sys.exit(status)
 
 
 if __name__ == "__main__":

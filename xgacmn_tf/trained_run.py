@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from xgacmn_tf import datasets, gallery
+from xgacmn_tf.checkpoint import load_encoder
 from xgacmn_tf.datasets.paired import PairedDataset
-from xgacmn_tf.encoders import load_encoder
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.features.extractor import Extractor
 from xgacmn_tf.features.registry import load_extractor

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from xgacmn_tf import baselines
 from xgacmn_tf.baselines import bimodal_ae, corr_ae, rbm_stack
-from xgacmn_tf.encoders import load_encoder
+from xgacmn_tf.checkpoint import load_encoder
 from xgacmn_tf.errors import InputError
 
 AUTOENCODERS = ("bimodal_ae", "corr_ae")

@@ -9,7 +9,7 @@ from scipy.special import expit
 from xgacmn_tf.baselines import jrl
 from xgacmn_tf.baselines.linear import row_lengths
 from xgacmn_tf.baselines.neighbour_layers import NeighbourClasses
-from xgacmn_tf.encoders import load_encoder
+from xgacmn_tf.checkpoint import load_encoder
 from xgacmn_tf.errors import InputError
 
 SMALL = jrl.Settings(sparsity=2.0, graph=0.5, pairs=0.7, labels=1.3, neighbours=4, voters=7)

@@ -6,9 +6,9 @@ import pytest
 
 from xgacmn_tf import baselines
 from xgacmn_tf.baselines.linear import centred, check_at_least, projections, solve, whitening
-from xgacmn_tf.encoders import load_encoder
+from xgacmn_tf.checkpoint import load_encoder
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.evaluation import chance_levels, mean_average_precision
+from xgacmn_tf.evaluation.retrieval import chance_levels, mean_average_precision
 
 SYSTEMS = ("cca", "cca_3v", "lcfs", "jfssl", "sm", "pacmr")
 

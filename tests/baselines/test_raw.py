@@ -5,7 +5,7 @@ import pytest
 
 from xgacmn_tf import baselines
 from xgacmn_tf.baselines.raw import Settings, fit
-from xgacmn_tf.encoders import load_encoder
+from xgacmn_tf.checkpoint import load_encoder
 from xgacmn_tf.errors import InputError
 
 

@@ -8,7 +8,7 @@ from scipy import linalg
 
 from xgacmn_tf.baselines import cca, spgcm
 from xgacmn_tf.baselines.linear import centred, whitening
-from xgacmn_tf.encoders import load_encoder
+from xgacmn_tf.checkpoint import load_encoder
 from xgacmn_tf.errors import InputError
 
 SMALL = spgcm.Settings(groups=3, components=4)

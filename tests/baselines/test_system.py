@@ -9,9 +9,10 @@ import tensorflow as tf
 
 from xgacmn_tf import baselines, experiment
 from xgacmn_tf.baselines import training
-from xgacmn_tf.config import SIMILARITIES, Config
-from xgacmn_tf.encoders import load_encoder
+from xgacmn_tf.checkpoint import load_encoder
+from xgacmn_tf.config import Config
 from xgacmn_tf.errors import InputError
+from xgacmn_tf.names import SIMILARITIES
 
 FIDELITY = {"exact", "from published code", "reconstruction", "beyond the paper"}
 

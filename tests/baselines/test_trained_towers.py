@@ -10,7 +10,7 @@ import tensorflow as tf
 from xgacmn_tf import baselines
 from xgacmn_tf.baselines import TrainingData, acmr, dscmr
 from xgacmn_tf.baselines.supcon import supervised_contrastive
-from xgacmn_tf.encoders import load_encoder
+from xgacmn_tf.checkpoint import load_encoder
 from xgacmn_tf.errors import InputError
 
 TRAINED = ("acmr", "dscmr", "supcon")

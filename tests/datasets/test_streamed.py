@@ -11,13 +11,13 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from xgacmn_tf import datasets, experiment
+from xgacmn_tf.checkpoint import load_encoder
 from xgacmn_tf.config import Config
 from xgacmn_tf.datasets import streamed
 from xgacmn_tf.datasets.paired import give_back
-from xgacmn_tf.encoders import load_encoder
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.run_folder import RunFolder
-from xgacmn_tf.training import train
+from xgacmn_tf.training.loop import train
 
 F = tfds.features
 ROWS = 150
@@ -196,8 +196,8 @@ class Interrupt(keras.callbacks.Callback):
 
 
 def test_interrupted_run_ends_with_the_same_numbers(data_dir, tmp_path, monkeypatch):
-    monkeypatch.setattr("xgacmn_tf.progress.SECONDS_BETWEEN_CHECKPOINTS", 0.0)
-    monkeypatch.setattr("xgacmn_tf.progress.SAVES_BETWEEN_CHECKPOINTS", 0.0)
+    monkeypatch.setattr("xgacmn_tf.training.progress.SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    monkeypatch.setattr("xgacmn_tf.training.progress.SAVES_BETWEEN_CHECKPOINTS", 0.0)
     config = settings(data_dir)
     dataset = datasets.for_config(config)
     folders = [RunFolder(tmp_path / name) for name in ("whole", "interrupted")]

@@ -8,11 +8,11 @@ from xgacmn_tf import experiment
 from xgacmn_tf.config import Config
 from xgacmn_tf.datasets import openclipart
 from xgacmn_tf.datasets.paired import PairedDataset
-from xgacmn_tf.encoders import CommonSpaceEncoder
 from xgacmn_tf.features.keeping import keep_extractors
 from xgacmn_tf.files import write_json
-from xgacmn_tf.input_maps import fit_map
-from xgacmn_tf.networks import Encoder
+from xgacmn_tf.model.encoders import CommonSpaceEncoder
+from xgacmn_tf.model.input_maps import fit_map
+from xgacmn_tf.model.networks import Encoder
 from xgacmn_tf.run_folder import RunFolder
 
 SMALL = {"epochs": 1, "batch_size": 16, "encoder_hidden": (16, 8), "code_dim": 6}

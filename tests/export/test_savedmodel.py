@@ -12,13 +12,13 @@ import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
 from xgacmn_tf import experiment
-from xgacmn_tf.angular_softmax import AngularSoftmax, PlainSoftmax
+from xgacmn_tf.checkpoint import load_encoder
 from xgacmn_tf.config import Config
-from xgacmn_tf.encoders import load_encoder
 from xgacmn_tf.errors import InputError
+from xgacmn_tf.evaluation.ranking import rank_gallery
 from xgacmn_tf.export import export_run, savedmodel
 from xgacmn_tf.export.versions import versions
-from xgacmn_tf.ranking import rank_gallery
+from xgacmn_tf.model.angular_softmax import AngularSoftmax, PlainSoftmax
 from xgacmn_tf.run_folder import RunFolder
 
 COMMAND = [sys.executable, "export/export_savedmodel.py"]

@@ -11,7 +11,7 @@ from PIL import Image
 
 from xgacmn_tf.datasets.paired import Split
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.evaluation import evaluate_retrieval
+from xgacmn_tf.evaluation.retrieval import evaluate_retrieval
 from xgacmn_tf.report.curves import draw_charts
 from xgacmn_tf.report.examples import retrieve, sample_rows
 from xgacmn_tf.report.pictures import data_uri, picture_type

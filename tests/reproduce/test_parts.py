@@ -118,7 +118,7 @@ def test_learning_curves_end_where_the_first_run_stopped(tmp_path):
 
 
 def test_directions_of_plain_softmax_have_unit_length():
-    from xgacmn_tf.angular_softmax import AngularSoftmax, PlainSoftmax
+    from xgacmn_tf.model.angular_softmax import AngularSoftmax, PlainSoftmax
 
     for layer in (PlainSoftmax(3), AngularSoftmax(3)):
         layer.build((None, 5))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from xgacmn_tf.benchmark.published import (
+from xgacmn_tf.compare.published import (
     PUBLISHED,
     PUBLISHED_ABLATION,
     PUBLISHED_DEEP,

@@ -6,13 +6,13 @@ from PIL import Image
 
 from xgacmn_tf import datasets
 from xgacmn_tf.config import Config
-from xgacmn_tf.encoders import CommonSpaceEncoder
 from xgacmn_tf.features import registry
 from xgacmn_tf.features.extractor import Extractor
 from xgacmn_tf.features.words import BagOfWords
 from xgacmn_tf.files import write_json
-from xgacmn_tf.input_maps import Identity
-from xgacmn_tf.networks import Encoder
+from xgacmn_tf.model.encoders import CommonSpaceEncoder
+from xgacmn_tf.model.input_maps import Identity
+from xgacmn_tf.model.networks import Encoder
 from xgacmn_tf.run_folder import RunFolder
 
 WORDS = ["red", "green", "blue"]

@@ -17,7 +17,7 @@ from xgacmn_tf.errors import InputError
 if TYPE_CHECKING:
     import numpy as np
 
-    from xgacmn_tf.encoders import CommonSpaceEncoder
+    from xgacmn_tf.model.encoders import CommonSpaceEncoder
 
 # In the order of the paper's Table 1, then what is beyond the paper.
 PAPER = (
@@ -83,7 +83,7 @@ class System:
       settings: a frozen dataclass of its hyper-parameters; the defaults are those of the tables.
       fit: trains it, (data, settings) → encoder. Raises an `InputError` for data it cannot take.
       transductive: it reads `TrainingData.unlabelled`.
-      grid: setting → the values that `python -m xgacmn_tf.benchmark --tune` tries, the default
+      grid: setting → the values that `python -m xgacmn_tf.compare --tune` tries, the default
         among them: what its authors left open or to the data. Empty: nothing is chosen.
     """
 

@@ -30,9 +30,9 @@ import tensorflow as tf
 from xgacmn_tf.baselines import System, TrainingData
 from xgacmn_tf.baselines.epochs import train_epochs
 from xgacmn_tf.baselines.layers import LinearClasses
-from xgacmn_tf.encoders import CommonSpaceEncoder
-from xgacmn_tf.input_maps import fit_map
-from xgacmn_tf.networks import Encoder
+from xgacmn_tf.model.encoders import CommonSpaceEncoder
+from xgacmn_tf.model.input_maps import fit_map
+from xgacmn_tf.model.networks import Encoder
 
 
 @dataclasses.dataclass(frozen=True)

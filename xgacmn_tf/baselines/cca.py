@@ -17,7 +17,7 @@ from scipy import linalg
 
 from xgacmn_tf.baselines import System, TrainingData
 from xgacmn_tf.baselines.linear import centred, check_at_least, projections, whitening
-from xgacmn_tf.encoders import CommonSpaceEncoder
+from xgacmn_tf.model.encoders import CommonSpaceEncoder
 
 # Single-precision features leave smaller correlations by rounding.
 NO_CORRELATION = 1e-5

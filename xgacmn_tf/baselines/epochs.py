@@ -8,8 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 from xgacmn_tf.baselines import TrainingData
-from xgacmn_tf.encoders import CommonSpaceEncoder
-from xgacmn_tf.evaluation import mean_average_precision
+from xgacmn_tf.evaluation.retrieval import mean_average_precision
+from xgacmn_tf.model.encoders import CommonSpaceEncoder
 
 # (image (b, d_v), text (b, d_t), targets (b, c), share of the training done) → nothing.
 Step = Callable[[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor], None]

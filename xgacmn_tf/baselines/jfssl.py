@@ -27,7 +27,7 @@ from sklearn.neighbors import kneighbors_graph
 
 from xgacmn_tf.baselines import System, TrainingData
 from xgacmn_tf.baselines.linear import centred, check_at_least, projections, row_lengths, solve
-from xgacmn_tf.encoders import CommonSpaceEncoder
+from xgacmn_tf.model.encoders import CommonSpaceEncoder
 
 
 @dataclasses.dataclass(frozen=True)

@@ -36,8 +36,8 @@ from xgacmn_tf.baselines import System, TrainingData
 from xgacmn_tf.baselines.layers import Affine, Chain, Posteriors
 from xgacmn_tf.baselines.linear import check_at_least, row_lengths, solve
 from xgacmn_tf.baselines.neighbour_layers import NeighbourClasses
-from xgacmn_tf.encoders import CommonSpaceEncoder
-from xgacmn_tf.input_maps import Identity
+from xgacmn_tf.model.encoders import CommonSpaceEncoder
+from xgacmn_tf.model.input_maps import Identity
 
 
 @dataclasses.dataclass(frozen=True)

@@ -26,9 +26,9 @@ from xgacmn_tf.baselines import System, TrainingData
 from xgacmn_tf.baselines.layers import Affine, Chain, Posteriors
 from xgacmn_tf.baselines.linear import check_at_least
 from xgacmn_tf.baselines.logistic import fit_logistic
-from xgacmn_tf.encoders import CommonSpaceEncoder
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.input_maps import InputMap, fit_map
+from xgacmn_tf.model.encoders import CommonSpaceEncoder
+from xgacmn_tf.model.input_maps import InputMap, fit_map
 
 # Maps differ in their scale: the C chosen were .003 (χ²), .01 (1,280 z-scores), .1 (1,000 tf-idf)
 # and 1 (ten z-scores).

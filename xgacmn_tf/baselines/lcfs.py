@@ -31,7 +31,7 @@ from xgacmn_tf.baselines.linear import (
     row_lengths,
     solve,
 )
-from xgacmn_tf.encoders import CommonSpaceEncoder
+from xgacmn_tf.model.encoders import CommonSpaceEncoder
 
 
 @dataclasses.dataclass(frozen=True)

@@ -25,8 +25,8 @@ from xgacmn_tf.baselines.linear import check_at_least
 from xgacmn_tf.baselines.rbm import RBM, Schedule, train_rbm
 from xgacmn_tf.baselines.rbm_layers import MeanField
 from xgacmn_tf.baselines.rbm_stack import StackSettings, on_top, pretrained, with_codes
-from xgacmn_tf.encoders import CommonSpaceEncoder
-from xgacmn_tf.input_maps import Identity
+from xgacmn_tf.model.encoders import CommonSpaceEncoder
+from xgacmn_tf.model.input_maps import Identity
 
 
 @dataclasses.dataclass(frozen=True)

@@ -28,8 +28,8 @@ from xgacmn_tf.baselines.affinities import GaussianAffinities
 from xgacmn_tf.baselines.layers import Affine, Chain, Posteriors
 from xgacmn_tf.baselines.linear import check_at_least
 from xgacmn_tf.baselines.logistic import fit_logistic
-from xgacmn_tf.encoders import CommonSpaceEncoder
-from xgacmn_tf.input_maps import Identity
+from xgacmn_tf.model.encoders import CommonSpaceEncoder
+from xgacmn_tf.model.input_maps import Identity
 
 # A component with a smaller share of the largest one's variance is single-precision rounding.
 NO_VARIANCE = 1e-6

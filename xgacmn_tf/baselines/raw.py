@@ -11,9 +11,9 @@ import dataclasses
 import keras
 
 from xgacmn_tf.baselines import System, TrainingData
-from xgacmn_tf.encoders import CommonSpaceEncoder
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.input_maps import Identity
+from xgacmn_tf.model.encoders import CommonSpaceEncoder
+from xgacmn_tf.model.input_maps import Identity
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,8 +19,8 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from xgacmn_tf.angular_softmax import PACKAGE
 from xgacmn_tf.errors import DivergenceError
+from xgacmn_tf.model.angular_softmax import PACKAGE
 
 VISIBLE = ("binary", "gaussian", "softmax")
 # Steps of one compiled call, between two ticks of the progress bar.

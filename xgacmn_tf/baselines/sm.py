@@ -20,8 +20,8 @@ from xgacmn_tf.baselines import System, TrainingData
 from xgacmn_tf.baselines.layers import Affine, Chain, Posteriors
 from xgacmn_tf.baselines.linear import check_at_least
 from xgacmn_tf.baselines.logistic import fit_logistic
-from xgacmn_tf.encoders import CommonSpaceEncoder
-from xgacmn_tf.input_maps import Identity
+from xgacmn_tf.model.encoders import CommonSpaceEncoder
+from xgacmn_tf.model.input_maps import Identity
 
 
 @dataclasses.dataclass(frozen=True)

@@ -27,7 +27,7 @@ from sklearn.cluster import KMeans
 
 from xgacmn_tf.baselines import System, TrainingData
 from xgacmn_tf.baselines.linear import centred, check_at_least, projections, whitening
-from xgacmn_tf.encoders import CommonSpaceEncoder
+from xgacmn_tf.model.encoders import CommonSpaceEncoder
 
 # Features of both modalities, (n, d_v) and (n, d_t), float64.
 Views = tuple[np.ndarray, np.ndarray]

@@ -17,9 +17,9 @@ from xgacmn_tf.baselines import System, TrainingData
 from xgacmn_tf.baselines.epochs import train_epochs
 from xgacmn_tf.baselines.layers import Chain
 from xgacmn_tf.baselines.linear import check_at_least
-from xgacmn_tf.encoders import CommonSpaceEncoder
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.input_maps import fit_map
+from xgacmn_tf.model.encoders import CommonSpaceEncoder
+from xgacmn_tf.model.input_maps import fit_map
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from xgacmn_tf.datasets import array_files
-from xgacmn_tf.datasets.paired import PairedDataset, Split, strings
+from xgacmn_tf.datasets.checks import strings
+from xgacmn_tf.datasets.paired import PairedDataset, Split
 from xgacmn_tf.errors import InputError
 
 SPLITS = ("train", "validation", "test")

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from xgacmn_tf.datasets.checks import checked_features, checked_labels, strings
 from xgacmn_tf.datasets.stratified import stratified_part
 from xgacmn_tf.errors import InputError
 
@@ -271,9 +272,9 @@ def _checked_split(split: Split, part: str, num_classes: int, source: str) -> Sp
     def name(field: str) -> str:
         return f"{source}: {field}_{part}"
 
-    image = _features(split.image, name("image"))
+    image = checked_features(split.image, name("image"))
     rows = len(image)
-    text = _features(split.text, name("text"))
+    text = checked_features(split.text, name("text"))
     label = checked_labels(split.label, num_classes, name("label"))
     ids = strings(split.id, name("id"))
     title = None if split.title is None else strings(split.title, name("title"))
@@ -294,79 +295,3 @@ def _checked_split(split: Split, part: str, num_classes: int, source: str) -> Sp
         if not isinstance(picture, bytes) or not picture:
             raise InputError(f"{name('thumbnail')} has no encoded picture (bytes) at row {row}.")
     return Split(image, text, label, ids, title, thumbnail)
-
-
-def _features(values: Any, name: str) -> np.ndarray:
-    array = np.asarray(values)
-    if array.dtype.kind not in "fiub":
-        raise InputError(f"{name} has dtype {array.dtype}; expected real numbers.")
-    if array.ndim != 2 or array.shape[1] == 0:
-        raise InputError(f"{name} has shape {array.shape}; expected (pairs, features).")
-    if len(array) == 0:
-        raise InputError(f"{name} is empty; every split needs at least one pair.")
-    with np.errstate(over="ignore"):  # too large for float32 turns infinite and is reported so
-        array = array.astype(np.float32, copy=False)
-    finite = np.isfinite(array)
-    if not finite.all():
-        row, column = np.argwhere(~finite)[0]
-        raise InputError(
-            f"{name} holds {finite.size - int(finite.sum())} values that are not finite as "
-            f"float32, the first at row {row}, column {column}; repair or drop these rows."
-        )
-    return array
-
-
-def checked_labels(values: Any, num_classes: int, name: str) -> np.ndarray:
-    """`values` as `Split.label` has them; errors call them `name`."""
-    array = np.asarray(values)
-    if array.dtype.kind not in "fiub":
-        raise InputError(f"{name} has dtype {array.dtype}; expected integers.")
-    if array.ndim not in (1, 2):
-        raise InputError(
-            f"{name} has shape {array.shape}; expected (pairs,) or multi-hot (pairs, classes)."
-        )
-    # Doubles are what MATLAB saves; a fraction or NaN among them is no label. Ranges are tested
-    # before the cast, which would wrap large numbers around.
-    if array.ndim == 1:
-        bad = ~((array >= 0) & (array < num_classes) & (array == np.floor(array)))
-        if bad.any():
-            row = int(np.argmax(bad))
-            raise InputError(
-                f"{name} holds {array[row]} at row {row}; expected whole numbers from 0 to "
-                f"{num_classes - 1}, one for each of the {num_classes} label names."
-            )
-        return array.astype(np.int32, copy=False)
-    if array.shape[1] != num_classes:
-        raise InputError(
-            f"{name} has {array.shape[1]} columns; expected one for each of the {num_classes} "
-            "label names."
-        )
-    bad = (array != 0) & (array != 1)
-    if bad.any():
-        row, column = np.argwhere(bad)[0]
-        raise InputError(
-            f"{name} holds {array[row, column]} at row {row}, column {column}; multi-hot labels "
-            "are 0 or 1."
-        )
-    bare = ~array.any(axis=1)
-    if bare.any():
-        raise InputError(
-            f"{name} has no label in row {int(np.argmax(bare))} (and {int(bare.sum()) - 1} other "
-            "rows); every pair needs at least one."
-        )
-    return array.astype(np.uint8, copy=False)
-
-
-def strings(values: Any, name: str) -> np.ndarray:
-    """`values` (n,) as str: from str, UTF-8 bytes or integers; errors call them `name`."""
-    array = np.asarray(values)
-    if array.ndim != 1:
-        raise InputError(f"{name} has shape {array.shape}; expected one string a pair, (pairs,).")
-    if array.dtype.kind == "S":
-        try:
-            return np.array([value.decode() for value in array.tolist()], dtype=str)
-        except UnicodeDecodeError as error:
-            raise InputError(f"{name} is not valid UTF-8: {error}.") from None
-    if array.dtype.kind in "iu" or all(isinstance(value, str) for value in array.tolist()):
-        return array.astype(str)
-    raise InputError(f"{name} has dtype {array.dtype}; expected strings or integers.")

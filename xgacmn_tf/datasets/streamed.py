@@ -17,7 +17,8 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from xgacmn_tf.datasets.paired import Split, checked_labels, strings, targets_of
+from xgacmn_tf.datasets.checks import checked_labels, strings
+from xgacmn_tf.datasets.paired import Split, targets_of
 from xgacmn_tf.errors import InputError
 
 # Files read side by side, and records taken from one in a row.

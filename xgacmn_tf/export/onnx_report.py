@@ -11,10 +11,10 @@ import numpy as np
 import onnxruntime
 
 from xgacmn_tf.datasets.paired import Split
-from xgacmn_tf.encoders import ROWS_AT_ONCE, CommonSpaceEncoder
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.evaluation import mean_average_precision
+from xgacmn_tf.evaluation.retrieval import mean_average_precision
 from xgacmn_tf.export.onnx_graphs import OUTPUTS, Graphs, represent
+from xgacmn_tf.model.encoders import ROWS_AT_ONCE, CommonSpaceEncoder
 
 # Batch sizes whose latency is measured, and how often; the fastest counts, being least disturbed.
 LATENCY_ROWS = (1, 64)

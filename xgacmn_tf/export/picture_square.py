@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from xgacmn_tf.evaluation.ranking import over_blocks
 from xgacmn_tf.export.picture_bytes import Picture, on_white
 from xgacmn_tf.export.pillow_resize import BICUBIC, BILINEAR, Axis, Source, resize
-from xgacmn_tf.ranking import over_blocks
 
 # By EXIF's orientation, from 0 on, which is none. Rows and columns are swapped before mirroring.
 _SWAPPED = (False, False, False, False, False, True, True, True, True)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from xgacmn_tf.ranking import over_blocks
+from xgacmn_tf.evaluation.ranking import over_blocks
 
 # Pillow's weights are whole multiples of one part in so many.
 _PARTS = 2.0**22

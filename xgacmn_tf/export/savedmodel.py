@@ -16,7 +16,6 @@ from pathlib import Path
 import tensorflow as tf
 
 from xgacmn_tf import gallery as galleries
-from xgacmn_tf.encoders import CommonSpaceEncoder
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.export.raw_picture import picture_reader_of
 from xgacmn_tf.export.raw_text import word_counter_of
@@ -26,6 +25,7 @@ from xgacmn_tf.export.versions import check_name, new_version
 from xgacmn_tf.export.warmup import write_warmup_requests
 from xgacmn_tf.files import write_json
 from xgacmn_tf.gallery import Gallery
+from xgacmn_tf.model.encoders import CommonSpaceEncoder
 from xgacmn_tf.provenance import git_commit, versions
 from xgacmn_tf.run_folder import RunFolder
 from xgacmn_tf.trained_run import TrainedRun

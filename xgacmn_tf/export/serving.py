@@ -11,11 +11,11 @@ from typing import Any
 
 import tensorflow as tf
 
-from xgacmn_tf.encoders import CommonSpaceEncoder
+from xgacmn_tf.evaluation.ranking import over_blocks, top
 from xgacmn_tf.export.raw_picture import PictureReader
 from xgacmn_tf.export.raw_text import WordCounter
 from xgacmn_tf.gallery import Gallery
-from xgacmn_tf.ranking import over_blocks, top
+from xgacmn_tf.model.encoders import CommonSpaceEncoder
 
 # Queries ranked at once: bounds memory to this many rows of similarities to the whole gallery.
 QUERIES_AT_ONCE = 64

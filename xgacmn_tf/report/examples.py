@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from xgacmn_tf.evaluation import Relevance
-from xgacmn_tf.metrics import average_precision, rank_of
-from xgacmn_tf.ranking import rank_gallery
+from xgacmn_tf.evaluation.metrics import average_precision, rank_of
+from xgacmn_tf.evaluation.ranking import rank_gallery
+from xgacmn_tf.evaluation.whole_ranking import Relevance
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from xgacmn_tf.angular_softmax import AngularSoftmax
-from xgacmn_tf.benchmark.grid import Cell
-from xgacmn_tf.encoders import load_encoder
+from xgacmn_tf.checkpoint import load_encoder
+from xgacmn_tf.compare.grid import Cell
+from xgacmn_tf.model.angular_softmax import AngularSoftmax
 from xgacmn_tf.reproduce import document, drawing
 from xgacmn_tf.reproduce.document import Picture
 from xgacmn_tf.reproduce.runs import Runs

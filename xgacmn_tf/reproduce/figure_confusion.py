@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from xgacmn_tf.ranking import rank_gallery
+from xgacmn_tf.evaluation.ranking import rank_gallery
 from xgacmn_tf.reproduce import document, drawing
 from xgacmn_tf.reproduce.document import Picture
 from xgacmn_tf.reproduce.runs import Runs, dataset

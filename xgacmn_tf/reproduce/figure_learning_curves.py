@@ -9,7 +9,6 @@ import numpy as np
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.util import tensor_util
 
-from xgacmn_tf.callbacks import ScalarBoard
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.report.curves import CHARTS, Chart
 from xgacmn_tf.reproduce import document, drawing
@@ -17,6 +16,7 @@ from xgacmn_tf.reproduce.document import Picture
 from xgacmn_tf.reproduce.runs import Runs
 from xgacmn_tf.reproduce.study import Study
 from xgacmn_tf.run_folder import RunFolder
+from xgacmn_tf.training.callbacks import ScalarBoard
 
 _COLOURS = {**drawing.MODALITY, "both": drawing.GREEN, "ink": drawing.BLACK}
 

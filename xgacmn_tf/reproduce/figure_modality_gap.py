@@ -11,13 +11,13 @@ from sklearn.model_selection import GroupKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from xgacmn_tf.benchmark.grid import Cell
+from xgacmn_tf.compare.grid import Cell
 from xgacmn_tf.reproduce import document, drawing
 from xgacmn_tf.reproduce.document import Picture, Table
 from xgacmn_tf.reproduce.runs import Runs, dataset
 from xgacmn_tf.reproduce.scores import read_codes
 from xgacmn_tf.reproduce.study import Study
-from xgacmn_tf.training import build_model
+from xgacmn_tf.training.build import build_model
 
 FOLDS = 5
 UNTRAINED = "before training"

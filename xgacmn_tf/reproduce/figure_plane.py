@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from xgacmn_tf.benchmark.grid import Cell
-from xgacmn_tf.encoders import load_encoder
+from xgacmn_tf.checkpoint import load_encoder
+from xgacmn_tf.compare.grid import Cell
 from xgacmn_tf.reproduce import drawing
 from xgacmn_tf.reproduce.document import Picture, Section
 from xgacmn_tf.reproduce.figure_angles import class_directions

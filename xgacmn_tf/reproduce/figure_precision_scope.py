@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from xgacmn_tf.benchmark.grid import Cell
+from xgacmn_tf.compare.grid import Cell
 from xgacmn_tf.config import XGACMN
 from xgacmn_tf.reproduce import document, drawing
 from xgacmn_tf.reproduce.document import Picture, Section

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from xgacmn_tf.benchmark.grid import Cell
+from xgacmn_tf.compare.grid import Cell
 from xgacmn_tf.reproduce import (
     figure_angles,
     figure_confusion,

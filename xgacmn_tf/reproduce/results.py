@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 
-from xgacmn_tf.benchmark.grid import Cell
+from xgacmn_tf.compare.grid import Cell
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.reproduce import (
     document,

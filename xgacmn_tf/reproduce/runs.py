@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from xgacmn_tf import datasets
-from xgacmn_tf.benchmark import choice, grid
-from xgacmn_tf.benchmark.grid import Cell
+from xgacmn_tf.compare import choice, grid
+from xgacmn_tf.compare.grid import Cell
 from xgacmn_tf.config import XGACMN, Config
 from xgacmn_tf.datasets.paired import PairedDataset
 from xgacmn_tf.errors import InputError

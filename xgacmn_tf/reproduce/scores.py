@@ -20,12 +20,12 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from xgacmn_tf.benchmark.grid import Cell
-from xgacmn_tf.config import SIMILARITIES
+from xgacmn_tf.compare.grid import Cell
 from xgacmn_tf.datasets import array_files
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.evaluation import evaluate_retrieval
+from xgacmn_tf.evaluation.retrieval import evaluate_retrieval
 from xgacmn_tf.files import atomic_path
+from xgacmn_tf.names import SIMILARITIES
 from xgacmn_tf.run_folder import RunFolder
 
 DIRECTIONS = ("i2t", "t2i")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
-from xgacmn_tf.benchmark.published import PUBLISHED, PUBLISHED_DEEP, Row
+from xgacmn_tf.compare.published import PUBLISHED, PUBLISHED_DEEP, Row
 
 
 @dataclasses.dataclass(frozen=True)

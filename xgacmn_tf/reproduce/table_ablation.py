@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from xgacmn_tf.benchmark.grid import Cell
-from xgacmn_tf.benchmark.published import PUBLISHED_ABLATION
-from xgacmn_tf.benchmark.tables import WAYS
+from xgacmn_tf.compare.grid import Cell
+from xgacmn_tf.compare.published import PUBLISHED_ABLATION
+from xgacmn_tf.compare.tables import WAYS
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.reproduce import document, intervals
 from xgacmn_tf.reproduce.document import Block, Section, Table

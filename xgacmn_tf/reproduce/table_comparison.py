@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from xgacmn_tf import baselines
-from xgacmn_tf.benchmark import tables
-from xgacmn_tf.benchmark.grid import Cell
-from xgacmn_tf.benchmark.tables import WAYS, Row
+from xgacmn_tf.compare import tables
+from xgacmn_tf.compare.grid import Cell
+from xgacmn_tf.compare.tables import WAYS, Row
 from xgacmn_tf.config import XGACMN
 from xgacmn_tf.reproduce import document
 from xgacmn_tf.reproduce.document import Block, Section, Table

@@ -5,7 +5,8 @@ saved, `tune` measures its recall against exact search and raises its effort unt
 All engines compare by the inner product and answer alike; `index` has the contract.
 """
 
-from xgacmn_tf.search.index import KINDS, Hits, Index, load_index, make_index
+from xgacmn_tf.search.engines import KINDS, load_index, make_index
+from xgacmn_tf.search.index import Hits, Index
 from xgacmn_tf.search.recall import Recall, tune
 
 __all__ = ["KINDS", "Hits", "Index", "Recall", "load_index", "make_index", "tune"]

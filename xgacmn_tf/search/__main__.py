@@ -19,7 +19,7 @@ from absl import flags, logging
 
 from xgacmn_tf.command_line import HELP, stop
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.search.index import KINDS
+from xgacmn_tf.search.engines import KINDS
 
 # Not absl's global flags: those are the training command's.
 VALUES = flags.FlagValues()

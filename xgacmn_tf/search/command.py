@@ -12,9 +12,9 @@ from xgacmn_tf.datasets.distribution import read_text
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.gallery import Gallery
 from xgacmn_tf.search.checks import category_names
-from xgacmn_tf.search.engine import open_engine
 from xgacmn_tf.search.indexing import PLURAL, Source, open_source
 from xgacmn_tf.search.kept import KeptGallery, default_folder
+from xgacmn_tf.search.kept_index import open_engine
 from xgacmn_tf.search.page import write_answers_page
 from xgacmn_tf.search.precision import precision_of_test_split
 from xgacmn_tf.search.searcher import FINDS, Answer, Query, answer, picture_query, text_query

@@ -1,7 +1,7 @@
 """Exact search in TensorFlow, on a graphics processor where there is one.
 
 The gallery stays on the device in double precision, 80 MB for 100,000 × 100, and a query is
-compared as in evaluation (`xgacmn_tf.ranking`): the order is the one that was scored.
+compared as in evaluation (`xgacmn_tf.evaluation.ranking`): the order is the one that was scored.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from xgacmn_tf.ranking import MATRIX, SIZE, best, top
+from xgacmn_tf.evaluation.ranking import MATRIX, SIZE, best, top
 from xgacmn_tf.search.memory import MemoryIndex
 
 # Similarities at once, 12 bytes each: 100 MB. More is no faster, but where the gallery is so large

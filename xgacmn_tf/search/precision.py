@@ -9,7 +9,7 @@ import numpy as np
 
 from xgacmn_tf.datasets import array_files
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.evaluation import evaluate_retrieval
+from xgacmn_tf.evaluation.retrieval import evaluate_retrieval
 from xgacmn_tf.trained_run import TrainedRun
 
 _NEEDED = {"image", "text", "label"}

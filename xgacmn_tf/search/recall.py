@@ -110,7 +110,7 @@ def exact_scores(queries: np.ndarray, vectors: np.ndarray, own: np.ndarray) -> n
       own: (q,) the row that each query is itself, left out; −1 for all where they are none.
     """
     # Imported here: TensorFlow takes seconds to load, and asking for help need not wait for it.
-    from xgacmn_tf.ranking import rank_gallery
+    from xgacmn_tf.evaluation.ranking import rank_gallery
 
     extra = int(own.max() >= 0)
     rows, scores = np.empty((len(queries), 0), int), np.empty((len(queries), 0), np.float32)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from xgacmn_tf.ranking import rank_gallery
+from xgacmn_tf.evaluation.ranking import rank_gallery
 from xgacmn_tf.search import exact, make_index
 
 

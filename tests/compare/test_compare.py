@@ -1,0 +1,129 @@
+"""The grid: what is run, what is resumed, what fails, and the tables."""
+
+import csv
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from xgacmn_tf.compare import grid, tables
+from xgacmn_tf.compare.published import PUBLISHED
+from xgacmn_tf.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def flag_file(feature_file, tmp_path_factory):
+    path = tmp_path_factory.mktemp("flags") / "small.flags"
+    path.write_text(
+        f"--dataset={feature_file}\n--epochs=1\n--encoder_hidden=8\n--code_dim=4\n--batch_size=16\n"
+    )
+    return path
+
+
+@pytest.fixture(scope="module")
+def done(flag_file, tmp_path_factory):
+    """A comparison of X-GACMN, CCA and one that cannot be run here, seen from the command line."""
+    output = tmp_path_factory.mktemp("comparison")
+    command = [
+        sys.executable, "-m", "xgacmn_tf.compare", "--models=xgacmn,cca,raw", "--seeds=2",
+        f"--datasets={flag_file}", f"--output_dir={output}", "--jobs=1",
+    ]  # fmt: skip
+    return output, command, subprocess.run(command, capture_output=True, text=True, timeout=300)
+
+
+def test_tables(done):
+    output, _, process = done
+    assert process.returncode == 1
+    assert process.stderr.splitlines()[-1] == "error: 2 runs failed; the tables name them"
+    with open(output / "small.csv", newline="") as file:
+        rows = {row["system"]: row for row in csv.DictReader(file)}
+    assert set(rows) == {"X-GACMN", "CCA"}
+    assert rows["CCA"]["seeds"] == "2" and float(rows["CCA"]["avg_sd"]) == 0
+    assert [row["p"] for row in rows.values()].count("") == 1  # the best has nothing to beat
+    markdown = (output / "small.md").read_text()
+    assert "- raw: no row: " in markdown and markdown in process.stdout
+    assert markdown.count("**") == 6 and markdown.count("<u>") == 3
+    latex = (output / "small.tex").read_text()
+    assert latex.count(r"\\") == 3 and latex.count(r"\textbf") == 3
+
+
+def test_the_same_command_runs_only_what_is_left(done):
+    output, command, _ = done
+    kept = output / "runs" / "small" / "cca" / "seed_0" / "metrics.json"
+    before = kept.stat().st_mtime_ns
+    (output / "runs" / "small" / "xgacmn" / "seed_1" / "metrics.json").unlink()
+    markdown = (output / "small.md").read_text()
+    subprocess.run(command, capture_output=True, timeout=300)
+    assert kept.stat().st_mtime_ns == before
+    again = (output / "small.md").read_text()
+    # Only the time of training may differ.
+    assert [row.rsplit("|", 2)[0] for row in again.splitlines()] == [
+        row.rsplit("|", 2)[0] for row in markdown.splitlines()
+    ]
+
+
+def test_compared_systems_take_only_what_all_share(flag_file, tmp_path):
+    cells = grid.cells(("xgacmn", "acmr"), [str(flag_file)], 1, None, tmp_path)
+    ours, theirs = (cell.config for cell in cells)
+    assert (ours.epochs, theirs.dataset) == (1, ours.dataset)
+    assert theirs.epochs == type(theirs).epochs  # X-GACMN's own, left at its default
+    assert ours.output_dir != theirs.output_dir and not ours.export
+
+
+def test_models_are_chosen_by_name():
+    assert grid.choose_models(["all"]) == grid.ALL_MODELS
+    assert grid.choose_models(["cca", "xgacmn", "cca"]) == ("cca", "xgacmn")
+    with pytest.raises(InputError, match="--models=svm: expected all, or some of xgacmn, cca"):
+        grid.choose_models(["svm"])
+
+
+def test_ranks_are_shared_by_equal_figures_of_a_group():
+    values = [0.1, 0.3004, 0.3, 0.2]
+    assert tables._ranks(values, [""] * 4) == ["", "best", "best", "second"]
+    assert tables._ranks(values, ["a", "b", "a", "a"]) == ["", "best", "best", "second"]
+    assert tables._ranks(values, ["a", "b", "b", "a"]) == ["second", "best", "best", "best"]
+
+
+def test_with_all_similarities_systems_are_compared_within_each(done, flag_file, tmp_path):
+    output, _, _ = done
+    cells = grid.cells(("xgacmn", "cca"), [str(flag_file)], 2, None, output)
+    found = tables.rows(cells, all_similarities=True)
+    assert [(row.model, row.similarity, row.own) for row in found] == [
+        ("xgacmn", "posterior", True),  # CCA defines none
+        ("xgacmn", "cosine", False),
+        ("cca", "cosine", True),
+        ("xgacmn", "dot", False),
+        ("cca", "dot", False),
+    ]
+    for similarity in ("cosine", "dot"):
+        pair = [row for row in found if row.similarity == similarity]
+        best = max(pair, key=lambda row: row.mean)
+        assert [row.p is None for row in pair] == [row is best for row in pair]
+    markdown = tables.write_tables(tmp_path, "small", "made up", found, {}, {"cca": (0.1, 0.25)})
+    assert "| CCA | cosine* | .100 / .250 |" in markdown
+    assert markdown.count("**") == 2 * 3 * 3 and "| cosine* |" in markdown
+    assert "of each similarity; * the system's own" in markdown
+
+
+def test_published_figures_name_systems_that_exist():
+    for rows in PUBLISHED.values():
+        assert set(rows) <= set(grid.ALL_MODELS)
+        assert all(0 < value < 1 for row in rows.values() for value in row)
+
+
+def test_a_broken_flag_file_is_one_clear_error(tmp_path):
+    (tmp_path / "bad.flags").write_text("--colour=red\n")
+    with pytest.raises(InputError, match="bad.flags: .*colour"):
+        grid.cells(("cca",), [str(tmp_path / "bad.flags")], 1, None, tmp_path)
+
+
+def test_the_best_row_is_compared_query_by_query():
+    def row(name, scores):
+        queries = {str(number): value for number, value in enumerate(scores)}
+        return tables.Row(name, "cosine", True, {"avg": np.array([np.mean(scores)])}, queries, 1.0)
+
+    scores = np.random.default_rng(0).random(100)
+    found = [row("cca", scores), row("sm", scores + 0.2), row("lcfs", scores + 0.2)]
+    tables.compare_with_best(found)
+    assert found[1].p is None and found[2].p == 1.0 and found[0].p < 0.001

@@ -1,0 +1,402 @@
+"""The epoch loop: batches, the best epoch, resuming, determinism."""
+
+import dataclasses
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from xgacmn_tf import datasets
+from xgacmn_tf.checkpoint import load_encoder
+from xgacmn_tf.config import Config
+from xgacmn_tf.datasets.paired import give_back
+from xgacmn_tf.errors import DivergenceError
+from xgacmn_tf.run_folder import RunFolder
+from xgacmn_tf.training.automatic import most_epochs, patience
+from xgacmn_tf.training.build import build_model
+from xgacmn_tf.training.callbacks import StopOnNonFinite
+from xgacmn_tf.training.devices import Devices
+from xgacmn_tf.training.epoch import EpochRunner
+from xgacmn_tf.training.loop import train
+from xgacmn_tf.training.progress import Progress
+from xgacmn_tf.training.validation import Validation
+
+
+@pytest.fixture
+def small_config(feature_file):
+    """Seconds of training on 90 made-up pairs; dropout on, so that random state matters."""
+    return Config(
+        dataset=str(feature_file), epochs=5, batch_size=16, encoder_hidden=(16, 8), code_dim=6,
+        feature_discriminator_hidden=12, common_discriminator_hidden=5,
+        generator_learning_rate=3e-3,
+    )  # fmt: skip
+
+
+def folder_for(config, path):
+    folder = RunFolder(path)
+    folder.claim(config, "data")
+    return folder
+
+
+class Interrupt(keras.callbacks.Callback):
+    """Stops training after an epoch, as a kill between two epochs would."""
+
+    def __init__(self, epoch):
+        super().__init__()
+        self.epoch = epoch
+
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch == self.epoch:
+            raise KeyboardInterrupt
+
+
+class Record(keras.callbacks.Callback):
+    def __init__(self):
+        super().__init__()
+        self.epochs = []
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.epochs.append((epoch, logs))
+
+
+def weights_of(path):
+    return [keras.ops.convert_to_numpy(w) for w in load_encoder(path).weights]
+
+
+def assert_same_encoders(our_path, their_path):
+    for a, b in zip(weights_of(our_path), weights_of(their_path), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def assert_same_run(ours, theirs, our_folder, their_folder):
+    assert ours.history == theirs.history
+    assert (ours.best_epoch, ours.best_score) == (theirs.best_epoch, theirs.best_score)
+    for a, b in zip(
+        weights_of(our_folder.selected), weights_of(their_folder.selected), strict=True
+    ):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_batches_are_a_shuffle_that_depends_on_seed_and_epoch_alone(small_config):
+    dataset = datasets.for_config(small_config)
+    model = build_model(small_config, dataset)
+    runner = EpochRunner(model, dataset.train, dataset.num_classes, small_config)
+    orders = {
+        (seed, epoch): runner.rows.begin(epoch).numpy()
+        for seed in (0, 1)
+        for epoch in (1, 2)
+        if setattr(runner.rows, "seed", seed) is None
+    }
+    for order in orders.values():
+        assert order.shape == (runner.steps, 16)
+        assert len(np.unique(order)) == order.size  # no row twice in an epoch
+    distinct = {order.tobytes() for order in orders.values()}
+    assert len(distinct) == 4
+    runner.rows.seed = 0
+    np.testing.assert_array_equal(runner.rows.begin(2), orders[0, 2])
+
+
+def test_split_smaller_than_a_batch_is_one_batch(small_config):
+    config = dataclasses.replace(small_config, batch_size=1000)
+    dataset = datasets.for_config(config)
+    runner = EpochRunner(build_model(config, dataset), dataset.train, 3, config)
+    assert (runner.steps, runner.batch_size) == (1, len(dataset.train))
+
+
+def test_steps_per_call_does_not_change_the_numbers(small_config, tmp_path):
+    results = []
+    for calls in (1, 100):
+        config = dataclasses.replace(small_config, steps_per_call=calls, epochs=2)
+        folder = folder_for(config, tmp_path / str(calls))
+        results.append((train(config, datasets.for_config(config), folder), folder))
+    (ours, our_folder), (theirs, their_folder) = results
+    for a, b in zip(ours.history, theirs.history, strict=True):
+        assert a == pytest.approx(b, rel=1e-6)
+    for a, b in zip(
+        weights_of(our_folder.selected), weights_of(their_folder.selected), strict=True
+    ):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_same_seed_same_numbers_and_other_seed_others(small_config, tmp_path):
+    dataset = datasets.for_config(small_config)
+    folders = [folder_for(small_config, tmp_path / name) for name in "ab"]
+    runs = [train(small_config, dataset, folder) for folder in folders]
+    assert_same_run(*runs, *folders)
+    other = dataclasses.replace(small_config, seed=1)
+    assert train(other, dataset, folder_for(other, tmp_path / "c")).history != runs[0].history
+
+
+@pytest.mark.parametrize("stop_at", [1, 4])
+def test_interrupted_run_ends_with_the_same_numbers(small_config, tmp_path, monkeypatch, stop_at):
+    monkeypatch.setattr("xgacmn_tf.training.progress.SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    monkeypatch.setattr("xgacmn_tf.training.progress.SAVES_BETWEEN_CHECKPOINTS", 0.0)
+    dataset = datasets.for_config(small_config)
+    whole = folder_for(small_config, tmp_path / "whole")
+    broken = folder_for(small_config, tmp_path / "broken")
+    expected = train(small_config, dataset, whole)
+    with pytest.raises(KeyboardInterrupt):
+        train(small_config, dataset, broken, [Interrupt(stop_at)])
+    record = Record()
+    assert_same_run(expected, train(small_config, dataset, broken, [record]), whole, broken)
+    # Curves are whole: the epochs before the interruption are replayed to the callbacks.
+    assert [epoch for epoch, _ in record.epochs] == [1, 2, 3, 4, 5]
+
+
+def test_finished_training_trains_no_further(small_config, tmp_path):
+    dataset = datasets.for_config(small_config)
+    folder = folder_for(small_config, tmp_path / "run")
+    first = train(small_config, dataset, folder)
+    written = folder.selected.stat().st_mtime_ns
+    assert train(small_config, dataset, folder).history == first.history
+    assert folder.selected.stat().st_mtime_ns == written
+
+
+def test_best_epoch_has_the_highest_validation_map(small_config, tmp_path):
+    folder = folder_for(small_config, tmp_path / "run")
+    progress = train(small_config, datasets.for_config(small_config), folder)
+    scores = [record["validation/mAP/avg"] for record in progress.history]
+    means = [np.mean(scores[: epoch + 1][-5:]) for epoch in range(5)]
+    assert progress.best_epoch == 1 + int(np.argmax(means))
+    assert progress.best_score == pytest.approx(max(means))
+
+
+def test_score_is_the_mean_of_the_last_five_evaluations():
+    scores = [0.9, 0.1, 0.2, None, 0.3, 0.4, 0.5]
+    history = [{} if s is None else {"validation/mAP/avg": s} for s in scores]
+    assert Progress(history).score() == pytest.approx(0.3)  # without the 0.9
+    assert Progress(history[:4]).score() is None
+    assert Progress(history[:2]).score() == pytest.approx(0.5)
+
+
+def test_evaluation_every_few_epochs_includes_the_last(small_config, tmp_path):
+    config = dataclasses.replace(small_config, evaluate_every=2)
+    folder = folder_for(config, tmp_path / "run")
+    progress = train(config, datasets.for_config(config), folder)
+    evaluated = [r["epoch"] for r in progress.history if "validation/mAP/avg" in r]
+    assert evaluated == [2, 4, 5]
+
+
+def test_without_validation_the_last_epoch_is_kept(small_config, tmp_path):
+    config = dataclasses.replace(small_config, validation_fraction=0.0)
+    dataset = datasets.for_config(config)
+    assert dataset.validation is None
+    folder = folder_for(config, tmp_path / "run")
+    progress = train(config, dataset, folder)
+    assert progress.best_epoch == 5 and folder.selected.exists()
+
+
+def test_epochs_and_patience_follow_the_size_of_the_data_unless_given():
+    assert most_epochs(Config(), steps=10) == 100  # 1,000 steps
+    assert most_epochs(Config(), steps=125) == 24
+    assert most_epochs(Config(epochs=3), steps=10) == 3
+    assert (patience(Config(), 24), patience(Config(), 100)) == (10, 25)
+    assert patience(Config(patience=4), 100) == 4
+
+
+def test_training_is_over_when_nothing_better_came_for_long():
+    history = [{"epoch": float(epoch)} for epoch in range(1, 8)]
+    chosen = Progress(history, best_score=0.3, best_epoch=4)
+    assert chosen.is_over(epochs=20, patience=3) and not chosen.is_over(epochs=20, patience=4)
+    assert chosen.is_over(epochs=7, patience=99)
+    # Without a validation split nothing is better or worse.
+    assert not Progress(history).is_over(epochs=20, patience=3)
+
+
+def test_early_stop_keeps_the_best_epoch_and_stays_stopped(small_config, tmp_path):
+    config = dataclasses.replace(small_config, epochs=60, patience=4)
+    dataset, folder = datasets.for_config(config), folder_for(config, tmp_path / "run")
+    progress = train(config, dataset, folder)
+    assert progress.epoch == progress.best_epoch + 4 < 60
+    written = folder.selected.stat().st_mtime_ns
+    assert train(config, dataset, folder).history == progress.history
+    assert folder.selected.stat().st_mtime_ns == written
+
+
+def test_refit_learns_from_all_pairs_for_as_many_epochs(small_config, tmp_path):
+    dataset, folder = datasets.for_config(small_config), folder_for(small_config, tmp_path / "run")
+    progress = train(small_config, dataset, folder)
+    chosen = folder.selected.stat().st_mtime_ns
+    whole = give_back(dataset)
+    assert len(whole.train) == 90 and whole.validation is None  # 72 pairs gave the number
+    again = train(small_config, whole, folder, refit_epochs=3)
+    # 72 pairs are 4 batches of 16, 90 are 5.
+    assert (progress.history[-1]["step"], again.epoch, again.history[-1]["step"]) == (20, 3, 15)
+    assert folder.refitted.exists()
+    assert not any("validation/mAP/avg" in record for record in again.history)
+    # The training that found the number stays as it was.
+    assert train(small_config, dataset, folder).history == progress.history
+    assert folder.selected.stat().st_mtime_ns == chosen
+
+
+def test_interrupted_refit_ends_with_the_same_numbers(small_config, tmp_path, monkeypatch):
+    monkeypatch.setattr("xgacmn_tf.training.progress.SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    monkeypatch.setattr("xgacmn_tf.training.progress.SAVES_BETWEEN_CHECKPOINTS", 0.0)
+    whole = give_back(datasets.for_config(small_config))
+    plain, broken = (folder_for(small_config, tmp_path / name) for name in ("plain", "broken"))
+    expected = train(small_config, whole, plain, refit_epochs=5)
+    with pytest.raises(KeyboardInterrupt):
+        train(small_config, whole, broken, [Interrupt(3)], refit_epochs=5)
+    assert train(small_config, whole, broken, refit_epochs=5).history == expected.history
+    assert_same_encoders(plain.refitted, broken.refitted)
+
+
+def test_divergence_stops_before_anything_of_that_epoch_is_kept(small_config, tmp_path):
+    config = dataclasses.replace(small_config, lambda_3=1e38, epochs=2)
+    folder = folder_for(config, tmp_path / "run")
+    with pytest.raises(DivergenceError):
+        train(config, datasets.for_config(config), folder, [StopOnNonFinite()])
+    assert not folder.selected.exists()
+    assert tf.train.latest_checkpoint(str(folder.resume)) is None
+
+
+@pytest.mark.parametrize("steps_per_call", [1, 2, 100])
+def test_divergence_names_the_step_and_the_terms(small_config, tmp_path, steps_per_call):
+    """From a step's huge update on, the next one's terms are not finite; epochs have five steps."""
+    config = dataclasses.replace(
+        small_config, generator_learning_rate=1e38, validation_fraction=0.0,
+        steps_per_call=steps_per_call, code_activation="linear",
+    )  # fmt: skip
+    with pytest.raises(
+        DivergenceError, match=r"^epoch 1, step 2: D/image_loss is nan \(and .*G/pair"
+    ):
+        train(config, datasets.for_config(config), folder_for(config, tmp_path / "run"))
+
+
+def test_spread_is_none_where_all_codes_point_the_same_way(small_config, tmp_path):
+    config = dataclasses.replace(small_config, lambda_1=1e6, lambda_2=0.0, lambda_3=0.0, epochs=60)
+    dataset = datasets.for_config(config)
+    history = train(config, dataset, folder_for(config, tmp_path / "run")).history
+    first, last = (history[k]["validation/spread/image"] for k in (0, -1))
+    assert 0.1 < first < 1.0
+    assert last < first
+    model = build_model(config, dataset)
+    for dense in model.averaged.image_encoder.dense:
+        dense.kernel.assign(tf.zeros_like(dense.kernel))
+        dense.bias.assign(tf.ones_like(dense.bias))
+    scores = Validation(model, dataset.validation, 3, "cosine", Devices())()
+    assert scores["validation/spread/image"] == pytest.approx(0.0, abs=1e-6)
+    assert scores["validation/spread/text"] > 0.1
+
+
+def test_xla_trains_too(small_config, tmp_path):
+    plain = train(
+        small_config, datasets.for_config(small_config), folder_for(small_config, tmp_path / "a")
+    )
+    config = dataclasses.replace(small_config, jit_compile=True)
+    compiled = train(config, datasets.for_config(config), folder_for(config, tmp_path / "b"))
+    # XLA orders sums differently, and draws dropout differently, so only the course agrees.
+    assert compiled.history[-1]["G/loss"] == pytest.approx(plain.history[-1]["G/loss"], rel=0.2)
+
+
+@pytest.mark.parametrize("code_dim", [16, 64])
+def test_same_seed_same_bits_where_slices_share_memory(small_config, tmp_path, code_dim):
+    """Rows of a multiple of 16 floats are cut out of a tensor without a copy of them."""
+    config = dataclasses.replace(small_config, code_dim=code_dim, validation_fraction=0.0)
+    dataset = datasets.for_config(config)
+    runs = [train(config, dataset, folder_for(config, tmp_path / str(i))) for i in range(5)]
+    assert all(run.history == runs[0].history for run in runs)
+
+
+def test_bfloat16_trains_the_networks_alone(small_config, tmp_path):
+    """The course of float32 within three digits; everything that is kept stays in float32."""
+    dataset = datasets.for_config(small_config)
+    ours = dataclasses.replace(small_config, precision="bfloat16")
+    folders = [folder_for(c, tmp_path / c.precision) for c in (small_config, ours)]
+    plain, mixed = (
+        train(c, dataset, folder) for c, folder in zip((small_config, ours), folders, strict=True)
+    )
+    for term, value in plain.history[-1].items():
+        if term.startswith("G/"):
+            assert mixed.history[-1][term] == pytest.approx(value, rel=0.02), term
+    assert mixed.history != plain.history  # it is read
+    model = build_model(ours, dataset)
+    networks = [
+        model.encoder.image_encoder, model.encoder.text_encoder, model.image_decoder,
+        model.text_decoder, model.image_discriminator, model.common_discriminator,
+    ]  # fmt: skip
+    assert {network.compute_dtype for network in networks} == {"bfloat16"}
+    kept = load_encoder(folders[1].selected)
+    parts = [model.encoder.class_layer, *kept.trained_layers()]
+    assert {part.compute_dtype for part in parts} == {"float32"}
+    assert {str(weight.dtype) for weight in (*model.weights, *kept.weights)} <= {
+        "float32", "int64", "int32", "uint32",
+    }  # fmt: skip
+
+
+def test_bfloat16_resumes_to_the_same_numbers(small_config, tmp_path):
+    config = dataclasses.replace(small_config, precision="bfloat16")
+    dataset = datasets.for_config(config)
+    whole, parts = (folder_for(config, tmp_path / name) for name in ("whole", "parts"))
+    once = train(config, dataset, whole)
+    with pytest.raises(KeyboardInterrupt):
+        train(config, dataset, parts, [Interrupt(2)])
+    assert_same_run(train(config, dataset, parts), once, parts, whole)
+
+
+@pytest.mark.slow
+def test_run_killed_at_random_moments_ends_with_the_same_numbers(feature_file, tmp_path):
+    """SIGKILL on the real command, again and again, then once to the end."""
+
+    def start(folder):
+        return subprocess.Popen(
+            [
+                sys.executable, "-m", "xgacmn_tf.main", f"--dataset={feature_file}",
+                "--epochs=400", f"--output_dir={folder}", "--batch_size=8",
+            ],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert start(whole).wait() == 0
+    rng = np.random.default_rng(0)
+    for _ in range(4):
+        process = start(killed)
+        time.sleep(rng.uniform(8, 16))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert start(killed).wait() == 0
+    ours, theirs = (json.loads((f / "metrics.json").read_text()) for f in (whole, killed))
+    for metrics in (ours, theirs):
+        for key in ("date", "wall_time_s", "training_time_s", "examples_per_second"):
+            del metrics[key]
+    assert ours == theirs
+    with np.load(whole / "embeddings.npz") as a, np.load(killed / "embeddings.npz") as b:
+        assert set(a.files) == set(b.files)
+        for name in a.files:
+            np.testing.assert_array_equal(a[name], b[name])
+
+
+def test_threads_change_nothing_in_a_small_network():
+    """Why one thread a product may be chosen for some runs: the weights are the same bit by bit."""
+    code = (
+        "import hashlib, sys, numpy as np, tensorflow as tf\n"
+        "tf.config.threading.set_intra_op_parallelism_threads(int(sys.argv[1]))\n"
+        "from xgacmn_tf.config import Config\n"
+        "from xgacmn_tf.datasets.paired import PairedDataset, Split\n"
+        "from xgacmn_tf.training.automatic import SMALL_DIMENSIONS\n"
+        "from xgacmn_tf.training.epoch import EpochRunner\n"
+        "from xgacmn_tf.training.loop import build_model\n"
+        "rng, n = np.random.default_rng(0), SMALL_DIMENSIONS\n"
+        "make = lambda name, rows: Split(rng.normal(size=(rows, n)), rng.normal(size=(rows, n)),\n"
+        "    np.arange(rows) % 4, np.array([f'{name} {row}' for row in range(rows)]))\n"
+        "data = PairedDataset('made up', make('a', 256), make('b', 4), tuple('abcd'))\n"
+        "config = Config(dataset='made up')\n"
+        "model = build_model(config, data)\n"
+        "EpochRunner(model, data.train, 4, config).run(1, lambda steps: None)\n"
+        "values = b''.join(np.asarray(w.value).tobytes() for w in model.variables)\n"
+        "print(hashlib.sha256(values).hexdigest())\n"
+    )
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", code, threads], capture_output=True, text=True, check=True
+        ).stdout
+        for threads in ("1", "4")
+    }
+    assert len(found) == 1 and len(found.pop()) == 65

@@ -1,0 +1,33 @@
+"""Reading the encoders that a run has kept, X-GACMN's or those of a compared system."""
+
+import os
+
+import keras
+
+# The layers that a checkpoint may hold: Keras finds those alone that have been imported.
+from xgacmn_tf.baselines import registered  # noqa: F401
+from xgacmn_tf.errors import InputError
+from xgacmn_tf.model import networks  # noqa: F401
+from xgacmn_tf.model.encoders import CommonSpaceEncoder
+
+
+def load_encoder(path: str | os.PathLike[str]) -> CommonSpaceEncoder:
+    """Reads a checkpoint written by a run (`checkpoints/best.keras`).
+
+    Only this package's registered layers are made from the file: nothing in it is executed.
+    """
+    try:
+        model = keras.saving.load_model(path, compile=False, safe_mode=True)
+    except MemoryError:
+        raise
+    except Exception as error:  # a damaged archive raises a dozen kinds
+        raise InputError(
+            f"{path} cannot be read as a checkpoint: {error}. Expected the `best.keras` that a run "
+            "leaves in its checkpoints/ folder"
+        ) from error
+    if not isinstance(model, CommonSpaceEncoder):
+        raise InputError(
+            f"{path} holds a {type(model).__name__}, expected a CommonSpaceEncoder: the "
+            "`best.keras` that a run leaves in its checkpoints/ folder"
+        )
+    return model

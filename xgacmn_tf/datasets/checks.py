@@ -1,0 +1,84 @@
+"""Arrays of a split as their final types, or an `InputError` that says where they are not."""
+
+from typing import Any
+
+import numpy as np
+
+from xgacmn_tf.errors import InputError
+
+
+def checked_features(values: Any, name: str) -> np.ndarray:
+    """`values` as `Split.image` and `Split.text` have them; errors call them `name`."""
+    array = np.asarray(values)
+    if array.dtype.kind not in "fiub":
+        raise InputError(f"{name} has dtype {array.dtype}; expected real numbers.")
+    if array.ndim != 2 or array.shape[1] == 0:
+        raise InputError(f"{name} has shape {array.shape}; expected (pairs, features).")
+    if len(array) == 0:
+        raise InputError(f"{name} is empty; every split needs at least one pair.")
+    with np.errstate(over="ignore"):  # too large for float32 turns infinite and is reported so
+        array = array.astype(np.float32, copy=False)
+    finite = np.isfinite(array)
+    if not finite.all():
+        row, column = np.argwhere(~finite)[0]
+        raise InputError(
+            f"{name} holds {finite.size - int(finite.sum())} values that are not finite as "
+            f"float32, the first at row {row}, column {column}; repair or drop these rows."
+        )
+    return array
+
+
+def checked_labels(values: Any, num_classes: int, name: str) -> np.ndarray:
+    """`values` as `Split.label` has them; errors call them `name`."""
+    array = np.asarray(values)
+    if array.dtype.kind not in "fiub":
+        raise InputError(f"{name} has dtype {array.dtype}; expected integers.")
+    if array.ndim not in (1, 2):
+        raise InputError(
+            f"{name} has shape {array.shape}; expected (pairs,) or multi-hot (pairs, classes)."
+        )
+    # Doubles are what MATLAB saves; a fraction or NaN among them is no label. Ranges are tested
+    # before the cast, which would wrap large numbers around.
+    if array.ndim == 1:
+        bad = ~((array >= 0) & (array < num_classes) & (array == np.floor(array)))
+        if bad.any():
+            row = int(np.argmax(bad))
+            raise InputError(
+                f"{name} holds {array[row]} at row {row}; expected whole numbers from 0 to "
+                f"{num_classes - 1}, one for each of the {num_classes} label names."
+            )
+        return array.astype(np.int32, copy=False)
+    if array.shape[1] != num_classes:
+        raise InputError(
+            f"{name} has {array.shape[1]} columns; expected one for each of the {num_classes} "
+            "label names."
+        )
+    bad = (array != 0) & (array != 1)
+    if bad.any():
+        row, column = np.argwhere(bad)[0]
+        raise InputError(
+            f"{name} holds {array[row, column]} at row {row}, column {column}; multi-hot labels "
+            "are 0 or 1."
+        )
+    bare = ~array.any(axis=1)
+    if bare.any():
+        raise InputError(
+            f"{name} has no label in row {int(np.argmax(bare))} (and {int(bare.sum()) - 1} other "
+            "rows); every pair needs at least one."
+        )
+    return array.astype(np.uint8, copy=False)
+
+
+def strings(values: Any, name: str) -> np.ndarray:
+    """`values` (n,) as str: from str, UTF-8 bytes or integers; errors call them `name`."""
+    array = np.asarray(values)
+    if array.ndim != 1:
+        raise InputError(f"{name} has shape {array.shape}; expected one string a pair, (pairs,).")
+    if array.dtype.kind == "S":
+        try:
+            return np.array([value.decode() for value in array.tolist()], dtype=str)
+        except UnicodeDecodeError as error:
+            raise InputError(f"{name} is not valid UTF-8: {error}.") from None
+    if array.dtype.kind in "iu" or all(isinstance(value, str) for value in array.tolist()):
+        return array.astype(str)
+    raise InputError(f"{name} has dtype {array.dtype}; expected strings or integers.")

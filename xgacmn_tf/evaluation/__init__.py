@@ -1,0 +1,1 @@
+"""Scores of whole galleries in both directions, whatever embeds them."""

@@ -1,0 +1,1 @@
+"""The paper's pieces, and what is left of them after training."""

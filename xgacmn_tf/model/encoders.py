@@ -1,0 +1,132 @@
+"""What is left of X-GACMN once it is trained: both encoders, their input maps and the class layer.
+
+This is all that evaluation, search and serving need, so it is a model of its own: it takes features
+as they come and gives codes, embeddings and class posteriors. Discriminators, decoders and
+optimizers stay behind in `model.XGACMN`. The compared systems end in the same model with other
+layers (`baselines.layers`).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from xgacmn_tf.errors import InputError
+from xgacmn_tf.model.angular_softmax import PACKAGE
+from xgacmn_tf.model.input_maps import InputMap
+from xgacmn_tf.names import SIMILARITIES
+
+# Rows encoded at once outside of training: bounds memory without costing speed.
+ROWS_AT_ONCE = 1024
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class CommonSpaceEncoder(keras.Model):
+    """Images and texts → one hypersphere.
+
+    Args:
+      image_map, text_map: input maps, fitted.
+      image_encoder, text_encoder: G_Ienc and G_Tenc, or any layers from mapped features to codes.
+      class_layer: the class layer that both modalities share, or None without a class loss; all
+        that is asked of it is `posterior`.
+    """
+
+    def __init__(
+        self,
+        image_map: InputMap,
+        text_map: InputMap,
+        image_encoder: keras.layers.Layer,
+        text_encoder: keras.layers.Layer,
+        class_layer: keras.layers.Layer | None,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        self.image_map, self.text_map = image_map, text_map
+        self.image_encoder, self.text_encoder = image_encoder, text_encoder
+        self.class_layer = class_layer
+        for layer, input_map in ((image_encoder, image_map), (text_encoder, text_map)):
+            # Parts that come out of a saved model are built already.
+            if not layer.built:
+                layer.build((None, input_map.output_dim))
+        if class_layer is not None and not class_layer.built:
+            class_layer.build(image_encoder.compute_output_shape((None, image_map.output_dim)))
+        self.built = True
+
+    def trained_layers(self) -> list[keras.layers.Layer]:
+        """The layers whose weights training moves, in a fixed order."""
+        layers = [self.image_encoder, self.text_encoder]
+        return layers if self.class_layer is None else [*layers, self.class_layer]
+
+    def similarities(self) -> tuple[str, ...]:
+        """The similarities this model defines: without a class layer there is no posterior."""
+        return tuple(s for s in SIMILARITIES if s != "posterior" or self.class_layer is not None)
+
+    def encode_image(self, features: tf.Tensor) -> tf.Tensor:
+        """Image features (n, d_v) → codes v_c (n, code_dim), float32."""
+        return tf.cast(self.image_encoder(self.image_map(features)), tf.float32)
+
+    def encode_text(self, features: tf.Tensor) -> tf.Tensor:
+        """Text features (n, d_t) → codes t_c (n, code_dim), float32."""
+        return tf.cast(self.text_encoder(self.text_map(features)), tf.float32)
+
+    def represent(self, codes: np.ndarray | tf.Tensor, similarity: str) -> tf.Tensor:
+        """Codes (n, code_dim) → the representation whose inner product is `similarity`.
+
+        "dot" are the codes themselves, "cosine" the codes at unit length, "posterior" the class
+        posteriors softmax(‖x‖ cos θ_c).
+        """
+        if similarity not in self.similarities():
+            raise InputError(
+                f"similarity {similarity!r}: this model defines {', '.join(self.similarities())}"
+            )
+        codes = tf.convert_to_tensor(codes)
+        if similarity == "posterior" and self.class_layer is not None:
+            return self.class_layer.posterior(codes)
+        return tf.math.l2_normalize(codes, axis=-1) if similarity == "cosine" else codes
+
+    def call(self, inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """{"image": (n, d_v), "text": (n, d_t)}, either or both → {"image": v_c, "text": t_c}."""
+        encode = {"image": self.encode_image, "text": self.encode_text}
+        return {modality: encode[modality](features) for modality, features in inputs.items()}
+
+    def codes_of(self, modality: str, features: np.ndarray | tf.Tensor) -> tf.Tensor:
+        """(n, d) "image" or "text" features of at least one item → codes, encoded in blocks."""
+        encode = {"image": self._compiled_image, "text": self._compiled_text}[modality]
+        blocks = [features[i : i + ROWS_AT_ONCE] for i in range(0, len(features), ROWS_AT_ONCE)]
+        return tf.concat([encode(block) for block in blocks], axis=0)
+
+    def codes(self, image: np.ndarray, text: np.ndarray) -> tuple[tf.Tensor, tf.Tensor]:
+        """Codes of a whole split, (n, d_v) and (n, d_t) arrays."""
+        return self.codes_of("image", image), self.codes_of("text", text)
+
+    @tf.function(autograph=False, reduce_retracing=True)
+    def _compiled_image(self, features: tf.Tensor) -> tf.Tensor:
+        return self.encode_image(features)
+
+    @tf.function(autograph=False, reduce_retracing=True)
+    def _compiled_text(self, features: tf.Tensor) -> tf.Tensor:
+        return self.encode_text(features)
+
+    def get_config(self) -> dict[str, Any]:
+        parts = {
+            "image_map": self.image_map,
+            "text_map": self.text_map,
+            "image_encoder": self.image_encoder,
+            "text_encoder": self.text_encoder,
+            "class_layer": self.class_layer,
+        }
+        serialize = keras.saving.serialize_keras_object
+        return {**super().get_config(), **{name: serialize(part) for name, part in parts.items()}}
+
+    @classmethod
+    def from_config(
+        cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None
+    ) -> Self:
+        for name in ("image_map", "text_map", "image_encoder", "text_encoder", "class_layer"):
+            config[name] = keras.saving.deserialize_keras_object(
+                config[name], custom_objects=custom_objects
+            )
+        return cls(**config)

@@ -1,0 +1,328 @@
+"""From features as they come to what the encoders read: maps fitted on the training rows alone.
+
+The paper names no input normalisation. Each map is a Keras layer whose fitted numbers are weights,
+so a saved encoder takes raw features and carries its own preprocessing. `target` gives what the
+*other* modality's generator must produce and the feature discriminator sees: the mapped features
+themselves, or z-scored ones where the map leaves the feature space.
+"""
+
+from types import ModuleType
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+from scipy import linalg
+from sklearn.metrics.pairwise import additive_chi2_kernel, chi2_kernel
+
+from xgacmn_tf.errors import InputError
+from xgacmn_tf.model.angular_softmax import PACKAGE
+from xgacmn_tf.names import MAP_NAMES
+
+# Training rows that the χ² kernel compares with. The kernel between them is formed once, in memory,
+# and every item that is encoded is compared with each: 4,000 rows are 128 MB of float64.
+MAX_LANDMARKS = 4_000
+# Components that the χ² map keeps for each dimension of its histograms, at most: for ten topics 500
+# lost .002 to .006 of validation mAP against 100.
+COMPONENTS_A_DIMENSION = 10
+# Rows that the mean χ² distance is taken over, evenly spaced.
+ROWS_FOR_DISTANCE = 500
+# Columns that are standardized at once.
+COLUMNS_AT_ONCE = 256
+# From this share of zeros on, non-negative features are taken for weighted words. Units of a
+# rectified network are zero less often.
+SPARSE = 0.9
+# By how much the sums of histograms may differ, as a share: rounding, not other lengths.
+SUM_TOLERANCE = 1e-3
+
+
+class InputMap(keras.layers.Layer):
+    """Features (n, input_dim) → encoder input (n, output_dim)."""
+
+    # Whether `target` differs from the map itself.
+    leaves_feature_space = False
+
+    def __init__(self, input_dim: int, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.input_dim = input_dim
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """All weights are made with the layer, whose sizes are arguments."""
+
+    @property
+    def output_dim(self) -> int:
+        return self.input_dim
+
+    @property
+    def target_dim(self) -> int:
+        return self.output_dim
+
+    def fit(self, features: np.ndarray) -> None:
+        """Sets the weights from training features (n, input_dim), float32."""
+        raise NotImplementedError
+
+    def target(self, features: tf.Tensor) -> tf.Tensor:
+        """What a generator must produce for `features` (n, input_dim): (n, target_dim)."""
+        return self(features)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "input_dim": self.input_dim}
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class Standardize(InputMap):
+    """z-score: (x − mean) / standard deviation, feature by feature. `power` 0.5 takes √x first.
+
+    A feature that is constant in training is only centred: dividing by (nearly) zero would let the
+    first differing test value swamp everything else.
+    """
+
+    def __init__(self, input_dim: int, power: float = 1.0, **kwargs: Any):
+        super().__init__(input_dim, **kwargs)
+        self.power = power
+        self.mean = self.add_weight(
+            shape=(input_dim,), initializer="zeros", trainable=False, name="mean"
+        )
+        self.scale = self.add_weight(
+            shape=(input_dim,), initializer="ones", trainable=False, name="scale"
+        )
+
+    def fit(self, features: np.ndarray) -> None:
+        mean, deviation = np.empty(self.input_dim), np.empty(self.input_dim)
+        # Some columns at a time, since a deviation in double precision takes a copy of all it sees.
+        for first in range(0, self.input_dim, COLUMNS_AT_ONCE):
+            columns = slice(first, first + COLUMNS_AT_ONCE)
+            x = self._powered(features[:, columns], np)
+            mean[columns], deviation[columns] = (
+                f(x, axis=0, dtype=np.float64) for f in (np.mean, np.std)
+            )
+        # Constant up to float32's rounding of the values at hand.
+        constant = deviation <= 1e-6 * np.maximum(np.abs(mean), 1e-6)
+        self.mean.assign(mean.astype(np.float32))
+        self.scale.assign(np.where(constant, 1.0, deviation).astype(np.float32))
+
+    def call(self, features: tf.Tensor) -> tf.Tensor:
+        return (self._powered(features, ops) - self.mean) / self.scale
+
+    def _powered(self, x: Any, np_or_ops: ModuleType) -> Any:
+        # Only histograms are rooted; a value below 0 there is rounding, or refused by `fit_map`.
+        return x if self.power == 1.0 else np_or_ops.maximum(x, 0.0) ** self.power
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "power": self.power}
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class TfIdf(InputMap):
+    """Word counts → (1 + log count) · idf, rows of length √input_dim; an empty row stays zero.
+
+    idf_w = log((1 + n) / (1 + n_w)) + 1 with n_w the number of training rows that have word w.
+    The length √input_dim makes a mean square of 1 an entry, which Glorot's initialiser expects.
+    """
+
+    def __init__(self, input_dim: int, **kwargs: Any):
+        super().__init__(input_dim, **kwargs)
+        self.idf = self.add_weight(
+            shape=(input_dim,), initializer="ones", trainable=False, name="idf"
+        )
+
+    def fit(self, features: np.ndarray) -> None:
+        rows_with_word = np.count_nonzero(features, axis=0)
+        self.idf.assign(np.log((1 + len(features)) / (1 + rows_with_word)) + 1)
+
+    def call(self, features: tf.Tensor) -> tf.Tensor:
+        counts = ops.maximum(features, 0.0)
+        weights = ops.where(counts > 0, 1.0 + ops.log(ops.maximum(counts, 1e-6)), 0.0) * self.idf
+        return _at_length(weights, self.input_dim**0.5)
+
+
+def _at_length(rows: tf.Tensor, length: float) -> tf.Tensor:
+    """Rows (n, d) brought to a length; a row of zeros stays zero."""
+    now = ops.sqrt(ops.sum(ops.square(rows), axis=-1, keepdims=True))
+    return rows * (length / ops.maximum(now, 1e-6))
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class UnitLength(InputMap):
+    """Each row brought to length √input_dim, as `TfIdf` does; a row of zeros stays zero."""
+
+    def fit(self, features: np.ndarray) -> None:
+        del features
+
+    def call(self, features: tf.Tensor) -> tf.Tensor:
+        return _at_length(ops.cast(features, "float32"), self.input_dim**0.5)
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class ChiSquareKernelPCA(InputMap):
+    """Histograms → principal components of the exponential χ² kernel against training rows.
+
+    k(x, z) = exp(−γ Σ_i (x_i − z_i)² / (x_i + z_i)); the centred training kernel's leading
+    eigenvectors a_j with eigenvalues μ_j give component j as (k(x, ·) − mean) a_j / √μ_j. One
+    global scale brings the mean square to 1; the components keep their different variances.
+
+    Args:
+      input_dim: d, length of the histograms.
+      rows: n, number of training rows that the kernel compares with, the landmarks.
+      components: how many components to keep, at most n − 1.
+      gamma: γ > 0.
+    """
+
+    leaves_feature_space = True
+
+    def __init__(
+        self, input_dim: int, rows: int, components: int = 500, gamma: float = 3.0, **kwargs: Any
+    ):
+        super().__init__(input_dim, **kwargs)
+        self.rows, self.components, self.gamma = rows, min(components, rows - 1), gamma
+
+        def weight(name: str, *shape: int) -> keras.Variable:
+            return self.add_weight(shape=shape, initializer="zeros", trainable=False, name=name)
+
+        self.landmarks = weight("landmarks", rows, input_dim)
+        self.kernel_mean = weight("kernel_mean", rows)
+        self.projection = weight("projection", rows, self.components)
+        self.standardize = Standardize(input_dim, name="target")
+
+    @property
+    def output_dim(self) -> int:
+        return self.components
+
+    @property
+    def target_dim(self) -> int:
+        return self.input_dim
+
+    def fit(self, features: np.ndarray) -> None:
+        self.standardize.fit(features)
+        features = _evenly_spaced(features, self.rows)
+        kernel = chi2_kernel(features.astype(np.float64), gamma=self.gamma)
+        mean = kernel.mean(axis=0)
+        centred = kernel - mean[:, None] - mean[None, :] + mean.mean()
+        rows = len(features)
+        values, vectors = linalg.eigh(centred, subset_by_index=[rows - self.components, rows - 1])
+        values, vectors = values[::-1], vectors[:, ::-1]
+        # Duplicate rows leave eigenvalues of zero, up to rounding: those components say nothing.
+        useful = values > 1e-10 * max(values[0], 1e-10)
+        projection = np.where(useful, vectors / np.sqrt(np.where(useful, values, 1.0)), 0.0)
+        # An eigenvector's sign is arbitrary: fixing it makes the same data give the same weights.
+        projection *= np.sign(projection[np.abs(projection).argmax(axis=0), range(len(values))])
+        # On the training rows component j has mean square μ_j / n.
+        scale = np.sqrt(rows * self.components / max(values[useful].sum(), 1e-12))
+        self.landmarks.assign(features)
+        self.kernel_mean.assign(mean)
+        self.projection.assign(projection * scale)
+
+    def call(self, features: tf.Tensor) -> tf.Tensor:
+        def one_row(x: tf.Tensor) -> tf.Tensor:
+            total = x + self.landmarks
+            distance = ops.sum(
+                ops.square(x - self.landmarks) / ops.where(total > 0, total, 1.0), axis=-1
+            )
+            return ops.exp(-self.gamma * distance)
+
+        # Row by row: a block of rows would need rows · n · d numbers at once.
+        kernel = tf.map_fn(one_row, tf.cast(features, tf.float32))
+        return ops.matmul(kernel - self.kernel_mean, self.projection)
+
+    def target(self, features: tf.Tensor) -> tf.Tensor:
+        return self.standardize(features)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "rows": self.rows,
+            "components": self.components,
+            "gamma": self.gamma,
+        }
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class Identity(InputMap):
+    """Features as they are."""
+
+    def fit(self, features: np.ndarray) -> None:
+        del features
+
+    def call(self, features: tf.Tensor) -> tf.Tensor:
+        return ops.cast(features, "float32")
+
+
+def _evenly_spaced(features: np.ndarray, most: int) -> np.ndarray:
+    """At most so many rows, without a draw, and of every category where rows are sorted by it."""
+    if len(features) <= most:
+        return features
+    return features[np.linspace(0, len(features) - 1, most).round().astype(int)]
+
+
+def mean_chi2_distance(features: np.ndarray) -> float:
+    """Mean of Σ_i (x_i − z_i)² / (x_i + z_i) over pairs of training rows; 1 where all are equal."""
+    rows = _evenly_spaced(features, ROWS_FOR_DISTANCE).astype(np.float64)
+    distances = -additive_chi2_kernel(rows)
+    pairs = len(rows) * (len(rows) - 1)
+    return float(distances.sum() / pairs) if pairs and distances.any() else 1.0
+
+
+def choose_map(features: np.ndarray) -> str:
+    """The map that "auto" stands for.
+
+    Word counts, which are non-negative whole numbers and at least half zeros, take tf-idf.
+    Histograms, whose rows are non-negative and have one sum, take the χ² kernel. Other non-negative
+    features that are nearly all zeros are words that somebody weighted already, and take unit
+    length: a z-score would blow up the rare ones. Everything else takes the z-score.
+    """
+    if (features < 0).any():
+        return "zscore"
+    zeros = 1 - np.count_nonzero(features) / features.size
+    if zeros >= 0.5 and (features == np.floor(features)).all():
+        return "tfidf"
+    sums = features.sum(axis=1, dtype=np.float64)
+    sums = sums[sums > 0]
+    if len(sums) and np.ptp(sums) <= SUM_TOLERANCE * sums.max():
+        return "chi2"
+    return "unit" if zeros >= SPARSE else "zscore"
+
+
+def fit_map(
+    name: str, features: np.ndarray, modality: str, *, gamma: float = 2.0, components: int = 500
+) -> InputMap:
+    """Makes the map called `name` (one of `MAP_NAMES`) and fits it on training features (n, d).
+
+    Args:
+      name: the map; "auto" asks `choose_map`.
+      features: (n, d) float32.
+      modality: "image" or "text", for errors.
+      gamma: of the χ² kernel, times the `mean_chi2_distance`.
+      components: that the χ² map keeps, at most; `COMPONENTS_A_DIMENSION` is another limit.
+
+    Raises:
+      InputError: negative features under a map for histograms or counts.
+    """
+    rows, input_dim = features.shape
+    if name == "auto":
+        name = choose_map(features)
+    if name in ("hellinger", "chi2", "tfidf") and features.min() < 0:
+        raise InputError(
+            f"--{modality}_map={name} is for histograms and counts, but the training {modality} "
+            f"features go down to {features.min():.4g}; use --{modality}_map=zscore"
+        )
+    layer: InputMap
+    match name:
+        case "zscore":
+            layer = Standardize(input_dim)
+        case "hellinger":
+            layer = Standardize(input_dim, power=0.5)
+        case "chi2":
+            kept = min(components, COMPONENTS_A_DIMENSION * input_dim)
+            width = gamma / mean_chi2_distance(features)
+            layer = ChiSquareKernelPCA(input_dim, min(rows, MAX_LANDMARKS), kept, width)
+        case "tfidf":
+            layer = TfIdf(input_dim)
+        case "unit":
+            layer = UnitLength(input_dim)
+        case "none":
+            layer = Identity(input_dim)
+        case _:
+            raise InputError(f"--{modality}_map={name}: expected one of {', '.join(MAP_NAMES)}")
+    layer.fit(features)
+    return layer

@@ -1,0 +1,6 @@
+"""Names that settings offer and code knows: here, so that neither has to load the other."""
+
+# How a query and a gallery item are compared: always the inner product of two representations.
+SIMILARITIES = ("posterior", "cosine", "dot")
+# How features are brought to the encoders' scale, see `input_maps`.
+MAP_NAMES = ("auto", "zscore", "hellinger", "chi2", "tfidf", "unit", "none")

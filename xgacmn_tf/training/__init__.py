@@ -1,0 +1,1 @@
+"""From settings and paired features to trained encoders."""

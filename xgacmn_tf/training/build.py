@@ -1,0 +1,81 @@
+"""From settings and a data set to an untrained model."""
+
+from __future__ import annotations
+
+import keras
+
+from xgacmn_tf.config import Config
+from xgacmn_tf.datasets.paired import PairedDataset
+from xgacmn_tf.model.angular_softmax import (
+    AngularSoftmax,
+    ClassLayer,
+    MarginAnnealing,
+    PlainSoftmax,
+)
+from xgacmn_tf.model.encoders import CommonSpaceEncoder
+from xgacmn_tf.model.input_maps import fit_map
+from xgacmn_tf.model.networks import Encoder
+from xgacmn_tf.model.optimizers import FusedAdam
+from xgacmn_tf.model.xgacmn import XGACMN
+from xgacmn_tf.training.automatic import dropout
+
+
+def build_model(config: Config, dataset: PairedDataset) -> XGACMN:
+    """An untrained, compiled model; input maps are fitted on the training split."""
+    keras.utils.set_random_seed(config.seed)
+    maps = {
+        modality: fit_map(
+            getattr(config, f"{modality}_map"),
+            getattr(dataset.train.to_fit(), modality),
+            modality,
+            gamma=config.chi2_gamma,
+            components=config.chi2_components,
+        )
+        for modality in ("image", "text")
+    }
+    # bfloat16 has float32's range, so no loss needs scaling.
+    dtype = "float32" if config.precision == "float32" else f"mixed_{config.precision}"
+    encoders = {
+        modality: Encoder(
+            hidden=config.encoder_hidden,
+            code_dim=config.code_dim,
+            code_activation=config.code_activation,
+            dropout=dropout(
+                getattr(config, f"{modality}_dropout"), getattr(dataset, f"{modality}_dim")
+            ),
+            dtype=dtype,
+            name=f"{modality}_encoder",
+        )
+        for modality in ("image", "text")
+    }
+    class_layer: ClassLayer | None = None
+    if config.classifier == "angular":
+        class_layer = AngularSoftmax(dataset.num_classes, m=config.margin, name="angular_softmax")
+    elif config.classifier == "softmax":
+        class_layer = PlainSoftmax(dataset.num_classes, name="softmax")
+    model = XGACMN(
+        CommonSpaceEncoder(
+            maps["image"], maps["text"], encoders["image"], encoders["text"], class_layer
+        ),
+        decoder_hidden=config.encoder_hidden[::-1],
+        output_activation=config.generated_activation,
+        feature_discriminator_hidden=(
+            config.feature_discriminator_hidden if config.discriminate_features else None
+        ),
+        common_discriminator_hidden=(
+            config.common_discriminator_hidden if config.discriminate_codes else None
+        ),
+        lambda_1=config.lambda_1,
+        lambda_2=config.lambda_2,
+        lambda_3=config.lambda_3,
+        distillation=config.distillation,
+        generator_steps=config.generator_steps,
+        annealing=MarginAnnealing(**config.annealing_config),
+        average_decay=config.average_decay,
+        dtype=dtype,
+    )
+    model.compile(
+        d_optimizer=FusedAdam(config.discriminator_learning_rate),
+        g_optimizer=FusedAdam(config.generator_learning_rate),
+    )
+    return model

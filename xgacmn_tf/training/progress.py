@@ -1,0 +1,130 @@
+"""How far a training has come, and the checkpoints that it goes on from."""
+
+import contextlib
+import dataclasses
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from xgacmn_tf.errors import InputError
+from xgacmn_tf.model.xgacmn import XGACMN
+
+# A resumed run repeats what came after its checkpoint and reaches the same numbers, so saving less
+# often than every epoch costs nothing but repeated seconds.
+SECONDS_BETWEEN_CHECKPOINTS = 5.0
+# Nor more often than this many times what one takes: large models spend 5 % of the time on it.
+SAVES_BETWEEN_CHECKPOINTS = 20.0
+# Where epochs are compared by one evaluation each, the highest is an accident of the validation
+# pairs, and mostly too early: the mean of the last few is compared.
+EVALUATIONS = 5
+SCORE = "validation/mAP/avg"
+
+
+@dataclasses.dataclass
+class Progress:
+    """How far a run has come."""
+
+    history: list[dict[str, float]] = dataclasses.field(default_factory=list)
+    best_score: float = -1.0
+    best_epoch: int = 0
+    seconds: float = 0.0
+
+    @property
+    def epoch(self) -> int:
+        """Epochs that are done."""
+        return len(self.history)
+
+    def score(self) -> float | None:
+        """Mean validation mAP of the last evaluations; None where the newest epoch has none."""
+        if SCORE not in self.history[-1]:
+            return None
+        evaluated = [record[SCORE] for record in self.history if SCORE in record]
+        return float(np.mean(evaluated[-EVALUATIONS:]))
+
+    def is_over(self, epochs: int, patience: int) -> bool:
+        """Whether all epochs are done, or so many have passed without a better one."""
+        waited = self.epoch - self.best_epoch if self.best_score >= 0 else 0
+        return self.epoch >= epochs or waited >= patience
+
+
+class _ProgressState(tf.train.experimental.PythonState):
+    """Keeps a `Progress` inside the checkpoint, so that the two cannot disagree."""
+
+    def __init__(self, progress: Progress):
+        self.progress = progress
+
+    def serialize(self) -> str:
+        return json.dumps(dataclasses.asdict(self.progress))
+
+    def deserialize(self, string_value: bytes) -> None:
+        self.progress.__dict__.update(json.loads(string_value))
+
+
+class Checkpoints:
+    """The newest state of a training in a folder: weights, optimizers, random state, progress.
+
+    Args:
+      model: whose state it is.
+      progress: goes into the same file, so that the two cannot disagree.
+      path: the folder.
+      writes: whether this process saves; others only read.
+
+    Raises:
+      InputError: what the folder holds is damaged.
+    """
+
+    def __init__(self, model: XGACMN, progress: Progress, path: Path, writes: bool):
+        variables = [*model.variables, *model.d_optimizer.variables, *model.g_optimizer.variables]
+        self._checkpoint = tf.train.Checkpoint(
+            # A plain list, because following the model's attributes misses dropout's random state.
+            variables=[variable.value for variable in variables],
+            progress=_ProgressState(progress),
+        )
+        with _refusing_damage(path):
+            self._manager = tf.train.CheckpointManager(self._checkpoint, str(path), max_to_keep=1)
+        self._progress, self._writes = progress, writes
+        self._next = time.monotonic() + SECONDS_BETWEEN_CHECKPOINTS
+
+    @property
+    def newest(self) -> int:
+        """The epoch of the newest checkpoint; 0 where there is none."""
+        return int((self._manager.latest_checkpoint or "-0").rpartition("-")[2])
+
+    def restore(self) -> None:
+        """Brings model and progress to where the training was left, if it was begun.
+
+        Raises:
+          InputError: the checkpoint is damaged, or of another version of this package.
+        """
+        newest = self._manager.latest_checkpoint
+        if newest:
+            with _refusing_damage(Path(newest).parent):
+                self._checkpoint.restore(newest).assert_consumed()
+
+    def save(self, is_last: bool) -> None:
+        """Saves where that is due, and always after the last epoch."""
+        began = time.monotonic()
+        if not self._writes or not (is_last or began > self._next):
+            return
+        self._manager.save(checkpoint_number=self._progress.epoch)
+        took = time.monotonic() - began
+        pause = max(SECONDS_BETWEEN_CHECKPOINTS, SAVES_BETWEEN_CHECKPOINTS * took)
+        self._next = time.monotonic() + pause
+
+
+@contextlib.contextmanager
+def _refusing_damage(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:  # of a damaged file TensorFlow raises half a dozen kinds
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InputError(
+            f"{folder} cannot be restored ({reason}); it is damaged, or of another version. Delete "
+            "it to train that part from its beginning"
+        ) from error
