@@ -7,8 +7,8 @@ A step is one turn of Algorithm 1 with K = 1 at the paper's sizes and Adam, on g
 dropout and input maps are off, because the peers have none. X-GACMN trains through
 `training.loop.train` as the command does, with TensorBoard and averaged weights; what it keeps
 between epochs (checkpoints, at most 5 % of the time) falls outside of the turns, as with the peers.
-The peers are PyTorch (eager with fused Adam, and torch.compile), plain Keras `fit` and JAX; one
-that is not installed is left out (pip install torch jax).
+The peers are PyTorch (eager with fused Adam, torch.compile, and bfloat16 by autocast), plain Keras
+`fit` and JAX; one that is not installed is left out (pip install torch jax).
 
 Every system has a process of its own that has compiled and warmed up before, and they take turns,
 ROUNDS times; the median counts. Floors: the step's matrix products over the measured rate of large
@@ -45,9 +45,11 @@ SHAPES = {
 SYSTEMS: dict[str, str | None] = {
     "xgacmn": None,
     "xgacmn_xla": None,
+    "xgacmn_bfloat16": None,
     "keras": None,
     "torch": "torch",
     "torch_compile": "torch",
+    "torch_bfloat16": "torch",
     "jax": "jax",
 }
 ROUNDS, SECONDS = 5, 2.0
@@ -121,7 +123,7 @@ def generate(image_dim: int, text_dim: int, rows: int) -> dict[str, np.ndarray]:
     }
 
 
-def train_ours(arrays: dict[str, np.ndarray], batch: int, xla: bool) -> None:
+def train_ours(arrays: dict[str, np.ndarray], batch: int, variant: str) -> None:
     """Trains as the command does, each epoch a turn; never returns."""
     import keras
 
@@ -149,7 +151,8 @@ def train_ours(arrays: dict[str, np.ndarray], batch: int, xla: bool) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         config = Config(
             dataset="generated", image_map="none", text_map="none", image_dropout=0.0,
-            text_dropout=0.0, epochs=10_000, batch_size=batch, jit_compile=xla,
+            text_dropout=0.0, epochs=10_000, batch_size=batch, jit_compile=variant == "xla",
+            precision="bfloat16" if variant == "bfloat16" else "float32",
         )  # fmt: skip
         folder = RunFolder(temporary)
         split, test = (
@@ -166,10 +169,10 @@ def work(system: str, shape: str, steps: int) -> None:
     """A system's process: a turn of `steps` steps for every line of input, seconds on output."""
     image_dim, text_dim, batch = SHAPES[shape]
     arrays = generate(image_dim, text_dim, steps * batch)
-    if system.startswith("xgacmn"):
-        train_ours(arrays, batch, xla=system.endswith("xla"))
-    peer, _, compiled = system.partition("_")
-    settings = {"compiled": bool(compiled)} if peer == "torch" else {}
+    peer, _, variant = system.partition("_")
+    if peer == "xgacmn":
+        train_ours(arrays, batch, variant)
+    settings = {"variant": variant} if peer == "torch" else {}
     run = importlib.import_module(f"training_peers.{peer}_peer").run
     train = run(arrays, batch, steps, **settings)
     while True:

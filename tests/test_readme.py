@@ -59,12 +59,10 @@ def test_every_link_to_a_heading_finds_it():
         assert anchor in {re.sub(r"[^\w -]", "", h).lower().replace(" ", "-") for h in headings}
 
 
-@pytest.mark.parametrize(
-    "name",
-    re.findall(
-        r"`model\.((?:losses|angular_softmax|xgacmn|networks)\.(?!py`)[A-Za-z_.]+)`", README
-    ),
-)
+PIECES = r"`model\.((?:losses|angular_softmax|xgacmn|networks)\.(?!py`)[A-Za-z_.]+)`"
+
+
+@pytest.mark.parametrize("name", re.findall(PIECES, README))
 def test_every_named_function_exists_and_points_back_to_the_paper(name):
     module, *path = name.split(".")
     found = importlib.import_module(f"xgacmn_tf.model.{module}")

@@ -98,8 +98,11 @@ def judge(network, x, wanted: int):
     return F.cross_entropy(network(x), label)
 
 
-def run(arrays: dict[str, np.ndarray], batch: int, steps: int, compiled: bool):
-    """Returns a function that trains for `steps` steps and gives the seconds they took."""
+def run(arrays: dict[str, np.ndarray], batch: int, steps: int, variant: str):
+    """Returns a function that trains for `steps` steps and gives the seconds they took.
+
+    `variant` is "compile", "bfloat16" or "".
+    """
     torch.manual_seed(0)
     data = {name: torch.from_numpy(values) for name, values in arrays.items()}
     rows = len(data["label"])
@@ -109,15 +112,20 @@ def run(arrays: dict[str, np.ndarray], batch: int, steps: int, compiled: bool):
         torch.optim.Adam(player, lr=LEARNING_RATE, fused=True) for player in players
     )
 
+    def precision():
+        return torch.autocast("cpu", torch.bfloat16, enabled=variant == "bfloat16")
+
     def losses_and_steps(image, text, label):
-        made = model.generate(image, text)
-        d_loss = model.discriminator_loss(image, text, made)
+        with precision():
+            made = model.generate(image, text)
+            d_loss = model.discriminator_loss(image, text, made)
         d_optimizer.zero_grad(set_to_none=True)
         d_loss.backward()
         d_optimizer.step()
         for parameter in players[0]:
             parameter.requires_grad_(False)
-        g_loss = model.generator_loss(made, label)
+        with precision():
+            g_loss = model.generator_loss(made, label)
         g_optimizer.zero_grad(set_to_none=True)
         g_loss.backward()
         g_optimizer.step()
@@ -125,7 +133,7 @@ def run(arrays: dict[str, np.ndarray], batch: int, steps: int, compiled: bool):
             parameter.requires_grad_(True)
         return d_loss, g_loss
 
-    if compiled:
+    if variant == "compile":
         # What changes the weights stays outside of the compiled parts, as PyTorch's guide has it.
         model.generate = torch.compile(model.generate)
         model.discriminator_loss = torch.compile(model.discriminator_loss)
