@@ -298,9 +298,7 @@ def test_xla_trains_too(small_config, tmp_path):
 @pytest.mark.parametrize("code_dim", [16, 64])
 def test_same_seed_same_bits_where_slices_share_memory(small_config, tmp_path, code_dim):
     """Rows of a multiple of 16 floats are cut out of a tensor without a copy of them."""
-    config = dataclasses.replace(
-        small_config, code_dim=code_dim, validation_fraction=0.0, epochs=2
-    )
+    config = dataclasses.replace(small_config, code_dim=code_dim, validation_fraction=0.0, epochs=2)
     dataset = datasets.for_config(config)
     runs = [train(config, dataset, folder_for(config, tmp_path / str(i))) for i in range(4)]
     assert all(run.history == runs[0].history for run in runs)
