@@ -15,28 +15,37 @@ from xgacmn_tf.settings import kind_of
 HELP = ("--help", "-help", "-h", "--helpshort")
 
 
-def parse(values: flags.FlagValues, argv: list[str], description: str) -> None:
-    """Reads flags of a command that takes nothing else.
+def parse(
+    values: flags.FlagValues, argv: list[str], description: str, takes_words: bool = False
+) -> list[str]:
+    """Reads the flags of a command.
 
     Args:
       values: the command's own flags; absl's global ones are those of `main`.
       argv: the program's name and its arguments.
       description: what --help prints above the flags.
+      takes_words: arguments that are no flags are wanted.
 
-    --help ends the program, and so does a mistake, with one line and status 2.
+    Returns:
+      Those arguments. --help ends the program, and so does a mistake, with one line and status 2.
     """
     if any(argument in HELP for argument in argv[1:]):
         print(f"{description}\nflags:\n{values.get_help()}")
         sys.exit(0)
-    try:
-        rest = values(argv)
-    except flags.Error as error:
-        stop(f"{error}; see --help")
-    if len(rest) > 1:
-        stop(f"{rest[1]!r} is not a flag; every setting is given as --name=value. See --help")
     # TensorFlow's start-up notes would bury the answer; errors still show.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.set_verbosity(logging.WARNING)
+    try:
+        values.unparse_flags()
+        rest = values(argv)[1:]
+    except flags.UnrecognizedFlagError as error:
+        names = ", ".join(f"--{name}" for name in sorted(values))
+        stop(f"{error} Allowed: {names}. See --help")
+    except flags.Error as error:
+        stop(f"{error}; see --help")
+    if rest and not takes_words:
+        stop(f"{rest[0]!r} is not a flag; every setting is given as --name=value. See --help")
+    return list(rest)
 
 
 def stop(message: str, status: int = 2) -> NoReturn:

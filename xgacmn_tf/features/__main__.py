@@ -11,14 +11,14 @@
 Running the same command again goes on with an extraction that was interrupted.
 """
 
-import os
 import sys
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from absl import flags, logging
+from absl import flags
 
 from xgacmn_tf import datasets
+from xgacmn_tf.command_line import parse, stop
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.features import IMAGE_EXTRACTORS, TEXT_EXTRACTORS, extract_features, keeping
 from xgacmn_tf.features.shards import POLICIES
@@ -81,27 +81,16 @@ _REQUIRED = ("dataset", "image", "text", "output")
 
 def main(argv: list[str]) -> None:
     """Runs the command; a mistake ends the program with one line and status 2."""
-    if any(argument in ("--help", "-help", "-h", "--helpshort") for argument in argv[1:]):
-        print(f"{__doc__}\nflags:\n{VALUES.get_help()}")
-        return
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    logging.set_verbosity(logging.WARNING)
+    parse(VALUES, argv, __doc__)
     try:
-        VALUES.unparse_flags()
-        rest = VALUES(argv)
-        if len(rest) > 1:
-            raise InputError(f"{rest[1]!r} is not a flag; every setting is given as --name=value")
         lacking = [f"--{name}" for name in _REQUIRED if VALUES[name].value is None]
         if lacking:
             raise InputError(f"{' and '.join(lacking)} must be given. See --help")
         _run()
-    except flags.UnrecognizedFlagError as error:
-        names = ", ".join(f"--{name}" for name in sorted(VALUES))
-        _stop(f"{error} Allowed: {names}. See --help")
-    except (InputError, flags.Error) as error:
-        _stop(str(error))
+    except InputError as error:
+        stop(str(error))
     except KeyboardInterrupt:
-        _stop("interrupted; the same command goes on from what it has kept", status=130)
+        stop("interrupted; the same command goes on from what it has kept", status=130)
 
 
 def _run() -> None:
@@ -144,11 +133,6 @@ def _run() -> None:
         **settings,
     )
     print(f"train on it: python -m xgacmn_tf.main --dataset={name} --data_dir={output}")
-
-
-def _stop(message: str, status: int = 2) -> NoReturn:
-    print(f"error: {message}", file=sys.stderr)
-    sys.exit(status)
 
 
 if __name__ == "__main__":

@@ -15,9 +15,9 @@ A gallery is indexed once. From then on it is only looked through for what is ne
 import os
 import sys
 
-from absl import flags, logging
+from absl import flags
 
-from xgacmn_tf.command_line import HELP, stop
+from xgacmn_tf.command_line import parse, stop
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.search.engines import KINDS
 
@@ -81,19 +81,10 @@ flags.DEFINE_bool(
 
 def main(argv: list[str]) -> None:
     """Runs the command; a mistake ends the program with one line and status 2."""
-    if any(argument in HELP for argument in argv[1:]):
-        print(f"{__doc__}\nflags:\n{VALUES.get_help()}")
-        return
-    # TensorFlow's start-up notes would bury the answers; errors still show.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    logging.set_verbosity(logging.WARNING)
+    words = parse(VALUES, argv, __doc__, takes_words=True)
     try:
-        VALUES.unparse_flags()
-        _run(VALUES(argv)[1:])
-    except flags.UnrecognizedFlagError as error:
-        names = ", ".join(f"--{name}" for name in sorted(VALUES))
-        stop(f"{error} Allowed: {names}. See --help")
-    except (InputError, flags.Error) as error:
+        _run(words)
+    except InputError as error:
         stop(str(error))
     except BrokenPipeError:  # Whoever reads has seen enough: `head`, say. The page is there.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
