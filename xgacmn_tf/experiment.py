@@ -23,13 +23,13 @@ from xgacmn_tf.export.versions import versions as exported_versions
 from xgacmn_tf.features.keeping import keep_extractors
 from xgacmn_tf.files import atomic_path, write_json
 from xgacmn_tf.gallery import from_split
-from xgacmn_tf.model.calibration import calibrated, calibration_factors
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
 from xgacmn_tf.provenance import git_commit, versions
 from xgacmn_tf.report.projector import write_projector
 from xgacmn_tf.report.results_page import write_results_page
 from xgacmn_tf.report.table import results_table
 from xgacmn_tf.run_folder import RunFolder
+from xgacmn_tf.training.calibration import calibrated, calibration_factors
 from xgacmn_tf.training.callbacks import (
     HistogramBoard,
     ProfileEpoch,

@@ -8,9 +8,9 @@ from xgacmn_tf.baselines.layers import Affine
 from xgacmn_tf.checkpoint import load_encoder
 from xgacmn_tf.datasets.paired import Split
 from xgacmn_tf.model.angular_softmax import AngularSoftmax
-from xgacmn_tf.model.calibration import calibrated, calibration_factors
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
 from xgacmn_tf.model.input_maps import Identity
+from xgacmn_tf.training.calibration import calibrated, calibration_factors
 
 RNG = np.random.default_rng(0)
 ROWS = 4000
