@@ -121,7 +121,11 @@ def command(feature_file, folder, *more):
 def test_asked_to_end_it_says_how_to_go_on(feature_file, tmp_path, number, status, word):
     folder = tmp_path / "run"
     long = command(feature_file, folder, "--epochs=100000", "--patience=100000")
-    process = subprocess.Popen(long, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        long, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        # A shell that runs these tests in the background has its children ignore Ctrl-C.
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
+    )  # fmt: skip
     deadline = time.monotonic() + 120
     while not (folder / "checkpoints/resume/checkpoint").exists():
         assert time.monotonic() < deadline

@@ -33,7 +33,7 @@ from xgacmn_tf.training.build import build_model
 from xgacmn_tf.training.progress import Checkpoints, Progress
 
 # Damaged files a reader. XGACMN_FUZZ multiplies them for a longer look.
-FILES = 50 * int(os.environ.get("XGACMN_FUZZ", "1"))
+FILES = 40 * int(os.environ.get("XGACMN_FUZZ", "1"))
 SECONDS = 5.0  # of computing, which a busy machine does not lengthen
 
 
