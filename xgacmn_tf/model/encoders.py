@@ -2,7 +2,7 @@
 
 This is all that evaluation, search and serving need, so it is a model of its own: it takes features
 as they come and gives codes, embeddings and class posteriors. Discriminators, decoders and
-optimizers stay behind in `model.XGACMN`. The compared systems end in the same model with other
+optimizers stay behind in `xgacmn.XGACMN`. The compared systems end in the same model with other
 layers (`baselines.layers`).
 """
 

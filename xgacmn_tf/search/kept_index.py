@@ -25,7 +25,7 @@ def open_engine(
 
     Args:
       kept: the gallery.
-      kind: one of `index.KINDS`.
+      kind: one of `engines.KINDS`.
       milvus_uri: where the server is, for "milvus".
       say: receives what the user should read.
 

@@ -42,7 +42,7 @@ class ReportImbalance(keras.callbacks.Callback):
 
     # A discriminator wins where it errs less than this over so many epochs in a row.
     ERRORS, EPOCHS = 0.01, 5
-    # Codes have collapsed where their directions' spread is less, see `training.Validation`.
+    # Codes have collapsed where their directions' spread is less, see `validation.Validation`.
     SPREAD = 0.01
 
     def __init__(self, say: Callable[[str], None]):

@@ -46,7 +46,7 @@ def train(
       devices: where to train; by default this machine's first device.
 
     Raises:
-      callbacks.DivergenceError: from `StopOnNonFinite`, before anything of that epoch is saved.
+      errors.DivergenceError: from `StopOnNonFinite`, before anything of that epoch is saved.
       InputError: the batch cannot be shared among the devices, or workers see different folders.
     """
     tf.config.experimental.enable_op_determinism()
