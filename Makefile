@@ -1,6 +1,9 @@
 # Two commands that need nothing but Python 3.11, 3.12 or 3.13: `make demo` and `make test`.
 PYTHON ?= python3
 VENV ?= .venv
+# One worker a core; each holds about 2 GiB.
+PYTEST = $(VENV)/bin/python -m pytest --numprocesses=logical --maxprocesses=8 --dist=worksteal \
+	$(if $(CI),--durations=30)
 
 .PHONY: demo test test-all lint clean
 

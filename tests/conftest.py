@@ -1,6 +1,15 @@
-"""What several test files share: small data, and where real data are, if there are any."""
+"""Fixtures shared by several test files, and the setup of pytest-xdist's workers."""
 
 import os
+
+# The workers share the cores, so each computes with one thread, and so do the processes it starts.
+# TensorFlow and the BLAS libraries read these variables when they are imported.
+os.environ |= {
+    "TF_NUM_INTRAOP_THREADS": "1",
+    "TF_NUM_INTEROP_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+} | os.environ
+
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -16,7 +25,7 @@ from xgacmn_tf.datasets.paired import Split
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
-# Kind → damaged or hostile inputs that were tried.
+# The number of damaged or hostile inputs by their kind.
 TRIED: Counter[str] = Counter()
 
 
@@ -26,9 +35,21 @@ def tried() -> Counter[str]:
     return TRIED
 
 
-def pytest_terminal_summary(terminalreporter):
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["tried"] = dict(TRIED)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Adds the counts of a worker to those of the process that prints them."""
+    # A worker that crashed has no output.
+    TRIED.update(getattr(node, "workeroutput", {}).get("tried", {}))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if TRIED:
-        kinds = ", ".join(f"{kind} {count:,}" for kind, count in TRIED.items())
+        kinds = ", ".join(f"{kind} {count:,}" for kind, count in sorted(TRIED.items()))
         terminalreporter.write_line(f"hostile inputs tried: {TRIED.total():,} ({kinds})")
 
 

@@ -32,21 +32,25 @@ from xgacmn_tf.serve.failure import RequestError
 from xgacmn_tf.training.build import build_model
 from xgacmn_tf.training.progress import Checkpoints, Progress
 
-# Damaged files a reader. XGACMN_FUZZ multiplies them for a longer look.
-FILES = 40 * int(os.environ.get("XGACMN_FUZZ", "1"))
+# XGACMN_FUZZ multiplies the number of damaged files and settings for a longer search.
+FUZZ = int(os.environ.get("XGACMN_FUZZ", "1"))
 SECONDS = 5.0  # of computing, which a busy machine does not lengthen
+each_number_of_files = pytest.mark.parametrize(
+    "files", [8 * FUZZ, pytest.param(40 * FUZZ, marks=pytest.mark.slow)]
+)
 
 
+@each_number_of_files
 @pytest.mark.parametrize("kind", READERS)
-def test_damaged_files_are_read_or_refused(kind, tmp_path, tried):
+def test_damaged_files_are_read_or_refused(kind, files, tmp_path, tried):
     name, write, read = READERS[kind]
     path = tmp_path / name
     path.parent.mkdir(parents=True, exist_ok=True)
     write(path)
     read(path)  # whole, it is readable
     content = path.read_bytes()
-    draw, refused = random.Random(kind), 0
-    for number in range(FILES):
+    draw, refused = random.Random(f"{kind} {files}"), 0
+    for number in range(files):
         path.write_bytes(damaged(content, draw))
         started = time.process_time()
         try:
@@ -56,23 +60,24 @@ def test_damaged_files_are_read_or_refused(kind, tmp_path, tried):
             assert str(error).strip(), number
         assert time.process_time() - started < SECONDS, number
         tried[kind] += 1
-    assert refused > FILES / 4
+    assert refused > files / 4
 
 
+@each_number_of_files
 @pytest.mark.parametrize("streaming", [False, True])
 @pytest.mark.parametrize("part", ["train.tfrecord-00000", "dataset_info.json", "features.json"])
-def test_damaged_tfds_data_sets_are_read_or_refused(part, streaming, tmp_path, tried):
+def test_damaged_tfds_data_sets_are_read_or_refused(part, streaming, files, tmp_path, tried):
     write_tfds(tmp_path)
     (path,) = (p for p in (tmp_path / "pairs" / "1.0.0").iterdir() if part in p.name)
     content, draw, refused = path.read_bytes(), random.Random(part), 0
-    for _ in range(FILES // 5):
+    for _ in range(files):
         path.write_bytes(damaged(content, draw))
         try:
             datasets.load("pairs", str(tmp_path), streaming=streaming)
         except InputError:
             refused += 1
         tried["TFDS " + part.split("-")[0]] += 1
-    assert refused > FILES / 20
+    assert refused > files / 4
 
 
 @pytest.fixture(scope="module")
@@ -89,10 +94,11 @@ def trained(tmp_path_factory):
     return folder / "run", config
 
 
-def test_damaged_checkpoints_are_read_or_refused(trained, tmp_path, tried):
+@each_number_of_files
+def test_damaged_checkpoints_are_read_or_refused(trained, files, tmp_path, tried):
     content = (trained[0] / "checkpoints" / "best.keras").read_bytes()
     path, draw, refused = tmp_path / "best.keras", random.Random(0), 0
-    for number in range(FILES):
+    for number in range(files):
         path.write_bytes(damaged(content, draw))
         started = time.process_time()
         try:
@@ -101,15 +107,16 @@ def test_damaged_checkpoints_are_read_or_refused(trained, tmp_path, tried):
             refused += 1
         assert time.process_time() - started < SECONDS, number
         tried["checkpoint"] += 1
-    assert refused > FILES / 4
+    assert refused > files / 4
 
 
-def test_damaged_states_of_training_are_restored_or_refused(trained, tmp_path, tried):
+@each_number_of_files
+def test_damaged_states_of_training_are_restored_or_refused(trained, files, tmp_path, tried):
     folder, config = trained
     dataset: PairedDataset = datasets.for_config(config)
     model = build_model(config, dataset)
     draw, refused = random.Random(0), 0
-    for _ in range(FILES // 3):
+    for _ in range(files):
         shutil.rmtree(tmp_path / "resume", ignore_errors=True)
         shutil.copytree(folder / "checkpoints" / "resume", tmp_path / "resume")
         path = draw.choice(sorted((tmp_path / "resume").iterdir()))
@@ -120,7 +127,7 @@ def test_damaged_states_of_training_are_restored_or_refused(trained, tmp_path, t
             assert "cannot be restored" in str(error)
             refused += 1
         tried["state of training"] += 1
-    assert refused > FILES / 12
+    assert refused > files / 4
 
 
 def rewritten(source: Path, target: Path, change) -> None:
@@ -169,7 +176,7 @@ VALUES = st.one_of(
 NAMES = [field.name for field in dataclasses.fields(Config)]
 
 
-@settings(max_examples=5 * FILES, deadline=None)
+@settings(max_examples=200 * FUZZ, deadline=None)
 @given(values=st.dictionaries(st.sampled_from(NAMES), VALUES, max_size=4))
 def test_settings_of_any_kind_make_a_config_or_an_input_error(tried, values):
     tried["settings"] += 1
@@ -182,7 +189,7 @@ def test_settings_of_any_kind_make_a_config_or_an_input_error(tried, values):
 
 
 @settings(
-    max_examples=2 * FILES,
+    max_examples=80 * FUZZ,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
