@@ -10,15 +10,23 @@ os.environ |= {
     "OMP_NUM_THREADS": "1",
 } | os.environ
 
+import contextlib
+import gc
+import io
+import signal
+import subprocess
 from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from absl import flags
+from absl.testing import flagsaver
 
 from xgacmn_tf import flag_files
+from xgacmn_tf import main as training_command
 from xgacmn_tf.command_line import config_from_flags, define_flags
 from xgacmn_tf.config import Config
 from xgacmn_tf.datasets.paired import Split
@@ -51,6 +59,67 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if TRIED:
         kinds = ", ".join(f"{kind} {count:,}" for kind, count in sorted(TRIED.items()))
         terminalreporter.write_line(f"hostile inputs tried: {TRIED.total():,} ({kinds})")
+
+
+def pytest_collection_finish() -> None:
+    # Modules live until the end; the collector need not visit their objects again and again.
+    gc.freeze()
+
+
+Call = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session")
+def call() -> Call:
+    """Calls a command's `main(argv)` in this process, with the result that a process would have."""
+
+    def call(main: Callable[[list[str]], None], *arguments: object) -> Any:
+        command, status = ["command", *map(str, arguments)], 0
+        output, errors = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
+            try:
+                main(command)
+            except SystemExit as end:
+                status = int(end.code or 0)
+        return subprocess.CompletedProcess(command, status, output.getvalue(), errors.getvalue())
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def call_main(call) -> Call:
+    """Calls `xgacmn_tf.main` in this process, as `call` does."""
+
+    def main(argv: list[str]) -> None:
+        handler = signal.getsignal(signal.SIGTERM)
+        # The command's flags are those of the whole program.
+        with flagsaver.flagsaver():
+            try:
+                training_command.main(training_command.parse_flags(argv))
+            finally:
+                signal.signal(signal.SIGTERM, handler)
+
+    return lambda *arguments: call(main, *arguments)
+
+
+@pytest.fixture(scope="session")
+def without_workers() -> Callable[[], contextlib.AbstractContextManager[None]]:
+    """Makes a context in which commands train in this process rather than in workers."""
+
+    def in_this_process(function: Any, tasks: Any, jobs: int) -> Iterator[Any]:
+        for task in tasks:
+            yield task, function(task)
+
+    @contextlib.contextmanager
+    def without_workers() -> Iterator[None]:
+        from xgacmn_tf.compare import choice, grid
+
+        with pytest.MonkeyPatch.context() as patch:
+            for module in (choice, grid):
+                patch.setattr(module, "in_workers", in_this_process)
+            yield
+
+    return without_workers
 
 
 @pytest.fixture(scope="session")

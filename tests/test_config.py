@@ -149,13 +149,19 @@ def command(*arguments):
         ("--flagfile=missing.flags", "missing.flags"),
     ],
 )
-def test_mistakes_end_with_one_line(argument, message):
-    done = command(argument)
+def test_mistakes_end_with_one_line(call_main, argument, message):
+    done = call_main(argument)
     assert done.returncode == 2
     lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert len(lines) == 1 and "Traceback" not in done.stderr
     assert re.search(message, lines[0]), done.stderr
     assert not (ROOT / "runs" / argument).exists()
+
+
+def test_a_mistake_ends_the_process_with_status_2():
+    done = command("--epochs=0")
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert done.stderr.startswith("error: --epochs=0: expected at least 1")
 
 
 def test_help_is_readable_and_quick_to_reach():

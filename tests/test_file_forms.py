@@ -3,8 +3,6 @@
 import json
 import re
 import struct
-import subprocess
-import sys
 
 import h5py
 import numpy as np
@@ -116,12 +114,9 @@ def test_results_that_lack_something_are_named(feature_file, small_networks, tmp
         run(config, say=lambda text: None)
 
 
-def test_a_flag_file_that_is_no_text_is_one_line(tmp_path):
+def test_a_flag_file_that_is_no_text_is_one_line(call_main, tmp_path):
     (tmp_path / "a.flags").write_bytes(b"--epochs=\xff\xfe")
-    done = subprocess.run(
-        [sys.executable, "-m", "xgacmn_tf.main", f"--flagfile={tmp_path / 'a.flags'}"],
-        capture_output=True, text=True, timeout=60,
-    )  # fmt: skip
+    done = call_main(f"--flagfile={tmp_path / 'a.flags'}")
     assert done.returncode == 2
     assert done.stderr.startswith("error: --flagfile="), done.stderr
     assert "expected a file of UTF-8 text" in done.stderr

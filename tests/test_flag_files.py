@@ -2,8 +2,6 @@
 
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -93,12 +91,8 @@ def test_mistakes(arguments, message, elsewhere):
         flag_files.expand(arguments)
 
 
-def test_the_command_reads_them_from_any_folder(elsewhere):
-    environment = os.environ | {"PYTHONPATH": str(FLAGS.parent)}
-    done = subprocess.run(
-        [sys.executable, "-m", "xgacmn_tf.main", "--flagfile=wikipedia_shallow_2173"],
-        capture_output=True, text=True, timeout=120, cwd=elsewhere, env=environment,
-    )  # fmt: skip
+def test_the_command_reads_them_from_any_folder(call_main):
+    done = call_main("--flagfile=wikipedia_shallow_2173")
     # As far as the data set's own complaint.
     assert done.returncode == 2
     assert "data_dir" in done.stderr and "flagfile" not in done.stderr

@@ -37,6 +37,8 @@ def parse(
     logging.set_verbosity(logging.WARNING)
     try:
         values.unparse_flags()
+        for name in values:
+            values[name].unparse()  # to its default, for a process that calls commands repeatedly
         rest = values(argv)[1:]
     except flags.UnrecognizedFlagError as error:
         names = ", ".join(f"--{name}" for name in sorted(values))

@@ -2,14 +2,13 @@
 
 import dataclasses
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
 from xgacmn_tf import baselines, datasets
 from xgacmn_tf.baselines import training
+from xgacmn_tf.compare import __main__ as command
 from xgacmn_tf.compare import choice, grid
 from xgacmn_tf.datasets import hold_out
 from xgacmn_tf.errors import InputError
@@ -160,12 +159,12 @@ def test_a_file_of_another_kind_is_one_clear_error(text, message, cells):
         choice._read(path, baselines.system("sm"))
 
 
-def test_the_command_chooses_runs_and_says_so(feature_file, tmp_path):
-    command = [
-        sys.executable, "-m", "xgacmn_tf.compare", "--models=sm,raw", "--seeds=2", "--tune",
-        f"--datasets={feature_file}", f"--output_dir={tmp_path}", "--jobs=1",
-    ]  # fmt: skip
-    process = subprocess.run(command, capture_output=True, text=True, timeout=300)
+def test_the_command_chooses_runs_and_says_so(feature_file, tmp_path, call, without_workers):
+    with without_workers():
+        process = call(
+            command.main, "--models=sm,raw", "--seeds=2", "--tune", f"--datasets={feature_file}",
+            f"--output_dir={tmp_path}", "--jobs=1",
+        )  # fmt: skip
     assert process.stderr.splitlines()[-1] == "error: 2 runs failed; the tables name them"
     folder = tmp_path / "runs" / "pairs"
     record = json.loads((folder / "sm" / "tuned" / "choice.json").read_text())

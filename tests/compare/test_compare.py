@@ -1,12 +1,11 @@
 """The grid: what is run, what is resumed, what fails, and the tables."""
 
 import csv
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
+from xgacmn_tf.compare import __main__ as command
 from xgacmn_tf.compare import grid, tables
 from xgacmn_tf.compare.published import PUBLISHED
 from xgacmn_tf.errors import InputError
@@ -22,14 +21,14 @@ def flag_file(feature_file, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def done(flag_file, tmp_path_factory):
-    """A comparison of X-GACMN, CCA and one that cannot be run here, seen from the command line."""
+def done(flag_file, tmp_path_factory, call):
+    """A comparison of X-GACMN, CCA and one that cannot be run here, by a worker."""
     output = tmp_path_factory.mktemp("comparison")
-    command = [
-        sys.executable, "-m", "xgacmn_tf.compare", "--models=xgacmn,cca,raw", "--seeds=2",
-        f"--datasets={flag_file}", f"--output_dir={output}", "--jobs=1",
+    arguments = [
+        "--models=xgacmn,cca,raw", "--seeds=2", f"--datasets={flag_file}",
+        f"--output_dir={output}", "--jobs=1",
     ]  # fmt: skip
-    return output, command, subprocess.run(command, capture_output=True, text=True, timeout=300)
+    return output, arguments, call(command.main, *arguments)
 
 
 def test_tables(done):
@@ -48,13 +47,14 @@ def test_tables(done):
     assert latex.count(r"\\") == 3 and latex.count(r"\textbf") == 3
 
 
-def test_the_same_command_runs_only_what_is_left(done):
-    output, command, _ = done
+def test_the_same_command_runs_only_what_is_left(done, call, without_workers):
+    output, arguments, _ = done
     kept = output / "runs" / "small" / "cca" / "seed_0" / "metrics.json"
     before = kept.stat().st_mtime_ns
     (output / "runs" / "small" / "xgacmn" / "seed_1" / "metrics.json").unlink()
     markdown = (output / "small.md").read_text()
-    subprocess.run(command, capture_output=True, timeout=300)
+    with without_workers():
+        assert call(command.main, *arguments).returncode == 1
     assert kept.stat().st_mtime_ns == before
     again = (output / "small.md").read_text()
     # Only the time of training may differ.

@@ -1,10 +1,9 @@
 """A run as a SavedModel: the same numbers, nothing of training, whole versions only."""
 
 import dataclasses
+import importlib
 import json
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -20,8 +19,6 @@ from xgacmn_tf.export import export_run, savedmodel
 from xgacmn_tf.export.versions import versions
 from xgacmn_tf.model.angular_softmax import AngularSoftmax, PlainSoftmax
 from xgacmn_tf.run_folder import RunFolder
-
-COMMAND = [sys.executable, "export/export_savedmodel.py"]
 
 
 @pytest.fixture(scope="module")
@@ -267,14 +264,12 @@ def test_runs_that_cannot_be_exported(run, feature_file, tmp_path):
         feature_file.write_bytes(content)
 
 
-def test_the_command(run, tmp_path, request):
-    def call(*arguments):
-        return subprocess.run(
-            [*COMMAND, *arguments],
-            capture_output=True, text=True, timeout=120, cwd=request.config.rootpath,
-        )  # fmt: skip
-
-    done = call(f"--run={run}", f"--output={tmp_path}", "--name=pairs", "--version=3", "--depth=2")
+def test_the_command(run, tmp_path, call, monkeypatch, request):
+    monkeypatch.syspath_prepend(request.config.rootpath / "export")
+    main = importlib.import_module("export_savedmodel").main
+    done = call(
+        main, f"--run={run}", f"--output={tmp_path}", "--name=pairs", "--version=3", "--depth=2"
+    )
     assert (done.returncode, done.stdout) == (0, f"{tmp_path}/pairs/3\n"), done.stderr
     loaded = tf.saved_model.load(f"{tmp_path}/pairs/3").signatures
     assert loaded["search_images_by_text"].structured_outputs["ids"].shape == [None, 2]
@@ -285,7 +280,7 @@ def test_the_command(run, tmp_path, request):
         ("--what=1",),
         ("stray",),
     ):
-        done = call(*arguments)
+        done = call(main, *arguments)
         assert done.returncode == 2 and not done.stdout, arguments
         last = done.stderr.splitlines()[-1]
         assert last.startswith("error: ")

@@ -1,11 +1,10 @@
 """Flag files of the studies that point at small made-up data."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from xgacmn_tf.reproduce import __main__ as command
 from xgacmn_tf.reproduce.figure_plane import ROWS
 from xgacmn_tf.reproduce.study import STUDIES
 from xgacmn_tf.reproduce.table_ablation import SETTINGS
@@ -46,13 +45,11 @@ def flags_dir(feature_file, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def reproduce(flags_dir):
-    """Runs the command."""
+def reproduce(flags_dir, call, without_workers):
+    """Runs the command in this process."""
 
-    def reproduce(*arguments: str) -> subprocess.CompletedProcess:
-        command = [sys.executable, "-m", "xgacmn_tf.reproduce", f"--flags_dir={flags_dir}"]
-        return subprocess.run(
-            [*command, "--jobs=1", *arguments], capture_output=True, text=True, timeout=900
-        )
+    def reproduce(*arguments: str):
+        with without_workers():
+            return call(command.main, f"--flags_dir={flags_dir}", "--jobs=1", *arguments)
 
     return reproduce

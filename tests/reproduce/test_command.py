@@ -152,9 +152,6 @@ def test_old_runs_do_not_pass_for_new_settings(done, reproduce, flags_dir, tmp_p
     ids=str,
 )
 def test_mistakes_end_with_one_line(capsys, tmp_path, arguments, message):
-    command.VALUES.unparse_flags()
-    for name in command.VALUES:
-        command.VALUES[name].unparse()
     output = tmp_path / "output"
     with pytest.raises(SystemExit) as end:
         command.main(["reproduce", *arguments, f"--output_dir={output}"])
