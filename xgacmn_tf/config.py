@@ -196,6 +196,11 @@ class Config:
         "a class loss)",
         choices=("auto", *SIMILARITIES),
     )
+    deduplicate_gallery: bool = setting(
+        False,
+        "evaluate with each image once among the queries and in the gallery, with the labels and "
+        "texts of all its pairs; by default each pair counts, as in the paper",
+    )
     evaluate_every: int = _own(1, "epochs between two evaluations on the validation split", least=1)
     output_dir: str | None = setting(
         None,

@@ -16,7 +16,9 @@ from xgacmn_tf.baselines.training import train_system
 from xgacmn_tf.checkpoint import load_encoder
 from xgacmn_tf.config import XGACMN, Config
 from xgacmn_tf.datasets.paired import PairedDataset, give_back
+from xgacmn_tf.datasets.report import data_report
 from xgacmn_tf.errors import InputError
+from xgacmn_tf.evaluation.identity import Identity
 from xgacmn_tf.evaluation.retrieval import chance_levels, evaluate_retrieval
 from xgacmn_tf.export.savedmodel import export_encoder
 from xgacmn_tf.export.versions import versions as exported_versions
@@ -88,6 +90,8 @@ def _run(config: Config, devices: Devices, say: Callable[[str], None]) -> dict[s
 
     if devices.is_chief:
         say(_describe(dataset, folder, devices))
+        for line in data_report(dataset):
+            say(f"note: {line}")
     facts, history = _train(config, dataset, folder, devices, say)
     if not devices.is_chief:
         return {}
@@ -196,8 +200,10 @@ def evaluate(
         posteriors = (x.numpy() for x in represented["posterior"])
         arrays["image_posterior"], arrays["text_posterior"] = posteriors
     targets = test.targets(dataset.num_classes)
+    identity, deduplicated = test_identity(dataset), config.deduplicate_gallery
     results = {
-        similarity: evaluate_retrieval(*pair, targets) for similarity, pair in represented.items()
+        similarity: evaluate_retrieval(*pair, targets, identity=identity, deduplicated=deduplicated)
+        for similarity, pair in represented.items()
     }
     own = None if config.model == XGACMN else baselines.system(config.model).similarity
     headline = config.headline(own)
@@ -208,7 +214,10 @@ def evaluate(
         "dataset": dataset.name,
         "date": datetime.date.today().isoformat(),
         "test": {similarity: result.measures for similarity, result in results.items()},
-        "chance": chance_levels(targets),
+        "chance": chance_levels(targets, identity=identity, deduplicated=deduplicated),
+        # Each image and each text is a query; i2t has the images as queries, t2i the texts.
+        "queries": {way: len(found["AP"]) for way, found in results[headline].per_query.items()},
+        "deduplicated_gallery": deduplicated,
         "headline_similarity": headline,
         "normalizer": {"mAP": "relevant", "mAP@50": "hits", "mAP@50/min": "min"},
         "queries_without_relevant": results[headline].queries_without_relevant,
@@ -218,6 +227,8 @@ def evaluate(
             "validation": 0 if dataset.validation is None else len(dataset.validation),
             "test": len(test),
         },
+        "groups": {part: len(np.unique(groups)) for part, groups in dataset.groups.items()},
+        "data_report": data_report(dataset),
         "data_fingerprint": dataset.fingerprint,
         "settings": config.result_settings(),
         "versions": versions(),
@@ -228,7 +239,14 @@ def evaluate(
         for similarity, result in results.items()
         for way, scores in result.per_query.items()
     }
+    if deduplicated:
+        per_query["id_i2t"] = test.id[results[headline].per_query["i2t"]["pair"]]
     return metrics, arrays | {"label": test.label, "id": test.id}, per_query
+
+
+def test_identity(dataset: PairedDataset) -> Identity:
+    """Which items of the test split count as one another's own pair, see `Identity`."""
+    return Identity.of(dataset.test.image, dataset.test.text, dataset.groups["test"])
 
 
 def _write(
@@ -252,6 +270,7 @@ def _write(
         label_names=dataset.label_names,
         image_representation=encoder.represent(arrays["image"], headline).numpy(),
         text_representation=encoder.represent(arrays["text"], headline).numpy(),
+        identity=test_identity(dataset),
         seed=config.seed,
     )
     write_projector(

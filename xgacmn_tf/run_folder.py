@@ -150,7 +150,10 @@ class RunFolder:
             np.savez_compressed(temporary, allow_pickle=False, **arrays)
 
     def write_per_query(self, ids: np.ndarray, scores: dict[str, np.ndarray]) -> None:
-        """Writes per_query.npz: the queries' ids, and "<similarity>_<direction>" → (n,) AP."""
+        """Write per_query.npz: the pairs' ids, and "<similarity>_<direction>" → (q,) AP.
+
+        Where image queries are fewer than pairs, `scores` holds their ids as "id_i2t".
+        """
         with atomic_path(self.per_query) as temporary:
             np.savez_compressed(temporary, allow_pickle=False, id=ids, **scores)
 
@@ -161,7 +164,11 @@ class RunFolder:
             return {
                 f"{way}/{query}": float(score)
                 for way in ("i2t", "t2i")
-                for query, score in zip(arrays["id"], arrays[f"{similarity}_{way}"], strict=True)
+                for query, score in zip(
+                    arrays.get(f"id_{way}", arrays["id"]),
+                    arrays[f"{similarity}_{way}"],
+                    strict=True,
+                )
             }
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(

@@ -96,6 +96,7 @@ class _ExtractBatch(beam.DoFn):
                     "id": pair.id,
                     "title": title(pair.text),
                     "thumbnail": pictures.thumbnail[row],
+                    **({} if pair.group is None else {"group": pair.group}),
                 },
             )
 
@@ -154,6 +155,7 @@ def write_tfds(
         multi_label=isinstance(pairs.train[0].label, tuple),
         described=True,
         pictured=True,
+        grouped=pairs.train[0].group is not None,
     )
     builder = Builder(config=config, data_dir=str(data_dir))
     if Path(builder.data_dir).exists():
