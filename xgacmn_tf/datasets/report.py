@@ -8,7 +8,6 @@ from xgacmn_tf.datasets.paired import PairedDataset
 from xgacmn_tf.groups import ALWAYS_ALLOWED, LARGEST_SHARE
 
 SHOWN = 3
-PAIRS = "pairs with the same image or group"
 
 
 def data_report(dataset: PairedDataset) -> list[str]:
@@ -42,7 +41,7 @@ def _shared(dataset: PairedDataset) -> list[str]:
         for part, groups in dataset.groups.items()
         if len(np.unique(groups)) < len(groups)
     ]
-    return [f"some {PAIRS} stay together: {', '.join(counts)}"] if counts else []
+    return [f"several pairs share an image or group: {', '.join(counts)}"] if counts else []
 
 
 def _large(dataset: PairedDataset) -> list[str]:

@@ -103,9 +103,9 @@ class Direction:
         self.gallery: np.ndarray = pairs if query == "image" else images
         self._group = identity.group
         self._content = content["text" if query == "image" else "image"]
-        self._by_group = Members(self._group[self.gallery])
-        self._by_content = Members(self._content[self.gallery])
-        # A query that stands for several pairs has the partners of all of them.
+        self._by_group, self._by_content = Members(self._group), Members(self._content)
+        # An item that stands for several pairs has the partners and groups of all of them.
+        self._place = pairs if query == "image" else self.image_place
         self._pairs = Members(self.image_place if query == "image" else pairs)
 
     def own(self, rows: slice | np.ndarray) -> np.ndarray:
@@ -115,7 +115,7 @@ class Direction:
         """
         pairs = self._pairs.of(np.arange(len(self.query))[rows])
         own = (self._by_group.of(self._group[pairs]), self._by_content.of(self._content[pairs]))
-        return np.concatenate([places.reshape(len(pairs), -1) for places in own], axis=1)
+        return self._place[np.concatenate([each.reshape(len(pairs), -1) for each in own], axis=1)]
 
     def own_count(self) -> np.ndarray:
         """(q,) the number of items that count as each query's own pair."""
