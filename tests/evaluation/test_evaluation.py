@@ -250,6 +250,16 @@ def test_order_is_that_of_the_search(dim, monkeypatch):
         assert found[query] == pytest.approx(expected, rel=1e-12)
 
 
+def test_subnormal_similarities_tie_in_the_search_and_in_the_evaluation():
+    """TensorFlow flushes them to zero; with an order of their own here, the two would differ."""
+    image = np.ones((5, 1))
+    text = np.array([[1e-39], [2e-39], [3e-39], [2e-38], [-1e-39]])
+    order, _ = rank_gallery(image, text, 5)
+    result = evaluate_retrieval(image, text, np.eye(5), identity=all_different(5))
+    assert order[0].tolist() == [3, 0, 1, 2, 4]
+    assert result.per_query["i2t"]["rank"].tolist() == [2, 3, 4, 1, 5]
+
+
 def test_many_items_with_some_ties_are_ranked_as_by_a_stable_sort():
     # 300 of 2,000 values: a tie here and there, and values that share their last bits.
     generator = np.random.default_rng(10)
