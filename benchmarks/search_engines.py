@@ -76,7 +76,7 @@ def per_second(ask: Callable[[int], Any], queries: int) -> float:
 def compare(size: int, engines: list[str], milvus_uri: str | None) -> list[dict]:
     """One row of the table for each engine."""
     gallery, queries = generate(size)
-    truth = exact_scores(queries, gallery, np.full(QUERIES, -1))
+    truth = exact_scores(queries, gallery)
     indexes: dict[str, Index] = {}
     results: dict[str, dict] = {}
     for name in engines:
