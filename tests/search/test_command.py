@@ -110,9 +110,31 @@ def test_only_a_category(search, refusal):
 def test_words_that_the_run_does_not_know_are_named(search, tmp_path):
     printed = search("a mauve red thing", "--k=1")
     assert "passed over: “mauve”, “thing”." in printed
-    assert "The run knows no word of this query." in search("mauve", "--k=1")
-    assert "The run knows no word of this query." in (tmp_path / "page.html").read_text()
+    printed = search("mauve", "--k=1")
+    assert "The run knows no word of this query, so that nothing is found." in printed
+    assert found(printed) == []
+    page = (tmp_path / "page.html").read_text()
+    assert "The run knows no word of this query" in page and "test-0" not in page
     assert "The run knows" not in search("red", "--k=1")
+
+
+def test_an_image_without_features_finds_nothing(search, tmp_path):
+    """Its mean color is (0, 0, 0): all texts would be equally near."""
+    Image.new("RGB", (4, 4)).save(tmp_path / "black.png")
+    printed = search(f"--image={tmp_path / 'black.png'}", "blue")
+    assert "All features of this image are zero, so that nothing is found." in printed
+    assert len(found(printed)) == 6  # of "blue"
+
+
+@pytest.mark.parametrize("engine", ["exact", "flat"])
+def test_features_that_are_not_finite_are_rejected(refusal, photos, monkeypatch, engine):
+    monkeypatch.setattr(
+        TrainedRun, "features", lambda self, modality, items: np.float32([[1, 0, np.nan]])
+    )
+    if engine != "exact":
+        pytest.importorskip("faiss", reason="pip install xgacmn_tf[faiss]")
+    message = refusal(f"--image={photos / 'sea.jpg'}", f"--index={engine}")
+    assert "the query holds 3 values of 3 that are NaN" in message and "in row 0" in message
 
 
 def test_known_words():

@@ -12,10 +12,11 @@ MEANING = {
     "image_bytes": "a JPEG or PNG file's content",
     "embedding": "unit-length code on the hypersphere; cosine is the inner product",
     "posterior": "probability of each class",
-    "known_words": "words of the text that the vocabulary has; 0: the answer means nothing",
-    "ids": "the nearest items, best first",
-    "titles": "their titles",
-    "scores": "their similarities to the query",
+    "known_words": "number of words of the text that the vocabulary has; with 0, a search finds "
+    "nothing and a code means nothing",
+    "ids": "the nearest items, best first; all empty if the query was not understood",
+    "titles": "their titles, or empty",
+    "scores": "their similarities to the query; 0 where ids are empty",
 }
 
 
@@ -40,6 +41,11 @@ def signature_readme(signatures: Mapping[str, Any], name: str, record: Mapping[s
         "",
         "n is the size of the batch: dimension 0 of every input and output. `serving_default` is "
         "`encode_image`.",
+        "",
+        "Features that are NaN or infinite are rejected (INVALID_ARGUMENT) with the name of the "
+        "input and the row. A query is not understood if all its features are zero, as those of a "
+        "text without a known word: every item is equally similar to it, so a search answers with "
+        "empty `ids` and `titles` and `scores` of 0.",
     ]
     for signature in sorted(signatures):
         function = signatures[signature]

@@ -67,6 +67,9 @@ function showAnswer(signature, asked, hits, knownWords, milliseconds) {
     const why = "The model knows none of these words, so it can rank nothing by them. Try others.";
     return show(kind, asked, [why], []);
   }
+  if (!hits.length) {
+    return show(kind, asked, ["The model sees nothing in this query, so it finds nothing."], []);
+  }
   const all = model.size === null ? "" : ` of ${counted(model.size, "item")}`;
   const by = model.similarity === null ? "" : ` by ${model.similarity} similarity`;
   const time = milliseconds < 9.5 ? milliseconds.toFixed(1) : Math.round(milliseconds);

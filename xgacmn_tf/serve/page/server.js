@@ -54,16 +54,17 @@ export class Model {
     return (await ask(`${this.path}:predict`, body, signal)).outputs;
   }
 
-  // The items of a search's first query: [{id, title, score, category, picture}], best first.
+  // The items of a search's first query: [{id, title, score, category, picture}], best first. None
+  // where the query was not understood: all its ids are empty then.
   async describe({ ids, titles, scores }, signal) {
+    const hits = ids[0]
+      .map((id, rank) => ({ id, title: titles[0][rank], score: scores[0][rank] }))
+      .filter(({ id }) => id);
+    if (!hits.length) return hits;
     // Without a gallery to show, ids, titles and scores are still an answer.
-    const found = await ask(`${this.gallery}/items`, { ids: ids[0] }, signal).catch(() => null);
+    const body = { ids: hits.map(({ id }) => id) };
+    const found = await ask(`${this.gallery}/items`, body, signal).catch(() => null);
     const known = new Map(found?.items.map((item) => [item.id, item]));
-    return ids[0].map((id, rank) => ({
-      ...known.get(id),
-      id,
-      title: titles[0][rank],
-      score: scores[0][rank],
-    }));
+    return hits.map((hit) => ({ ...known.get(hit.id), ...hit }));
   }
 }
