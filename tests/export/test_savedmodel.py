@@ -158,7 +158,9 @@ def test_what_travels_along(run, exported):
     record = json.loads((exported / "assets.extra" / "run.json").read_text())
     assert "# pairs, version 1" in text and record["data_fingerprint"] in text
     assert record["config_fingerprint"] in text
-    assert "30 items (image, text)" in text and "return 7 items by similarity `posterior`" in text
+    assert "30 items, the run's test split; searched: 30 distinct images, 30 texts" in text
+    assert "return 7 items, or all where there are fewer, by similarity `posterior`" in text
+    assert record["gallery"]["searched"] == {"image": 30, "text": 30}
     for signature in tf.saved_model.load(str(exported)).signatures:
         assert f"## {signature}\n" in text
     assert "| input | `text_features` | float32 | (n, 5) |" in text
@@ -239,9 +241,34 @@ def test_the_gallery_can_be_replaced(run, exported, tmp_path):
     assert titles == [["ábcde"[row] for row in order] for order in rows]
 
 
+def test_an_image_with_several_captions_is_searched_once(run, tmp_path):
+    image = np.repeat(np.random.default_rng(3).normal(size=(4, 8)), 3, axis=0).astype(np.float32)
+    text = np.random.default_rng(4).normal(size=(12, 5)).astype(np.float32)
+    captions = np.array([f"caption {row}" for row in range(12)])
+    np.savez(tmp_path / "captions.npz", image=image, text=text, id=np.arange(12), title=captions)
+    version = export_run(run, tmp_path, gallery=[tmp_path / "captions.npz"], depth=10)
+    loaded = tf.saved_model.load(str(version)).signatures
+    images = loaded["search_images_by_text"](text_features=tf.constant(text))
+    assert images["ids"].shape == (12, 4)
+    assert (np.sort(images["ids"].numpy().astype(int), axis=1) == [0, 3, 6, 9]).all()
+    place = images["ids"].numpy()[0].tolist().index(b"3")
+    assert images["titles"].numpy()[0, place] == b"caption 3 | caption 4 | caption 5"
+    texts = loaded["search_texts_by_image"](image_features=tf.constant(image[:1]))
+    assert texts["ids"].shape == (1, 10)
+    record = json.loads((version / "assets.extra" / "run.json").read_text())["gallery"]
+    assert (record["size"], record["searched"]) == (12, {"image": 4, "text": 12})
+    readme = (version / "assets.extra" / "README.md").read_text(encoding="utf-8")
+    assert "searched: 4 distinct images, 12 texts" in readme
+    assert "| output | `ids` | string | (n, 4) |" in readme
+    # The page can show whatever is found.
+    with np.load(version / "assets.extra" / "gallery.npz") as arrays:
+        assert arrays["id"].tolist() == [str(row) for row in range(12)]
+
+
 @pytest.mark.parametrize(
     "arrays, message",
     [
+        ({"image": np.zeros((1, 8)), "id": np.array([""])}, "the id of row 0 is empty"),
         ({"id": np.arange(2)}, "expected id, image or text features"),
         ({"image": np.zeros((2, 7)), "id": np.arange(2)}, r"shape \(2, 7\).*expected.*\(2, 8\)"),
         ({"image": np.zeros((3, 8)), "id": np.arange(2)}, r"shape \(3, 8\).*expected.*\(2, 8\)"),

@@ -56,8 +56,9 @@ def serving_module(
     Args:
       encoder: the trained encoders; their input maps come along.
       similarity: what a search ranks by.
-      gallery: what is searched; a modality that it lacks cannot be searched for.
-      depth: items that a search returns, at most the gallery's size.
+      gallery: what is searched, each distinct image once; a modality that it lacks cannot be
+        searched for.
+      depth: number of items that a search returns, or all where there are fewer.
       counter: makes text features of raw texts; without it no signature takes them.
       reader: makes image features of picture files; likewise.
     """
@@ -142,25 +143,28 @@ def _searches(
 ) -> dict[str, Callable[[_Queries], Outputs]]:
     """By modality: n queries → its nearest items.
 
-    A search returns ids and titles, (n, depth) string, and scores, (n, depth) float32. It ranks as
+    A search returns ids and titles, (n, k) string, and scores, (n, k) float32, where k is the
+    smaller of `depth` and the number of distinct images or of texts. It ranks as
     `ranking` does, in double precision and rounded, so that it gives the order that was evaluated.
     Rows of queries of zeros have empty ids and titles and scores of 0.
     """
-    ids = _variable(gallery.id.tolist(), tf.string, "gallery_id")
-    titles = _variable(gallery.title.tolist(), tf.string, "gallery_title")
-    specs = [tf.TensorSpec([None, depth], dtype) for dtype in (tf.int32, tf.float32)]
 
-    def search_in(items: tf.Variable) -> Callable[[_Queries], Outputs]:
+    def search_in(
+        items: tf.Variable, ids: tf.Variable, titles: tf.Variable
+    ) -> Callable[[_Queries], Outputs]:
+        k = min(depth, int(items.shape[0]))
+        specs = [tf.TensorSpec([None, k], dtype) for dtype in (tf.int32, tf.float32)]
+
         def search(queries: _Queries) -> Outputs:
             embeddings = tf.cast(_represented(encoder, queries, similarity), tf.float64)
 
             def best(first: tf.Tensor, last: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-                return top(embeddings[first:last], items, depth)
+                return top(embeddings[first:last], items, k)
 
             block = tf.constant(QUERIES_AT_ONCE)
             rows, scores = over_blocks(best, tf.shape(embeddings)[0], block, specs)
             # The loop forgets how many items each block has.
-            rows, scores = tf.ensure_shape(rows, [None, depth]), tf.reshape(scores, [-1, depth])
+            rows, scores = tf.ensure_shape(rows, [None, k]), tf.reshape(scores, [-1, k])
             understood = tf.reduce_any(tf.not_equal(embeddings, 0), axis=1) & queries.known
             understood = tf.expand_dims(understood, 1)
             return {
@@ -172,9 +176,19 @@ def _searches(
         return search
 
     searches = {}
-    for modality, features in gallery.features.items():
-        items = encoder.represent(encoder.codes_of(modality, features), similarity)
-        searches[modality] = search_in(_variable(items, tf.float64, f"gallery_{modality}"))
+    shown: tuple[Gallery, tf.Variable, tf.Variable] | None = None
+    for modality in gallery.features:
+        items = gallery.of_modality(modality)
+        codes = encoder.codes_of(modality, items.features[modality])
+        embeddings = encoder.represent(codes, similarity)
+        # Where no image is repeated, both modalities have the same ids and titles.
+        if shown is None or shown[0].id is not items.id:
+            ids = _variable(items.id.tolist(), tf.string, f"gallery_{modality}_id")
+            titles = _variable(items.title.tolist(), tf.string, f"gallery_{modality}_title")
+            shown = items, ids, titles
+        searches[modality] = search_in(
+            _variable(embeddings, tf.float64, f"gallery_{modality}"), *shown[1:]
+        )
     return searches
 
 

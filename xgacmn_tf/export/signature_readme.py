@@ -34,9 +34,9 @@ def signature_readme(signatures: Mapping[str, Any], name: str, record: Mapping[s
         "",
         f"- trained on: `{record['settings']['dataset']}`, data {record['data_fingerprint']}",
         f"- settings: {record['config_fingerprint']} (all of them are in `run.json`)",
-        f"- gallery: {gallery['size']} items ({', '.join(gallery['modalities'])}), "
-        f"{gallery['source']}",
-        f"- searches return {gallery['depth']} items by similarity `{record['similarity']}`",
+        f"- gallery: {gallery['size']} items, {gallery['source']}; searched: {_searched(gallery)}",
+        f"- searches return {gallery['depth']} items, or all where there are fewer, by similarity "
+        f"`{record['similarity']}`",
         f"- TensorFlow {record['versions']['tensorflow']}, Keras {record['versions']['keras']}",
         "",
         "n is the size of the batch: dimension 0 of every input and output. `serving_default` is "
@@ -64,3 +64,9 @@ def signature_readme(signatures: Mapping[str, Any], name: str, record: Mapping[s
             shape = ", ".join("n" if size is None else str(size) for size in spec.shape)
             lines.append(f"| {way} | `{key}` | {spec.dtype.name} | ({shape}) | {MEANING[key]} |")
     return "\n".join(lines) + "\n"
+
+
+def _searched(gallery: Mapping[str, Any]) -> str:
+    """Such as "6 distinct images, 30 texts"."""
+    kinds = {"image": "distinct images", "text": "texts"}
+    return ", ".join(f"{count:,} {kinds[name]}" for name, count in gallery["searched"].items())

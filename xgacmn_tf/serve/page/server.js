@@ -35,10 +35,11 @@ export async function statesOf(name) {
   }
 }
 
-// One version. `size` (items), `similarity` and `examples` are there where it has a gallery to show.
+// One version. `size` (items), `searched` (distinct images and texts), `similarity` and `examples`
+// are there where it has a gallery to show.
 export class Model {
   constructor({ name, version }) {
-    Object.assign(this, { name, version, size: null, similarity: null, examples: [] });
+    Object.assign(this, { name, version, size: null, searched: {}, similarity: null, examples: [] });
     this.path = `v1/models/${encodeURIComponent(name)}/versions/${version}`;
     this.gallery = `gallery/${encodeURIComponent(name)}/${version}`;
   }
