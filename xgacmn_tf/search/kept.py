@@ -36,8 +36,8 @@ class KeptGallery:
       say: receives what the user should read.
 
     Attributes:
-      items: the items, each distinct image once; `items.features[modality]` are the embeddings (n, e), whose inner products
-        with those of queries rank.
+      items: the items, each distinct image once; `items.features[modality]` are the embeddings
+        (n, e), whose inner products with those of queries rank.
       left_out: what is wrong with each picture that is not among them.
       engines: a folder for indexes of these very embeddings.
       made_by: another one for every run.
