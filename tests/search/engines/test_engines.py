@@ -232,8 +232,7 @@ def _index_of_points(kind):
 def test_what_faiss_cannot_compare_is_no_hit(kind):
     pytest.importorskip("faiss", reason="FAISS is optional: pip install xgacmn_tf[faiss]")
     index = make_index(kind)
-    index.index(np.array([[3e38, -3e38], [1.0, 0.0]]), ["huge", "one"])
-    # ∞ − ∞ is no score.
-    hits = index.query(np.array([[3e38, 3e38]]), 2)
-    for name, score in zip(hits.ids[0].tolist(), hits.scores[0].tolist(), strict=True):
-        assert (name == "") == (score == -np.inf) and not np.isnan(score)
+    index.index(np.array([[3e38, -3e38], [-3e38, 3e38], [1.0, 0.0]]), ["huge", "less", "one"])
+    # The second item's score is −∞, which FAISS keeps for places that nothing has filled.
+    hits = index.query(np.array([[3e38, 3e38]]), 3)
+    assert hits.ids.tolist() == [["huge", "one", ""]] and np.isneginf(hits.scores[0, 2])
