@@ -157,10 +157,18 @@ class Config:
         "most passes over the training split; by default as many as make 1,000 steps, at least 24",
         least=1,
     )
+    choose_epoch: str = _own(
+        "best",
+        "the epoch that is kept. best: the one with the highest mean validation mAP of five "
+        "evaluations; last: exactly --epochs are trained, and the validation split only calibrates "
+        "the class posteriors. Without a validation split it is always the last",
+        choices=("best", "last"),
+        later=True,
+    )
     patience: int | None = _own(
         None,
-        "epochs without a better validation mAP after which training stops; by default a quarter "
-        "of the epochs, at least 10",
+        "number of evaluations in a row without a better validation mAP after which training "
+        "stops; by default a quarter of the planned evaluations, at least 10",
         least=1,
     )
     refit: bool = setting(
@@ -200,8 +208,14 @@ class Config:
         False,
         "evaluate with each image once among the queries and in the gallery, with the labels and "
         "texts of all its pairs; by default each pair counts, as in the paper",
+        later=True,
     )
-    evaluate_every: int = _own(1, "epochs between two evaluations on the validation split", least=1)
+    evaluate_every: int = _own(
+        1,
+        "number of epochs from one evaluation on the validation split to the next; the last epoch "
+        "is always evaluated",
+        least=1,
+    )
     output_dir: str | None = setting(
         None,
         "run folder; by default runs/<data set>-<fingerprint of the settings>, so that the same "
@@ -261,6 +275,11 @@ class Config:
                 f"--distillation={self.distillation:g} needs class posteriors, and "
                 "--classifier=none learns none; leave one of them out"
             )
+        if self.choose_epoch == "last" and self.patience is not None:
+            raise InputError(
+                f"--patience={self.patience} stops a training early, and --choose_epoch=last "
+                "trains all epochs; leave one of them out"
+            )
         self._check_model()
 
     def _check_model(self) -> None:
@@ -313,6 +332,14 @@ class Config:
         return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
 
     def fingerprint(self) -> str:
-        """Eight hexadecimal digits that differ whenever `result_settings` do."""
-        text = json.dumps(self.result_settings(), sort_keys=True)
+        """Eight hexadecimal digits that differ whenever `result_settings` do.
+
+        Settings that were added later count only where they are not at their default, so that
+        the same command finds the run folder of an earlier version.
+        """
+        values = self.result_settings()
+        for field in dataclasses.fields(self):
+            if field.metadata["later"] and getattr(self, field.name) == field.default:
+                values.pop(field.name, None)
+        text = json.dumps(values, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:8]

@@ -31,6 +31,7 @@ from xgacmn_tf.report.projector import write_projector
 from xgacmn_tf.report.results_page import write_results_page
 from xgacmn_tf.report.table import results_table
 from xgacmn_tf.run_folder import RunFolder
+from xgacmn_tf.training.automatic import check_evaluations
 from xgacmn_tf.training.calibration import calibrated, calibration_factors
 from xgacmn_tf.training.callbacks import (
     HistogramBoard,
@@ -68,6 +69,8 @@ def _run(config: Config, devices: Devices, say: Callable[[str], None]) -> dict[s
     started = time.perf_counter()
     dataset = datasets.for_config(config)
     folder = RunFolder.for_config(config)
+    if not folder.is_finished():
+        check_evaluations(config, dataset, devices)
     if devices.is_chief:
         folder.claim(config, dataset.fingerprint)
     # The others come here once the chief has made the folder.
@@ -148,6 +151,8 @@ def _train(
     examples = progress.history[-1]["step"] * min(config.batch_size, len(dataset.train))
     logs, prefix = progress.history[progress.best_epoch - 1], "validation/"
     facts = {
+        "planned_epochs": progress.planned,
+        "trained_epochs": progress.epoch,
         "best_epoch": progress.best_epoch,
         # Empty where nothing was held out.
         "validation": {k.removeprefix(prefix): v for k, v in logs.items() if k.startswith(prefix)},

@@ -76,11 +76,12 @@ class RunFolder:
                 "where you may create files"
             ) from error
         before = self.read_config()
-        settings = config.result_settings()
+        # A run from before a setting was added had what is its default now.
+        recorded = {**Config().result_settings(), **before["settings"]}
         differences = [
-            f"{name} {before['settings'].get(name)!r} there, {value!r} now"
-            for name, value in settings.items()
-            if before["settings"].get(name) != value
+            f"{name} {recorded.get(name)!r} there, {value!r} now"
+            for name, value in config.result_settings().items()
+            if recorded.get(name) != value
         ]
         if before["data_fingerprint"] != data_fingerprint:
             differences.append("the data set's contents")
