@@ -143,8 +143,10 @@ def _train(
     chosen = load_encoder(folder.selected)
     encoder = load_encoder(folder.refitted) if "refit" in more else chosen
     if dataset.validation is not None and encoder.class_layer is not None:
-        # Of the encoders that have not seen these pairs, also where all were trained on since.
-        factors = calibration_factors(chosen, dataset.validation, dataset.num_classes)
+        # With encoders that never saw the validation split, also if the final ones did.
+        held = dataset.validation
+        targets = held.targets(dataset.num_classes)
+        factors = calibration_factors(chosen, held.image, held.text, targets)
         encoder, more["calibration"] = calibrated(encoder, factors), factors
     with atomic_path(folder.best) as temporary:
         encoder.save(temporary)
@@ -197,13 +199,18 @@ def evaluate(
     test = dataset.test
     image, text = encoder.codes(test.image, test.text)
     represented = {
-        similarity: (encoder.represent(image, similarity), encoder.represent(text, similarity))
+        similarity: (
+            encoder.represent(image, similarity, "image"),
+            encoder.represent(text, similarity, "text"),
+        )
         for similarity in encoder.similarities()
     }
     arrays = {"image": image.numpy(), "text": text.numpy()}
     if "posterior" in represented:
         posteriors = (x.numpy() for x in represented["posterior"])
         arrays["image_posterior"], arrays["text_posterior"] = posteriors
+        for modality, factor in encoder.calibration.items():
+            arrays[f"calibration_{modality}"] = np.float64(factor)
     targets = test.targets(dataset.num_classes)
     identity, deduplicated = test_identity(dataset), config.deduplicate_gallery
     results = {
@@ -273,8 +280,8 @@ def _write(
         history=history,
         split=dataset.test,
         label_names=dataset.label_names,
-        image_representation=encoder.represent(arrays["image"], headline).numpy(),
-        text_representation=encoder.represent(arrays["text"], headline).numpy(),
+        image_representation=encoder.represent(arrays["image"], headline, "image").numpy(),
+        text_representation=encoder.represent(arrays["text"], headline, "text").numpy(),
         identity=test_identity(dataset),
         seed=config.seed,
     )

@@ -98,4 +98,4 @@ class TrainedRun:
     def represent(self, modality: str, features: np.ndarray) -> np.ndarray:
         """(n, d) features → (n, e) float32 representations, whose inner products rank."""
         codes = self.encoder.codes_of(modality, features)
-        return self.encoder.represent(codes, self.similarity).numpy()
+        return self.encoder.represent(codes, self.similarity, modality).numpy()

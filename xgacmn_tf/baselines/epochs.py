@@ -58,7 +58,7 @@ def train_epochs(
         epoch_of(tf.constant(batches), tf.constant(epoch / epochs, tf.float32))
         if data.validation is not None:
             *features, labels = data.validation
-            v, t = (encoder.represent(codes, similarity) for codes in encoder.codes(*features))
+            v, t = encoder.represent_pairs(features[0], features[1], similarity)
             score = mean_average_precision(v, t, labels)["avg"]
             if score > best:
                 best, best_epoch, kept = score, epoch + 1, encoder.get_weights()

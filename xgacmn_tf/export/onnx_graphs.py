@@ -81,10 +81,10 @@ def encoder_graphs(
     return graphs
 
 
-def represent(encoder: CommonSpaceEncoder, codes: Any) -> dict[str, Any]:
-    """Codes (n, code_dim) → what a graph gives for them, by output."""
+def represent(encoder: CommonSpaceEncoder, codes: Any, modality: str) -> dict[str, Any]:
+    """Codes (n, code_dim) of a modality → what a graph gives for them, by output."""
     return {
-        name: encoder.represent(codes, similarity)
+        name: encoder.represent(codes, similarity, modality)
         for name, similarity in OUTPUTS.items()
         if similarity in encoder.similarities()
     }
@@ -100,7 +100,7 @@ def _convert(encoder: CommonSpaceEncoder, modality: str) -> onnx.ModelProto:
 
     @tf.function(autograph=False, input_signature=[spec])
     def outputs(features: tf.Tensor) -> dict[str, tf.Tensor]:
-        return represent(encoder, encode(features))
+        return represent(encoder, encode(features), modality)
 
     model, _ = tf2onnx.convert.from_function(outputs, [spec], opset=OPSET)
     for value in (*model.graph.input, *model.graph.output):

@@ -42,10 +42,13 @@ def serving_module(
       reader: makes image features of picture files; likewise.
     """
 
-    def encode(codes: tf.Tensor) -> Outputs:
-        outputs = {"embedding": encoder.represent(codes, "cosine")}
-        if "posterior" in encoder.similarities():
-            outputs["posterior"] = encoder.represent(codes, "posterior")
+    def encode(modality: str) -> Callable[[tf.Tensor], Outputs]:
+        def outputs(codes: tf.Tensor) -> Outputs:
+            outputs = {"embedding": encoder.represent(codes, "cosine")}
+            if "posterior" in encoder.similarities():
+                outputs["posterior"] = encoder.represent(codes, "posterior", modality)
+            return outputs
+
         return outputs
 
     searches = _searches(encoder, similarity, gallery, depth)
@@ -77,12 +80,12 @@ def serving_module(
         spec = tf.TensorSpec([None], tf.string, "image_bytes")
         return spec, lambda image_bytes: then(encoder.encode_image(read(image_bytes)))
 
-    functions["encode_image"] = functions["serving_default"] = image_features(encode)
-    functions["encode_text"] = text_features(encode)
+    functions["encode_image"] = functions["serving_default"] = image_features(encode("image"))
+    functions["encode_text"] = text_features(encode("text"))
     if counter is not None:
-        functions["encode_raw_text"] = raw_text(encode)
+        functions["encode_raw_text"] = raw_text(encode("text"))
     if reader is not None:
-        functions["encode_image_bytes"] = image_bytes(encode)
+        functions["encode_image_bytes"] = image_bytes(encode("image"))
     if "image" in searches:
         functions["search_images_by_text"] = text_features(searches["image"])
         if counter is not None:
@@ -107,7 +110,7 @@ def serving_module(
 def _searches(
     encoder: CommonSpaceEncoder, similarity: str, gallery: Gallery, depth: int
 ) -> dict[str, Callable[[tf.Tensor], Outputs]]:
-    """By modality: codes (n, code_dim) → its nearest items.
+    """By modality: codes (n, code_dim) of the other one → the nearest items of this one.
 
     A search returns ids and titles, (n, depth) string, and scores, (n, depth) float32. It ranks as
     `ranking` does, in double precision and rounded, so that it gives the order that was evaluated.
@@ -116,9 +119,9 @@ def _searches(
     titles = _variable(gallery.title.tolist(), tf.string, "gallery_title")
     specs = [tf.TensorSpec([None, depth], dtype) for dtype in (tf.int32, tf.float32)]
 
-    def search_in(items: tf.Variable) -> Callable[[tf.Tensor], Outputs]:
+    def search_in(items: tf.Variable, query: str) -> Callable[[tf.Tensor], Outputs]:
         def search(codes: tf.Tensor) -> Outputs:
-            queries = tf.cast(encoder.represent(codes, similarity), tf.float64)
+            queries = tf.cast(encoder.represent(codes, similarity, query), tf.float64)
 
             def best(first: tf.Tensor, last: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
                 return top(queries[first:last], items, depth)
@@ -137,8 +140,11 @@ def _searches(
 
     searches = {}
     for modality, features in gallery.features.items():
-        items = encoder.represent(encoder.codes_of(modality, features), similarity)
-        searches[modality] = search_in(_variable(items, tf.float64, f"gallery_{modality}"))
+        items = encoder.represent(encoder.codes_of(modality, features), similarity, modality)
+        searches[modality] = search_in(
+            _variable(items, tf.float64, f"gallery_{modality}"),
+            query={"image": "text", "text": "image"}[modality],
+        )
     return searches
 
 

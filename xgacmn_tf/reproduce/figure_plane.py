@@ -71,7 +71,7 @@ def section(runs: Runs) -> Section:
         for row, (without, with_l2) in ROWS.items()
     ]
     shown = runs.finished("figure_4_a_softmax_l2")[0]
-    config, encoder = shown.config, load_encoder(shown.folder.selected)
+    config, encoder = shown.config, load_encoder(shown.folder.best)
     dropout = [
         f"{part.config['dropout']:g}" for part in (encoder.image_encoder, encoder.text_encoder)
     ]
