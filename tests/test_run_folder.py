@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from xgacmn_tf import experiment
+from xgacmn_tf import datasets, experiment
 from xgacmn_tf.config import Config
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.run_folder import RunFolder
@@ -35,6 +35,23 @@ def test_a_finished_run_of_before_a_setting_was_added_is_found_and_loaded(earlie
     assert experiment.run(config, said.append) == folder.read_metrics()
     assert "finished" in said[0]
     assert len(TrainedRun(folder.path).test_gallery()) == 30
+
+
+def test_a_run_of_before_posteriors_were_calibrated_still_has_its_test_gallery(
+    feature_file, tmp_path
+):
+    """Logistic regression held nothing out then, so its data had another fingerprint."""
+    config = Config(
+        model="sm", dataset=str(feature_file), output_dir=str(tmp_path / "run"), export=False
+    )
+    experiment.run(config, lambda text: None)
+    everything = dataclasses.replace(config, validation_fraction=0.0)
+    record = json.loads((tmp_path / "run" / "config.json").read_text())
+    record["data_fingerprint"] = datasets.for_config(everything).fingerprint
+    (tmp_path / "run" / "config.json").write_text(json.dumps(record))
+    assert len(TrainedRun(tmp_path / "run").test_gallery()) == 30
+    with pytest.raises(InputError, match="what is held out"):
+        experiment.run(config, lambda text: None)
 
 
 def test_an_unfinished_one_that_evaluates_once_ends_in_one_line(earlier):

@@ -12,7 +12,7 @@ import hashlib
 import json
 from typing import Any
 
-from xgacmn_tf.baselines import CHOOSE_AN_EPOCH, NAMES
+from xgacmn_tf.baselines import HOLD_OUT, NAMES
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.names import MAP_NAMES, SIMILARITIES
 from xgacmn_tf.settings import check, kind_of, setting
@@ -79,9 +79,10 @@ class Config:
     )
     validation_fraction: float = setting(
         0.2,
-        "share of the training split held out to choose the best epoch, where the data set brings "
-        "no validation split of its own; 0 trains on all of it and keeps the last epoch. Compared "
-        "systems that choose no epoch always train on all of it",
+        "share of the training split held out to choose the best epoch and to calibrate class "
+        "posteriors, where the data set brings no validation split of its own; 0 trains on all of "
+        "it, keeps the last epoch and calibrates nothing. Compared systems that have neither "
+        "epochs to choose nor posteriors always train on all of it",
         least=0.0,
         most=0.5,
     )
@@ -173,8 +174,9 @@ class Config:
     )
     refit: bool = setting(
         True,
-        "once a part of the training split has chosen the number of epochs, train anew on all of "
-        "it for as many; a validation split that the data set brings is never trained on",
+        "once a part of the training split has chosen the number of epochs and calibrated the "
+        "posteriors, train anew on all of it for as many epochs; a validation split that the data "
+        "set brings is never trained on",
     )
     batch_size: int = _own(64, "pairs in a step", least=1)
     generator_steps: int = _own(
@@ -301,9 +303,9 @@ class Config:
 
     @property
     def held_out(self) -> float:
-        """The share of the training split that is held out: nothing for who chooses no epoch."""
-        chooses = self.model == XGACMN or self.model in CHOOSE_AN_EPOCH
-        return self.validation_fraction if chooses else 0.0
+        """The share of the training split that is held out; 0 where nothing would use it."""
+        uses_it = self.model == XGACMN or self.model in HOLD_OUT
+        return self.validation_fraction if uses_it else 0.0
 
     def headline(self, own: str | None = None) -> str:
         """The similarity that the run ranks by; `own` is that of a compared system."""

@@ -125,8 +125,7 @@ def _train(
     Workers beside the chief leave nothing and return nothing.
     """
     if config.model != XGACMN:
-        seconds = train_system(baselines.system(config.model), config, dataset, folder)
-        return {"training_time_s": round(seconds, 3)}, []
+        return train_system(baselines.system(config.model), config, dataset, folder), []
     callbacks = _callbacks(config, folder, devices, say)
     progress = train(config, dataset, folder, callbacks, devices=devices)
     seconds, more = progress.seconds, dict[str, Any]()

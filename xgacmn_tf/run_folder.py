@@ -86,7 +86,7 @@ class RunFolder:
             if recorded.get(name) != value
         ]
         if before["data_fingerprint"] != data_fingerprint:
-            differences.append("the data set's contents")
+            differences.append("the data set's contents, or what is held out of them")
         if differences:
             raise InputError(
                 f"--output_dir={self.path} holds another run, which differs in: "
