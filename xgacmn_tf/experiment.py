@@ -31,6 +31,7 @@ from xgacmn_tf.report.projector import write_projector
 from xgacmn_tf.report.results_page import write_results_page
 from xgacmn_tf.report.table import results_table
 from xgacmn_tf.run_folder import RunFolder
+from xgacmn_tf.training.automatic import check_evaluations
 from xgacmn_tf.training.calibration import calibrated, calibration_factors
 from xgacmn_tf.training.callbacks import (
     HistogramBoard,
@@ -68,6 +69,8 @@ def _run(config: Config, devices: Devices, say: Callable[[str], None]) -> dict[s
     started = time.perf_counter()
     dataset = datasets.for_config(config)
     folder = RunFolder.for_config(config)
+    if not folder.is_finished():
+        check_evaluations(config, dataset, devices)
     if devices.is_chief:
         folder.claim(config, dataset.fingerprint)
     # The others come here once the chief has made the folder.
@@ -122,8 +125,7 @@ def _train(
     Workers beside the chief leave nothing and return nothing.
     """
     if config.model != XGACMN:
-        seconds = train_system(baselines.system(config.model), config, dataset, folder)
-        return {"training_time_s": round(seconds, 3)}, []
+        return train_system(baselines.system(config.model), config, dataset, folder), []
     callbacks = _callbacks(config, folder, devices, say)
     progress = train(config, dataset, folder, callbacks, devices=devices)
     seconds, more = progress.seconds, dict[str, Any]()
@@ -140,14 +142,18 @@ def _train(
     chosen = load_encoder(folder.selected)
     encoder = load_encoder(folder.refitted) if "refit" in more else chosen
     if dataset.validation is not None and encoder.class_layer is not None:
-        # Of the encoders that have not seen these pairs, also where all were trained on since.
-        factors = calibration_factors(chosen, dataset.validation, dataset.num_classes)
+        # With encoders that never saw the validation split, also if the final ones did.
+        held = dataset.validation
+        targets = held.targets(dataset.num_classes)
+        factors = calibration_factors(chosen, held.image, held.text, targets)
         encoder, more["calibration"] = calibrated(encoder, factors), factors
     with atomic_path(folder.best) as temporary:
         encoder.save(temporary)
     examples = progress.history[-1]["step"] * min(config.batch_size, len(dataset.train))
     logs, prefix = progress.history[progress.best_epoch - 1], "validation/"
     facts = {
+        "planned_epochs": progress.planned,
+        "trained_epochs": progress.epoch,
         "best_epoch": progress.best_epoch,
         # Empty where nothing was held out.
         "validation": {k.removeprefix(prefix): v for k, v in logs.items() if k.startswith(prefix)},
@@ -192,13 +198,18 @@ def evaluate(
     test = dataset.test
     image, text = encoder.codes(test.image, test.text)
     represented = {
-        similarity: (encoder.represent(image, similarity), encoder.represent(text, similarity))
+        similarity: (
+            encoder.represent(image, similarity, "image"),
+            encoder.represent(text, similarity, "text"),
+        )
         for similarity in encoder.similarities()
     }
     arrays = {"image": image.numpy(), "text": text.numpy()}
     if "posterior" in represented:
         posteriors = (x.numpy() for x in represented["posterior"])
         arrays["image_posterior"], arrays["text_posterior"] = posteriors
+        for modality, factor in encoder.calibration.items():
+            arrays[f"calibration_{modality}"] = np.float64(factor)
     targets = test.targets(dataset.num_classes)
     identity, deduplicated = test_identity(dataset), config.deduplicate_gallery
     results = {
@@ -268,8 +279,8 @@ def _write(
         history=history,
         split=dataset.test,
         label_names=dataset.label_names,
-        image_representation=encoder.represent(arrays["image"], headline).numpy(),
-        text_representation=encoder.represent(arrays["text"], headline).numpy(),
+        image_representation=encoder.represent(arrays["image"], headline, "image").numpy(),
+        text_representation=encoder.represent(arrays["text"], headline, "text").numpy(),
         identity=test_identity(dataset),
         seed=config.seed,
     )

@@ -5,7 +5,9 @@ checkpoints/      best.keras, the encoders, ready for use; and what training goe
                   selected.keras of the best epoch, refitted.keras of all pairs, resume/, refit/
 tensorboard/      event files, embedding projector
 extractors/       how raw pictures and texts become features, where that is known
-embeddings.npz    codes and class posteriors of the test split
+embeddings.npz    of the test split: codes as trained (image, text), class posteriors and the
+                  calibration factors of the class logits that they come with (calibration_image,
+                  calibration_text), label, id
 per_query.npz     average precision of every test query, at every similarity
 results.html      a page to look at
 models/           the trained encoders as a SavedModel for serving
@@ -76,14 +78,15 @@ class RunFolder:
                 "where you may create files"
             ) from error
         before = self.read_config()
-        settings = config.result_settings()
+        # A run from before a setting was added had what is its default now.
+        recorded = {**Config().result_settings(), **before["settings"]}
         differences = [
-            f"{name} {before['settings'].get(name)!r} there, {value!r} now"
-            for name, value in settings.items()
-            if before["settings"].get(name) != value
+            f"{name} {recorded.get(name)!r} there, {value!r} now"
+            for name, value in config.result_settings().items()
+            if recorded.get(name) != value
         ]
         if before["data_fingerprint"] != data_fingerprint:
-            differences.append("the data set's contents")
+            differences.append("the data set's contents, or what is held out of them")
         if differences:
             raise InputError(
                 f"--output_dir={self.path} holds another run, which differs in: "
@@ -145,7 +148,7 @@ class RunFolder:
             ) from error
 
     def write_embeddings(self, arrays: dict[str, np.ndarray]) -> None:
-        """Writes embeddings.npz; row i of every array belongs to the same pair."""
+        """Write embeddings.npz; row i of every array that has rows belongs to the same pair."""
         with atomic_path(self.embeddings) as temporary:
             np.savez_compressed(temporary, allow_pickle=False, **arrays)
 

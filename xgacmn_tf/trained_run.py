@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 from collections.abc import Sequence
@@ -63,8 +64,12 @@ class TrainedRun:
     def dataset(self) -> PairedDataset:
         """The run's data set, which must be as the run saw it."""
         config = self.folder.recorded_config()
+        fingerprint = self.folder.read_config()["data_fingerprint"]
         dataset = datasets.for_config(config)
-        if dataset.fingerprint != self.folder.read_config()["data_fingerprint"]:
+        if dataset.fingerprint != fingerprint and dataset.held_out:
+            # Earlier versions held nothing out for compared systems that choose no epoch.
+            dataset = datasets.for_config(dataclasses.replace(config, validation_fraction=0.0))
+        if dataset.fingerprint != fingerprint:
             raise InputError(
                 f"{self.folder.path} was trained on other contents of --dataset={config.dataset} "
                 "than are there now; bring those back, or train again"
@@ -119,4 +124,4 @@ class TrainedRun:
 
     def _embeddings(self, modality: str, codes: Any) -> np.ndarray:
         """(n, code_dim) codes of a modality → (n, e) float32 embeddings."""
-        return self.encoder.represent(codes, self.similarity).numpy()
+        return self.encoder.represent(codes, self.similarity, modality).numpy()

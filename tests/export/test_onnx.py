@@ -63,7 +63,7 @@ def test_files_give_tensorflows_numbers(run, exported, feature_file):
             outputs = answers(path, **{f"{modality}_features": x[:rows]})
             assert sorted(outputs) == ["embedding", "posterior"]
             for name, similarity in (("embedding", "cosine"), ("posterior", "posterior")):
-                expected = encoder.represent(codes[modality], similarity)[:rows]
+                expected = encoder.represent(codes[modality], similarity, modality)[:rows]
                 assert outputs[name].dtype == np.float32
                 np.testing.assert_allclose(outputs[name], expected, atol=1e-5, rtol=0)
         difference = np.abs(outputs["embedding"] - encoder.represent(codes[modality], "cosine"))
@@ -136,7 +136,7 @@ def test_every_map_and_class_layer(pairs, make_run, tmp_path, image_map, layer):
         assert ("posterior" in outputs) == (layer is not None)
         for name, similarity in (("embedding", "cosine"), ("posterior", "posterior")):
             if name in outputs:
-                expected = encoder.represent(codes, similarity)
+                expected = encoder.represent(codes, similarity, modality)
                 np.testing.assert_allclose(outputs[name], expected, atol=1e-5, rtol=0)
 
 

@@ -38,7 +38,9 @@ def test_codes(run, exported, feature_file):
     encoder = load_encoder(RunFolder(run).best)
     with np.load(feature_file) as arrays:
         image, text = (arrays[f"{m}_test"].astype(np.float32) for m in ("image", "text"))
-    for codes, outputs in zip(
+    assert encoder.calibration["image"] != encoder.calibration["text"]
+    for modality, codes, outputs in zip(
+        ("image", "text"),
         encoder.codes(image, text),
         (
             loaded["encode_image"](image_features=tf.constant(image)),
@@ -48,7 +50,7 @@ def test_codes(run, exported, feature_file):
     ):
         assert set(outputs) == {"embedding", "posterior"}
         for name, similarity in (("embedding", "cosine"), ("posterior", "posterior")):
-            expected = encoder.represent(codes, similarity)
+            expected = encoder.represent(codes, similarity, modality)
             np.testing.assert_allclose(outputs[name], expected, atol=1e-6, rtol=0)
         np.testing.assert_allclose(np.linalg.norm(outputs["embedding"], axis=1), 1, atol=1e-6)
     default = loaded["serving_default"](image_features=tf.constant(image))
@@ -71,7 +73,7 @@ def test_search_ranks_as_evaluation_does(run, exported, feature_file, copies):
         assert outputs["ids"].shape == outputs["scores"].shape == (30 * copies, 7)
         if not copies:
             continue
-        sides = [encoder.represent(x, "posterior") for x in encoder.codes(image, text)]
+        sides = encoder.represent_pairs(image, text, "posterior")
         rows, scores = rank_gallery(sides[query], sides[gallery], 7)
         expected = np.char.add("test/", np.tile(rows, (copies, 1)).astype(str))
         np.testing.assert_array_equal(outputs["ids"].numpy().astype(str), expected)
@@ -231,10 +233,8 @@ def test_the_gallery_can_be_replaced(run, exported, tmp_path):
     query = np.random.default_rng(2).normal(size=(4, 5)).astype(np.float32)
     outputs = loaded["search_images_by_text"](text_features=tf.constant(query))
     encoder = load_encoder(RunFolder(run).best)
-    sides = [
-        encoder.represent(codes, "posterior")
-        for codes in encoder.codes(image.astype(np.float32), query)
-    ]
+    v, t = encoder.codes(image.astype(np.float32), query)
+    sides = encoder.represent(v, "posterior", "image"), encoder.represent(t, "posterior", "text")
     rows, _ = rank_gallery(sides[1], sides[0], 10)  # all 5, fewer than the depth of 10
     np.testing.assert_array_equal(outputs["ids"].numpy().astype(str), (rows + 40).astype(str))
     titles = [[title.decode() for title in row] for row in outputs["titles"].numpy()]
@@ -328,7 +328,7 @@ def test_every_map_class_layer_and_similarity(
     assert ("posterior" in outputs) == (layer is not None)
     expected = encoder.represent(codes[0], "cosine")
     np.testing.assert_allclose(outputs["embedding"], expected, atol=1e-6, rtol=0)
-    sides = [encoder.represent(x, similarity) for x in codes]
+    sides = encoder.represent_pairs(image, text, similarity)
     rows, scores = rank_gallery(sides[0], sides[1], 3)
     outputs = loaded["search_texts_by_image"](image_features=tf.constant(image))
     np.testing.assert_allclose(outputs["scores"], scores, atol=1e-5, rtol=0)

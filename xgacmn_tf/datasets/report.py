@@ -70,8 +70,8 @@ def _divided(dataset: PairedDataset) -> list[str]:
             lines.append(
                 f"{shared.sum()} of {len(shared)} {part} pairs share an image or group with "
                 f"training pairs ({len(np.unique(groups[part][shared]))} groups, such as "
-                f"{_sample(splits[part].id[shared].tolist())}): scores on them are too high; unless "
-                "the split is a published one, give all pairs of a group the same split"
+                f"{_sample(splits[part].id[shared].tolist())}): scores on them are too high; "
+                "unless the split is a published one, give all pairs of a group the same split"
             )
     return lines
 

@@ -100,10 +100,10 @@ def _ascending(similarity: np.ndarray) -> np.ndarray:
     """(q, n) int32 of 31 bits that descend as the similarities ascend, and tie where they tie."""
     # The bits of a float, read as an integer, ascend with it from zero up and descend below.
     # Turned over below zero they ascend throughout. Subtracting from 0 makes −0 equal to 0.
-    values = 0.0 - similarity
+    negated = 0.0 - similarity
     # TensorFlow flushes subnormals to zero before it ranks, and both orders must be one.
-    np.copyto(values, 0.0, where=np.abs(values) < np.finfo(np.float32).tiny)
-    values = values.view(np.int32)
+    np.copyto(negated, 0.0, where=np.abs(negated) < np.finfo(np.float32).tiny)
+    values: np.ndarray = negated.view(np.int32)
     values ^= (values >> 31) & np.int32(0x7FFFFFFF)
     # Similarities below 2 have 31 bits. Larger ones have where those near zero are missing, as they
     # are among fewer than 2^127 times smaller than the largest; otherwise their order is taken.

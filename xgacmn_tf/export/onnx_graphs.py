@@ -82,10 +82,10 @@ def encoder_graphs(
     return graphs
 
 
-def represent(encoder: CommonSpaceEncoder, codes: Any) -> dict[str, Any]:
-    """Codes (n, code_dim) → what a graph gives for them, by output."""
+def represent(encoder: CommonSpaceEncoder, codes: Any, modality: str) -> dict[str, Any]:
+    """Codes (n, code_dim) of a modality → what a graph gives for them, by output."""
     return {
-        name: encoder.represent(codes, similarity)
+        name: encoder.represent(codes, similarity, modality)
         for name, similarity in OUTPUTS.items()
         if similarity in encoder.similarities()
     }
@@ -103,7 +103,7 @@ def _convert(encoder: CommonSpaceEncoder, modality: str) -> onnx.ModelProto:
     def outputs(features: tf.Tensor) -> dict[str, tf.Tensor]:
         # ONNX has no assertions. Without this, int8 clips such features to ones that look sound.
         finite = tf.reduce_all(tf.math.is_finite(features), axis=1, keepdims=True)
-        outputs = represent(encoder, encode(features))
+        outputs = represent(encoder, encode(features), modality)
         return {name: tf.where(finite, value, float("nan")) for name, value in outputs.items()}
 
     model, _ = tf2onnx.convert.from_function(outputs, [spec], opset=OPSET)

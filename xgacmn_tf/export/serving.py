@@ -34,11 +34,13 @@ class _Queries(NamedTuple):
 
     Attributes:
       input: name of the signature's input, for messages.
+      modality: "image" or "text".
       codes: (n, code_dim) float32, finite.
       known: (n,) bool, whether any feature is not zero.
     """
 
     input: str
+    modality: str
     codes: tf.Tensor
     known: tf.Tensor
 
@@ -72,24 +74,19 @@ def serving_module(
     searches = _searches(encoder, similarity, gallery, depth)
     functions: dict[str, _Function] = {}
 
-    def encoded(
-        name: str, features: tf.Tensor, encode: Callable[[tf.Tensor], tf.Tensor]
-    ) -> _Queries:
+    def encoded(name: str, features: tf.Tensor, modality: str) -> _Queries:
+        encode = encoder.encode_image if modality == "image" else encoder.encode_text
         features = _finite(name, features, "features are NaN or infinite; send finite numbers")
         known = tf.reduce_any(tf.not_equal(features, 0), axis=1)
-        return _Queries(name, _finite(name, encode(features), _TOO_LARGE), known)
+        return _Queries(name, modality, _finite(name, encode(features), _TOO_LARGE), known)
 
     def image_features(then: Callable[[_Queries], Outputs]) -> _Function:
         spec = tf.TensorSpec([None, encoder.image_map.input_dim], tf.float32, "image_features")
-        return spec, lambda image_features: then(
-            encoded("image_features", image_features, encoder.encode_image)
-        )
+        return spec, lambda image_features: then(encoded("image_features", image_features, "image"))
 
     def text_features(then: Callable[[_Queries], Outputs]) -> _Function:
         spec = tf.TensorSpec([None, encoder.text_map.input_dim], tf.float32, "text_features")
-        return spec, lambda text_features: then(
-            encoded("text_features", text_features, encoder.encode_text)
-        )
+        return spec, lambda text_features: then(encoded("text_features", text_features, "text"))
 
     def raw_text(then: Callable[[_Queries], Outputs]) -> _Function:
         assert counter is not None
@@ -99,7 +96,7 @@ def serving_module(
             counts = count(text)
             # A text without any known word is encoded too; this tells that its code is worthless.
             known = tf.cast(tf.reduce_sum(counts, axis=1), tf.int32)
-            return then(encoded("text", counts, encoder.encode_text)) | {"known_words": known}
+            return then(encoded("text", counts, "text")) | {"known_words": known}
 
         return tf.TensorSpec([None], tf.string, "text"), outputs
 
@@ -107,9 +104,7 @@ def serving_module(
         assert reader is not None
         read = reader
         spec = tf.TensorSpec([None], tf.string, "image_bytes")
-        return spec, lambda image_bytes: then(
-            encoded("image_bytes", read(image_bytes), encoder.encode_image)
-        )
+        return spec, lambda image_bytes: then(encoded("image_bytes", read(image_bytes), "image"))
 
     functions["encode_image"] = functions["serving_default"] = image_features(encode)
     functions["encode_text"] = text_features(encode)
@@ -180,7 +175,7 @@ def _searches(
     for modality in gallery.features:
         items = gallery.of_modality(modality)
         codes = encoder.codes_of(modality, items.features[modality])
-        embeddings = encoder.represent(codes, similarity)
+        embeddings = encoder.represent(codes, similarity, modality)
         # Where no image is repeated, both modalities have the same ids and titles.
         if shown is None or shown[0].id is not items.id:
             ids = _variable(items.id.tolist(), tf.string, f"gallery_{modality}_id")
@@ -194,7 +189,8 @@ def _searches(
 
 def _represented(encoder: CommonSpaceEncoder, queries: _Queries, similarity: str) -> tf.Tensor:
     """(n, e) embeddings of queries."""
-    return _finite(queries.input, encoder.represent(queries.codes, similarity), _TOO_LARGE)
+    embeddings = encoder.represent(queries.codes, similarity, queries.modality)
+    return _finite(queries.input, embeddings, _TOO_LARGE)
 
 
 def _finite(name: str, values: tf.Tensor, problem: str) -> tf.Tensor:

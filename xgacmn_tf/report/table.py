@@ -34,8 +34,11 @@ def results_table(metrics: dict[str, Any]) -> str:
         f"Test split: {metrics['splits']['test']} pairs, {_queries(metrics)}.",
     ]
     if metrics["headline_similarity"] in metrics["test"]:
-        chose = ", which chose the epoch on the validation split" if "best_epoch" in metrics else ""
-        lines.append(f"* the run's own similarity{chose}.")
+        # Runs of before the setting chose their epoch wherever they had a validation split.
+        rule = metrics.get("settings", {}).get("choose_epoch", "best")
+        chose = "best_epoch" in metrics and bool(metrics.get("validation")) and rule == "best"
+        by = ", which chose the epoch on the validation split" if chose else ""
+        lines.append(f"* the run's own similarity{by}.")
     return "\n".join(lines)
 
 
