@@ -9,7 +9,7 @@ From Python, over either protocol with the same answers:
 
     with GrpcClient("localhost:8500") as client:     # or RestClient("http://localhost:8501")
         found = client.predict({"text": ["a red apple"]}, "search_images_by_raw_text")
-    found["titles"]                                  # (1, 10) str
+    found["titles"]                                  # (1, 10) str; empty: not understood
 
 Needs NumPy, and grpcio and protobuf or urllib3 2.2; not TensorFlow. Exit status: 2 for bad use, 1
 where the server failed, 130 after Ctrl-C.
@@ -682,7 +682,12 @@ def _client(arguments: argparse.Namespace) -> Client:
 
 def _print_found(found: Mapping[str, np.ndarray]) -> None:
     if "known_words" in found and not found["known_words"][0]:
-        print("none of the words is known to the model: this answer means nothing")
+        # Models exported by older versions answer with arbitrary items.
+        print("none of the words is known to the model: nothing is found")
+        return
+    if not any(found["ids"][0]):
+        print("all features of the query are zero: nothing is found")
+        return
     columns = (found[name][0] for name in ("scores", "ids", "titles"))
     for rank, (score, item, title) in enumerate(zip(*columns, strict=True), 1):
         print(f"{rank:3}  {score:.4f}  {item}  {title}")

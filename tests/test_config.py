@@ -62,6 +62,10 @@ def test_every_field_can_be_set_by_its_flag(parse):
             {"classifier": "none", "distillation": 100.0},
             "--distillation=100 needs class posteriors, and --classifier=none learns none",
         ),
+        (
+            {"choose_epoch": "last", "patience": 5},
+            "--patience=5 stops a training early, and --choose_epoch=last trains all epochs",
+        ),
         ({"model": "cca", "margin": 3}, "--margin=3 is a setting of X-GACMN that --model=cca"),
         ({"model_settings": ("a=1",)}, "--model_settings=a=1: X-GACMN's settings are flags"),
     ],
@@ -84,8 +88,10 @@ def test_compared_systems_have_a_fingerprint_of_their_own_settings():
     assert cca.fingerprint() != Config().fingerprint()
     assert Config(model="cca", model_settings=("components=3",)).fingerprint() != cca.fingerprint()
     assert "margin" not in cca.result_settings() and "seed" in cca.result_settings()
-    # Who chooses no epoch learns from the whole training split.
-    assert (cca.held_out, Config(model="acmr").held_out, Config().held_out) == (0, 0.2, 0.2)
+    # What neither chooses an epoch nor has posteriors learns from the whole training split.
+    held_out = {name: Config(model=name).held_out for name in ("cca", "supcon", "sm", "acmr")}
+    assert held_out == {"cca": 0, "supcon": 0.2, "sm": 0.2, "acmr": 0.2}
+    assert Config().held_out == 0.2
 
 
 def test_list_flag_takes_numbers_only(parse):
@@ -100,6 +106,24 @@ def test_fingerprint_follows_what_shapes_results_alone():
     assert Config(seed=1).fingerprint() != fingerprint
     assert Config(epochs=25).fingerprint() != fingerprint
     assert Config(lambda_3=100).fingerprint() == fingerprint  # 100 is 100.0
+
+
+def test_fingerprint_of_before_a_setting_was_added_still_holds():
+    """Runs find their folder by it; the digits are those of commit 6284ab4."""
+    assert Config().fingerprint() == "913d1347"
+    assert Config(model="cca", seed=3).fingerprint() == "282e50d1"
+    later = [field.name for field in dataclasses.fields(Config) if field.metadata["later"]]
+    assert later == ["choose_epoch", "deduplicate_gallery"]
+    assert Config(choose_epoch="last").fingerprint() != Config().fingerprint()
+    assert Config(deduplicate_gallery=True).fingerprint() != Config().fingerprint()
+
+
+def test_figure_4_evaluates_every_epoch_and_wikipedia_trains_the_epochs_it_names(parse):
+    for path in FLAG_FILES:
+        config = parse(f"--flagfile={path}")
+        assert config.evaluate_every == 1, path.name
+        fixed = path.name.startswith(("wikipedia_shallow", "ablation"))
+        assert config.choose_epoch == ("last" if fixed else "best"), path.name
 
 
 def test_settings_are_read_by_the_code():

@@ -7,10 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from xgacmn_tf import experiment
+from xgacmn_tf.checkpoint import load_encoder
 from xgacmn_tf.config import Config
 from xgacmn_tf.errors import InputError
+from xgacmn_tf.run_folder import RunFolder
 
 FLAG_FILES = sorted((Path(__file__).parent.parent / "flags").glob("*.flags"))
 # The others differ from these by their data set or by a setting that the ablations have as well.
@@ -80,6 +83,8 @@ def test_embeddings_give_the_reported_map(finished):
     metrics = read_metrics(finished[0])
     with np.load(finished[0] / "embeddings.npz") as arrays:
         arrays = dict(arrays)
+    factors = {m: float(arrays.pop(f"calibration_{m}")) for m in ("image", "text")}
+    assert factors == metrics["calibration"]
     assert set(arrays) == {"image", "text", "image_posterior", "text_posterior", "label", "id"}
     assert all(len(values) == 30 for values in arrays.values())
     relevant = arrays["label"][:, None] == arrays["label"][None, :]
@@ -90,6 +95,32 @@ def test_embeddings_give_the_reported_map(finished):
         precisions.append(np.mean((np.cumsum(ranked) / np.arange(1, 31))[ranked]))
     expected = metrics["test"]["posterior"]["mAP"]["i2t"]
     assert np.mean(precisions) == pytest.approx(expected, abs=1e-6)
+
+
+def test_codes_are_as_trained_and_posteriors_calibrated(finished, feature_file):
+    """Codes used to be multiplied by the calibration factor of their modality."""
+    folder = RunFolder(finished[0])
+    refitted, best = load_encoder(folder.refitted), load_encoder(folder.best)
+    assert best.calibration == read_metrics(finished[0])["calibration"]
+    with np.load(feature_file) as arrays, np.load(folder.embeddings) as found:
+        features = [arrays[f"{m}_test"].astype(np.float32) for m in ("image", "text")]
+        trained = refitted.codes(*features)
+        for modality, codes, ours in zip(
+            ("image", "text"), trained, best.codes(*features), strict=True
+        ):
+            np.testing.assert_array_equal(found[modality], codes)
+            np.testing.assert_array_equal(ours, codes)
+            logits = best.class_layer(codes)
+            expected = tf.nn.softmax(best.calibration[modality] * logits)
+            np.testing.assert_allclose(found[f"{modality}_posterior"], expected, atol=1e-6)
+
+
+def test_projector_shows_the_codes_as_trained(finished):
+    folder = RunFolder(finished[0])
+    shown = np.loadtxt(folder.tensorboard / "projector_tensors.tsv")
+    with np.load(folder.embeddings) as arrays:
+        expected = np.concatenate([arrays["image"], arrays["text"]])
+    np.testing.assert_allclose(shown, expected, rtol=1e-5)
 
 
 def test_table_shows_both_directions_and_chance(finished):
@@ -143,7 +174,6 @@ def test_folder_of_a_run_killed_at_its_very_start_is_taken_up(feature_file, tmp_
 
 
 def test_recorded_settings_come_back_whole_and_strange_ones_are_refused(finished, tmp_path):
-    from xgacmn_tf.run_folder import RunFolder
 
     folder, config, _ = finished
     assert RunFolder(folder).recorded_config() == config

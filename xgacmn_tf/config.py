@@ -12,7 +12,7 @@ import hashlib
 import json
 from typing import Any
 
-from xgacmn_tf.baselines import CHOOSE_AN_EPOCH, NAMES
+from xgacmn_tf.baselines import HOLD_OUT, NAMES
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.names import MAP_NAMES, SIMILARITIES
 from xgacmn_tf.settings import check, kind_of, setting
@@ -79,9 +79,10 @@ class Config:
     )
     validation_fraction: float = setting(
         0.2,
-        "share of the training split held out to choose the best epoch, where the data set brings "
-        "no validation split of its own; 0 trains on all of it and keeps the last epoch. Compared "
-        "systems that choose no epoch always train on all of it",
+        "share of the training split held out to choose the best epoch and to calibrate class "
+        "posteriors, where the data set brings no validation split of its own; 0 trains on all of "
+        "it, keeps the last epoch and calibrates nothing. Compared systems that have neither "
+        "epochs to choose nor posteriors always train on all of it",
         least=0.0,
         most=0.5,
     )
@@ -157,16 +158,25 @@ class Config:
         "most passes over the training split; by default as many as make 1,000 steps, at least 24",
         least=1,
     )
+    choose_epoch: str = _own(
+        "best",
+        "the epoch that is kept. best: the one with the highest mean validation mAP of five "
+        "evaluations; last: exactly --epochs are trained, and the validation split only calibrates "
+        "the class posteriors. Without a validation split it is always the last",
+        choices=("best", "last"),
+        later=True,
+    )
     patience: int | None = _own(
         None,
-        "epochs without a better validation mAP after which training stops; by default a quarter "
-        "of the epochs, at least 10",
+        "number of evaluations in a row without a better validation mAP after which training "
+        "stops; by default a quarter of the planned evaluations, at least 10",
         least=1,
     )
     refit: bool = setting(
         True,
-        "once a part of the training split has chosen the number of epochs, train anew on all of "
-        "it for as many; a validation split that the data set brings is never trained on",
+        "once a part of the training split has chosen the number of epochs and calibrated the "
+        "posteriors, train anew on all of it for as many epochs; a validation split that the data "
+        "set brings is never trained on",
     )
     batch_size: int = _own(64, "pairs in a step", least=1)
     generator_steps: int = _own(
@@ -196,7 +206,18 @@ class Config:
         "a class loss)",
         choices=("auto", *SIMILARITIES),
     )
-    evaluate_every: int = _own(1, "epochs between two evaluations on the validation split", least=1)
+    deduplicate_gallery: bool = setting(
+        False,
+        "evaluate with each image once among the queries and in the gallery, with the labels and "
+        "texts of all its pairs; by default each pair counts, as in the paper",
+        later=True,
+    )
+    evaluate_every: int = _own(
+        1,
+        "number of epochs from one evaluation on the validation split to the next; the last epoch "
+        "is always evaluated",
+        least=1,
+    )
     output_dir: str | None = setting(
         None,
         "run folder; by default runs/<data set>-<fingerprint of the settings>, so that the same "
@@ -256,6 +277,11 @@ class Config:
                 f"--distillation={self.distillation:g} needs class posteriors, and "
                 "--classifier=none learns none; leave one of them out"
             )
+        if self.choose_epoch == "last" and self.patience is not None:
+            raise InputError(
+                f"--patience={self.patience} stops a training early, and --choose_epoch=last "
+                "trains all epochs; leave one of them out"
+            )
         self._check_model()
 
     def _check_model(self) -> None:
@@ -277,9 +303,9 @@ class Config:
 
     @property
     def held_out(self) -> float:
-        """The share of the training split that is held out: nothing for who chooses no epoch."""
-        chooses = self.model == XGACMN or self.model in CHOOSE_AN_EPOCH
-        return self.validation_fraction if chooses else 0.0
+        """The share of the training split that is held out; 0 where nothing would use it."""
+        uses_it = self.model == XGACMN or self.model in HOLD_OUT
+        return self.validation_fraction if uses_it else 0.0
 
     def headline(self, own: str | None = None) -> str:
         """The similarity that the run ranks by; `own` is that of a compared system."""
@@ -308,6 +334,14 @@ class Config:
         return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
 
     def fingerprint(self) -> str:
-        """Eight hexadecimal digits that differ whenever `result_settings` do."""
-        text = json.dumps(self.result_settings(), sort_keys=True)
+        """Eight hexadecimal digits that differ whenever `result_settings` do.
+
+        Settings that were added later count only where they are not at their default, so that
+        the same command finds the run folder of an earlier version.
+        """
+        values = self.result_settings()
+        for field in dataclasses.fields(self):
+            if field.metadata["later"] and getattr(self, field.name) == field.default:
+                values.pop(field.name, None)
+        text = json.dumps(values, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:8]

@@ -16,7 +16,9 @@ from xgacmn_tf.baselines.training import train_system
 from xgacmn_tf.checkpoint import load_encoder
 from xgacmn_tf.config import XGACMN, Config
 from xgacmn_tf.datasets.paired import PairedDataset, give_back
+from xgacmn_tf.datasets.report import data_report
 from xgacmn_tf.errors import InputError
+from xgacmn_tf.evaluation.identity import Identity
 from xgacmn_tf.evaluation.retrieval import chance_levels, evaluate_retrieval
 from xgacmn_tf.export.savedmodel import export_encoder
 from xgacmn_tf.export.versions import versions as exported_versions
@@ -29,6 +31,7 @@ from xgacmn_tf.report.projector import write_projector
 from xgacmn_tf.report.results_page import write_results_page
 from xgacmn_tf.report.table import results_table
 from xgacmn_tf.run_folder import RunFolder
+from xgacmn_tf.training.automatic import check_evaluations
 from xgacmn_tf.training.calibration import calibrated, calibration_factors
 from xgacmn_tf.training.callbacks import (
     HistogramBoard,
@@ -66,6 +69,8 @@ def _run(config: Config, devices: Devices, say: Callable[[str], None]) -> dict[s
     started = time.perf_counter()
     dataset = datasets.for_config(config)
     folder = RunFolder.for_config(config)
+    if not folder.is_finished():
+        check_evaluations(config, dataset, devices)
     if devices.is_chief:
         folder.claim(config, dataset.fingerprint)
     # The others come here once the chief has made the folder.
@@ -88,6 +93,8 @@ def _run(config: Config, devices: Devices, say: Callable[[str], None]) -> dict[s
 
     if devices.is_chief:
         say(_describe(dataset, folder, devices))
+        for line in data_report(dataset):
+            say(f"note: {line}")
     facts, history = _train(config, dataset, folder, devices, say)
     if not devices.is_chief:
         return {}
@@ -118,8 +125,7 @@ def _train(
     Workers beside the chief leave nothing and return nothing.
     """
     if config.model != XGACMN:
-        seconds = train_system(baselines.system(config.model), config, dataset, folder)
-        return {"training_time_s": round(seconds, 3)}, []
+        return train_system(baselines.system(config.model), config, dataset, folder), []
     callbacks = _callbacks(config, folder, devices, say)
     progress = train(config, dataset, folder, callbacks, devices=devices)
     seconds, more = progress.seconds, dict[str, Any]()
@@ -136,14 +142,18 @@ def _train(
     chosen = load_encoder(folder.selected)
     encoder = load_encoder(folder.refitted) if "refit" in more else chosen
     if dataset.validation is not None and encoder.class_layer is not None:
-        # Of the encoders that have not seen these pairs, also where all were trained on since.
-        factors = calibration_factors(chosen, dataset.validation, dataset.num_classes)
+        # With encoders that never saw the validation split, also if the final ones did.
+        held = dataset.validation
+        targets = held.targets(dataset.num_classes)
+        factors = calibration_factors(chosen, held.image, held.text, targets)
         encoder, more["calibration"] = calibrated(encoder, factors), factors
     with atomic_path(folder.best) as temporary:
         encoder.save(temporary)
     examples = progress.history[-1]["step"] * min(config.batch_size, len(dataset.train))
     logs, prefix = progress.history[progress.best_epoch - 1], "validation/"
     facts = {
+        "planned_epochs": progress.planned,
+        "trained_epochs": progress.epoch,
         "best_epoch": progress.best_epoch,
         # Empty where nothing was held out.
         "validation": {k.removeprefix(prefix): v for k, v in logs.items() if k.startswith(prefix)},
@@ -188,16 +198,23 @@ def evaluate(
     test = dataset.test
     image, text = encoder.codes(test.image, test.text)
     represented = {
-        similarity: (encoder.represent(image, similarity), encoder.represent(text, similarity))
+        similarity: (
+            encoder.represent(image, similarity, "image"),
+            encoder.represent(text, similarity, "text"),
+        )
         for similarity in encoder.similarities()
     }
     arrays = {"image": image.numpy(), "text": text.numpy()}
     if "posterior" in represented:
         posteriors = (x.numpy() for x in represented["posterior"])
         arrays["image_posterior"], arrays["text_posterior"] = posteriors
+        for modality, factor in encoder.calibration.items():
+            arrays[f"calibration_{modality}"] = np.float64(factor)
     targets = test.targets(dataset.num_classes)
+    identity, deduplicated = test_identity(dataset), config.deduplicate_gallery
     results = {
-        similarity: evaluate_retrieval(*pair, targets) for similarity, pair in represented.items()
+        similarity: evaluate_retrieval(*pair, targets, identity=identity, deduplicated=deduplicated)
+        for similarity, pair in represented.items()
     }
     own = None if config.model == XGACMN else baselines.system(config.model).similarity
     headline = config.headline(own)
@@ -208,7 +225,10 @@ def evaluate(
         "dataset": dataset.name,
         "date": datetime.date.today().isoformat(),
         "test": {similarity: result.measures for similarity, result in results.items()},
-        "chance": chance_levels(targets),
+        "chance": chance_levels(targets, identity=identity, deduplicated=deduplicated),
+        # Each image and each text is a query; i2t has the images as queries, t2i the texts.
+        "queries": {way: len(found["AP"]) for way, found in results[headline].per_query.items()},
+        "deduplicated_gallery": deduplicated,
         "headline_similarity": headline,
         "normalizer": {"mAP": "relevant", "mAP@50": "hits", "mAP@50/min": "min"},
         "queries_without_relevant": results[headline].queries_without_relevant,
@@ -218,6 +238,8 @@ def evaluate(
             "validation": 0 if dataset.validation is None else len(dataset.validation),
             "test": len(test),
         },
+        "groups": {part: len(np.unique(groups)) for part, groups in dataset.groups.items()},
+        "data_report": data_report(dataset),
         "data_fingerprint": dataset.fingerprint,
         "settings": config.result_settings(),
         "versions": versions(),
@@ -228,7 +250,14 @@ def evaluate(
         for similarity, result in results.items()
         for way, scores in result.per_query.items()
     }
+    if deduplicated:
+        per_query["id_i2t"] = test.id[results[headline].per_query["i2t"]["pair"]]
     return metrics, arrays | {"label": test.label, "id": test.id}, per_query
+
+
+def test_identity(dataset: PairedDataset) -> Identity:
+    """Which items of the test split count as one another's own pair, see `Identity`."""
+    return Identity.of(dataset.test.image, dataset.test.text, dataset.groups["test"])
 
 
 def _write(
@@ -250,8 +279,9 @@ def _write(
         history=history,
         split=dataset.test,
         label_names=dataset.label_names,
-        image_representation=encoder.represent(arrays["image"], headline).numpy(),
-        text_representation=encoder.represent(arrays["text"], headline).numpy(),
+        image_representation=encoder.represent(arrays["image"], headline, "image").numpy(),
+        text_representation=encoder.represent(arrays["text"], headline, "text").numpy(),
+        identity=test_identity(dataset),
         seed=config.seed,
     )
     write_projector(

@@ -8,6 +8,7 @@ there are any, `title` (n,), `category` (n,), and encoded pictures one after the
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import os
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -18,10 +19,16 @@ from xgacmn_tf.datasets import array_files
 from xgacmn_tf.datasets.paired import Split
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.files import atomic_path
+from xgacmn_tf.groups import content_keys
 
 FEATURES = ("image", "text")
 PICTURES = ("thumbnail", "thumbnail_offset")
 ALLOWED = (*FEATURES, "id", "title", "category", *PICTURES)
+# Between the captions of one image in its title, which holds at most so many of them and, beyond
+# the first, so many characters.
+SEPARATOR = " | "
+CAPTIONS_SHOWN = 5
+LONGEST_TITLE = 400
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -44,6 +51,45 @@ class Gallery:
 
     def __len__(self) -> int:
         return len(self.id)
+
+    def of_modality(self, modality: str) -> Gallery:
+        """Return the items of one modality: each distinct image once, or all texts.
+
+        Rows are the same image if both their features and their thumbnails, where there are any,
+        are equal. The first id stands for all of them, with the captions of all as its title and
+        the categories of all. Images whose features are all zero and that have no thumbnail cannot
+        be told apart and stay as they are.
+
+        Args:
+          modality: "image" or "text", one that the gallery holds.
+        """
+        features = self.features[modality]
+        whole = dataclasses.replace(self, features={modality: features})
+        if modality == "text":
+            return whole
+        keys = content_keys(features)
+        if self.thumbnail is not None:
+            pictures = [hashlib.sha256(picture).hexdigest() for picture in self.thumbnail]
+            keys = np.char.add(keys, pictures)
+        elif not features.any(axis=1).all():
+            keys = np.where(features.any(axis=1), keys, np.arange(len(keys)).astype(str))
+        _, first, group = np.unique(keys, return_index=True, return_inverse=True)
+        if len(first) == len(keys):
+            return whole
+        members: dict[int, list[int]] = {}
+        for row, row_of_group in enumerate(first[group].tolist()):
+            members.setdefault(row_of_group, []).append(row)
+        rows = np.array(list(members))  # In order of the first rows.
+        titles = [_joined_titles(self.title[group].tolist()) for group in members.values()]
+        category = self.category
+        if category is not None:
+            category = np.array([_united(category[g].tolist()) for g in members.values()])
+        thumbnail = self.thumbnail
+        if thumbnail is not None:
+            thumbnail = tuple(thumbnail[row] for row in members)
+        return Gallery(
+            {modality: features[rows]}, self.id[rows], np.array(titles), category, thumbnail
+        )
 
     def write(self, path: Path, with_features: bool = True) -> None:
         """Writes a gallery file, whole or not at all; without features it is only for showing."""
@@ -92,6 +138,8 @@ def from_file(path: str | os.PathLike[str], dims: Mapping[str, int]) -> Gallery:
         )
     ids = found.astype(str)
     _check_unique(str(path), ids)
+    if "" in ids:
+        raise InputError(f"gallery {path}: the id of row {ids.tolist().index('')} is empty")
     strings = {"id": ids, "title": arrays.get("title", ids)}
     if "category" in arrays:
         strings["category"] = arrays["category"]
@@ -131,6 +179,27 @@ def join(galleries: Sequence[Gallery]) -> Gallery:
         np.concatenate(categories) if any(g.category is not None for g in galleries) else None,
         sum(pictures, ()) if any(g.thumbnail for g in galleries) else None,
     )
+
+
+def _joined_titles(titles: Sequence[str]) -> str:
+    """Distinct titles as one: those that fit, at least the first, and the number of the others."""
+    by_letters: dict[str, str] = {}
+    for title in titles:
+        by_letters.setdefault(title.casefold(), title)
+    distinct = list(by_letters.values())
+    shown = distinct[:1]
+    for title in distinct[1:CAPTIONS_SHOWN]:
+        if len(SEPARATOR.join([*shown, title])) > LONGEST_TITLE:
+            break
+        shown.append(title)
+    left_out = len(distinct) - len(shown)
+    return SEPARATOR.join([*shown, f"… and {left_out} more"] if left_out else shown)
+
+
+def _united(categories: Sequence[str]) -> str:
+    """The categories of several items, each once."""
+    names = [name for several in categories for name in several.split(", ") if name]
+    return ", ".join(dict.fromkeys(names))
 
 
 def _or_empty(category: np.ndarray | None, rows: int) -> np.ndarray:

@@ -5,7 +5,9 @@ checkpoints/      best.keras, the encoders, ready for use; and what training goe
                   selected.keras of the best epoch, refitted.keras of all pairs, resume/, refit/
 tensorboard/      event files, embedding projector
 extractors/       how raw pictures and texts become features, where that is known
-embeddings.npz    codes and class posteriors of the test split
+embeddings.npz    of the test split: codes as trained (image, text), class posteriors and the
+                  calibration factors of the class logits that they come with (calibration_image,
+                  calibration_text), label, id
 per_query.npz     average precision of every test query, at every similarity
 results.html      a page to look at
 models/           the trained encoders as a SavedModel for serving
@@ -76,14 +78,15 @@ class RunFolder:
                 "where you may create files"
             ) from error
         before = self.read_config()
-        settings = config.result_settings()
+        # A run from before a setting was added had what is its default now.
+        recorded = {**Config().result_settings(), **before["settings"]}
         differences = [
-            f"{name} {before['settings'].get(name)!r} there, {value!r} now"
-            for name, value in settings.items()
-            if before["settings"].get(name) != value
+            f"{name} {recorded.get(name)!r} there, {value!r} now"
+            for name, value in config.result_settings().items()
+            if recorded.get(name) != value
         ]
         if before["data_fingerprint"] != data_fingerprint:
-            differences.append("the data set's contents")
+            differences.append("the data set's contents, or what is held out of them")
         if differences:
             raise InputError(
                 f"--output_dir={self.path} holds another run, which differs in: "
@@ -145,12 +148,15 @@ class RunFolder:
             ) from error
 
     def write_embeddings(self, arrays: dict[str, np.ndarray]) -> None:
-        """Writes embeddings.npz; row i of every array belongs to the same pair."""
+        """Write embeddings.npz; row i of every array that has rows belongs to the same pair."""
         with atomic_path(self.embeddings) as temporary:
             np.savez_compressed(temporary, allow_pickle=False, **arrays)
 
     def write_per_query(self, ids: np.ndarray, scores: dict[str, np.ndarray]) -> None:
-        """Writes per_query.npz: the queries' ids, and "<similarity>_<direction>" → (n,) AP."""
+        """Write per_query.npz: the pairs' ids, and "<similarity>_<direction>" → (q,) AP.
+
+        Where image queries are fewer than pairs, `scores` holds their ids as "id_i2t".
+        """
         with atomic_path(self.per_query) as temporary:
             np.savez_compressed(temporary, allow_pickle=False, id=ids, **scores)
 
@@ -161,7 +167,11 @@ class RunFolder:
             return {
                 f"{way}/{query}": float(score)
                 for way in ("i2t", "t2i")
-                for query, score in zip(arrays["id"], arrays[f"{similarity}_{way}"], strict=True)
+                for query, score in zip(
+                    arrays.get(f"id_{way}", arrays["id"]),
+                    arrays[f"{similarity}_{way}"],
+                    strict=True,
+                )
             }
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(

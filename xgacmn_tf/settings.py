@@ -18,11 +18,13 @@ def setting(
     most: float | None = None,
     shapes_result: bool = True,
     own: bool = False,
+    later: bool = False,
 ) -> Any:
     """A field of `Config`.
 
     `shapes_result=False`: changing it does not change a run's numbers. `own=True`: it is X-GACMN's
-    own, and the compared systems have no use for it.
+    own, and the compared systems have no use for it. `later=True`: there are run folders from
+    before it, so at its default it is no part of the fingerprint that names a run folder.
     """
     return dataclasses.field(
         default=default,
@@ -33,6 +35,7 @@ def setting(
             "most": most,
             "shapes_result": shapes_result,
             "own": own,
+            "later": later,
         },
     )
 

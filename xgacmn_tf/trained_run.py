@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from xgacmn_tf import datasets, gallery
 from xgacmn_tf.checkpoint import load_encoder
+from xgacmn_tf.datasets import array_files
 from xgacmn_tf.datasets.paired import PairedDataset
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.features.extractor import Extractor
@@ -61,8 +64,12 @@ class TrainedRun:
     def dataset(self) -> PairedDataset:
         """The run's data set, which must be as the run saw it."""
         config = self.folder.recorded_config()
+        fingerprint = self.folder.read_config()["data_fingerprint"]
         dataset = datasets.for_config(config)
-        if dataset.fingerprint != self.folder.read_config()["data_fingerprint"]:
+        if dataset.fingerprint != fingerprint and dataset.held_out:
+            # Earlier versions held nothing out for compared systems that choose no epoch.
+            dataset = datasets.for_config(dataclasses.replace(config, validation_fraction=0.0))
+        if dataset.fingerprint != fingerprint:
             raise InputError(
                 f"{self.folder.path} was trained on other contents of --dataset={config.dataset} "
                 "than are there now; bring those back, or train again"
@@ -96,6 +103,25 @@ class TrainedRun:
         return extractor.encode([extractor.prepare(item) for item in items])
 
     def represent(self, modality: str, features: np.ndarray) -> np.ndarray:
-        """(n, d) features → (n, e) float32 representations, whose inner products rank."""
-        codes = self.encoder.codes_of(modality, features)
-        return self.encoder.represent(codes, self.similarity).numpy()
+        """(n, d) features → (n, e) float32 embeddings, whose inner products rank."""
+        return self._embeddings(modality, self.encoder.codes_of(modality, features))
+
+    def test_embeddings(self, modality: str) -> np.ndarray:
+        """Return the embeddings of the test split, (n, e) float32.
+
+        They come from the codes in embeddings.npz, so that the data set need not be loaded, which
+        may mean extracting features again. The data set is loaded only where that file is missing
+        or damaged.
+
+        Raises:
+          InputError: neither embeddings.npz nor the data set can be read.
+        """
+        try:
+            codes = array_files.read(self.folder.embeddings, lambda names: None)[modality]
+            return self._embeddings(modality, codes)
+        except (InputError, KeyError, ValueError, tf.errors.InvalidArgumentError):
+            return self.represent(modality, getattr(self.dataset().test, modality))
+
+    def _embeddings(self, modality: str, codes: Any) -> np.ndarray:
+        """(n, code_dim) codes of a modality → (n, e) float32 embeddings."""
+        return self.encoder.represent(codes, self.similarity, modality).numpy()

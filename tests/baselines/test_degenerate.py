@@ -29,5 +29,5 @@ def test_codes_and_what_they_are_ranked_by_are_finite(name, train_small, degener
     assert len(image) == len(text) == len(data.targets) and image.shape[1] == text.shape[1]
     assert system.similarity in encoder.similarities()
     for similarity in encoder.similarities():
-        for codes in (image, text):
-            assert np.isfinite(encoder.represent(codes, similarity)).all()
+        for modality, codes in (("image", image), ("text", text)):
+            assert np.isfinite(encoder.represent(codes, similarity, modality)).all()

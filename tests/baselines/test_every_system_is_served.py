@@ -28,6 +28,6 @@ def test_served_as_in_process(name, small_settings, feature_file, tmp_path):
         expected = encoder.represent(encoder.codes_of(modality, features), "cosine")
         np.testing.assert_allclose(outputs["embedding"], expected, atol=1e-6)
     found = served["search_texts_by_image"](image_features=tf.constant(image))
-    v, t = (encoder.represent(codes, headline) for codes in encoder.codes(image, text))
+    v, t = encoder.represent_pairs(image, text, headline)
     scores = np.sort(np.asarray(v, np.float64) @ np.asarray(t, np.float64).T)[:, ::-1][:, :10]
     np.testing.assert_allclose(found["scores"], scores, rtol=1e-5, atol=1e-5)

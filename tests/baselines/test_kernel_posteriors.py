@@ -34,7 +34,7 @@ def test_codes_are_posteriors_of_mapped_features_at_the_chosen_c(pairs):
             for c in half_decades()
         ]
         assert min(deviation.max() for deviation in deviations) < 2e-3
-        np.testing.assert_array_equal(encoder.represent(ours, "posterior"), ours)
+        np.testing.assert_array_equal(encoder.represent(ours, "posterior", "text"), ours)
 
 
 def test_c_has_the_least_loss_on_held_out_rows(pairs):

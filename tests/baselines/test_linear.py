@@ -27,7 +27,8 @@ def test_learns_repeats_itself_and_reloads(name, pairs, tmp_path):
     for other in (again, loaded):
         for ours, theirs in zip(codes, other.codes(pairs.image, pairs.text), strict=True):
             np.testing.assert_array_equal(ours, theirs)
-    represented = [encoder.represent(x, baselines.system(name).similarity) for x in codes]
+    similarity = baselines.system(name).similarity
+    represented = encoder.represent_pairs(pairs.image, pairs.text, similarity)
     reached = mean_average_precision(*represented, pairs.targets)["avg"]
     assert reached > chance_levels(pairs.targets)["mAP"]["avg"] + 0.3
 

@@ -15,7 +15,7 @@ def test_codes_are_the_posteriors_of_scikit_learn(pairs):
         x = x.astype(np.float64)
         reference = LogisticRegression(C=2.0, tol=1e-10, max_iter=10_000).fit(x, labels)
         np.testing.assert_allclose(codes, reference.predict_proba(x), atol=3e-5)
-        np.testing.assert_array_equal(encoder.represent(codes, "posterior"), codes)
+        np.testing.assert_array_equal(encoder.represent(codes, "posterior", "text"), codes)
         lengths = np.linalg.norm(encoder.represent(codes, "cosine"), axis=1)
         np.testing.assert_allclose(lengths, 1, atol=1e-6)
 

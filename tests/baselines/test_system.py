@@ -7,12 +7,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from xgacmn_tf import baselines, experiment
-from xgacmn_tf.baselines import training
+from xgacmn_tf import baselines, datasets, experiment
+from xgacmn_tf.baselines import CHOOSE_AN_EPOCH, GIVE_POSTERIORS, epochs, training
 from xgacmn_tf.checkpoint import load_encoder
 from xgacmn_tf.config import Config
+from xgacmn_tf.datasets.paired import give_back
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.names import SIMILARITIES
+from xgacmn_tf.training.calibration import calibration_factors
+from xgacmn_tf.training.progress import Progress
 
 FIDELITY = {"exact", "from published code", "reconstruction", "beyond the paper"}
 
@@ -71,6 +74,54 @@ def test_who_chooses_epochs_then_trains_on_all_pairs(feature_file, tmp_path, mon
     chosen, again, alone = fits
     assert chosen == alone and chosen[:2] == (72, False) and 1 <= chosen[2][0] <= 3
     assert again == (90, True, [])
+
+
+def test_class_posteriors_are_calibrated_and_all_pairs_are_fitted(feature_file, tmp_path):
+    """The factors come from encoders that never saw the validation pairs."""
+    config = Config(
+        model="sm", dataset=str(feature_file), output_dir=str(tmp_path / "run"), export=False
+    )
+    metrics = experiment.run(config, lambda text: None)
+    assert metrics["splits"] == {"train": 72, "validation": 18, "test": 30}
+    assert metrics["refit"] == {"pairs": 90}
+    encoder = load_encoder(tmp_path / "run" / "checkpoints" / "best.keras")
+    assert encoder.calibration == metrics["calibration"] != {"image": 1.0, "text": 1.0}
+
+    dataset = datasets.for_config(config)
+    system, settings = baselines.system("sm"), baselines.parse_settings("sm", ())
+    part = training.training_data(system, config, dataset)
+    fitted = training.fit_system(system, part, settings)
+    assert part.validation is not None
+    assert calibration_factors(fitted, *part.validation) == metrics["calibration"]
+    whole = training.training_data(system, config, give_back(dataset))
+    codes = training.fit_system(system, whole, settings).codes_of("text", dataset.test.text)
+    with np.load(tmp_path / "run" / "embeddings.npz") as arrays:
+        np.testing.assert_array_equal(arrays["text"], codes)
+        # Codes are the posteriors as fitted, so these differ, and no dot product was rescaled.
+        powers = np.asarray(codes, np.float64) ** metrics["calibration"]["text"]
+        expected = powers / powers.sum(axis=1, keepdims=True)
+        np.testing.assert_allclose(arrays["text_posterior"], expected, atol=1e-6)
+
+
+def test_systems_with_posteriors_hold_out_pairs_to_calibrate_them(name, pairs, train_small):
+    if name == "raw":
+        pairs = dataclasses.replace(pairs, text=pairs.image)
+    assert (train_small(name, pairs).class_layer is not None) == (name in GIVE_POSTERIORS)
+    assert (Config(model=name).held_out > 0) == (name in GIVE_POSTERIORS | CHOOSE_AN_EPOCH)
+
+
+@pytest.mark.parametrize("name", ["acmr", "supcon", "dscmr"])
+def test_epochs_are_chosen_by_the_rule_of_x_gacmn(name, pairs, monkeypatch):
+    """A single lucky evaluation was kept, where X-GACMN keeps the mean of five."""
+    lucky = [0.3, 0.3, 0.2, 0.2, 0.5, 0.31, 0.32, 0.33, 0.34, 0.35] + [0.1] * 30
+    scores = iter(lucky)
+    monkeypatch.setattr(epochs, "mean_average_precision", lambda *_: {"avg": next(scores)})
+    data = dataclasses.replace(pairs, validation=(pairs.image, pairs.text, pairs.targets))
+    baselines.system(name).fit(data, baselines.parse_settings(name, ("epochs=30",)))
+    assert data.best_epochs == [9]
+    # Ten evaluations without a better one end the training, as they end X-GACMN's.
+    progress = Progress([{"validation/mAP/avg": score} for score in lucky[:19]])
+    assert progress.is_over(30, patience=10) and len(list(scores)) == 40 - 19
 
 
 def test_planned_epochs_are_those_that_run(pairs):

@@ -74,7 +74,7 @@ def test_the_best_point_on_held_out_training_pairs(cells, feature_file):
     assert chosen == [tuple(best["settings"])] * 2 == [tuple(made["settings"])] * 2
 
 
-def test_a_choice_is_made_once(cells, no_fitting):
+def test_a_choice_is_made_once(cells, no_fitting, feature_file):
     with pytest.raises(AssertionError, match="fitted again"):
         choice.choose(cells("sm"))
     path = cells("sm")[0].folder.path.parent / "choice.json"
@@ -82,7 +82,7 @@ def test_a_choice_is_made_once(cells, no_fitting):
     path.parent.mkdir(parents=True)
     points = [{"settings": ["c=1.0"], "mAP": {"avg": 1.0}}]
     made = {"seeds": [0], "settings": ["c=1.0"], "points": points}
-    made["data_fingerprint"] = datasets.for_config(cells("sm")[0].config).fingerprint
+    made["data_fingerprint"] = datasets.load(str(feature_file)).fingerprint
     plain = choice._plain(baselines.system("sm").grid)
     path.write_text(json.dumps({"grid": plain, "choices": [made]}))
     # Another seed of the same data joins it.

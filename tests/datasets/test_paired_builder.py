@@ -168,6 +168,7 @@ def test_descriptions_citations_and_sizes(tmp_path):
         "wikipedia_pairs/deep_1300": (4096, 1000),
         "pascal_sentence/deep_900": (4096, 1000),
         "pascal_sentence/deep_800": (4096, 1000),
+        "pascal_sentence/deep_900_sentences": (4096, 1000),
         "pascal_sentence/released": (4096, 300),
     }
     for name, (image, text) in sizes.items():
@@ -179,6 +180,7 @@ def test_descriptions_citations_and_sizes(tmp_path):
             and "fetch them by hand" in info.description.replace("\n", " ")
         )
         assert ("thumbnail" in info.features) == ("deep" in name)
+        assert ("group" in info.features) == ("sentences" in name)
         protocol = builder.builder_config.protocol
         assert protocol is None or name.endswith(protocol)
     assert len(sizes) == sum(

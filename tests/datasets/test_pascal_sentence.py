@@ -50,6 +50,23 @@ def test_splits_have_each_class_alike_and_lose_no_pair(folder, protocol, sizes):
         assert pair.text == f"One {name}. The same, {stem}. A third."
 
 
+def test_sentences_apart_are_pairs_of_one_group_in_the_split_of_900(folder):
+    joined = pascal_sentence.load_raw(str(folder), "900", seed=1)
+    apart = pascal_sentence.load_raw(str(folder), "900_sentences", seed=1)
+    for part, images in joined.splits().items():
+        pairs = apart.splits()[part]
+        assert len(pairs) == 3 * len(images)
+        assert len({pair.id for pair in pairs}) == len(pairs)
+        by_group = collections.defaultdict(list)
+        for pair in pairs:
+            by_group[pair.group].append(pair)
+        assert list(by_group) == [pair.id for pair in images]
+        for whole in images:
+            own = by_group[whole.id]
+            assert " ".join(pair.text for pair in own) == whole.text
+            assert {(pair.image, pair.label) for pair in own} == {(whole.image, whole.label)}
+
+
 def test_only_the_seed_changes_the_split(folder):
     def ids(seed):
         return [pair.id for pair in pascal_sentence.load_raw(str(folder), "900", seed).test]
@@ -108,7 +125,7 @@ def test_a_class_with_too_few_pictures(folder):
 
 
 def test_unknown_protocols_and_no_folder(folder):
-    with pytest.raises(InputError, match="protocols are 900 and 800, found '1000'"):
+    with pytest.raises(InputError, match="protocols are 900, 800, 900_sentences, found '1000'"):
         pascal_sentence.load_raw(str(folder), "1000")
     with pytest.raises(InputError, match="'pascal_sentence' needs data_dir.*dataset, sentence"):
         pascal_sentence.load_raw(None)

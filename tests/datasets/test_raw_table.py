@@ -1,8 +1,9 @@
 """One's own pictures, texts and labels in a table."""
 
 import csv
+import shutil
+from pathlib import Path
 
-import numpy as np
 import pytest
 
 from xgacmn_tf.datasets import load_raw
@@ -16,7 +17,7 @@ def table(tmp_path):
     def write(*lines: str, name: str = "pairs.csv", pictures=("1.jpg", "2.jpg", "3.jpg")):
         (tmp_path / "photos").mkdir(exist_ok=True)
         for picture in pictures:
-            (tmp_path / "photos" / picture).touch()
+            (tmp_path / "photos" / picture).write_text(picture)
         path = tmp_path / name
         path.write_text("\n".join(lines), encoding="utf-8")
         return str(path)
@@ -76,21 +77,66 @@ def test_ids_are_paths_and_tell_several_texts_of_a_picture_apart(table):
     assert ids == ["photos/1.jpg", "photos/1.jpg#2", "photos/1.jpg#3"]
 
 
-@pytest.mark.parametrize("joined", ["", "|both"])
-def test_without_a_split_a_stratified_fifth_tests(table, joined):
-    """30 cats and 10 dogs: 6 and 2 of them test. A label that all share changes nothing."""
-    lines = [f"photos/1.jpg,t{k},{'dog' if k % 4 == 0 else 'cat'}{joined}" for k in range(40)]
-    path = table("image,text,label", *lines)
+def by_split(pairs) -> dict[str, set[str]]:
+    return {part: {pair.text for pair in split} for part, split in pairs.splits().items()}
+
+
+def captions(images, count: int = 5):
+    """Rows of `count` captions for each image, and the images' names."""
+    names = [f"{image}.jpg" for image in images]
+    lines = [f"photos/{name},t{name}#{k},cat" for name in names for k in range(count)]
+    return lines, names
+
+
+def test_a_drawn_split_divides_no_image(table):
+    """Also where copies of an image have names of their own: content decides."""
+    lines, names = captions(range(60))
+    lines += [f"photos/copy-{name},copy of {name},dog" for name in names]
+    path = table("image,text,label", *lines, pictures=names)
+    folder = Path(path).parent / "photos"
+    for name in names:
+        shutil.copy(folder / name, folder / f"copy-{name}")
     pairs = load_raw(path, seed=3)
-    dog = pairs.label_names.index("dog")
-
-    def dogs(split):
-        return sum(dog in np.atleast_1d(pair.label) for pair in split)
-
-    assert (len(pairs.train), len(pairs.test), pairs.validation) == (32, 8, ())
-    assert (dogs(pairs.train), dogs(pairs.test)) == (8, 2)
-    assert {pair.text for pair in (*pairs.train, *pairs.test)} == {f"t{k}" for k in range(40)}
+    assert pairs.validation == () and len(pairs.train) + len(pairs.test) == 60 * 6
+    train, test = ({pair.image.read_text() for pair in part} for part in (pairs.train, pairs.test))
+    assert not train & test and train | test == set(names)
+    # Twelve of 60 are expected; this seed is no outlier.
+    assert 4 <= len(test) <= 22
     assert load_raw(path, seed=3) == pairs != load_raw(path, seed=4)
+
+
+@pytest.mark.parametrize("group", [False, True])
+def test_new_rows_move_no_pair_of_a_drawn_split(table, group):
+    lines, names = captions(range(100))
+    more, more_names = captions(range(100, 125))
+    header = "image,text,label"
+    if group:  # A product with several images, say.
+        header += ",group"
+        lines, more = ([f"{x},{x.split('#')[0][-6:-4]}" for x in rows] for rows in (lines, more))
+    before = by_split(load_raw(table(header, *lines, pictures=names)))
+    after = by_split(load_raw(table(header, *more, *lines, pictures=(*names, *more_names))))
+    assert before["test"] == {text for text in after["test"] if text in set.union(*before.values())}
+    assert before["train"] < after["train"] and before["test"] < after["test"]
+
+
+def test_groups_are_read_and_empty_ones_are_the_images_own(table):
+    pairs = load_raw(
+        table(
+            "image,text,label,split,group",
+            "photos/1.jpg,a,cat,train,shop",
+            "photos/2.jpg,b,dog,train,shop",
+            "photos/3.jpg,c,dog,train,",
+            "photos/3.jpg,d,dog,test,",
+        )
+    )
+    first, second, third = (pair.group for pair in pairs.train)
+    assert first == second == "shop" != third == pairs.test[0].group
+
+
+def test_a_table_of_one_image_has_no_split_to_draw(table):
+    path = table("image,text,label", *captions([1])[0])
+    with pytest.raises(InputError, match="all 5 pairs, in 1 groups, .* add a column split"):
+        load_raw(path)
 
 
 GOOD = ("photos/1.jpg,a,cat,train", "photos/2.jpg,b,dog,test")

@@ -14,7 +14,7 @@ from xgacmn_tf import datasets, experiment
 from xgacmn_tf.checkpoint import load_encoder
 from xgacmn_tf.config import Config
 from xgacmn_tf.datasets import streamed
-from xgacmn_tf.datasets.paired import give_back
+from xgacmn_tf.datasets.paired import give_back, hold_out
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.run_folder import RunFolder
 from xgacmn_tf.training.loop import train
@@ -37,7 +37,7 @@ def columns(rows, seed, multi_hot):
     }
 
 
-def write(folder, change=None, multi_hot=False, **kwargs):
+def write(folder, change=None, multi_hot=False, grouped=False, **kwargs):
     """Writes a TFDS data set called `pairs`, in six files, and returns its folder."""
     splits = {"train": columns(ROWS, 1, multi_hot), "test": columns(40, 2, multi_hot)}
     if change:
@@ -53,6 +53,7 @@ def write(folder, change=None, multi_hot=False, **kwargs):
                 "text": F.Tensor(shape=(4,), dtype=np.float32),
                 "label": label,
                 "id": F.Text(),
+                **({"group": F.Text()} if grouped else {}),
             }
         ),
         split_datasets={
@@ -92,6 +93,28 @@ def test_all_rows_are_those_in_memory(data_dir, split):
     assert len(split.shards.files) == 6
     for field in ("image", "text", "label", "id"):
         np.testing.assert_array_equal(getattr(read, field), getattr(whole, field)[rows])
+
+
+@pytest.mark.parametrize("explicit", [False, True])
+def test_groups_stay_together_in_memory_and_in_files(tmp_path, explicit):
+    def repeat(splits):
+        for content in splits.values():
+            first = np.arange(len(content["image"])) // 3 * 3
+            if explicit:
+                content["group"] = [f"g{row}" for row in first]
+            else:
+                content["image"] = content["image"][first]
+
+    folder = write(tmp_path, repeat, grouped=explicit)
+    for streaming in (False, True):
+        dataset = datasets.load("pairs", folder, streaming=streaming)
+        assert (dataset.train.group is not None) == explicit
+        assert len(np.unique(dataset.groups["train"])) == ROWS // 3
+        held = hold_out(dataset, 0.2, seed=2)
+        assert not np.intersect1d(held.groups["train"], held.groups["validation"]).size
+        rows = np.array([int(name.split("-")[1]) for name in held.validation.id.tolist()])
+        assert np.unique(rows // 3, return_counts=True)[1].tolist() == [3] * (len(rows) // 3)
+        assert 24 <= len(rows) <= 36  # A fifth of the groups, whose labels are mixed, is ten.
 
 
 def test_an_epoch_holds_every_row_once_and_its_own_features(split):

@@ -73,6 +73,7 @@ def test_all_optional_features_and_others_left_alone(store):
         return {
             **columns(rows),
             "id": [f"{prefix}{k}" for k in range(rows)],
+            "group": [f"{prefix}{k // 2}" for k in range(rows)],
             "title": [f"café {k}" for k in range(rows)],
             "thumbnail": [b"\xff\xd8 %d" % k for k in range(rows)],
             "picture": np.zeros((rows, 5, 5, 3), np.uint8),
@@ -81,12 +82,13 @@ def test_all_optional_features_and_others_left_alone(store):
     features = {
         **VECTORS,
         "label": F.Scalar(np.int64), "id": F.Text(), "title": F.Text(), "thumbnail": F.Text(),
-        "picture": F.Image(shape=(None, None, 3)),
+        "picture": F.Image(shape=(None, None, 3)), "group": F.Text(),
     }  # fmt: skip
     splits = {"train": full(6, "a"), "validation": full(3, "b"), "test": full(4, "c")}
     dataset = load("pairs", store(features, splits))
     assert dataset.validation.id.tolist() == ["b0", "b1", "b2"]
     assert dataset.test.title[2] == "café 2"
+    assert dataset.test.group.tolist() == ["c0", "c0", "c1", "c1"]
     assert dataset.train.thumbnail[5] == b"\xff\xd8 5"
     assert dataset.label_names == ("0", "1", "2")
 

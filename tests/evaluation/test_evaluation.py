@@ -12,6 +12,7 @@ from sklearn.metrics import average_precision_score
 
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.evaluation import retrieval as evaluation
+from xgacmn_tf.evaluation.identity import Identity
 from xgacmn_tf.evaluation.metrics import average_precision, rank_of
 from xgacmn_tf.evaluation.ranking import rank_gallery
 from xgacmn_tf.evaluation.retrieval import chance_levels, evaluate_retrieval, mean_average_precision
@@ -77,9 +78,14 @@ def test_measures_by_hand():
     assert result.queries_without_relevant == {"i2t": 0, "t2i": 0}
 
 
+def all_different(items: int) -> Identity:
+    """Only a query's own pair counts as such, whatever the representations are."""
+    return Identity(np.arange(items), np.arange(items), np.arange(items))
+
+
 def test_perfect_ranking():
     targets = np.eye(3, dtype=np.float32)[[0, 1, 2, 0, 1, 2, 2]]
-    result = evaluate_retrieval(targets, targets, targets)
+    result = evaluate_retrieval(targets, targets, targets, identity=all_different(7))
     for measure in ("mAP", "mAP@50", "mAP@50/min"):
         assert result.measures[measure] == {"i2t": 1.0, "t2i": 1.0, "avg": 1.0}
     np.testing.assert_array_equal(result.precision_recall["t2i"], np.ones(101))
@@ -109,7 +115,7 @@ def test_ties_are_broken_by_gallery_row(zero):
     # All similarities are equal, so that every ranking is 0, 1, 2, 3 with classes 0, 1, 0, 1.
     image = np.full((4, 2), [1.0, 0.0], np.float32)
     text = np.full((4, 2), [zero, 1.0], np.float32)
-    result = evaluate_retrieval(image, text, np.eye(2)[[0, 1, 0, 1]])
+    result = evaluate_retrieval(image, text, np.eye(2)[[0, 1, 0, 1]], identity=all_different(4))
     np.testing.assert_array_equal(result.per_query["i2t"]["rank"], [1, 2, 3, 4])
     # 1.1. gives (1 + 2/3) / 2, .1.1 gives (1/2 + 2/4) / 2.
     for direction in ("i2t", "t2i"):
@@ -157,7 +163,7 @@ def test_blocks_change_nothing(block_size):
 def test_random_rankings_with_ties_agree_with_ranx():
     items, depth = 60, 20
     image, text, targets = random_pairs(1, items)
-    result = evaluate_retrieval(image, text, targets, depth=depth)
+    result = evaluate_retrieval(image, text, targets, depth=depth, identity=all_different(items))
     for direction, scores in (("i2t", image @ text.T), ("t2i", text @ image.T)):
         order = np.argsort(-scores, axis=1, kind="stable")
         classes = targets.argmax(axis=1)
@@ -232,7 +238,7 @@ def test_order_is_that_of_the_search(dim, monkeypatch):
     order, _ = rank_gallery(image, text, 150)
     # Every item alone in its class: its own rank is where the pair stands.
     monkeypatch.setattr(evaluation, "PAIRS", 1000)
-    result = evaluate_retrieval(image, text, np.eye(150), depth=150)
+    result = evaluate_retrieval(image, text, np.eye(150), depth=150, identity=all_different(150))
     np.testing.assert_array_equal(
         result.per_query["i2t"]["rank"], 1 + np.argmax(order == np.arange(150)[:, None], axis=1)
     )
@@ -242,6 +248,16 @@ def test_order_is_that_of_the_search(dim, monkeypatch):
         hits = np.flatnonzero(labels[row] == labels[query]) + 1
         expected = np.mean(np.arange(1, len(hits) + 1) / hits)
         assert found[query] == pytest.approx(expected, rel=1e-12)
+
+
+def test_subnormal_similarities_tie_in_the_search_and_in_the_evaluation():
+    """TensorFlow flushes them to zero; with an order of their own here, the two would differ."""
+    image = np.ones((5, 1))
+    text = np.array([[1e-39], [2e-39], [3e-39], [2e-38], [-1e-39]])
+    order, _ = rank_gallery(image, text, 5)
+    result = evaluate_retrieval(image, text, np.eye(5), identity=all_different(5))
+    assert order[0].tolist() == [3, 0, 1, 2, 4]
+    assert result.per_query["i2t"]["rank"].tolist() == [2, 3, 4, 1, 5]
 
 
 def test_many_items_with_some_ties_are_ranked_as_by_a_stable_sort():

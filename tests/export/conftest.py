@@ -44,6 +44,7 @@ def make_run():
             Encoder((9,), 4),
             Encoder((9,), 4),
             class_layer,
+            calibration={"image": 0.5, "text": 1.25},
         )
         folder = RunFolder(path)
         folder.claim(config, dataset.fingerprint)

@@ -223,6 +223,24 @@ def test_empty_batches_and_nan(served, server, in_process):
     assert_alive(served, in_process)
 
 
+@pytest.mark.parametrize("signature", ["encode_text", "search_images_by_text"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_features_that_mean_nothing_are_refused_by_name(served, in_process, signature, value):
+    """TensorFlow Serving answers so too: the model itself rejects them."""
+    rows = np.ones((2, 1000), np.float32)
+    rows[1] = value
+    error = refused(served, {"text_features": rows}, signature)
+    assert error.code == "INVALID_ARGUMENT" and "text_features" in error.message, error
+    assert_alive(served, in_process)
+
+
+def test_a_query_of_zeros_finds_nothing(served):
+    inputs = {"text_features": np.zeros((1, 1000), np.float32)}
+    found = served.predict(inputs, "search_images_by_text", version=1)
+    assert found["ids"].tolist() == found["titles"].tolist() == [[""] * 10]
+    assert found["scores"].tolist() == [[0] * 10]
+
+
 def test_an_oversized_request(served, server, in_process):
     if not server.development:
         pytest.skip("tests the development server's own limit")
@@ -259,7 +277,20 @@ def test_command_search(command, in_process):
         assert float(score) == pytest.approx(float(found["scores"][0, rank]), abs=1e-4)
         assert title == found["titles"][0, rank].numpy().decode()
     status, output, _ = command("--search=xyzzy", "--version=1")
-    assert output.startswith("none of the words is known to the model: this answer means nothing\n")
+    assert (status, output) == (0, "none of the words is known to the model: nothing is found\n")
+
+
+def test_answers_of_older_models_are_not_shown_for_unknown_words(capsys):
+    """They had arbitrary items for a text without a known word."""
+    hits = {"ids": np.array([["a"]]), "titles": np.array([["A"]]), "scores": np.array([[0.5]])}
+    client._print_found(hits | {"known_words": np.array([0])})
+    assert capsys.readouterr().out.splitlines() == [
+        "none of the words is known to the model: nothing is found"
+    ]
+    client._print_found(hits | {"known_words": np.array([1])})
+    assert capsys.readouterr().out == "  1  0.5000  a  A\n"
+    client._print_found({name: np.array([[""]]) for name in hits})
+    assert capsys.readouterr().out == "all features of the query are zero: nothing is found\n"
 
 
 def test_command_status_and_metadata(command):

@@ -17,6 +17,7 @@ pytest.importorskip("tf2onnx", reason=reason)
 
 from xgacmn_tf import datasets  # noqa: E402
 from xgacmn_tf.baselines.layers import Affine, Posteriors  # noqa: E402
+from xgacmn_tf.checkpoint import load_encoder  # noqa: E402
 from xgacmn_tf.config import Config  # noqa: E402
 from xgacmn_tf.errors import InputError  # noqa: E402
 from xgacmn_tf.export import onnx_readme  # noqa: E402
@@ -24,7 +25,7 @@ from xgacmn_tf.export.onnx_files import export_onnx  # noqa: E402
 from xgacmn_tf.export.onnx_graphs import encoder_graphs  # noqa: E402
 from xgacmn_tf.files import write_json  # noqa: E402
 from xgacmn_tf.model.angular_softmax import AngularSoftmax, PlainSoftmax  # noqa: E402
-from xgacmn_tf.model.encoders import CommonSpaceEncoder, load_encoder  # noqa: E402
+from xgacmn_tf.model.encoders import CommonSpaceEncoder  # noqa: E402
 from xgacmn_tf.model.input_maps import Identity  # noqa: E402
 from xgacmn_tf.run_folder import RunFolder  # noqa: E402
 
@@ -62,12 +63,30 @@ def test_files_give_tensorflows_numbers(run, exported, feature_file):
             outputs = answers(path, **{f"{modality}_features": x[:rows]})
             assert sorted(outputs) == ["embedding", "posterior"]
             for name, similarity in (("embedding", "cosine"), ("posterior", "posterior")):
-                expected = encoder.represent(codes[modality], similarity)[:rows]
+                expected = encoder.represent(codes[modality], similarity, modality)[:rows]
                 assert outputs[name].dtype == np.float32
                 np.testing.assert_allclose(outputs[name], expected, atol=1e-5, rtol=0)
         difference = np.abs(outputs["embedding"] - encoder.represent(codes[modality], "cosine"))
         told = report["largest_difference"][f"encode_{modality}"]["embedding"]
         assert told == pytest.approx(difference.max(), abs=1e-6) and told <= 1e-5
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16", "int8"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_row_that_is_not_finite_gives_nan_and_no_other_row_does(exported, precision, value):
+    """Quantized inputs are clipped, which would make a sound-looking code of it."""
+    for modality, dim in (("image", 8), ("text", 5)):
+        features = np.ones((3, dim), np.float32)
+        sound = answers(
+            exported / precision / f"encode_{modality}.onnx", **{f"{modality}_features": features}
+        )
+        features[1, 2] = value
+        outputs = answers(
+            exported / precision / f"encode_{modality}.onnx", **{f"{modality}_features": features}
+        )
+        for name, values in outputs.items():
+            assert np.isnan(values[1]).all()
+            np.testing.assert_array_equal(values[[0, 2]], sound[name][[0, 2]])
 
 
 def test_reports_tell_what_the_run_scored(run, exported):
@@ -117,7 +136,7 @@ def test_every_map_and_class_layer(pairs, make_run, tmp_path, image_map, layer):
         assert ("posterior" in outputs) == (layer is not None)
         for name, similarity in (("embedding", "cosine"), ("posterior", "posterior")):
             if name in outputs:
-                expected = encoder.represent(codes, similarity)
+                expected = encoder.represent(codes, similarity, modality)
                 np.testing.assert_allclose(outputs[name], expected, atol=1e-5, rtol=0)
 
 

@@ -75,6 +75,16 @@ def test_raw_text_signatures(clip_art, clip_art_export):
         signatures["encode_raw_text"](text=tf.constant([b"\xff"]))
 
 
+def test_a_text_without_a_known_word_finds_nothing(clip_art_export):
+    signatures, _ = clip_art_export
+    found = signatures["search_images_by_raw_text"](text=tf.constant(["xyzzy", "a red apple", ""]))
+    assert found["known_words"].numpy().tolist() == [0, 2, 0]
+    for row in (0, 2):
+        for key, nothing in {"ids": b"", "titles": b"", "scores": 0}.items():
+            assert set(found[key][row].numpy().tolist()) == {nothing}
+    assert all(found["ids"][1].numpy().tolist())
+
+
 def test_words_of_a_kept_extractor_come_along(pairs, make_run, tmp_path):
     folder, encoder = make_run(tmp_path / "run", pairs, Config(dataset="gone.npz"))
     bag = text_extractor("bow")

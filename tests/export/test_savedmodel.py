@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import json
+import re
 import shutil
 
 import numpy as np
@@ -13,12 +14,14 @@ from tensorflow_serving.apis import prediction_log_pb2
 from xgacmn_tf import experiment
 from xgacmn_tf.checkpoint import load_encoder
 from xgacmn_tf.config import Config
+from xgacmn_tf.datasets.paired import PairedDataset
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.evaluation.ranking import rank_gallery
 from xgacmn_tf.export import export_run, savedmodel
 from xgacmn_tf.export.versions import versions
 from xgacmn_tf.model.angular_softmax import AngularSoftmax, PlainSoftmax
 from xgacmn_tf.run_folder import RunFolder
+from xgacmn_tf.serve.failure import from_model
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +35,9 @@ def test_codes(run, exported, feature_file):
     encoder = load_encoder(RunFolder(run).best)
     with np.load(feature_file) as arrays:
         image, text = (arrays[f"{m}_test"].astype(np.float32) for m in ("image", "text"))
-    for codes, outputs in zip(
+    assert encoder.calibration["image"] != encoder.calibration["text"]
+    for modality, codes, outputs in zip(
+        ("image", "text"),
         encoder.codes(image, text),
         (
             loaded["encode_image"](image_features=tf.constant(image)),
@@ -42,7 +47,7 @@ def test_codes(run, exported, feature_file):
     ):
         assert set(outputs) == {"embedding", "posterior"}
         for name, similarity in (("embedding", "cosine"), ("posterior", "posterior")):
-            expected = encoder.represent(codes, similarity)
+            expected = encoder.represent(codes, similarity, modality)
             np.testing.assert_allclose(outputs[name], expected, atol=1e-6, rtol=0)
         np.testing.assert_allclose(np.linalg.norm(outputs["embedding"], axis=1), 1, atol=1e-6)
     default = loaded["serving_default"](image_features=tf.constant(image))
@@ -65,7 +70,7 @@ def test_search_ranks_as_evaluation_does(run, exported, feature_file, copies):
         assert outputs["ids"].shape == outputs["scores"].shape == (30 * copies, 7)
         if not copies:
             continue
-        sides = [encoder.represent(x, "posterior") for x in encoder.codes(image, text)]
+        sides = encoder.represent_pairs(image, text, "posterior")
         rows, scores = rank_gallery(sides[query], sides[gallery], 7)
         expected = np.char.add("test/", np.tile(rows, (copies, 1)).astype(str))
         np.testing.assert_array_equal(outputs["ids"].numpy().astype(str), expected)
@@ -73,6 +78,64 @@ def test_search_ranks_as_evaluation_does(run, exported, feature_file, copies):
         np.testing.assert_array_equal(outputs["titles"], outputs["ids"])
         scores = np.tile(scores, (copies, 1))
         np.testing.assert_allclose(outputs["scores"], scores, atol=1e-6, rtol=0)
+
+
+SIGNATURES = {
+    "serving_default": ("image_features", 8),
+    "encode_image": ("image_features", 8),
+    "encode_text": ("text_features", 5),
+    "search_images_by_text": ("text_features", 5),
+    "search_texts_by_image": ("image_features", 8),
+}
+
+
+@pytest.mark.parametrize("signature", SIGNATURES)
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_query_that_is_not_finite_is_rejected_by_input_and_row(exported, signature, value):
+    function = tf.saved_model.load(str(exported)).signatures[signature]
+    name, dim = SIGNATURES[signature]
+    features = np.ones((3, dim), np.float32)
+    features[1, -1] = value
+    message = re.escape(f"{name}[1]: features are NaN or infinite; send finite numbers")
+    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+        function(**{name: tf.constant(features)})
+    # What the development server makes of it for its clients.
+    with pytest.raises(tf.errors.InvalidArgumentError) as raised:
+        function(**{name: tf.constant(features)})
+    answer = from_model(raised.value)
+    assert answer.http_status == 400 and re.fullmatch(message, answer.message)
+
+
+def test_features_that_make_the_encoder_overflow_are_rejected(make_split, make_run, tmp_path):
+    """Of a thousandth of a standard deviation, 3e38 is infinite as a z-score."""
+    splits = [
+        make_split(name, image=np.random.default_rng(0).normal(size=(6, 4)) / 1000, text=np.eye(6))
+        for name in ("train", "test")
+    ]
+    pairs = PairedDataset("pairs", *splits, ("a", "b", "c"))
+    folder, _ = make_run(tmp_path / "run", pairs, Config(dataset="gone.npz"))
+    np.savez(tmp_path / "new.npz", text=pairs.test.text, id=pairs.test.id)
+    version = export_run(folder.path, tmp_path / "models", gallery=[tmp_path / "new.npz"])
+    loaded = tf.saved_model.load(str(version)).signatures
+    message = re.escape("image_features[1]: features are too large for the encoder")
+    for signature in ("encode_image", "search_texts_by_image"):
+        with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+            loaded[signature](image_features=tf.constant([[0.001] * 4, [3e38] * 4]))
+
+
+@pytest.mark.parametrize("signature", ["search_images_by_text", "search_texts_by_image"])
+def test_a_query_of_zeros_finds_nothing(exported, signature):
+    search = tf.saved_model.load(str(exported)).signatures[signature]
+    name, dim = SIGNATURES[signature]
+    features = np.random.default_rng(0).normal(size=(3, dim)).astype(np.float32)
+    expected = {key: value.numpy() for key, value in search(**{name: features}).items()}
+    features[1] = [0.0, -0.0] * (dim // 2) + [0.0] * (dim % 2)
+    found = {key: value.numpy() for key, value in search(**{name: features}).items()}
+    for key, nothing in {"ids": b"", "titles": b"", "scores": 0}.items():
+        assert found[key].shape == (3, 7)
+        assert set(found[key][1].tolist()) == {nothing}
+        np.testing.assert_array_equal(found[key][[0, 2]], expected[key][[0, 2]])
+    assert all(found["ids"][0])
 
 
 def test_nothing_of_training_is_inside(run, exported):
@@ -94,11 +157,14 @@ def test_what_travels_along(run, exported):
     record = json.loads((exported / "assets.extra" / "run.json").read_text())
     assert "# pairs, version 1" in text and record["data_fingerprint"] in text
     assert record["config_fingerprint"] in text
-    assert "30 items (image, text)" in text and "return 7 items by similarity `posterior`" in text
+    assert "30 items, the run's test split; searched: 30 distinct images, 30 texts" in text
+    assert "return 7 items, or all where there are fewer, by similarity `posterior`" in text
+    assert record["gallery"]["searched"] == {"image": 30, "text": 30}
     for signature in tf.saved_model.load(str(exported)).signatures:
         assert f"## {signature}\n" in text
     assert "| input | `text_features` | float32 | (n, 5) |" in text
     assert "| output | `ids` | string | (n, 7) |" in text
+    assert "rejected (INVALID_ARGUMENT)" in text and "all empty if the query was not" in text
     assert record["settings"]["epochs"] == 1 and "output_dir" not in record["settings"]
     assert str(run) not in text + json.dumps(record)
 
@@ -148,7 +214,7 @@ def test_the_gallery_can_be_extended(run, tmp_path):
     np.savez(tmp_path / "new.npz", image=np.ones((1, 8)), text=np.ones((1, 5)), id=["new"])
     version = export_run(run, tmp_path, gallery=["test", tmp_path / "new.npz"], depth=50)
     loaded = tf.saved_model.load(str(version)).signatures
-    outputs = loaded["search_texts_by_image"](image_features=tf.zeros([1, 8]))
+    outputs = loaded["search_texts_by_image"](image_features=tf.ones([1, 8]))
     found = sorted(outputs["ids"].numpy().astype(str)[0])
     assert found == sorted(["new", *(f"test/{row}" for row in range(30))])
 
@@ -164,19 +230,42 @@ def test_the_gallery_can_be_replaced(run, exported, tmp_path):
     query = np.random.default_rng(2).normal(size=(4, 5)).astype(np.float32)
     outputs = loaded["search_images_by_text"](text_features=tf.constant(query))
     encoder = load_encoder(RunFolder(run).best)
-    sides = [
-        encoder.represent(codes, "posterior")
-        for codes in encoder.codes(image.astype(np.float32), query)
-    ]
+    v, t = encoder.codes(image.astype(np.float32), query)
+    sides = encoder.represent(v, "posterior", "image"), encoder.represent(t, "posterior", "text")
     rows, _ = rank_gallery(sides[1], sides[0], 10)  # all 5, fewer than the depth of 10
     np.testing.assert_array_equal(outputs["ids"].numpy().astype(str), (rows + 40).astype(str))
     titles = [[title.decode() for title in row] for row in outputs["titles"].numpy()]
     assert titles == [["ábcde"[row] for row in order] for order in rows]
 
 
+def test_an_image_with_several_captions_is_searched_once(run, tmp_path):
+    image = np.repeat(np.random.default_rng(3).normal(size=(4, 8)), 3, axis=0).astype(np.float32)
+    text = np.random.default_rng(4).normal(size=(12, 5)).astype(np.float32)
+    captions = np.array([f"caption {row}" for row in range(12)])
+    np.savez(tmp_path / "captions.npz", image=image, text=text, id=np.arange(12), title=captions)
+    version = export_run(run, tmp_path, gallery=[tmp_path / "captions.npz"], depth=10)
+    loaded = tf.saved_model.load(str(version)).signatures
+    images = loaded["search_images_by_text"](text_features=tf.constant(text))
+    assert images["ids"].shape == (12, 4)
+    assert (np.sort(images["ids"].numpy().astype(int), axis=1) == [0, 3, 6, 9]).all()
+    place = images["ids"].numpy()[0].tolist().index(b"3")
+    assert images["titles"].numpy()[0, place] == b"caption 3 | caption 4 | caption 5"
+    texts = loaded["search_texts_by_image"](image_features=tf.constant(image[:1]))
+    assert texts["ids"].shape == (1, 10)
+    record = json.loads((version / "assets.extra" / "run.json").read_text())["gallery"]
+    assert (record["size"], record["searched"]) == (12, {"image": 4, "text": 12})
+    readme = (version / "assets.extra" / "README.md").read_text(encoding="utf-8")
+    assert "searched: 4 distinct images, 12 texts" in readme
+    assert "| output | `ids` | string | (n, 4) |" in readme
+    # The page can show whatever is found.
+    with np.load(version / "assets.extra" / "gallery.npz") as arrays:
+        assert arrays["id"].tolist() == [str(row) for row in range(12)]
+
+
 @pytest.mark.parametrize(
     "arrays, message",
     [
+        ({"image": np.zeros((1, 8)), "id": np.array([""])}, "the id of row 0 is empty"),
         ({"id": np.arange(2)}, "expected id, image or text features"),
         ({"image": np.zeros((2, 7)), "id": np.arange(2)}, r"shape \(2, 7\).*expected.*\(2, 8\)"),
         ({"image": np.zeros((3, 8)), "id": np.arange(2)}, r"shape \(3, 8\).*expected.*\(2, 8\)"),
@@ -236,7 +325,7 @@ def test_every_map_class_layer_and_similarity(
     assert ("posterior" in outputs) == (layer is not None)
     expected = encoder.represent(codes[0], "cosine")
     np.testing.assert_allclose(outputs["embedding"], expected, atol=1e-6, rtol=0)
-    sides = [encoder.represent(x, similarity) for x in codes]
+    sides = encoder.represent_pairs(image, text, similarity)
     rows, scores = rank_gallery(sides[0], sides[1], 3)
     outputs = loaded["search_texts_by_image"](image_features=tf.constant(image))
     np.testing.assert_allclose(outputs["scores"], scores, atol=1e-5, rtol=0)

@@ -26,7 +26,9 @@ def test_the_same_data_set_as_the_plain_path(raw_pairs, tmp_path, several):
     if several:
         classes = [(0,), (1, 2), (0, 2)]
         train, test = (
-            tuple(replace(pair, label=classes[pair.label]) for pair in pairs)
+            tuple(
+                replace(pair, label=classes[pair.label], group=f"g{pair.label}") for pair in pairs
+            )
             for pairs in (raw_pairs.train, raw_pairs.test)
         )
         raw_pairs = replace(raw_pairs, train=train, test=test)

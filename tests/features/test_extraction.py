@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from xgacmn_tf.datasets import feature_file
 from xgacmn_tf.datasets.raw import RawPairs
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.features import cache, extract_features, extraction, keeping, shards
@@ -188,7 +189,7 @@ def test_bad_pictures_are_skipped_and_reported(raw_pairs, tmp_path, capsys):
         "train-4.png",
         "test-1.png",
     ]
-    assert "2 of 18 pairs are left out" in capsys.readouterr().out
+    assert "2 of 18 images cannot be used, and their pairs are left out" in capsys.readouterr().out
     # The same cache under the other policy: what was skipped is refused.
     with pytest.raises(InputError, match=r"train-4\.png: there is no such file"):
         run(raw_pairs, tmp_path, on_bad_image="refuse")
@@ -196,9 +197,68 @@ def test_bad_pictures_are_skipped_and_reported(raw_pairs, tmp_path, capsys):
 
 def test_a_split_of_bad_pictures_only(raw_pairs, tmp_path):
     for pair in raw_pairs.test:
-        pair.image.write_bytes(b"no picture")
+        pair.image.write_bytes(f"no picture: {pair.id}".encode())
     with pytest.raises(InputError, match="test: none of its 6 pictures can be used"):
         run(raw_pairs, tmp_path, on_bad_image="skip")
+
+
+def repeated(pairs: RawPairs, folder: Path) -> RawPairs:
+    """A second pair for each image, by its path or by a copy, the last one in the other split."""
+
+    def twice(split):
+        copies = []
+        for number, pair in enumerate(split):
+            copy = folder / f"copy of {pair.image.name}"
+            copy.write_bytes(pair.image.read_bytes())
+            image = copy if number % 2 else pair.image
+            copies.append(replace(pair, id=f"{pair.id}#2", image=image, text=f"again {pair.text}"))
+        return (*split, *copies)
+
+    train, test = twice(pairs.train), twice(pairs.test)
+    return replace(pairs, train=train, test=(replace(train[-1], id="in both"), *test))
+
+
+def test_an_image_of_several_pairs_is_extracted_once(raw_pairs, tmp_path, opened):
+    once = run(raw_pairs, tmp_path / "once")
+    opened.clear()
+    pairs = repeated(raw_pairs, tmp_path)
+    dataset = run(pairs, tmp_path / "twice")
+    assert len(opened) == 18 and len(set(opened)) == 18
+    for part, split in dataset.splits():
+        given = pairs.splits()[part]
+        assert split.id.tolist() == [pair.id for pair in given]
+        assert split.title.tolist() == [pair.text for pair in given]
+        expected = [MeanColour().prepare(shards.open_picture(pair.image)) for pair in given]
+        np.testing.assert_array_equal(split.image, expected)
+    np.testing.assert_array_equal(dataset.train.image[:12], once.train.image)
+    assert dataset.test.thumbnail[1:7] == once.test.thumbnail == dataset.test.thumbnail[7:]
+    assert dataset.test.thumbnail[0] == dataset.train.thumbnail[11]
+
+
+def test_all_pairs_of_a_bad_image_are_left_out(raw_pairs, tmp_path, capsys):
+    pairs = repeated(raw_pairs, tmp_path)
+    for pair in pairs.train:
+        if pair.id.removesuffix("#2") in ("train-3", "train-11"):
+            pair.image.write_bytes(b"no picture")
+    dataset = run(pairs, tmp_path / "cache", on_bad_image="skip")
+    assert {"train-3", "train-11"} == {pair.id for pair in raw_pairs.train} - set(dataset.train.id)
+    assert (len(dataset.train), len(dataset.test)) == (20, 12)
+    assert "in both" not in dataset.test.id
+    assert "1 of 17 images cannot be used" in capsys.readouterr().out
+
+
+def test_groups_reach_the_data_set_and_its_feature_file(raw_pairs, tmp_path):
+    def grouped(split):
+        return tuple(replace(pair, group=f"g{number // 2}") for number, pair in enumerate(split))
+
+    pairs = replace(raw_pairs, train=grouped(raw_pairs.train), test=grouped(raw_pairs.test))
+    dataset = run(pairs, tmp_path)
+    assert dataset.train.group.tolist() == [f"g{number // 2}" for number in range(12)]
+    keeping.write_feature_file(dataset, tmp_path / "f.npz")
+    read = feature_file.load(tmp_path / "f.npz")
+    for part, split in dataset.splits():
+        np.testing.assert_array_equal(read.groups[part], dataset.groups[part])
+        assert dict(read.splits())[part].group.tolist() == split.group.tolist()
 
 
 def test_an_unknown_policy(raw_pairs, tmp_path):

@@ -46,6 +46,27 @@ def test_row_without_words_stays_zero_and_finite():
     np.testing.assert_array_equal(mapped, np.zeros((1, 9)))
 
 
+@pytest.mark.parametrize("modality", ["image", "text"])
+def test_tfidf_rejects_training_weights_below_one(modality):
+    weights = np.float32([[0.25, 0, 2, 0], [1, 0.1, 0, 3]])
+    with pytest.raises(InputError) as error:
+        fit_map("tfidf", weights, modality)
+    for part in (f"--{modality}_map=tfidf", "smallest 0.1", "unit, zscore or hellinger"):
+        assert part in str(error.value)
+    assert "\n" not in str(error.value)
+    fit_map("tfidf", weights * 10, modality)
+
+
+def test_tfidf_of_unseen_fractional_weights_is_monotone_and_never_negative():
+    layer = fit_map("tfidf", COUNTS, "text")
+    weights = np.sort(RNG.uniform(0, 2, size=9).astype(np.float32))
+    weights[:3] = 0, 0.01, 0.3  # the last two lie below 1/e
+    layer.idf.assign(np.ones(9))
+    mapped = np.asarray(layer(weights[None]))[0]
+    np.testing.assert_array_equal(mapped[:3], 0)
+    assert (np.diff(mapped[2:]) >= 0).all() and mapped[-1] > 0
+
+
 def test_chi2_agrees_with_scikit_learns_kernel_pca():
     width = 3 / mean_chi2_distance(HISTOGRAMS)
     pca = KernelPCA(n_components=5, kernel="precomputed", eigen_solver="dense")
@@ -112,7 +133,8 @@ def test_auto_looks_at_what_features_are():
 
 @pytest.mark.parametrize("name", ["zscore", "hellinger", "chi2", "tfidf", "unit", "none"])
 def test_map_survives_serialization(name, tmp_path):
-    layer = fit_map(name, HISTOGRAMS, "image", components=4)
+    train = np.ceil(20 * HISTOGRAMS) if name == "tfidf" else HISTOGRAMS
+    layer = fit_map(name, train, "image", components=4)
     inputs = keras.Input((12,))
     model = keras.Model(inputs, layer(inputs))
     model.save(tmp_path / "map.keras")

@@ -245,7 +245,8 @@ def test_encoder_survives_serialization(tmp_path):
         np.testing.assert_array_equal(ours, theirs)
     for similarity in ("posterior", "cosine", "dot"):
         np.testing.assert_array_equal(
-            again.represent(codes[0], similarity), model.averaged.represent(codes[0], similarity)
+            again.represent(codes[0], similarity, "image"),
+            model.averaged.represent(codes[0], similarity, "image"),
         )
 
 
@@ -256,7 +257,7 @@ def test_representations():
     cosine = encoder.represent(codes, "cosine")
     np.testing.assert_allclose(np.linalg.norm(cosine, axis=1), 1, rtol=1e-6)
     np.testing.assert_allclose(
-        tf.reduce_sum(encoder.represent(codes, "posterior"), 1), 1, rtol=1e-6
+        tf.reduce_sum(encoder.represent(codes, "posterior", "text"), 1), 1, rtol=1e-6
     )
     np.testing.assert_array_equal(encoder.represent(tf.zeros((1, 5)), "cosine"), np.zeros((1, 5)))
 

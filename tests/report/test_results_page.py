@@ -11,6 +11,7 @@ from PIL import Image
 
 from xgacmn_tf.datasets.paired import Split
 from xgacmn_tf.errors import InputError
+from xgacmn_tf.evaluation.identity import Direction, Identity, directions
 from xgacmn_tf.evaluation.retrieval import evaluate_retrieval
 from xgacmn_tf.report.curves import draw_charts
 from xgacmn_tf.report.examples import retrieve, sample_rows
@@ -70,6 +71,14 @@ HISTORY = [
 ]
 
 
+def all_different(items: int) -> Identity:
+    return Identity(np.arange(items), np.arange(items), np.arange(items))
+
+
+def direction(items: int, way: str = "i2t") -> Direction:
+    return directions(all_different(items), deduplicated=False)[way]
+
+
 def write(path, **changes) -> str:
     arguments = {
         "settings": {"lambda_1": 10.0, "data_dir": None},
@@ -79,6 +88,7 @@ def write(path, **changes) -> str:
         "label_names": NAMES,
         "image_representation": IMAGE,
         "text_representation": TEXT,
+        "identity": all_different(len(IMAGE)),
     }
     write_results_page(path, **(arguments | changes))
     return path.read_text(encoding="utf-8")
@@ -128,7 +138,7 @@ def hit_classes(page: str, way: str) -> list[list[str]]:
 
 def test_ranking_marks_average_precision_and_own_pair_by_hand():
     targets = np.eye(2)[[0, 0, 1, 1]]
-    first, last = retrieve(IMAGE, TEXT, targets, [0, 3], depth=3)
+    first, last = retrieve(IMAGE, TEXT, targets, [0, 3], 3, direction(4))
     # Image 0 (a cat, +1) orders texts by value, the equal 1 and 3 by row: 0, 2, 1, 3.
     assert [hit.row for hit in first.hits] == [0, 2, 1]
     assert [hit.right for hit in first.hits] == [True, False, True]
@@ -146,7 +156,7 @@ def test_ranking_marks_average_precision_and_own_pair_by_hand():
 def test_query_that_shares_no_label_with_the_gallery_has_average_precision_zero():
     # Only with other people's targets can that happen: a pair shares its own labels.
     targets = np.array([[0, 0], [1, 0]])
-    (example,) = retrieve(np.ones((2, 1)), np.ones((2, 1)), targets, [0], depth=2)
+    (example,) = retrieve(np.ones((2, 1)), np.ones((2, 1)), targets, [0], 2, direction(2))
     assert example.average_precision == 0.0 and example.relevant == 0
 
 
@@ -156,7 +166,7 @@ def test_examples_agree_with_the_reported_numbers_on_near_ties():
     image = np.array([[1.0, 1e-9], [1.0, 1.0], [0.0, 1.0]])
     text = np.array([[1.0, 0.0], [1.0, 1.0], [1.0, 2.0]])
     targets = np.eye(2)[[0, 1, 1]]
-    (first,) = retrieve(image, text, targets, [0], depth=3)
+    (first,) = retrieve(image, text, targets, [0], 3, direction(3))
     assert [hit.row for hit in first.hits] == [0, 1, 2]
     assert first.own_rank == 1 and first.average_precision == 1.0
     # Whole splits with many ties and near-ties: the very numbers of the evaluation.
@@ -164,17 +174,21 @@ def test_examples_agree_with_the_reported_numbers_on_near_ties():
     image, text = generator.integers(-2, 3, (2, 40, 3)).astype(np.float32)
     text += generator.normal(scale=1e-8, size=text.shape)
     targets = np.eye(4)[generator.integers(0, 4, 40)]
-    result = evaluate_retrieval(image, text, targets)
+    # Also where items repeat, whichever of them is found first.
+    identity = Identity.of(image, text.round())
+    assert len(np.unique(identity.image)) < 40 > len(np.unique(identity.text))
+    same = directions(identity, deduplicated=False)
+    result = evaluate_retrieval(image, text, targets, identity=identity)
     for way, query, gallery in (("i2t", image, text), ("t2i", text, image)):
         rows = [31, 2, 17, 0, 39]
-        examples = retrieve(query, gallery, targets, rows, depth=5)
+        examples = retrieve(query, gallery, targets, rows, 5, same[way])
         assert [e.average_precision for e in examples] == list(result.per_query[way]["AP"][rows])
         assert [e.own_rank for e in examples] == list(result.per_query[way]["rank"][rows])
         assert [e.relevant for e in examples] == [int((targets @ targets[r]).sum()) for r in rows]
 
 
 def test_no_query_gives_no_example():
-    assert retrieve(IMAGE, TEXT, np.eye(2)[[0, 0, 1, 1]], [], depth=3) == []
+    assert retrieve(IMAGE, TEXT, np.eye(2)[[0, 0, 1, 1]], [], 3, direction(4)) == []
 
 
 def test_page_marks_agree_with_the_ranking(tmp_path):

@@ -1,8 +1,12 @@
 """The tables' and figures' numbers, from small scores and codes whose answers are known."""
 
+import json
+
 import numpy as np
 import pytest
 
+from xgacmn_tf.compare import grid
+from xgacmn_tf.config import Config
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.report.curves import CHARTS
 from xgacmn_tf.reproduce import document, figure_confusion, latex, markdown, table_ablation
@@ -12,6 +16,7 @@ from xgacmn_tf.reproduce.figure_angles import class_directions
 from xgacmn_tf.reproduce.figure_learning_curves import common_epochs
 from xgacmn_tf.reproduce.figure_learning_curves import draw as draw_learning_curves
 from xgacmn_tf.reproduce.figure_modality_gap import gap
+from xgacmn_tf.reproduce.figure_plane import epochs_in_words
 from xgacmn_tf.reproduce.figure_precision_scope import choose_curves
 from xgacmn_tf.reproduce.scores import Codes, Scores
 
@@ -62,6 +67,21 @@ def test_seeds_must_share_their_test_pairs():
     one, other = (table_ablation.setting(str(s), runs, [s], "cosine", "mAP") for s in runs)
     with pytest.raises(InputError, match="1 and 0 have different test pairs"):
         table_ablation.difference(other, one)
+
+
+def test_figure_4_states_the_epochs_that_ran(tmp_path):
+    cells = {}
+    for label, best in (("figure_4_softmax", 12), ("figure_4_a_softmax_l2", 31)):
+        cells[label] = grid.Cell(label, Config(output_dir=str(tmp_path / label)))
+        metrics = {"planned_epochs": 60, "trained_epochs": best + 15, "best_epoch": best}
+        if best == 31:
+            metrics["refit"] = {"pairs": 2173, "epochs": 31}
+        cells[label].folder.path.mkdir()
+        cells[label].folder.metrics.write_text(json.dumps(metrics))
+    assert epochs_in_words(cells) == (
+        "Epochs: softmax 27 of at most 60, the best 12; a_softmax_l2 46 of at most 60, "
+        "the best 31, then 31 on all 2173 pairs."
+    )
 
 
 def test_figure_3_shows_the_hardest_other_rival_that_has_the_similarity():

@@ -94,6 +94,62 @@ def test_of_a_changed_folder_only_what_is_new_is_read(kept, photos, encoded, sai
     assert "photos has changed since it was indexed; indexing anew" in said[0]
 
 
+def test_a_copied_image_is_read_once_and_stands_once(kept, photos, encoded, said):
+    for name in ("more/copy.png", "z.png"):
+        (photos / name).write_bytes((photos / "rose.png").read_bytes())
+    items = kept(photos).items
+    assert encoded == [3]
+    # The first in order of names; the others are in its title.
+    assert items.id.tolist() == ["more/copy.png", "more/leaf.webp", "sea.jpg"]
+    assert items.title.tolist() == ["copy | rose | z", "leaf", "sea"]
+    assert len(items.thumbnail) == len(items.features["image"]) == 3
+    assert "indexed 3 pictures, 2 repeated ones merged, in" in said[-1]
+    # A file of the same size that is another image is no copy.
+    other = bytearray((photos / "rose.png").read_bytes())
+    Image.new("RGB", (40, 30), (20, 200, 10)).save(photos / "green.png")
+    green = (photos / "green.png").read_bytes()
+    (photos / "green.png").write_bytes(green.ljust(len(other), b"\0"))
+    assert len(kept(photos).items) == 4
+
+
+def test_one_image_in_two_formats_stands_once(kept, photos, encoded):
+    Image.open(photos / "rose.png").save(photos / "rose.bmp")
+    assert kept(photos).items.id.tolist() == ["more/leaf.webp", "rose.bmp", "sea.jpg"]
+    assert encoded == [4]  # Their sizes differ.
+
+
+def test_copies_of_a_bad_image_are_all_named(kept, photos):
+    for name in ("torn.png", "torn again.png"):
+        (photos / name).write_bytes(b"not a picture")
+    for _ in range(2):
+        bad = kept(photos).left_out
+        assert "torn again.png: cannot be read" in bad[0]
+        assert bad[1:] == ["torn.png: the same file as torn again.png, which cannot be used"]
+
+
+def test_a_gallery_of_captions_holds_each_image_once_and_every_text(kept, tmp_path):
+    image = np.repeat(np.eye(3, dtype=np.float32), [3, 1, 1], axis=0)
+    text = np.eye(5, 3, dtype=np.float32) + 1
+    ids, titles = np.arange(5).astype(str), np.array(list("abcde"))
+    Gallery({"image": image, "text": text}, ids, titles).write(tmp_path / "captions.npz")
+    images = kept(tmp_path / "captions.npz").items
+    assert images.id.tolist() == ["0", "3", "4"] and images.title[0] == "a | b | c"
+    assert kept(tmp_path / "captions.npz", "text").items.id.tolist() == ids.tolist()
+
+
+def test_what_an_older_version_indexed_is_indexed_again(kept, photos, said, encoded):
+    record = kept(photos).record
+    record.write_text(record.read_text().replace('"each_image_once": true,', ""))
+    assert "each_image_once" not in record.read_text()
+    said.clear()
+    kept(photos)
+    assert "an older version indexed an image once for each of its texts; indexing anew" in said[0]
+    assert encoded == [3]
+    said.clear()
+    kept(photos)
+    assert said == []
+
+
 def test_a_stopped_extraction_goes_on(kept, photos, encoded, monkeypatch):
     monkeypatch.setattr(indexing, "PART", 1)
     real, counting = indexing.write_json, []

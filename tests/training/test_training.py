@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from xgacmn_tf import datasets
+from xgacmn_tf import datasets, experiment
 from xgacmn_tf.checkpoint import load_encoder
 from xgacmn_tf.config import Config
 from xgacmn_tf.datasets.paired import give_back
-from xgacmn_tf.errors import DivergenceError
+from xgacmn_tf.errors import DivergenceError, InputError
 from xgacmn_tf.run_folder import RunFolder
-from xgacmn_tf.training.automatic import most_epochs, patience
+from xgacmn_tf.training.automatic import check_evaluations, most_epochs, patience
 from xgacmn_tf.training.build import build_model
 from xgacmn_tf.training.callbacks import StopOnNonFinite
 from xgacmn_tf.training.devices import Devices
@@ -179,12 +179,23 @@ def test_best_epoch_has_the_highest_validation_map(trained):
     assert progress.best_score == pytest.approx(max(means))
 
 
-def test_score_is_the_mean_of_the_last_five_evaluations():
-    scores = [0.9, 0.1, 0.2, None, 0.3, 0.4, 0.5]
-    history = [{} if s is None else {"validation/mAP/avg": s} for s in scores]
-    assert Progress(history).score() == pytest.approx(0.3)  # without the 0.9
-    assert Progress(history[:4]).score() is None
-    assert Progress(history[:2]).score() == pytest.approx(0.5)
+def history_of(*scores):
+    """One record for each epoch; None: the epoch was not evaluated."""
+    return [{} if score is None else {"validation/mAP/avg": score} for score in scores]
+
+
+def test_the_newest_epoch_is_kept_where_its_window_is_the_best():
+    history = history_of(0.1, None, 0.2, 0.3, None, 0.0)
+    kept = {n: Progress(history[:n]).note_best("best", is_last=False) for n in range(1, 7)}
+    assert [n for n, best in kept.items() if best] == [1, 3, 4]
+    progress = Progress(history[:4])
+    progress.note_best("best", is_last=False)
+    assert (progress.best_epoch, progress.best_score) == (4, pytest.approx(0.2))
+    # The last epoch is kept where nothing chooses.
+    for progress, rule in ((Progress(history), "last"), (Progress([{}, {}]), "best")):
+        assert not progress.note_best(rule, is_last=False)
+        assert progress.note_best(rule, is_last=True)
+        assert progress.best_epoch == progress.epoch
 
 
 def test_evaluation_every_few_epochs_includes_the_last(small_config, tmp_path):
@@ -210,15 +221,60 @@ def test_epochs_and_patience_follow_the_size_of_the_data_unless_given():
     assert most_epochs(Config(epochs=3), steps=10) == 3
     assert (patience(Config(), 24), patience(Config(), 100)) == (10, 25)
     assert patience(Config(patience=4), 100) == 4
+    assert patience(Config(evaluate_every=2), 100) == 12  # a quarter of 50 evaluations
+    assert patience(Config(choose_epoch="last"), 100) is None
 
 
-def test_training_is_over_when_nothing_better_came_for_long():
-    history = [{"epoch": float(epoch)} for epoch in range(1, 8)]
-    chosen = Progress(history, best_score=0.3, best_epoch=4)
-    assert chosen.is_over(epochs=20, patience=3) and not chosen.is_over(epochs=20, patience=4)
-    assert chosen.is_over(epochs=7, patience=99)
+def test_training_is_over_when_no_evaluation_is_better_for_long():
+    progress = Progress(history_of(0.1, 0.2, 0.3, 0.4, 0.1, 0.1, 0.1))
+    assert progress.is_over(epochs=20, patience=3)
+    assert not progress.is_over(epochs=20, patience=4)
+    assert progress.is_over(epochs=7, patience=99)
     # Without a validation split nothing is better or worse.
-    assert not Progress(history).is_over(epochs=20, patience=3)
+    assert not Progress([{}] * 7).is_over(epochs=20, patience=3)
+
+
+def test_patience_counts_evaluations_and_not_epochs():
+    waiting = [None] * 19
+    assert not Progress(history_of(*waiting, 0.3, *waiting)).is_over(epochs=60, patience=1)
+    assert not Progress(history_of(*waiting, 0.3, *waiting, 0.4)).is_over(epochs=60, patience=1)
+    assert Progress(history_of(*waiting, 0.3, *waiting, 0.2)).is_over(epochs=61, patience=1)
+
+
+def test_a_score_that_still_rises_is_trained_on_between_rare_evaluations(small_config, tmp_path):
+    """Ten evaluations of 24 epochs were fewer than the patience, which once counted epochs."""
+    config = dataclasses.replace(small_config, epochs=24, evaluate_every=12)
+    progress = train(config, datasets.for_config(config), folder_for(config, tmp_path / "run"))
+    assert [r["epoch"] for r in progress.history if "validation/mAP/avg" in r] == [12, 24]
+    assert (progress.epoch, progress.planned) == (24, 24)
+
+
+def test_last_epoch_is_kept_whatever_the_validation_pairs_say(small_config, tmp_path):
+    config = dataclasses.replace(small_config, choose_epoch="last")
+    dataset = datasets.for_config(config)
+    progress = train(config, dataset, folder_for(config, tmp_path / "run"))
+    assert len(progress.scores) == 5 and progress.best_epoch == 5
+    # Evaluations do not touch the training: the kept encoders are those of no evaluation at all.
+    config = dataclasses.replace(config, evaluate_every=5)
+    rare = folder_for(config, tmp_path / "rare")
+    assert train(config, dataset, rare).best_epoch == 5
+    assert_same_encoders(rare.selected, RunFolder(tmp_path / "run").selected)
+
+
+@pytest.mark.parametrize("given", [{"epochs": 16, "evaluate_every": 16}, {"evaluate_every": 999}])
+def test_a_single_evaluation_of_several_epochs_is_rejected(given, small_config, tmp_path):
+    settings = {"epochs": None, "output_dir": str(tmp_path / "run")} | given
+    config = dataclasses.replace(small_config, **settings)
+    with pytest.raises(InputError) as error:
+        experiment.run(config, lambda text: None)
+    epochs = given.get("epochs", 250)  # 72 pairs are four batches, and 1,000 steps the default
+    expected = f"--evaluate_every={given['evaluate_every']} evaluates {epochs} epochs only once"
+    assert str(error.value).startswith(expected) and "--choose_epoch=last" in str(error.value)
+    assert not (tmp_path / "run").exists()
+    # Nothing is chosen, so one evaluation is enough.
+    for harmless in ({"epochs": 1}, {"choose_epoch": "last"}, {"validation_fraction": 0.0}):
+        allowed = dataclasses.replace(config, **harmless)
+        check_evaluations(allowed, datasets.for_config(allowed), Devices())
 
 
 def test_early_stop_keeps_the_best_epoch_and_stays_stopped(small_config, tmp_path):
@@ -226,6 +282,7 @@ def test_early_stop_keeps_the_best_epoch_and_stays_stopped(small_config, tmp_pat
     dataset, folder = datasets.for_config(config), folder_for(config, tmp_path / "run")
     progress = train(config, dataset, folder)
     assert progress.epoch == progress.best_epoch + 4 < 60
+    assert progress.planned == 60
     written = folder.selected.stat().st_mtime_ns
     assert train(config, dataset, folder).history == progress.history
     assert folder.selected.stat().st_mtime_ns == written

@@ -37,8 +37,12 @@ PAPER = (
 )
 BEYOND = ("raw", "kernel_posteriors", "dscmr", "supcon")
 NAMES = (*PAPER, *BEYOND)
-# Those that choose an epoch on validation pairs; the others learn from the whole training split.
+# Those that choose an epoch on validation pairs, and those with class posteriors, which validation
+# pairs calibrate.
 CHOOSE_AN_EPOCH = frozenset({"bimodal_ae", "corr_ae", "cmdn", "acmr", "dscmr", "supcon"})
+GIVE_POSTERIORS = frozenset({"jrl", "pacmr", "sm", "acmr", "kernel_posteriors"})
+# The others learn from the whole training split.
+HOLD_OUT = CHOOSE_AN_EPOCH | GIVE_POSTERIORS
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

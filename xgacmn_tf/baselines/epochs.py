@@ -10,6 +10,7 @@ import tensorflow as tf
 from xgacmn_tf.baselines import TrainingData
 from xgacmn_tf.evaluation.retrieval import mean_average_precision
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
+from xgacmn_tf.training.epoch_choice import best_evaluation, default_patience, is_exhausted
 
 # (image (b, d_v), text (b, d_t), targets (b, c), share of the training done) → nothing.
 Step = Callable[[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor], None]
@@ -23,15 +24,15 @@ def train_epochs(
     batch_size: int,
     similarity: str,
 ) -> None:
-    """Calls `step` for every batch of every epoch; keeps the weights of the best epoch.
+    """Call `step` for every batch of every epoch and keep the weights of the best epoch.
 
     An epoch is one compiled call. Batches are a shuffle that depends on the seed and the epoch
     alone; what does not fill a last batch waits for another epoch.
 
     Args:
-      data: the training pairs, and the validation pairs that choose the epoch: the one with the
-        highest mAP, mean of both directions. Without any the last epoch is kept, which is the last
-        of `planned_epochs` where these stand.
+      data: the training pairs, and the validation pairs that choose the epoch and the end of the
+        training, by the rule of `epoch_choice` on the mAP, mean of both directions. Without any the
+        last epoch is kept, which is the last of `planned_epochs` where these stand.
       encoder: holds the weights that are kept.
       step: one update; it is traced once.
       epochs, batch_size: at least 1. A batch is at most the training split.
@@ -51,17 +52,21 @@ def train_epochs(
             plain(tf.gather(image, rows), tf.gather(text, rows), tf.gather(targets, rows), share)
 
     planned = epochs if data.planned_epochs is None else next(data.planned_epochs)
-    best, best_epoch, kept = -1.0, 0, None
+    patience = default_patience(planned)
+    scores: list[float] = []
+    kept, best_epoch = None, 0
     for epoch in data.progress(range(planned)):
         order = np.random.default_rng((data.seed, epoch)).permutation(len(data.image))
         batches = order[: steps * size].reshape(steps, size).astype(np.int32)
         epoch_of(tf.constant(batches), tf.constant(epoch / epochs, tf.float32))
         if data.validation is not None:
             *features, labels = data.validation
-            v, t = (encoder.represent(codes, similarity) for codes in encoder.codes(*features))
-            score = mean_average_precision(v, t, labels)["avg"]
-            if score > best:
-                best, best_epoch, kept = score, epoch + 1, encoder.get_weights()
+            v, t = encoder.represent_pairs(features[0], features[1], similarity)
+            scores.append(mean_average_precision(v, t, labels)["avg"])
+            if best_evaluation(scores) == len(scores) - 1:
+                kept, best_epoch = encoder.get_weights(), epoch + 1
+            if is_exhausted(scores, patience):
+                break
     if kept is not None:
         encoder.set_weights(kept)
         data.best_epochs.append(best_epoch)

@@ -1,4 +1,4 @@
-"""What encoders are made of besides `networks`: those of the compared systems, and calibrated ones.
+"""Layers of the encoders of compared systems.
 
 All hold plain arrays, are registered, and are rebuilt from a saved model without executing
 anything in it.
@@ -58,6 +58,8 @@ class Affine(keras.layers.Layer):
 @keras.saving.register_keras_serializable(PACKAGE)
 class Factor(keras.layers.Layer):
     """x (n, d) → a x.
+
+    Runs of earlier versions calibrated their posteriors by it; it is here to load them.
 
     Args:
       factor: a > 0.
@@ -122,17 +124,22 @@ class Chain(Composite):
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class Posteriors(keras.layers.Layer):
-    """Stands for the class layer where the codes are class posteriors already."""
+    """The class layer of codes that are class posteriors already."""
 
-    def posterior(self, codes: tf.Tensor) -> tf.Tensor:
-        """(n, c) as they are."""
-        return codes
+    def posterior(self, codes: tf.Tensor, factor: float = 1.0) -> tf.Tensor:
+        """Posteriors p (n, c) → p^factor, each row brought to the sum 1 again; 1 keeps them."""
+        if factor == 1.0:
+            return codes
+        # As a share of the largest, no row vanishes. Sums of 0 are rows without any posterior.
+        largest = ops.max(codes, axis=-1, keepdims=True)
+        powers = ops.power(ops.divide_no_nan(codes, largest), factor)
+        return ops.divide_no_nan(powers, ops.sum(powers, axis=-1, keepdims=True))
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class LinearClasses(Affine):
     """Codes (n, d) → class logits (n, c): a class layer with softmax posteriors."""
 
-    def posterior(self, codes: tf.Tensor) -> tf.Tensor:
-        """(n, c) softmax of the logits."""
-        return ops.softmax(self(codes), axis=-1)
+    def posterior(self, codes: tf.Tensor, factor: float = 1.0) -> tf.Tensor:
+        """(n, c) softmax of `factor` times the logits."""
+        return ops.softmax(factor * self(codes), axis=-1)

@@ -7,8 +7,8 @@ Objective, for each modality alone: min C Σ_i CE(y_i, softmax(x_i W + b)) + ‖
 logistic regression on the features as they are. The common space is the class posteriors.
 
 Fidelity: exact; C is not published. The row of the tables is the cosine of the posteriors. Their
-inner product (--similarity=dot or posterior, the same here) serves image queries better, and on
-Wikipedia so does the cosine of centred posteriors (`centre`).
+inner product (--similarity=dot, or posterior for the calibrated ones) serves image queries better,
+and on Wikipedia so does the cosine of centered posteriors (`centre`).
 """
 
 import dataclasses

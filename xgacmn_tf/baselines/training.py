@@ -19,15 +19,20 @@ from xgacmn_tf.errors import DivergenceError
 from xgacmn_tf.files import atomic_path
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
 from xgacmn_tf.run_folder import RunFolder
+from xgacmn_tf.training.calibration import calibrated, calibration_factors
 
 
 def train_system(
     system: System, config: Config, dataset: PairedDataset, folder: RunFolder
-) -> float:
-    """Fits a system and leaves `folder.best`; returns the seconds that it took.
+) -> dict[str, Any]:
+    """Fit a system and write `folder.best`.
 
-    Where a part of the training split was held out to choose the epochs, the system is then fitted
-    anew to all of it, as X-GACMN is.
+    The validation pairs choose its epochs and calibrate its class posteriors, if it has any. Where
+    they were a part of the training split, the system is then fitted anew to all of it, as X-GACMN
+    is.
+
+    Returns:
+      What metrics.json says of the training.
 
     Raises:
       InputError: the system cannot take these data or settings.
@@ -37,14 +42,20 @@ def train_system(
     started = time.perf_counter()
     data = training_data(system, config, dataset)
     encoder = fit_system(system, data, settings)
+    facts: dict[str, Any] = {"best_epochs": data.best_epochs} if data.best_epochs else {}
+    if data.validation is not None and encoder.class_layer is not None:
+        facts["calibration"] = calibration_factors(encoder, *data.validation)
     if config.refit and dataset.held_out:
         whole = training_data(system, config, give_back(dataset))
         whole = dataclasses.replace(whole, planned_epochs=iter(data.best_epochs))
         encoder = fit_system(system, whole, settings)
-    seconds = time.perf_counter() - started
+        facts["refit"] = {"pairs": len(whole.image)}
+    if "calibration" in facts:
+        encoder = calibrated(encoder, facts["calibration"])
+    facts["training_time_s"] = round(time.perf_counter() - started, 3)
     with atomic_path(folder.best) as temporary:
         encoder.save(temporary)
-    return seconds
+    return facts
 
 
 def fit_system(system: System, data: TrainingData, settings: Any) -> CommonSpaceEncoder:

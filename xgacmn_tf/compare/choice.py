@@ -157,7 +157,7 @@ def _scores(config: Config, system: System, dataset: PairedDataset) -> list[dict
         point: dict[str, Any] = {"settings": list(settings)}
         try:
             encoder = fit_system(system, data, baselines.parse_settings(config.model, settings))
-            v, t = (encoder.represent(c, similarity) for c in encoder.codes(image, text))
+            v, t = encoder.represent_pairs(image, text, similarity)
             point["mAP"] = mean_average_precision(v, t, targets)
         except (InputError, DivergenceError) as error:
             point["error"] = str(error)

@@ -25,7 +25,7 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 ALL_MODELS = (XGACMN, *NAMES)
-# What compared systems that choose an epoch hold out, where the data set has no validation split.
+# What compared systems hold out for epochs or calibration, where there is no validation split.
 _SHARE = Config.validation_fraction
 
 

@@ -2,10 +2,11 @@
 
     image_train, text_train, label_train, image_test, text_test, label_test    always
     image_validation, text_validation, label_validation                        all three or none
-    id_<split>, title_<split>, label_names                                     where there are any
+    id_<split>, title_<split>, group_<split>, label_names                      where there are any
 
 Features are (pairs, dimension), of any dimension. Labels are whole numbers from 0, one a pair, or
-multi-hot rows (pairs, classes).
+multi-hot rows (pairs, classes). Pairs of one group, strings or whole numbers, are never divided
+between splits; without groups, pairs with identical image rows belong together.
 """
 
 from collections.abc import Collection, Sequence
@@ -20,15 +21,15 @@ from xgacmn_tf.errors import InputError
 
 SPLITS = ("train", "validation", "test")
 REQUIRED = ("image", "text", "label")
-OPTIONAL = ("id", "title")
+OPTIONAL = ("id", "title", "group")
 ALLOWED = (*(f"{field}_{part}" for part in SPLITS for field in REQUIRED + OPTIONAL), "label_names")
 
 
 def load(path: Path) -> PairedDataset:
     """The data set in the file at `path`, named after the file.
 
-    MATLAB's vectors (n, 1) and (1, n) count as (n,) for labels, ids, titles and names. Pairs
-    without ids get "train/0", "train/1", …; classes without names get "0", "1", ….
+    MATLAB's vectors (n, 1) and (1, n) count as (n,) for labels, ids, titles, groups and names.
+    Pairs without ids get "train/0", "train/1", …; classes without names get "0", "1", ….
 
     Raises:
         InputError: if the file cannot be read safely (see `array_files.read`), lacks arrays, holds
@@ -50,13 +51,14 @@ def load(path: Path) -> PairedDataset:
     for part in parts:
         image = arrays[f"image_{part}"]
         rows = len(np.atleast_1d(image))
-        ids, title = (arrays.get(f"{field}_{part}") for field in OPTIONAL)
+        ids, title, group = (arrays.get(f"{field}_{part}") for field in OPTIONAL)
         splits[part] = Split(
             image=image,
             text=arrays[f"text_{part}"],
             label=labels[part],
             id=numbered_ids(part, rows) if ids is None else _strings(ids, rows),
             title=None if title is None else _strings(title, rows),
+            group=None if group is None else _strings(group, rows),
         )
     return PairedDataset(
         path.stem, splits["train"], splits["test"], names, splits.get("validation"), str(path)

@@ -15,6 +15,7 @@ import numpy as np
 from xgacmn_tf.datasets.checks import checked_features, checked_labels, strings
 from xgacmn_tf.datasets.stratified import stratified_part
 from xgacmn_tf.errors import InputError
+from xgacmn_tf.groups import content_keys, number, too_large, without_large
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +29,8 @@ class Split:
         id: (n,) str, unique.
         title: (n,) str, what a person reads as "the text", or None.
         thumbnail: n encoded pictures (WebP, PNG or JPEG), or None.
+        group: (n,) str, equal for pairs that no split may divide, or None: pairs with identical
+            image features belong together then.
     """
 
     image: np.ndarray
@@ -36,6 +39,7 @@ class Split:
     id: np.ndarray
     title: np.ndarray | None = None
     thumbnail: tuple[bytes, ...] | None = None
+    group: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.image)
@@ -47,6 +51,11 @@ class Split:
     @property
     def text_dim(self) -> int:
         return self.text.shape[1]
+
+    @cached_property
+    def group_keys(self) -> np.ndarray:
+        """(n,) str: `group`, or keys of the image features where there is none."""
+        return content_keys(self.image) if self.group is None else self.group
 
     def to_fit(self) -> "Split":
         """The pairs that what precedes the networks is fitted on: all."""
@@ -70,20 +79,23 @@ class Split:
             id=self.id[rows],
             title=None if self.title is None else self.title[rows],
             thumbnail=None if self.thumbnail is None else tuple(self.thumbnail[r] for r in rows),
+            group=None if self.group is None else self.group[rows],
         )
 
     def followed_by(self, other: "Split") -> "Split":
         """The pairs of this split, then those of another one."""
-        title = thumbnail = None
+        title = thumbnail = group = None
         if self.title is not None and other.title is not None:
             title = np.concatenate([self.title, other.title])
+        if self.group is not None and other.group is not None:
+            group = np.concatenate([self.group, other.group])
         if self.thumbnail is not None and other.thumbnail is not None:
             thumbnail = (*self.thumbnail, *other.thumbnail)
         arrays = {
             name: np.concatenate([getattr(self, name), getattr(other, name)])
             for name in ("image", "text", "label", "id")
         }
-        return Split(**arrays, title=title, thumbnail=thumbnail)
+        return Split(**arrays, title=title, thumbnail=thumbnail, group=group)
 
     def content(self, part: str) -> Iterator[tuple[str, str, tuple[int, ...], list[Any]]]:
         """Name, dtype, shape and bytes of every array, for `PairedDataset.fingerprint`."""
@@ -98,6 +110,8 @@ class Split:
         if self.thumbnail is not None:
             thumbnails = list(self.thumbnail)
             yield f"thumbnail_{part}", "bytes", (len(thumbnails),), thumbnails
+        if self.group is not None:
+            yield _strings_content(f"group_{part}", self.group)
 
     def checked(self, part: str, num_classes: int, source: str) -> "Split":
         """This split with its arrays in their final types; errors as of `check`."""
@@ -164,6 +178,29 @@ class PairedDataset:
         return self.train.text_dim
 
     @cached_property
+    def groups(self) -> dict[str, np.ndarray]:
+        """Split → (n,) int64, equal for pairs of one group, within and between splits.
+
+        The pairs of a group that is too large stand alone, see `groups.without_large`.
+        """
+        return self._by_split(without_large(self._group_numbers))
+
+    @property
+    def pairs_in_large_groups(self) -> int:
+        """Number of pairs in groups that are too large to be used."""
+        return int(too_large(self._group_numbers).sum())
+
+    @cached_property
+    def _group_numbers(self) -> np.ndarray:
+        """(n,) int64 of all splits one after another, large groups among them."""
+        return number(np.concatenate([split.group_keys for _, split in self.splits()]))
+
+    def _by_split(self, values: np.ndarray) -> dict[str, np.ndarray]:
+        names, splits = zip(*self.splits(), strict=True)
+        ends = np.cumsum([len(split) for split in splits])[:-1]
+        return dict(zip(names, np.split(values, ends), strict=True))
+
+    @cached_property
     def fingerprint(self) -> str:
         """SHA-256 (hex) over the label names and every array's name, dtype, shape and bytes.
 
@@ -211,6 +248,12 @@ def check(dataset: PairedDataset) -> dict[str, Any]:
                     f"{source}: {field}_{part} has {width} columns, {field}_train has {expected}; "
                     "every split must hold the same features."
                 )
+        if (split.group is None) != (train.group is None):
+            there, lacking = ("train", part) if split.group is None else (part, "train")
+            raise InputError(
+                f"{source}: group_{there} is there, group_{lacking} is not; give groups for every "
+                "split or for none"
+            )
         if split.label.ndim != train.label.ndim:
             raise InputError(
                 f"{source}: label_{part} and label_train differ in kind; give single labels (n,) "
@@ -237,7 +280,8 @@ def hold_out(dataset: PairedDataset, fraction: float, seed: int) -> PairedDatase
     """`dataset` with a stratified part of its training split set aside as its validation split.
 
     A data set that has a validation split of its own is returned as it is. `stratified_part` draws
-    the part, so that some pair of every class stays in training.
+    the part by group, so that some pair of every class stays in training where a class has more
+    than one group.
 
     Args:
         fraction: share of the training pairs to set aside, in (0, 1).
@@ -250,11 +294,13 @@ def hold_out(dataset: PairedDataset, fraction: float, seed: int) -> PairedDatase
         return dataset
     if not 0 < fraction < 1:
         raise InputError(f"The validation fraction must lie between 0 and 1, found {fraction}.")
-    held = stratified_part(dataset.train.targets(dataset.num_classes) > 0, fraction, seed)
+    groups = dataset.groups["train"]
+    hot = dataset.train.targets(dataset.num_classes) > 0
+    held = stratified_part(hot, fraction, seed, groups)
     if not held.any():
         raise InputError(
-            f"A validation fraction of {fraction} of {len(held)} training pairs leaves no pair to "
-            "validate on; use a larger fraction."
+            f"A validation fraction of {fraction} of {len(held)} training pairs in "
+            f"{len(np.unique(groups))} groups leaves no pair to validate on; use a larger fraction."
         )
     train, validation = dataset.train.take(~held), dataset.train.take(held).in_memory()
     return replace(dataset, train=train, validation=validation, held_out=True)
@@ -279,12 +325,14 @@ def _checked_split(split: Split, part: str, num_classes: int, source: str) -> Sp
     ids = strings(split.id, name("id"))
     title = None if split.title is None else strings(split.title, name("title"))
     thumbnail = None if split.thumbnail is None else tuple(split.thumbnail)
+    group = None if split.group is None else strings(split.group, name("group"))
     for field, values in (
         ("text", text),
         ("label", label),
         ("id", ids),
         ("title", title),
         ("thumbnail", thumbnail),
+        ("group", group),
     ):
         if values is not None and len(values) != rows:
             raise InputError(
@@ -294,4 +342,4 @@ def _checked_split(split: Split, part: str, num_classes: int, source: str) -> Sp
     for row, picture in enumerate(thumbnail or ()):
         if not isinstance(picture, bytes) or not picture:
             raise InputError(f"{name('thumbnail')} has no encoded picture (bytes) at row {row}.")
-    return Split(image, text, label, ids, title, thumbnail)
+    return Split(image, text, label, ids, title, thumbnail, group)

@@ -32,7 +32,7 @@ class PairedConfig(tfds.core.BuilderConfig):
         image_dim, text_dim: numbers of features; TFDS wants them before any file is read.
         label_names: c names, in the reader's order.
         multi_label: labels are multi-hot rows (c,), not single classes.
-        described: pairs have titles. pictured: pairs have thumbnails.
+        described: pairs have titles. pictured: pairs have thumbnails. grouped: pairs have groups.
         protocol, image_features, text_features, seed, on_bad_image: as `datasets.load` takes them.
     """
 
@@ -42,6 +42,7 @@ class PairedConfig(tfds.core.BuilderConfig):
     multi_label: bool = False
     described: bool = False
     pictured: bool = False
+    grouped: bool = False
     protocol: str | None = None
     image_features: str | None = None
     text_features: str | None = None
@@ -77,6 +78,8 @@ class PairedBuilder(
             features["title"] = tfds.features.Text()
         if config.pictured:
             features["thumbnail"] = tfds.features.Text(doc="a small encoded picture, WebP")
+        if config.grouped:
+            features["group"] = tfds.features.Text(doc="equal for pairs that share an image")
         return self.dataset_info_from_configs(
             features=tfds.features.FeaturesDict(features),
             # A multi-hot feature has nowhere else to keep its names.
@@ -133,4 +136,6 @@ class PairedBuilder(
                 example["title"] = split.title[row]  # type: ignore[index]
             if self.builder_config.pictured:
                 example["thumbnail"] = split.thumbnail[row]  # type: ignore[index]
+            if self.builder_config.grouped:
+                example["group"] = split.group[row]  # type: ignore[index]
             yield row, example

@@ -19,12 +19,15 @@ class RawPair:
         image: a picture file.
         text: what is written beside it; may be empty.
         label: the class, in [0, c); or the classes, at least one, ascending.
+        group: equal for pairs that no split may divide; None in all pairs of a data set where pairs
+            with identical image features belong together.
     """
 
     id: str
     image: Path
     text: str
     label: int | tuple[int, ...]
+    group: str | None = None
 
 
 @dataclass(frozen=True)

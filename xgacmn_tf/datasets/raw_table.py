@@ -4,35 +4,38 @@
     photos/1.jpg,"A cat, asleep",animal|indoors,train
 
 `image`, `text` and `label` are always there; paths start from the table's folder and stay in it;
-several labels are joined by "|". `split` (train, validation, test) and `id` are there where wanted.
+several labels are joined by "|". `split` (train, validation, test), `id` and `group` are optional.
+Rows of one group, or of the same image where no group is given, are never divided by a split that
+is drawn.
 """
 
 import csv
 import io
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
-
-import numpy as np
 
 from xgacmn_tf.datasets.distribution import read_text
 from xgacmn_tf.datasets.raw import RawPair, RawPairs
-from xgacmn_tf.datasets.stratified import stratified_part
 from xgacmn_tf.errors import InputError
+from xgacmn_tf.groups import file_keys, in_part
 
 SUFFIXES = (".csv", ".tsv")
 REQUIRED = ("image", "text", "label")
-OPTIONAL = ("split", "id")
+OPTIONAL = ("split", "id", "group")
 SPLITS = ("train", "validation", "test")
-# Share of the pairs that test where the table does not say which do.
+# Expected share of the groups that test where the table does not say which do.
 TEST_FRACTION = 0.2
 _SHOWN = 3
 
 
 def load_raw(path: Path, seed: int = 0) -> RawPairs:
-    """The pairs in a comma- (.csv) or tab-separated (.tsv) table, UTF-8, named after the file.
+    """Read the pairs in a comma- (.csv) or tab-separated (.tsv) table, UTF-8, named after the file.
 
     Labels are sorted by name. Pairs without ids are called by their path; a path's second use by
-    "path#2". Without a column `split`, a stratified fifth of the pairs tests.
+    "path#2". A pair's group is its cell in the column `group` or, where that is missing or empty,
+    the content of its image file. Without a column `split`, a group belongs to the test split if a
+    hash of the seed and the group falls below `TEST_FRACTION`, so that new rows move no old pair.
 
     Args:
         path: the suffix tells the separator.
@@ -40,7 +43,7 @@ def load_raw(path: Path, seed: int = 0) -> RawPairs:
 
     Raises:
         InputError: naming the line of the first unknown split, empty cell or wrong number of
-            cells; or columns, pictures or splits that are missing.
+            cells; or columns, images or splits that are missing.
     """
     if not path.is_file():
         raise InputError(f"There is no table {path}.")
@@ -65,16 +68,28 @@ def load_raw(path: Path, seed: int = 0) -> RawPairs:
             f"{path} names {len(missing):,} of {len(pairs):,} pictures that are not there: "
             f"{', '.join(missing[:_SHOWN])}{more}; paths start from {path.parent}."
         )
+    try:
+        contents = file_keys([pair.image for pair in pairs])
+    except OSError as error:
+        raise InputError(f"{path}: {error.filename} cannot be read ({error.strerror}).") from error
+    pairs = [
+        replace(pair, group=row.get("group") or content)
+        for pair, content, (_, row) in zip(pairs, contents, rows, strict=True)
+    ]
     if "split" in rows[0][1]:
-        parts = np.array([row["split"] for _, row in rows])
+        parts = [row["split"] for _, row in rows]
     else:
-        hot = np.zeros((len(pairs), len(names)), bool)
-        for index, pair in enumerate(pairs):
-            hot[index, list(pair.label) if isinstance(pair.label, tuple) else pair.label] = True
-        test = stratified_part(hot, TEST_FRACTION, seed)
-        parts = np.where(test, "test", "train")
+        groups = [str(pair.group) for pair in pairs]
+        parts = ["test" if in_part(group, TEST_FRACTION, seed) else "train" for group in groups]
+        if len(set(parts)) < 2:
+            raise InputError(
+                f"{path}: all {len(pairs)} pairs, in {len(set(groups))} groups, were drawn into "
+                f"the {parts[0]} split; add a column split (train, validation, test), or use "
+                "another --seed."
+            )
     splits = {
-        part: tuple(pairs[index] for index in np.flatnonzero(parts == part)) for part in SPLITS
+        part: tuple(pair for pair, of in zip(pairs, parts, strict=True) if of == part)
+        for part in SPLITS
     }
     return RawPairs(path.stem, splits["train"], splits["test"], names, splits["validation"])
 

@@ -1,10 +1,12 @@
-"""A random part of labelled rows that keeps the share of every label."""
+"""A random part of labeled rows that keeps the share of every label and divides no group."""
 
 import numpy as np
 
 
-def stratified_part(hot: np.ndarray, fraction: float, seed: int) -> np.ndarray:
-    """(n,) bool: a random part of the rows in which each label has about its share.
+def stratified_part(
+    hot: np.ndarray, fraction: float, seed: int, groups: np.ndarray | None = None
+) -> np.ndarray:
+    """Draw a random part of the rows in which each label has about its share.
 
     Labels are served from the rarest to the most frequent, as in iterative stratification
     (Sechidis et al. 2011), for single labels and multi-hot ones. Some row of every label stays
@@ -12,9 +14,21 @@ def stratified_part(hot: np.ndarray, fraction: float, seed: int) -> np.ndarray:
 
     Args:
         hot: (n, c) bool, the labels of each row, at least one.
-        fraction: in (0, 1).
+        fraction: share of the part, in (0, 1); of the groups where there are any.
         seed: at least 0.
+        groups: (n,) equal values for rows that stay together; None if every row stands alone.
+
+    Returns:
+        (n,) bool, whether each row belongs to the part.
     """
+    if groups is not None:
+        first, unit = np.unique(groups, return_index=True, return_inverse=True)[1:]
+        if len(first) < len(hot):
+            # Groups in the order of their first rows, so that their values do not matter.
+            place = np.argsort(np.argsort(first))[unit]
+            labels = np.zeros((len(first), hot.shape[1]), bool)
+            np.logical_or.at(labels, place, hot)
+            return stratified_part(labels, fraction, seed)[place]
     generator = np.random.default_rng(seed)
     wanted = fraction * hot.sum(axis=0)
     part = np.zeros(len(hot), bool)

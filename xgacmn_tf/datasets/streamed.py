@@ -20,6 +20,7 @@ from tqdm import tqdm
 from xgacmn_tf.datasets.checks import checked_labels, strings
 from xgacmn_tf.datasets.paired import Split, targets_of
 from xgacmn_tf.errors import InputError
+from xgacmn_tf.groups import content_keys
 
 # Files read side by side, and records taken from one in a row.
 FILES_AT_ONCE, RECORDS_IN_A_ROW = 16, 16
@@ -91,6 +92,8 @@ class StreamedSplit:
     Attributes:
       shards: the files.
       all_labels, all_ids: of every row of the files, as `Split.label` and `Split.id`.
+      all_group_keys: likewise, as `Split.group_keys`.
+      grouped: whether these are explicit groups, not keys of the image features.
       sample: some of the rows, in memory. sample_rows: (k,) which rows those are.
       digest: SHA-256 of the files' contents.
       kept: (rows,) bool, which rows belong to this split.
@@ -99,6 +102,8 @@ class StreamedSplit:
     shards: Shards
     all_labels: np.ndarray
     all_ids: np.ndarray
+    all_group_keys: np.ndarray
+    grouped: bool
     sample: Split
     sample_rows: np.ndarray
     digest: bytes
@@ -122,6 +127,14 @@ class StreamedSplit:
     @property
     def id(self) -> np.ndarray:
         return self.all_ids[self.kept]
+
+    @property
+    def group_keys(self) -> np.ndarray:
+        return self.all_group_keys[self.kept]
+
+    @property
+    def group(self) -> np.ndarray | None:
+        return self.group_keys if self.grouped else None
 
     def targets(self, num_classes: int) -> np.ndarray:
         """As `Split.targets`."""
@@ -152,6 +165,7 @@ class StreamedSplit:
             text=np.concatenate(text),
             label=self.label,
             id=self.id,
+            group=self.group,
         )
 
     def batches(
@@ -194,16 +208,21 @@ class StreamedSplit:
             self,
             all_labels=checked_labels(self.all_labels, num_classes, f"{source}: label_{part}"),
             all_ids=strings(self.all_ids, f"{source}: id_{part}"),
+            all_group_keys=strings(self.all_group_keys, f"{source}: group_{part}"),
         )
 
 
 def open_streamed(
-    shards: Shards, labels: np.ndarray, ids: np.ndarray, source: str
+    shards: Shards,
+    labels: np.ndarray,
+    ids: np.ndarray,
+    source: str,
+    group: np.ndarray | None = None,
 ) -> StreamedSplit:
     """Reads all files once: finds values that are not finite, and takes the sample.
 
     Args:
-      labels, ids: of every row, as `Split.label` and `Split.id`.
+      labels, ids, group: of every row, as `Split.label`, `Split.id` and `Split.group`.
       source: what errors name.
 
     Raises:
@@ -219,6 +238,7 @@ def open_streamed(
     image = np.empty((len(sampled), shards.image_dim), np.float32)
     text = np.empty((len(sampled), shards.text_dim), np.float32)
     digest, filled = hashlib.sha256(), 0
+    keys: list[np.ndarray] = []
     with tqdm(total=shards.rows, unit="pair", desc="looking through the files") as bar:
         try:
             for rows, features in shards.read():
@@ -231,6 +251,8 @@ def open_streamed(
                             f"{column}; repair or drop that row."
                         )
                     digest.update(np.ascontiguousarray(values.astype("<f4", copy=False)).data)
+                if group is None:
+                    keys.append(content_keys(features["image"]))
                 chosen = np.isin(rows, sampled, assume_unique=True)
                 end = filled + int(chosen.sum())
                 image[filled:end], text[filled:end] = (
@@ -242,11 +264,21 @@ def open_streamed(
             raise unreadable(source, error) from error
     digest.update(np.ascontiguousarray(labels).data)
     digest.update("\0".join(map(str, ids)).encode())
+    if group is not None:
+        digest.update("\0".join(map(str, group)).encode())
     return StreamedSplit(
         shards,
         labels,
         ids,
-        Split(image, text, labels[sampled], ids[sampled]),
+        np.concatenate(keys) if group is None else group,
+        group is not None,
+        Split(
+            image,
+            text,
+            labels[sampled],
+            ids[sampled],
+            group=None if group is None else group[sampled],
+        ),
         sampled,
         digest.digest(),
         np.ones(shards.rows, bool),

@@ -17,8 +17,8 @@ from xgacmn_tf.features.extractor import one_line
 
 _EXPECTED = (
     "image and text (vectors of floats), label (a ClassLabel, an integer, or a multi-hot vector), "
-    "and, where wanted, id (Text or an integer), title (Text) and thumbnail (Text, an encoded "
-    "picture)"
+    "and, where wanted, id and group (Text or an integer), title (Text) and thumbnail (Text, an "
+    "encoded picture)"
 )
 
 
@@ -91,7 +91,7 @@ def _load(name: str, data_dir: str | None, streaming: bool) -> PairedDataset:
     examples = {}
     for part in parts:
         in_files = streaming and part == "train"
-        read = [key for key in wanted if key in ("label", "id")] if in_files else wanted
+        read = [key for key in wanted if key in ("label", "id", "group")] if in_files else wanted
         try:
             examples[part] = tfds.as_numpy(
                 builder.as_dataset(
@@ -115,7 +115,9 @@ def _load(name: str, data_dir: str | None, streaming: bool) -> PairedDataset:
     for part, columns in examples.items():
         if streaming and part == "train":
             ids = _ids(part, columns, source)
-            splits[part] = open_streamed(_shards(builder, part), columns["label"], ids, source)
+            splits[part] = open_streamed(
+                _shards(builder, part), columns["label"], ids, source, _groups(columns, source)
+            )
         else:
             splits[part] = _split(part, columns, source)
     return PairedDataset(
@@ -151,7 +153,13 @@ def _split(part: str, columns: dict[str, Any], source: str) -> Split:
         id=_ids(part, columns, source),
         title=None if title is None else _decoded(title, source),
         thumbnail=None if thumbnail is None else tuple(thumbnail.tolist()),
+        group=_groups(columns, source),
     )
+
+
+def _groups(columns: dict[str, Any], source: str) -> np.ndarray | None:
+    group = columns.get("group")
+    return None if group is None else _decoded(group, source)
 
 
 def _ids(part: str, columns: dict[str, Any], source: str) -> np.ndarray:
@@ -166,7 +174,7 @@ def _decoded(values: np.ndarray, source: str) -> np.ndarray:
     try:
         return np.array([value.decode() for value in values], dtype=str)
     except UnicodeDecodeError as error:
-        raise InputError(f"{source}: an id or title is not UTF-8: {error}.") from None
+        raise InputError(f"{source}: an id, group or title is not UTF-8: {error}.") from None
 
 
 def _is_vector(feature: Any) -> bool:
@@ -196,7 +204,7 @@ def _kind(feature: Any) -> str:
 
 
 _REQUIRED = {"image": _is_vector, "text": _is_vector, "label": _is_label}
-_OPTIONAL = {"id": _is_id, "title": _is_bytes, "thumbnail": _is_bytes}
+_OPTIONAL = {"id": _is_id, "group": _is_id, "title": _is_bytes, "thumbnail": _is_bytes}
 
 
 def _fitting(source: str, features: Any) -> list[str]:

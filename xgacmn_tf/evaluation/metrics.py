@@ -19,6 +19,7 @@ precision-scope curves in Fig. 3.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from functools import cached_property
 from typing import Literal
 
@@ -29,6 +30,8 @@ from scipy.special import gammaln
 from xgacmn_tf.errors import InputError
 
 Normalizer = Literal["relevant", "hits", "min"]
+# Of shares that go through logarithms of factorials.
+_ROUNDING = 1e-9
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -240,6 +243,49 @@ def chance_average_precision(
     else:
         raise InputError(f"normalizer {normalizer!r} is unknown; use 'relevant', 'hits' or 'min'")
     return np.where(relevant > 0, expected, 0.0)
+
+
+def chance_of_a_hit(num_own: ArrayLike, gallery_size: int, depth: int) -> np.ndarray:
+    """The expected recall at K of a ranking drawn at random: 1 − C(N − M, K) / C(N, K).
+
+    Worked: N = 4, M = 2, K = 1 gives 1/2, and K = 2 gives 1 − 1/6 = 5/6.
+
+    Args:
+      num_own: (q,) integers, M in [1, N]: items that count as each query's own pair.
+      gallery_size: N ≥ 1.
+      depth: K ≥ 1; a depth beyond N looks at all N.
+
+    Returns:
+      (q,) float64 in [0, 1].
+    """
+    own = np.asarray(num_own, np.float64)
+    return 1.0 - _chance_of_no_hit(own, gallery_size, min(depth, gallery_size))
+
+
+def chance_median_rank(num_own: ArrayLike, gallery_size: int) -> float:
+    """The median, over all queries, of the own pair's rank in rankings drawn at random.
+
+    With one item that counts as the own pair every rank is as likely, and it is (N + 1) / 2.
+
+    Args:
+      num_own: (q,) integers in [1, N], see `chance_of_a_hit`.
+      gallery_size: N ≥ 1.
+    """
+    kinds, queries = np.unique(np.asarray(num_own), return_counts=True)
+
+    def share_within(rank: int) -> float:
+        return float(np.average(chance_of_a_hit(kinds, gallery_size, rank), weights=queries))
+
+    def first_rank(reaches: Callable[[float], bool]) -> int:
+        low, high = 1, gallery_size
+        while low < high:
+            middle = (low + high) // 2
+            low, high = (low, middle) if reaches(share_within(middle)) else (middle + 1, high)
+        return low
+
+    # Of an even number of values, the median lies between the two in the middle.
+    at_least = first_rank(lambda share: share >= 0.5 - _ROUNDING)
+    return (at_least + first_rank(lambda share: share > 0.5 + _ROUNDING)) / 2
 
 
 def _chance_of_no_hit(relevant: np.ndarray, items: int, within: int) -> np.ndarray:

@@ -3,7 +3,8 @@
 Every item of one modality is a query, and every item of the other is the gallery. The similarity
 is the inner product of two representations: of unit-length codes for the cosine, of raw codes for
 the dot product, of class posteriors for the posterior similarity. An item is relevant if it shares
-a label with the query. `xgacmn_tf.evaluation.metrics` defines the measures.
+a label with the query; it counts as the query's own pair as `identity.Identity` tells.
+`xgacmn_tf.evaluation.metrics` defines the measures.
 
 The order is that of `xgacmn_tf.evaluation.ranking`: inner products in double precision, rounded to
 single, ties to the lower gallery row. Blocks of queries are ranked side by side in threads.
@@ -19,15 +20,18 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from xgacmn_tf.errors import InputError
+from xgacmn_tf.evaluation.identity import Direction, Identity, directions
 from xgacmn_tf.evaluation.metrics import (
     Hits,
     average_precision,
     chance_average_precision,
+    chance_median_rank,
+    chance_of_a_hit,
     precision_at,
     precision_recall_curve,
 )
 from xgacmn_tf.evaluation.ranking import check_at_least_one, checked_representations
-from xgacmn_tf.evaluation.whole_ranking import Ranking, Relevance
+from xgacmn_tf.evaluation.whole_ranking import Ranking, Relevance, checked_targets
 
 Measures = dict[str, dict[str, float]]
 
@@ -41,15 +45,18 @@ QUERIES = 32
 
 @dataclass(frozen=True, eq=False)
 class RetrievalResult:
-    """What `evaluate_retrieval` measures. A direction is "i2t" or "t2i"; n is the number of pairs.
+    """What `evaluate_retrieval` measures. A direction is "i2t" or "t2i" with q queries.
 
     Attributes:
       measures: measure → {"i2t", "t2i", "avg"}. "mAP" is over the full gallery and divided by the
         relevant items in it; "mAP@50" is divided by the relevant items found in the first 50,
-        "mAP@50/min" by min(50, relevant). "R@K" is the share of queries whose own pair is among
-        the first K, "median_rank" the median rank of the own pair. "avg" is the directions' mean.
-      per_query: direction → {"AP", "AP@50"} (n,) float64 and {"rank"} (n,) int64, of the own pair.
-      precision_scope: direction → (min(max_scope, n),) float64, mean precision at K = 1, 2, ….
+        "mAP@50/min" by min(50, relevant). "R@K" is the share of queries for which an item that
+        counts as the own pair is among the first K, "median_rank" the median rank of the first such
+        item. "avg" is the directions' mean.
+      per_query: direction → {"AP", "AP@50"} (q,) float64, and {"rank", "pair"} (q,) int64: the rank
+        of the own pair, and the row of a pair that the query is of.
+      precision_scope: direction → float64, mean precision at K = 1, 2, … up to max_scope or to the
+        gallery's size.
       precision_recall: direction → (101,) float64, mean interpolated precision at recall 0, .01, …,
         1.
       queries_without_relevant: direction → how many queries no gallery item is relevant to. They
@@ -68,6 +75,8 @@ def evaluate_retrieval(
     text: Any,
     targets: Any,
     *,
+    identity: Identity | None = None,
+    deduplicated: bool = False,
     depth: int = 50,
     recall_depths: Sequence[int] = (1, 5, 10),
     max_scope: int = 1000,
@@ -79,6 +88,9 @@ def evaluate_retrieval(
       image: (n, d) finite representations; arrays or tensors of any floating type.
       text: (n, d) likewise. Row i of `image`, `text` and `targets` is the same pair.
       targets: (n, c) one-hot or multi-hot, zeros and ones of any type. A row of zeros is allowed.
+      identity: which items are the same. By default those with equal representations, which is
+        right where the encoders give different items different representations.
+      deduplicated: each image is a query and in the gallery once, with all its texts.
       depth: K of the measures "mAP@K" and "mAP@K/min".
       recall_depths: every K of the measures "R@K".
       max_scope: the last K of the precision-scope curve.
@@ -94,12 +106,13 @@ def evaluate_retrieval(
     """
     check_at_least_one(depth=depth, max_scope=max_scope)
     check_at_least_one(recall_depths=min(recall_depths, default=1))
-    image, text, relevance = _pairs(image, text, targets)
-    scopes = np.arange(1, min(max_scope, len(image)) + 1)
+    image, text, targets = _pairs(image, text, targets)
+    identity = _checked_identity(identity, image, text)
 
     def measure(ranking: Ranking) -> tuple[np.ndarray, ...]:
         """Per query: AP, AP@K by hits and by min, own rank, R. Of the block: two curves' sums."""
         hits, relevant = Hits.of(ranking.relevance), ranking.num_relevant
+        scopes = np.arange(1, min(max_scope, ranking.relevance.shape[1]) + 1)
         return (
             average_precision(hits, relevant),
             average_precision(hits, relevant, depth, "hits"),
@@ -112,19 +125,24 @@ def evaluate_retrieval(
 
     measures: Measures = {}
     per_query, scope, curve, without = {}, {}, {}, {}
-    for direction, query, gallery in (("i2t", image, text), ("t2i", text, image)):
+    for name, direction in directions(identity, deduplicated).items():
         full, hits, capped, rank, relevant, at_scope, at_recall = _over_blocks(
-            measure, query, gallery, relevance, block_size
+            measure, name, direction, image, text, targets, block_size
         )
         found = {"mAP": _mean(full), f"mAP@{depth}": _mean(hits), f"mAP@{depth}/min": _mean(capped)}
         found |= {f"R@{k}": _mean(rank <= k) for k in recall_depths}
         found["median_rank"] = float(np.median(rank))
-        for name, value in found.items():
-            measures.setdefault(name, {})[direction] = value
-        per_query[direction] = {"AP": full, f"AP@{depth}": hits, "rank": rank}
-        scope[direction] = at_scope.sum(axis=0) / len(rank)
-        curve[direction] = at_recall.sum(axis=0) / len(rank)
-        without[direction] = int((relevant == 0).sum())
+        for measured, value in found.items():
+            measures.setdefault(measured, {})[name] = value
+        per_query[name] = {
+            "AP": full,
+            f"AP@{depth}": hits,
+            "rank": rank,
+            "pair": direction.query,
+        }
+        scope[name] = at_scope.sum(axis=0) / len(rank)
+        curve[name] = at_recall.sum(axis=0) / len(rank)
+        without[name] = int((relevant == 0).sum())
     for values in measures.values():
         values["avg"] = (values["i2t"] + values["t2i"]) / 2
     return RetrievalResult(measures, per_query, scope, curve, without)
@@ -140,14 +158,17 @@ def mean_average_precision(
     Returns:
       {"i2t", "t2i", "avg"}, each in [0, 1].
     """
-    image, text, relevance = _pairs(image, text, targets)
+    image, text, targets = _pairs(image, text, targets)
 
     def measure(ranking: Ranking) -> tuple[np.ndarray, ...]:
         return (average_precision(ranking.relevance, ranking.num_relevant),)
 
-    i2t = _mean(_over_blocks(measure, image, text, relevance, block_size)[0])
-    t2i = _mean(_over_blocks(measure, text, image, relevance, block_size)[0])
-    return {"i2t": i2t, "t2i": t2i, "avg": (i2t + t2i) / 2}
+    alone = np.arange(len(image))
+    scores = {
+        name: _mean(_over_blocks(measure, name, way, image, text, targets, block_size)[0])
+        for name, way in directions(Identity(alone, alone, alone), False).items()
+    }
+    return {**scores, "avg": (scores["i2t"] + scores["t2i"]) / 2}
 
 
 def chance_levels(
@@ -155,54 +176,91 @@ def chance_levels(
     depth: int = 50,
     recall_depths: Sequence[int] = (1, 5, 10),
     block_size: int | None = None,
+    identity: Identity | None = None,
+    deduplicated: bool = False,
 ) -> Measures:
     """What a random ranking scores on average, in closed form, in the shape of `measures`.
 
-    The own pair is at each of the n ranks alike, so that R@K = min(K, n) / n and its median rank
-    is (n + 1) / 2. For average precision see `chance_average_precision`.
+    For average precision see `chance_average_precision`; for R@K and the median rank
+    `chance_of_a_hit`, of the items that count as the own pair.
 
-    Args and errors are those of `evaluate_retrieval`.
+    Args and errors are those of `evaluate_retrieval`; without an identity all items differ.
     """
     check_at_least_one(depth=depth)
     check_at_least_one(recall_depths=min(recall_depths, default=1))
-    relevance = Relevance(targets)
-    items = relevance.items
+    checked = checked_targets(targets)
+    alone = np.arange(len(checked))
+    identity = Identity(alone, alone, alone) if identity is None else identity
+    levels: Measures = {}
+    for name, direction in directions(identity, deduplicated).items():
+        relevance, items = _relevance(direction, checked, name), len(direction.gallery)
 
-    def count(first: int, last: int) -> tuple[np.ndarray, ...]:
-        return (relevance.of(range(first, last)).sum(axis=1),)
+        def count(
+            first: int, last: int, relevance: Relevance = relevance
+        ) -> tuple[np.ndarray, ...]:
+            return (relevance.of(slice(first, last)).sum(axis=1),)
 
-    (relevant,) = _in_threads(count, items, block_size)
-    levels = {
-        "mAP": _mean(chance_average_precision(relevant, items)),
-        f"mAP@{depth}": _mean(chance_average_precision(relevant, items, depth, "hits")),
-        f"mAP@{depth}/min": _mean(chance_average_precision(relevant, items, depth, "min")),
-    }
-    levels |= {f"R@{k}": min(k, items) / items for k in recall_depths}
-    levels["median_rank"] = (items + 1) / 2
-    return {name: dict.fromkeys(("i2t", "t2i", "avg"), level) for name, level in levels.items()}
+        (relevant,) = _in_threads(count, len(direction.query), items, block_size)
+        own = direction.own_count()
+        found = {
+            "mAP": _mean(chance_average_precision(relevant, items)),
+            f"mAP@{depth}": _mean(chance_average_precision(relevant, items, depth, "hits")),
+            f"mAP@{depth}/min": _mean(chance_average_precision(relevant, items, depth, "min")),
+        }
+        found |= {f"R@{k}": _mean(chance_of_a_hit(own, items, k)) for k in recall_depths}
+        found["median_rank"] = chance_median_rank(own, items)
+        for measured, value in found.items():
+            levels.setdefault(measured, {})[name] = value
+    for values in levels.values():
+        values["avg"] = (values["i2t"] + values["t2i"]) / 2
+    return levels
 
 
 def _over_blocks(
     function: Callable[[Ranking], tuple[np.ndarray, ...]],
-    query: np.ndarray,
-    gallery: np.ndarray,
-    relevance: Relevance,
+    name: str,
+    direction: Direction,
+    image: np.ndarray,
+    text: np.ndarray,
+    targets: np.ndarray,
     block_size: int | None,
 ) -> list[np.ndarray]:
     """What a function finds in each block's ranking, joined along axis 0."""
+    query, gallery = (image, text) if name == "i2t" else (text, image)
+    query, gallery = _at(query, direction.query), _at(gallery, direction.gallery)
+    relevance = _relevance(direction, targets, name)
 
     def rank(first: int, last: int) -> tuple[np.ndarray, ...]:
-        similarity = (query[first:last] @ gallery.T).astype(np.float32)
-        return function(Ranking(similarity, relevance.of(range(first, last)), first))
+        rows = slice(first, last)
+        similarity = (query[rows] @ gallery.T).astype(np.float32)
+        return function(Ranking(similarity, relevance.of(rows), direction.own(rows)))
 
-    return _in_threads(rank, len(query), block_size)
+    return _in_threads(rank, len(query), len(gallery), block_size)
+
+
+def _relevance(direction: Direction, targets: np.ndarray, name: str) -> Relevance:
+    """Relevance by label; an image that stands for several pairs has the labels of all of them."""
+    images = direction.query if name == "i2t" else direction.gallery
+    of_images = targets
+    if len(images) < len(targets):
+        of_images = np.zeros((len(images), targets.shape[1]), targets.dtype)
+        np.maximum.at(of_images, direction.image_place, targets)
+    return Relevance(of_images, targets) if name == "i2t" else Relevance(targets, of_images)
+
+
+def _at(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """`values[rows]`, without a copy where these are all of them."""
+    return values if len(rows) == len(values) else values[rows]
 
 
 def _in_threads(
-    function: Callable[[int, int], tuple[np.ndarray, ...]], rows: int, block_size: int | None
+    function: Callable[[int, int], tuple[np.ndarray, ...]],
+    rows: int,
+    items: int,
+    block_size: int | None,
 ) -> list[np.ndarray]:
-    """Joins along axis 0 what `function(first, last)` gives for all blocks of so many rows."""
-    size = max(QUERIES, PAIRS // rows) if block_size is None else block_size
+    """Joins along axis 0 what `function(first, last)` gives for blocks of rows against items."""
+    size = max(QUERIES, PAIRS // items) if block_size is None else block_size
     check_at_least_one(block_size=size)
     firsts = range(0, rows, size)
     lasts = [min(first + size, rows) for first in firsts]
@@ -218,19 +276,27 @@ def _in_threads(
     return [np.concatenate(parts) for parts in zip(*found, strict=True)]
 
 
-def _pairs(image: Any, text: Any, targets: Any) -> tuple[np.ndarray, np.ndarray, Relevance]:
-    """Both sides in double precision, checked, and what is relevant to what."""
+def _pairs(image: Any, text: Any, targets: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Both sides in double precision and the targets, checked."""
     image, text = (
         checked_representations(name, value).numpy()
         for name, value in (("image", image), ("text", text))
     )
-    relevance = Relevance(targets)
-    if image.shape != text.shape or len(image) != relevance.items:
+    checked = checked_targets(targets)
+    if image.shape != text.shape or len(image) != len(checked):
         raise InputError(
             f"image is {image.shape}, text {text.shape} and targets {np.shape(targets)}; image and "
             "text must have the same shape, and all three one row per pair"
         )
-    return image, text, relevance
+    return image, text, checked
+
+
+def _checked_identity(identity: Identity | None, image: np.ndarray, text: np.ndarray) -> Identity:
+    if identity is None:
+        return Identity.of(image, text)
+    if len(identity) != len(image):
+        raise InputError(f"identity is of {len(identity)} pairs, image has {len(image)}")
+    return identity
 
 
 def _mean(values: np.ndarray) -> float:

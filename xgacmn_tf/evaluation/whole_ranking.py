@@ -6,7 +6,6 @@ tie are their rows looked at. An argsort for each query takes three times as lon
 (`python benchmarks/evaluation.py`).
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,28 +18,22 @@ class Relevance:
     """Which items are relevant to which: those that share a label.
 
     Args:
-      targets: (n, c) one-hot or multi-hot, zeros and ones of any type.
-
-    Attributes:
-      items: n.
-
-    Raises:
-      InputError: another shape, or other values.
+      query: (q, c) one-hot or multi-hot targets of the queries, see `checked_targets`.
+      gallery: (n, c) likewise, of the gallery.
     """
 
-    def __init__(self, targets: Any):
-        self._targets = _checked_targets(targets)
-        self.items = len(self._targets)
+    def __init__(self, query: np.ndarray, gallery: np.ndarray):
+        self._query, self._gallery = query, gallery
         # With one label each, comparing numbers takes the place of a product over all classes.
-        single = (self._targets.sum(axis=1) == 1).all()
-        self._labels = self._targets.argmax(axis=1) if single else None
+        single = all((side.sum(axis=1) == 1).all() for side in (query, gallery))
+        self._labels = (query.argmax(axis=1), gallery.argmax(axis=1)) if single else None
 
-    def of(self, rows: Sequence[int]) -> np.ndarray:
-        """(q, n) bool: which of the n items are relevant to the items at `rows`."""
-        index = np.asarray(rows)
+    def of(self, rows: slice | np.ndarray) -> np.ndarray:
+        """(b, n) bool: which items of the gallery are relevant to the queries at `rows`."""
         if self._labels is not None:
-            return self._labels[index, np.newaxis] == self._labels
-        return self._targets[index] @ self._targets.T > 0
+            query, gallery = self._labels
+            return query[rows, np.newaxis] == gallery
+        return self._query[rows] @ self._gallery.T > 0
 
 
 class Ranking:
@@ -49,14 +42,15 @@ class Ranking:
     Args:
       similarity: (q, n) float32, finite.
       relevant: (q, n) bool, of the items in the gallery's order.
-      own: the gallery's row of the first query's pair; those of the others follow.
+      own: (q, m) rows of the gallery that count as each query's own pair; a row may stand there
+        several times.
 
     Attributes:
       relevance: (q, n) bool in ranked order.
       num_relevant: (q,) relevant items.
     """
 
-    def __init__(self, similarity: np.ndarray, relevant: np.ndarray, own: int):
+    def __init__(self, similarity: np.ndarray, relevant: np.ndarray, own: np.ndarray):
         self._values, self._own = _ascending(similarity), own
         keys = self._values << 1
         keys |= relevant
@@ -91,12 +85,13 @@ class Ranking:
         self.relevance[query, marked[ranked & 0xFFFF]] = pairs & 1
 
     def own_rank(self) -> np.ndarray:
-        """(q,) int64 rank of each query's own pair, from 1."""
-        query = np.arange(len(self._values))
-        own = (query + self._own)[:, np.newaxis]
-        value = np.take_along_axis(self._values, own, axis=1)
+        """(q,) int64 rank, from 1, of the first item that counts as each query's own pair."""
+        values = np.take_along_axis(self._values, self._own, axis=1)
+        value = values.min(axis=1, keepdims=True)
+        items = self._values.shape[1]
+        row = np.where(values == value, self._own, items).min(axis=1, keepdims=True)
         ahead = self._values == value
-        ahead &= np.arange(self._values.shape[1]) < own
+        ahead &= np.arange(items) < row
         ahead |= self._values < value
         return 1 + np.count_nonzero(ahead, axis=1)
 
@@ -104,8 +99,11 @@ class Ranking:
 def _ascending(similarity: np.ndarray) -> np.ndarray:
     """(q, n) int32 of 31 bits that descend as the similarities ascend, and tie where they tie."""
     # The bits of a float, read as an integer, ascend with it from zero up and descend below.
-    # Turned over below zero they ascend throughout. Adding 0 makes −0 equal to 0.
-    values = (0.0 - similarity).view(np.int32)
+    # Turned over below zero they ascend throughout. Subtracting from 0 makes −0 equal to 0.
+    negated = 0.0 - similarity
+    # TensorFlow flushes subnormals to zero before it ranks, and both orders must be one.
+    np.copyto(negated, 0.0, where=np.abs(negated) < np.finfo(np.float32).tiny)
+    values: np.ndarray = negated.view(np.int32)
     values ^= (values >> 31) & np.int32(0x7FFFFFFF)
     # Similarities below 2 have 31 bits. Larger ones have where those near zero are missing, as they
     # are among fewer than 2^127 times smaller than the largest; otherwise their order is taken.
@@ -119,8 +117,12 @@ def _ascending(similarity: np.ndarray) -> np.ndarray:
     return values
 
 
-def _checked_targets(value: Any) -> np.ndarray:
-    """`value` as float32, or an `InputError` that says what is wrong with it."""
+def checked_targets(value: Any) -> np.ndarray:
+    """Return targets (n, c), one-hot or multi-hot, as float32.
+
+    Raises:
+      InputError: another shape, or values other than 0 and 1.
+    """
     value = tf.cast(value, tf.float32).numpy()
     if value.ndim != 2 or 0 in value.shape:
         raise InputError(

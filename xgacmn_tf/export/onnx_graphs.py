@@ -1,7 +1,8 @@
 """A run's two encoders as ONNX graphs, at three precisions.
 
 Each takes features (n, d) float32 and gives what the SavedModel's `encode_image` and `encode_text`
-give: `embedding` and, with a class layer, `posterior`, both float32. Input maps are inside.
+give: `embedding` and, with a class layer, `posterior`, both float32. Input maps are inside. A row
+with NaN or infinite features, which the SavedModel rejects, gives NaN.
 
 float32  TensorFlow's own numbers.
 float16  the encoder networks hold and compute half precision, as under Keras' "mixed_float16".
@@ -81,10 +82,10 @@ def encoder_graphs(
     return graphs
 
 
-def represent(encoder: CommonSpaceEncoder, codes: Any) -> dict[str, Any]:
-    """Codes (n, code_dim) → what a graph gives for them, by output."""
+def represent(encoder: CommonSpaceEncoder, codes: Any, modality: str) -> dict[str, Any]:
+    """Codes (n, code_dim) of a modality → what a graph gives for them, by output."""
     return {
-        name: encoder.represent(codes, similarity)
+        name: encoder.represent(codes, similarity, modality)
         for name, similarity in OUTPUTS.items()
         if similarity in encoder.similarities()
     }
@@ -100,7 +101,10 @@ def _convert(encoder: CommonSpaceEncoder, modality: str) -> onnx.ModelProto:
 
     @tf.function(autograph=False, input_signature=[spec])
     def outputs(features: tf.Tensor) -> dict[str, tf.Tensor]:
-        return represent(encoder, encode(features))
+        # ONNX has no assertions. Without this, int8 clips such features to ones that look sound.
+        finite = tf.reduce_all(tf.math.is_finite(features), axis=1, keepdims=True)
+        outputs = represent(encoder, encode(features), modality)
+        return {name: tf.where(finite, value, float("nan")) for name, value in outputs.items()}
 
     model, _ = tf2onnx.convert.from_function(outputs, [spec], opset=OPSET)
     for value in (*model.graph.input, *model.graph.output):

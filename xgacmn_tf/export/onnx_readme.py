@@ -33,7 +33,7 @@ def readme(report: Mapping[str, Any], graphs: Mapping[str, Any]) -> str:
         f"- TensorFlow {versions['tensorflow']}, tf2onnx {versions['tf2onnx']}, "
         f"ONNX Runtime {versions['onnxruntime']}",
         "",
-        "n is the size of the batch.",
+        "n is the size of the batch. A row with NaN or infinite features gives NaN.",
     ]
     for modality, graph in graphs.items():
         lines += ["", f"## encode_{modality}.onnx", "", "| | name | shape | |", "|---|---|---|---|"]

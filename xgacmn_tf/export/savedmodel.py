@@ -54,7 +54,8 @@ def export_run(
       version: a new version's number; None for the one after the largest.
       gallery: what is searched: gallery files (`xgacmn_tf.gallery`), and "test" for the run's test
         split; several are joined. The same run with another gallery needs no training.
-      depth: items that a search returns, fixed by the export; a smaller gallery returns all it has.
+      depth: number of items that a search returns, fixed by the export; a smaller gallery returns
+        all it has. Images are searched with each distinct image once, texts with every text.
 
     Returns:
       The version's folder.
@@ -109,7 +110,8 @@ def export_encoder(
     Returns:
       The version's folder.
     """
-    depth = min(depth, len(gallery))
+    sizes = {modality: len(gallery.of_modality(modality)) for modality in gallery.features}
+    depth = min(depth, max(sizes.values()))
     module, signatures = serving_module(
         encoder, similarity, gallery, depth, word_counter_of(folder), picture_reader_of(folder)
     )
@@ -127,6 +129,8 @@ def export_encoder(
                 "source": source,
                 "size": len(gallery),
                 "modalities": list(gallery.features),
+                # Distinct images, and all texts: what a search of either looks through.
+                "searched": sizes,
                 "depth": depth,
             },
             "versions": versions(),

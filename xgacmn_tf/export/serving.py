@@ -2,12 +2,17 @@
 
 Every input and output has the batch as dimension 0, because a server joins requests along it. So
 the number of items that a search returns is fixed when the model is exported.
+
+A query with NaN or infinite features, or with features so large that the encoder overflows, raises
+`tf.errors.InvalidArgumentError` with the name of the input and the row. A query of zeros, such as a
+text without a known word, is equally similar to every item: a search answers it with empty ids and
+titles and scores of 0, never with arbitrary items.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -19,8 +24,25 @@ from xgacmn_tf.model.encoders import CommonSpaceEncoder
 
 # Queries ranked at once: bounds memory to this many rows of similarities to the whole gallery.
 QUERIES_AT_ONCE = 64
+_TOO_LARGE = "features are too large for the encoder; send features like those of the data set"
 Outputs = dict[str, tf.Tensor]
 _Function = tuple[tf.TensorSpec, Callable[[tf.Tensor], Outputs]]
+
+
+class _Queries(NamedTuple):
+    """n encoded queries.
+
+    Attributes:
+      input: name of the signature's input, for messages.
+      modality: "image" or "text".
+      codes: (n, code_dim) float32, finite.
+      known: (n,) bool, whether any feature is not zero.
+    """
+
+    input: str
+    modality: str
+    codes: tf.Tensor
+    known: tf.Tensor
 
 
 def serving_module(
@@ -36,46 +58,53 @@ def serving_module(
     Args:
       encoder: the trained encoders; their input maps come along.
       similarity: what a search ranks by.
-      gallery: what is searched; a modality that it lacks cannot be searched for.
-      depth: items that a search returns, at most the gallery's size.
+      gallery: what is searched, each distinct image once; a modality that it lacks cannot be
+        searched for.
+      depth: number of items that a search returns, or all where there are fewer.
       counter: makes text features of raw texts; without it no signature takes them.
       reader: makes image features of picture files; likewise.
     """
 
-    def encode(codes: tf.Tensor) -> Outputs:
-        outputs = {"embedding": encoder.represent(codes, "cosine")}
+    def encode(queries: _Queries) -> Outputs:
+        outputs = {"embedding": _represented(encoder, queries, "cosine")}
         if "posterior" in encoder.similarities():
-            outputs["posterior"] = encoder.represent(codes, "posterior")
+            outputs["posterior"] = _represented(encoder, queries, "posterior")
         return outputs
 
     searches = _searches(encoder, similarity, gallery, depth)
     functions: dict[str, _Function] = {}
 
-    def image_features(then: Callable[[tf.Tensor], Outputs]) -> _Function:
+    def encoded(name: str, features: tf.Tensor, modality: str) -> _Queries:
+        encode = encoder.encode_image if modality == "image" else encoder.encode_text
+        features = _finite(name, features, "features are NaN or infinite; send finite numbers")
+        known = tf.reduce_any(tf.not_equal(features, 0), axis=1)
+        return _Queries(name, modality, _finite(name, encode(features), _TOO_LARGE), known)
+
+    def image_features(then: Callable[[_Queries], Outputs]) -> _Function:
         spec = tf.TensorSpec([None, encoder.image_map.input_dim], tf.float32, "image_features")
-        return spec, lambda image_features: then(encoder.encode_image(image_features))
+        return spec, lambda image_features: then(encoded("image_features", image_features, "image"))
 
-    def text_features(then: Callable[[tf.Tensor], Outputs]) -> _Function:
+    def text_features(then: Callable[[_Queries], Outputs]) -> _Function:
         spec = tf.TensorSpec([None, encoder.text_map.input_dim], tf.float32, "text_features")
-        return spec, lambda text_features: then(encoder.encode_text(text_features))
+        return spec, lambda text_features: then(encoded("text_features", text_features, "text"))
 
-    def raw_text(then: Callable[[tf.Tensor], Outputs]) -> _Function:
+    def raw_text(then: Callable[[_Queries], Outputs]) -> _Function:
         assert counter is not None
         count = counter
 
         def outputs(text: tf.Tensor) -> Outputs:
             counts = count(text)
-            # A text without any known word gets an answer too; this tells that it is worthless.
+            # A text without any known word is encoded too; this tells that its code is worthless.
             known = tf.cast(tf.reduce_sum(counts, axis=1), tf.int32)
-            return then(encoder.encode_text(counts)) | {"known_words": known}
+            return then(encoded("text", counts, "text")) | {"known_words": known}
 
         return tf.TensorSpec([None], tf.string, "text"), outputs
 
-    def image_bytes(then: Callable[[tf.Tensor], Outputs]) -> _Function:
+    def image_bytes(then: Callable[[_Queries], Outputs]) -> _Function:
         assert reader is not None
         read = reader
         spec = tf.TensorSpec([None], tf.string, "image_bytes")
-        return spec, lambda image_bytes: then(encoder.encode_image(read(image_bytes)))
+        return spec, lambda image_bytes: then(encoded("image_bytes", read(image_bytes), "image"))
 
     functions["encode_image"] = functions["serving_default"] = image_features(encode)
     functions["encode_text"] = text_features(encode)
@@ -106,40 +135,71 @@ def serving_module(
 
 def _searches(
     encoder: CommonSpaceEncoder, similarity: str, gallery: Gallery, depth: int
-) -> dict[str, Callable[[tf.Tensor], Outputs]]:
-    """By modality: codes (n, code_dim) → its nearest items.
+) -> dict[str, Callable[[_Queries], Outputs]]:
+    """By modality: n queries → its nearest items.
 
-    A search returns ids and titles, (n, depth) string, and scores, (n, depth) float32. It ranks as
+    A search returns ids and titles, (n, k) string, and scores, (n, k) float32, where k is the
+    smaller of `depth` and the number of distinct images or of texts. It ranks as
     `ranking` does, in double precision and rounded, so that it gives the order that was evaluated.
+    Rows of queries of zeros have empty ids and titles and scores of 0.
     """
-    ids = _variable(gallery.id.tolist(), tf.string, "gallery_id")
-    titles = _variable(gallery.title.tolist(), tf.string, "gallery_title")
-    specs = [tf.TensorSpec([None, depth], dtype) for dtype in (tf.int32, tf.float32)]
 
-    def search_in(items: tf.Variable) -> Callable[[tf.Tensor], Outputs]:
-        def search(codes: tf.Tensor) -> Outputs:
-            queries = tf.cast(encoder.represent(codes, similarity), tf.float64)
+    def search_in(
+        items: tf.Variable, ids: tf.Variable, titles: tf.Variable
+    ) -> Callable[[_Queries], Outputs]:
+        k = min(depth, int(items.shape[0]))
+        specs = [tf.TensorSpec([None, k], dtype) for dtype in (tf.int32, tf.float32)]
+
+        def search(queries: _Queries) -> Outputs:
+            embeddings = tf.cast(_represented(encoder, queries, similarity), tf.float64)
 
             def best(first: tf.Tensor, last: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-                return top(queries[first:last], items, depth)
+                return top(embeddings[first:last], items, k)
 
             block = tf.constant(QUERIES_AT_ONCE)
-            rows, scores = over_blocks(best, tf.shape(queries)[0], block, specs)
+            rows, scores = over_blocks(best, tf.shape(embeddings)[0], block, specs)
             # The loop forgets how many items each block has.
-            rows, scores = tf.ensure_shape(rows, [None, depth]), tf.reshape(scores, [-1, depth])
+            rows, scores = tf.ensure_shape(rows, [None, k]), tf.reshape(scores, [-1, k])
+            understood = tf.reduce_any(tf.not_equal(embeddings, 0), axis=1) & queries.known
+            understood = tf.expand_dims(understood, 1)
             return {
-                "ids": tf.gather(ids, rows),
-                "titles": tf.gather(titles, rows),
-                "scores": scores,
+                "ids": tf.where(understood, tf.gather(ids, rows), ""),
+                "titles": tf.where(understood, tf.gather(titles, rows), ""),
+                "scores": tf.where(understood, scores, 0.0),
             }
 
         return search
 
     searches = {}
-    for modality, features in gallery.features.items():
-        items = encoder.represent(encoder.codes_of(modality, features), similarity)
-        searches[modality] = search_in(_variable(items, tf.float64, f"gallery_{modality}"))
+    shown: tuple[Gallery, tf.Variable, tf.Variable] | None = None
+    for modality in gallery.features:
+        items = gallery.of_modality(modality)
+        codes = encoder.codes_of(modality, items.features[modality])
+        embeddings = encoder.represent(codes, similarity, modality)
+        # Where no image is repeated, both modalities have the same ids and titles.
+        if shown is None or shown[0].id is not items.id:
+            ids = _variable(items.id.tolist(), tf.string, f"gallery_{modality}_id")
+            titles = _variable(items.title.tolist(), tf.string, f"gallery_{modality}_title")
+            shown = items, ids, titles
+        searches[modality] = search_in(
+            _variable(embeddings, tf.float64, f"gallery_{modality}"), *shown[1:]
+        )
     return searches
+
+
+def _represented(encoder: CommonSpaceEncoder, queries: _Queries, similarity: str) -> tf.Tensor:
+    """(n, e) embeddings of queries."""
+    embeddings = encoder.represent(queries.codes, similarity, queries.modality)
+    return _finite(queries.input, embeddings, _TOO_LARGE)
+
+
+def _finite(name: str, values: tf.Tensor, problem: str) -> tf.Tensor:
+    """`values` (n, d); at run time, an error that names the first row that is not finite."""
+    finite = tf.reduce_all(tf.math.is_finite(values), axis=1)
+    row = tf.strings.as_string(tf.reduce_min(tf.where(~finite)))
+    words = tf.strings.join([f"{name}[", row, f"]: {problem}"])
+    with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(finite), [words])]):
+        return tf.identity(values)
 
 
 def _variable(values: Any, dtype: tf.DType, name: str) -> tf.Variable:

@@ -12,10 +12,11 @@ MEANING = {
     "image_bytes": "a JPEG or PNG file's content",
     "embedding": "unit-length code on the hypersphere; cosine is the inner product",
     "posterior": "probability of each class",
-    "known_words": "words of the text that the vocabulary has; 0: the answer means nothing",
-    "ids": "the nearest items, best first",
-    "titles": "their titles",
-    "scores": "their similarities to the query",
+    "known_words": "number of words of the text that the vocabulary has; with 0, a search finds "
+    "nothing and a code means nothing",
+    "ids": "the nearest items, best first; all empty if the query was not understood",
+    "titles": "their titles, or empty",
+    "scores": "their similarities to the query; 0 where ids are empty",
 }
 
 
@@ -33,13 +34,18 @@ def signature_readme(signatures: Mapping[str, Any], name: str, record: Mapping[s
         "",
         f"- trained on: `{record['settings']['dataset']}`, data {record['data_fingerprint']}",
         f"- settings: {record['config_fingerprint']} (all of them are in `run.json`)",
-        f"- gallery: {gallery['size']} items ({', '.join(gallery['modalities'])}), "
-        f"{gallery['source']}",
-        f"- searches return {gallery['depth']} items by similarity `{record['similarity']}`",
+        f"- gallery: {gallery['size']} items, {gallery['source']}; searched: {_searched(gallery)}",
+        f"- searches return {gallery['depth']} items, or all where there are fewer, by similarity "
+        f"`{record['similarity']}`",
         f"- TensorFlow {record['versions']['tensorflow']}, Keras {record['versions']['keras']}",
         "",
         "n is the size of the batch: dimension 0 of every input and output. `serving_default` is "
         "`encode_image`.",
+        "",
+        "Features that are NaN or infinite are rejected (INVALID_ARGUMENT) with the name of the "
+        "input and the row. A query is not understood if all its features are zero, as those of a "
+        "text without a known word: every item is equally similar to it, so a search answers with "
+        "empty `ids` and `titles` and `scores` of 0.",
     ]
     for signature in sorted(signatures):
         function = signatures[signature]
@@ -58,3 +64,9 @@ def signature_readme(signatures: Mapping[str, Any], name: str, record: Mapping[s
             shape = ", ".join("n" if size is None else str(size) for size in spec.shape)
             lines.append(f"| {way} | `{key}` | {spec.dtype.name} | ({shape}) | {MEANING[key]} |")
     return "\n".join(lines) + "\n"
+
+
+def _searched(gallery: Mapping[str, Any]) -> str:
+    """Such as "6 distinct images, 30 texts"."""
+    kinds = {"image": "distinct images", "text": "texts"}
+    return ", ".join(f"{count:,} {kinds[name]}" for name, count in gallery["searched"].items())

@@ -22,7 +22,7 @@ from xgacmn_tf.errors import InputError
 from xgacmn_tf.features import keeping
 from xgacmn_tf.features.cache import EXTRACTOR, FeatureCache
 from xgacmn_tf.features.extracted_pairs.extracted_pairs_dataset_builder import Builder
-from xgacmn_tf.features.extraction import labels, make_extractors, title
+from xgacmn_tf.features.extraction import labels, make_extractors, title, unique_images
 from xgacmn_tf.features.extractor import one_line
 from xgacmn_tf.features.registry import load_extractor
 from xgacmn_tf.features.shards import check_policy, make_shard
@@ -31,6 +31,7 @@ from xgacmn_tf.features.shards import check_policy, make_shard
 class ExtractFeatures(beam.PTransform):
     """(key, `RawPair`) → (key, {"image", "text", "label", "id", "title", "thumbnail"}).
 
+    Pairs with a group have "group" as well.
     Features are those of `extract_features` but for rounding: a network may see a picture among
     others than there. Pairs whose picture cannot be used end the pipeline, or are left out and
     counted in the metric `features/left_out`.
@@ -96,6 +97,7 @@ class _ExtractBatch(beam.DoFn):
                     "id": pair.id,
                     "title": title(pair.text),
                     "thumbnail": pictures.thumbnail[row],
+                    **({} if pair.group is None else {"group": pair.group}),
                 },
             )
 
@@ -133,12 +135,13 @@ def write_tfds(
     extractors = make_extractors(image, text, image_weights, text_weights, batch_size, seed)
     saved: dict[str, Path] = {}
     dims: dict[str, int] = {}
-    for extractor in extractors:
+    parts: dict[str, Sequence[RawPair]] = dict(pairs.splits())
+    for extractor, learned_from in zip(extractors, (unique_images(parts)[0], parts), strict=True):
         cache = FeatureCache(
             Path(cache_dir),
             pairs.name,
             extractor,
-            pairs.splits(),
+            learned_from,
             on_bad_image,
             seed,
             say_progress,
@@ -154,6 +157,7 @@ def write_tfds(
         multi_label=isinstance(pairs.train[0].label, tuple),
         described=True,
         pictured=True,
+        grouped=pairs.train[0].group is not None,
     )
     builder = Builder(config=config, data_dir=str(data_dir))
     if Path(builder.data_dir).exists():

@@ -155,7 +155,7 @@ class FeatureCache:
             pictures += shard.thumbnail
             left_out += shard.bad
             count = end
-        if count == 0:
+        if items and count == 0:
             raise InputError(
                 f"{part}: none of its {len(items)} pictures can be used; the first: {left_out[-1]}"
             )
@@ -183,7 +183,7 @@ class FeatureCache:
         with atomic_path(path) as temporary:
             temporary.write_text("".join(f"{line}\n" for line in left_out), encoding="utf-8")
         tqdm.write(
-            f"{len(left_out)} of {total} pairs are left out, as their pictures cannot be used; "
+            f"{len(left_out)} of {total} images cannot be used, and their pairs are left out; "
             f"{path} lists them. The first: {left_out[0]}"
         )
 

@@ -1,18 +1,20 @@
 """Raw pairs → features of both modalities: `RawPairs` in, `PairedDataset` out."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from xgacmn_tf.datasets.paired import PairedDataset, Split
 from xgacmn_tf.datasets.raw import RawPair, RawPairs
+from xgacmn_tf.errors import InputError
 from xgacmn_tf.features import keeping
-from xgacmn_tf.features.cache import EXTRACTOR, FeatureCache
+from xgacmn_tf.features.cache import EXTRACTOR, Extracted, FeatureCache
 from xgacmn_tf.features.extractor import Extractor
 from xgacmn_tf.features.registry import image_extractor, text_extractor
 from xgacmn_tf.features.shards import check_policy
+from xgacmn_tf.groups import file_keys
 
 # A title longer than this is cut at a word.
 _TITLE = 120
@@ -33,8 +35,9 @@ def extract_features(
 ) -> PairedDataset:
     """Extracts features of every pair, or reads them where the cache has them.
 
-    What is learned (visual words, vocabulary, topics) is learned on the training split only. A
-    stopped extraction goes on where it was when it is called again.
+    What is learned (visual words, vocabulary, topics) is learned on the training split only. An
+    image that several pairs share is extracted once. A stopped extraction is resumed when it is
+    called again.
 
     Args:
         pairs: pictures and texts.
@@ -58,24 +61,36 @@ def extract_features(
     check_policy(on_bad_image)
     cache_dir = Path(cache_dir)
     extractors = make_extractors(image, text, image_weights, text_weights, batch_size, seed)
+    given_parts: dict[str, Sequence[RawPair]] = dict(pairs.splits())
+    unique, place = unique_images(given_parts)
     images, texts = (
-        FeatureCache(
-            cache_dir, pairs.name, extractor, pairs.splits(), on_bad_image, seed, say_progress
-        )
-        for extractor in extractors
+        FeatureCache(cache_dir, pairs.name, extractor, parts, on_bad_image, seed, say_progress)
+        for extractor, parts in zip(extractors, (unique, given_parts), strict=True)
     )
     pictures, words = images.extract(), texts.extract()
+    at = {
+        (part, int(row)): index
+        for part, extracted in pictures.items()
+        for index, row in enumerate(extracted.row)
+    }
     splits = {}
-    for part, given in pairs.splits().items():
-        kept = pictures[part].row  # Texts are never left out, so theirs are all there.
+    for part, given in given_parts.items():
+        # Texts are never left out, so theirs are all there.
+        kept = [row for row in range(len(given)) if place[part][row] in at]
+        if not kept:
+            raise InputError(f"{part}: none of the images of its {len(given)} pairs can be used")
         readable = [given[row] for row in kept]
+        found = [(place[part][row][0], at[place[part][row]]) for row in kept]
         splits[part] = Split(
-            image=pictures[part].feature,
+            image=_gathered(pictures, part, found),
             text=words[part].feature[kept],
             label=labels(readable, len(pairs.label_names)),
             id=np.array([pair.id for pair in readable]),
             title=np.array([title(pair.text) for pair in readable]),
-            thumbnail=pictures[part].thumbnail,
+            thumbnail=tuple(pictures[of].thumbnail[index] for of, index in found),
+            group=None
+            if readable[0].group is None
+            else np.array([pair.group for pair in readable], dtype=str),
         )
     digest = hashlib.sha256(f"{images.folder.name}\0{texts.folder.name}".encode()).hexdigest()
     source = keeping.make_folder(
@@ -90,6 +105,48 @@ def extract_features(
         splits.get("validation"),
         str(source),
     )
+
+
+def unique_images(
+    parts: Mapping[str, Sequence[RawPair]],
+) -> tuple[dict[str, Sequence[RawPair]], dict[str, list[tuple[str, int]]]]:
+    """Find the pairs of each split that bring an image for the first time.
+
+    Args:
+        parts: split → its pairs.
+
+    Returns:
+        Split → those pairs; and split → for each pair the split and the row, among those pairs, of
+        the one that has its image.
+    """
+    paths = [pair.image for given in parts.values() for pair in given]
+    try:
+        keys = iter(file_keys(paths, only_equal_sizes=True))
+    except OSError:  # The extraction reports files that cannot be read.
+        keys = iter([str(path) for path in paths])
+    unique: dict[str, list[RawPair]] = {part: [] for part in parts}
+    first: dict[str, tuple[str, int]] = {}
+    place: dict[str, list[tuple[str, int]]] = {part: [] for part in parts}
+    for part, given in parts.items():
+        for pair, key in zip(given, keys, strict=False):
+            if key not in first:
+                first[key] = (part, len(unique[part]))
+                unique[part].append(pair)
+            place[part].append(first[key])
+    return dict(unique), place
+
+
+def _gathered(
+    extracted: Mapping[str, Extracted], part: str, found: Sequence[tuple[str, int]]
+) -> np.ndarray:
+    """(n, d) features at (split, row) each; without a copy where these are a split's own rows."""
+    feature = extracted[part].feature
+    if found == [(part, row) for row in range(len(feature))]:
+        return feature
+    result = np.empty((len(found), extracted["train"].feature.shape[1]), np.float32)
+    for row, (of, index) in enumerate(found):
+        result[row] = extracted[of].feature[index]
+    return result
 
 
 def make_extractors(

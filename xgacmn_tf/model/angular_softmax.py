@@ -167,9 +167,9 @@ class ClassLayer(keras.layers.Layer):
         """The loss of `terms` alone."""
         return self.terms(x, targets, margin_weight).loss
 
-    def posterior(self, x: tf.Tensor) -> tf.Tensor:
-        """Class posteriors (n, c), each row adding up to 1: softmax of the logits."""
-        return ops.softmax(self(x), axis=-1)
+    def posterior(self, x: tf.Tensor, factor: float = 1.0) -> tf.Tensor:
+        """Class posteriors (n, c), whose rows sum to 1: softmax of `factor` times the logits."""
+        return ops.softmax(factor * self(x), axis=-1)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "num_classes": self.num_classes}

@@ -8,6 +8,8 @@ layers (`baselines.layers`).
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Any, Self
 
 import keras
@@ -31,7 +33,10 @@ class CommonSpaceEncoder(keras.Model):
       image_map, text_map: input maps, fitted.
       image_encoder, text_encoder: G_Ienc and G_Tenc, or any layers from mapped features to codes.
       class_layer: the class layer that both modalities share, or None without a class loss; all
-        that is asked of it is `posterior`.
+        that is asked of it is `posterior(codes, factor)`.
+      calibration: {"image": a_v, "text": a_t}, the factors of the class logits that temperature
+        scaling found, above 0; 1 without calibration. Only posteriors read them: codes stay as
+        they were trained.
     """
 
     def __init__(
@@ -41,9 +46,11 @@ class CommonSpaceEncoder(keras.Model):
         image_encoder: keras.layers.Layer,
         text_encoder: keras.layers.Layer,
         class_layer: keras.layers.Layer | None,
+        calibration: Mapping[str, float] | None = None,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
+        self._calibration = _checked_calibration(calibration)
         self.image_map, self.text_map = image_map, text_map
         self.image_encoder, self.text_encoder = image_encoder, text_encoder
         self.class_layer = class_layer
@@ -54,6 +61,11 @@ class CommonSpaceEncoder(keras.Model):
         if class_layer is not None and not class_layer.built:
             class_layer.build(image_encoder.compute_output_shape((None, image_map.output_dim)))
         self.built = True
+
+    @property
+    def calibration(self) -> dict[str, float]:
+        """The factor of each modality's class logits."""
+        return dict(self._calibration)
 
     def trained_layers(self) -> list[keras.layers.Layer]:
         """The layers whose weights training moves, in a fixed order."""
@@ -72,11 +84,22 @@ class CommonSpaceEncoder(keras.Model):
         """Text features (n, d_t) → codes t_c (n, code_dim), float32."""
         return tf.cast(self.text_encoder(self.text_map(features)), tf.float32)
 
-    def represent(self, codes: np.ndarray | tf.Tensor, similarity: str) -> tf.Tensor:
+    def represent(
+        self, codes: np.ndarray | tf.Tensor, similarity: str, modality: str | None = None
+    ) -> tf.Tensor:
         """Codes (n, code_dim) → the representation whose inner product is `similarity`.
 
         "dot" are the codes themselves, "cosine" the codes at unit length, "posterior" the class
-        posteriors softmax(‖x‖ cos θ_c).
+        posteriors softmax(a ‖x‖ cos θ_c), calibrated by the modality's factor a.
+
+        Args:
+          codes: of images or of texts.
+          similarity: one of `similarities()`.
+          modality: "image" or "text", whichever the codes are of; "posterior" needs it.
+
+        Raises:
+          InputError: this model does not define the similarity.
+          ValueError: "posterior" without a modality.
         """
         if similarity not in self.similarities():
             raise InputError(
@@ -84,7 +107,9 @@ class CommonSpaceEncoder(keras.Model):
             )
         codes = tf.convert_to_tensor(codes)
         if similarity == "posterior" and self.class_layer is not None:
-            return self.class_layer.posterior(codes)
+            if modality not in self._calibration:
+                raise ValueError(f"posteriors of modality {modality!r}: expected image or text")
+            return self.class_layer.posterior(codes, self._calibration[modality])
         return tf.math.l2_normalize(codes, axis=-1) if similarity == "cosine" else codes
 
     def call(self, inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -101,6 +126,13 @@ class CommonSpaceEncoder(keras.Model):
     def codes(self, image: np.ndarray, text: np.ndarray) -> tuple[tf.Tensor, tf.Tensor]:
         """Codes of a whole split, (n, d_v) and (n, d_t) arrays."""
         return self.codes_of("image", image), self.codes_of("text", text)
+
+    def represent_pairs(
+        self, image: np.ndarray, text: np.ndarray, similarity: str
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Features (n, d_v) and (n, d_t) of a split → what `represent` gives for their codes."""
+        v, t = self.codes(image, text)
+        return self.represent(v, similarity, "image"), self.represent(t, similarity, "text")
 
     @tf.function(autograph=False, reduce_retracing=True)
     def _compiled_image(self, features: tf.Tensor) -> tf.Tensor:
@@ -119,7 +151,11 @@ class CommonSpaceEncoder(keras.Model):
             "class_layer": self.class_layer,
         }
         serialize = keras.saving.serialize_keras_object
-        return {**super().get_config(), **{name: serialize(part) for name, part in parts.items()}}
+        return {
+            **super().get_config(),
+            **{name: serialize(part) for name, part in parts.items()},
+            "calibration": self.calibration,
+        }
 
     @classmethod
     def from_config(
@@ -130,3 +166,14 @@ class CommonSpaceEncoder(keras.Model):
                 config[name], custom_objects=custom_objects
             )
         return cls(**config)
+
+
+def _checked_calibration(given: Mapping[str, float] | None) -> dict[str, float]:
+    """Return both factors; a file may hold anything in their place."""
+    if given is None:
+        return {"image": 1.0, "text": 1.0}
+    factors = {modality: given[modality] for modality in ("image", "text")}
+    for factor in factors.values():
+        if not (isinstance(factor, int | float) and 0 < factor < math.inf):
+            raise ValueError(f"calibration={dict(given)}: expected positive finite factors")
+    return {modality: float(factor) for modality, factor in factors.items()}

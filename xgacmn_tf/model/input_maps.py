@@ -118,7 +118,9 @@ class TfIdf(InputMap):
     """Word counts → (1 + log count) · idf, rows of length √input_dim; an empty row stays zero.
 
     idf_w = log((1 + n) / (1 + n_w)) + 1 with n_w the number of training rows that have word w.
-    The length √input_dim makes a mean square of 1 an entry, which Glorot's initialiser expects.
+    The length √input_dim gives an entry a mean square of 1, which Glorot's initializer expects.
+    A count is at least 1 where it is not 0, and `fit_map` rejects training rows with smaller ones.
+    In other splits 1 + log count is cut off at 0, so that a smaller count never weighs more.
     """
 
     def __init__(self, input_dim: int, **kwargs: Any):
@@ -132,9 +134,8 @@ class TfIdf(InputMap):
         self.idf.assign(np.log((1 + len(features)) / (1 + rows_with_word)) + 1)
 
     def call(self, features: tf.Tensor) -> tf.Tensor:
-        counts = ops.maximum(features, 0.0)
-        weights = ops.where(counts > 0, 1.0 + ops.log(ops.maximum(counts, 1e-6)), 0.0) * self.idf
-        return _at_length(weights, self.input_dim**0.5)
+        weights = ops.maximum(1.0 + ops.log(ops.maximum(features, 1e-6)), 0.0)
+        return _at_length(weights * self.idf, self.input_dim**0.5)
 
 
 def _at_length(rows: tf.Tensor, length: float) -> tf.Tensor:
@@ -296,7 +297,8 @@ def fit_map(
       components: that the χ² map keeps, at most; `COMPONENTS_A_DIMENSION` is another limit.
 
     Raises:
-      InputError: negative features under a map for histograms or counts.
+      InputError: negative features under a map for histograms or counts, or counts between 0 and 1
+        under tf-idf.
     """
     rows, input_dim = features.shape
     if name == "auto":
@@ -305,6 +307,13 @@ def fit_map(
         raise InputError(
             f"--{modality}_map={name} is for histograms and counts, but the training {modality} "
             f"features go down to {features.min():.4g}; use --{modality}_map=zscore"
+        )
+    if name == "tfidf" and ((features > 0) & (features < 1)).any():
+        smallest = features[features > 0].min()
+        raise InputError(
+            f"--{modality}_map=tfidf expects word counts, but the training {modality} features "
+            f"hold weights between 0 and 1, the smallest {smallest:.4g}; "
+            f"use --{modality}_map=unit, zscore or hellinger"
         )
     layer: InputMap
     match name:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from xgacmn_tf.evaluation.metrics import average_precision, rank_of
+from xgacmn_tf.evaluation.identity import Direction
+from xgacmn_tf.evaluation.metrics import average_precision
 from xgacmn_tf.evaluation.ranking import rank_gallery
 from xgacmn_tf.evaluation.whole_ranking import Relevance
 
@@ -16,7 +17,7 @@ from xgacmn_tf.evaluation.whole_ranking import Relevance
 class Hit:
     """One retrieved item: its row in the split, its rank from 1, and how it relates to the query.
 
-    `right`: it shares a label with the query. `own`: it is the other half of the query's pair.
+    `right`: it shares a label with the query. `own`: it counts as the query's own pair.
     """
 
     row: int
@@ -66,7 +67,12 @@ def sample_rows(targets: np.ndarray, count: int, rng: np.random.Generator) -> li
 
 
 def retrieve(
-    queries: np.ndarray, gallery: np.ndarray, targets: np.ndarray, rows: list[int], depth: int
+    queries: np.ndarray,
+    gallery: np.ndarray,
+    targets: np.ndarray,
+    rows: list[int],
+    depth: int,
+    direction: Direction,
 ) -> list[Example]:
     """Ranks the whole gallery for the queries at `rows`, by inner product.
 
@@ -80,23 +86,24 @@ def retrieve(
       targets: (n, c) one-hot or multi-hot.
       rows: which queries to answer.
       depth: how many hits to keep of each.
+      direction: which items count as a query's own pair.
     """
     if not rows:
         return []
     order, _ = rank_gallery(queries[rows], gallery, len(gallery))
-    relevant = Relevance(targets).of(rows)
+    relevant = Relevance(targets, targets).of(np.array(rows))
     right, num_relevant = np.take_along_axis(relevant, order, axis=1), relevant.sum(axis=1)
     precision = average_precision(right, num_relevant)
-    own_rank = rank_of(order, rows)
+    own = (order[:, :, np.newaxis] == direction.own(np.array(rows))[:, np.newaxis]).any(axis=2)
     return [
         Example(
             row=row,
             average_precision=float(precision[i]),
             hits=tuple(
-                Hit(row=int(item), rank=k + 1, right=bool(right[i, k]), own=bool(item == row))
+                Hit(row=int(item), rank=k + 1, right=bool(right[i, k]), own=bool(own[i, k]))
                 for k, item in enumerate(order[i, :depth])
             ),
-            own_rank=int(own_rank[i]),
+            own_rank=1 + int(own[i].argmax()),
             relevant=int(num_relevant[i]),
         )
         for i, row in enumerate(rows)

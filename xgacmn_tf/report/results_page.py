@@ -13,6 +13,7 @@ import numpy as np
 
 from xgacmn_tf.datasets.paired import Split
 from xgacmn_tf.errors import InputError
+from xgacmn_tf.evaluation.identity import Identity, directions
 from xgacmn_tf.files import atomic_path
 from xgacmn_tf.report import pages
 from xgacmn_tf.report.curves import draw_charts
@@ -44,6 +45,7 @@ def write_results_page(
     label_names: Sequence[str],
     image_representation: np.ndarray,
     text_representation: np.ndarray,
+    identity: Identity,
     queries: int = 12,
     depth: int = 8,
     seed: int = 0,
@@ -61,6 +63,7 @@ def write_results_page(
       label_names: c class names.
       image_representation, text_representation: (n, d) float, finite; their inner products rank
         the gallery, ties by row.
+      identity: which items are the same.
       queries: how many queries to show in each direction.
       depth: how many results to show of each.
       seed: draws the queries.
@@ -86,14 +89,15 @@ def write_results_page(
     items = _Items(split, label_names)
     targets = split.targets(len(label_names))
     rng = np.random.default_rng(seed)
-    directions = []
+    shown = []
+    of_way = directions(identity, deduplicated=False)
     for way, query, gallery in (
         ("i2t", image_representation, text_representation),
         ("t2i", text_representation, image_representation),
     ):
         rows = sample_rows(targets, queries, rng)
-        found = retrieve(query, gallery, targets, rows, depth)
-        directions.append(
+        found = retrieve(query, gallery, targets, rows, depth, of_way[way])
+        shown.append(
             {
                 "way": way,
                 "examples": [items.example(example) for example in found],
@@ -117,7 +121,7 @@ def write_results_page(
             measures=_measure_rows(metrics, headline),
             without_relevant=_counts(metrics.get("queries_without_relevant")),
             charts=draw_charts(history, metrics.get("best_epoch")),
-            directions=directions,
+            directions=shown,
             seed=seed,
             depth=min(depth, len(split)),
             pairs=len(split),
@@ -230,9 +234,9 @@ def _measure_note(measure: str, normalizer: Mapping[str, str]) -> str:
     kind, _, depth = measure.partition("@")
     depth = depth.partition("/")[0]  # "mAP@50/min" names its normaliser after the depth.
     if kind == "R":
-        return f"share of queries with their own pair in the top {depth}"
+        return f"share of queries with their own pair, or an identical item, in the top {depth}"
     if measure == "median_rank":
-        return "of the query's own pair; lower is better"
+        return "of the query's own pair or an identical item; lower is better"
     if kind != "mAP":
         return ""
     scope = f"top {depth} only" if depth else "whole ranking"

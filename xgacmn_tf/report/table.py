@@ -30,13 +30,24 @@ def results_table(metrics: dict[str, Any]) -> str:
         "-" * len(header),
         "mAP ranks the whole gallery and divides by the relevant items; mAP@50 looks at",
         "the first 50 and divides by the relevant ones among them. R@K and median rank",
-        f"ask for the query's own pair. Test split: {metrics['splits']['test']} pairs, all of them "
-        "queries.",
+        "ask for the query's own pair, or an item of its group or of identical content.",
+        f"Test split: {metrics['splits']['test']} pairs, {_queries(metrics)}.",
     ]
     if metrics["headline_similarity"] in metrics["test"]:
-        chose = ", which chose the epoch on the validation split" if "best_epoch" in metrics else ""
-        lines.append(f"* the run's own similarity{chose}.")
+        # Runs of before the setting chose their epoch wherever they had a validation split.
+        rule = metrics.get("settings", {}).get("choose_epoch", "best")
+        chose = "best_epoch" in metrics and bool(metrics.get("validation")) and rule == "best"
+        by = ", which chose the epoch on the validation split" if chose else ""
+        lines.append(f"* the run's own similarity{by}.")
     return "\n".join(lines)
+
+
+def _queries(metrics: dict[str, Any]) -> str:
+    # Runs of before have neither of the two.
+    if not metrics.get("deduplicated_gallery"):
+        return "all of them queries"
+    images, texts = (metrics["queries"][way] for way in ("i2t", "t2i"))
+    return f"each image once: {images} images and {texts} texts as queries and gallery"
 
 
 def _cell(measure: str, value: float) -> str:

@@ -7,6 +7,7 @@ dimensions; each says what was changed.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -70,8 +71,7 @@ def section(runs: Runs) -> Section:
         for row, (without, with_l2) in ROWS.items()
     ]
     shown = runs.finished("figure_4_a_softmax_l2")[0]
-    # As trained: the best encoders may be calibrated, which wraps them.
-    config, encoder = shown.config, load_encoder(shown.folder.selected)
+    config, encoder = shown.config, load_encoder(shown.folder.best)
     dropout = [
         f"{part.config['dropout']:g}" for part in (encoder.image_encoder, encoder.text_encoder)
     ]
@@ -81,17 +81,33 @@ def section(runs: Runs) -> Section:
         "categories, rays the class directions. The first column shows the images of the second "
         f"alone. A-softmax: m = {config.margin}, weight of the plain cosine beside it "
         f"{_margin_weight(config.annealing_config)}; l2: λ1 = {config.lambda_1:g}; "
-        f"{config.epochs} epochs, dropout {' and '.join(dropout)}, "
-        f"generators' learning rate {config.generator_learning_rate:g}: chosen on a validation "
-        "part of the training split, because the settings of 100 dimensions hardly learn in two. "
+        f"dropout {' and '.join(dropout)}, generators' learning rate "
+        f"{config.generator_learning_rate:g}: chosen on a validation part of the training split, "
+        "because the settings of 100 dimensions hardly learn in two. "
+        f"{epochs_in_words({label: runs.finished(label)[0] for label in labels})} "
         "Seed 0. Axes differ between panels, and leave the outermost hundredth of the codes out."
     )
     path = draw(panels, names, runs.request.output, "figure_4")
     return Section(TITLE, parts=[Picture("figure_4", caption, path)])
 
 
+def epochs_in_words(cells: Mapping[str, Cell]) -> str:
+    """Return a sentence on the epochs that each run, by its flag file, really took."""
+    parts = []
+    for label, cell in cells.items():
+        metrics = cell.folder.read_metrics()
+        part = (
+            f"{label.removeprefix('figure_4_')} {metrics['trained_epochs']} of at most "
+            f"{metrics['planned_epochs']}, the best {metrics['best_epoch']}"
+        )
+        if "refit" in metrics:
+            part += f", then {metrics['refit']['epochs']} on all {metrics['refit']['pairs']} pairs"
+        parts.append(part)
+    return f"Epochs: {'; '.join(parts)}."
+
+
 def plane(cell: Cell) -> Plane:
-    """The codes of a run's training pairs."""
+    """Return the codes of a run's training pairs, as trained."""
     train = dataset(cell.config).train
     encoder = load_encoder(cell.folder.best)
     image, text = encoder.codes(train.image, train.text)

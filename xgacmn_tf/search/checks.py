@@ -33,11 +33,13 @@ def checked_embeddings(name: str, value: Any, dim: int | None = None) -> np.ndar
         )
     with np.errstate(over="ignore"):
         array = np.ascontiguousarray(array, np.float32)
-    bad = array.size - np.count_nonzero(np.isfinite(array))
-    if bad:
+    finite = np.isfinite(array)
+    if not finite.all():
+        row = int(np.argmin(finite.all(axis=1)))
         raise InputError(
-            f"{name} holds {bad} values of {array.size} that are NaN, infinite or too large for "
-            "single precision; look at the encoder that made them"
+            f"{name} holds {np.count_nonzero(~finite)} values of {array.size} that are NaN, "
+            f"infinite or too large for single precision, the first in row {row}; look at the "
+            "features and the encoder that made them"
         )
     return array
 

@@ -68,7 +68,7 @@ def search(asked: Search, say: Callable[[str], None] = print) -> list[Answer]:
     sizes: dict[str, int] = {}
     for kind in kinds:
         kept = _open(asked, run, source, FINDS[kind], say)
-        index, manner = open_engine(kept, asked.index, asked.milvus_uri, say)
+        index, manner = open_engine(kept, run, asked.index, asked.milvus_uri, say)
         questions = [query for query in queries if query.modality == kind]
         answers += answer(run, kept.items, index, questions, asked.k, asked.category)
         sizes[kept.modality] = len(kept.items)

@@ -29,10 +29,10 @@ def make_index(
     """An engine; empty, but for "milvus", which has what its collection holds.
 
     "auto" is exact search up to 100,000 items and "faiss" above, where FAISS is installed. "faiss"
-    is a flat scan up to 10,000 items and IVF above. HNSW is for asking by name: for 20,000 and
-    200,000 unit vectors, clustered or not, codes and class posteriors it took 2 to 15 times as long
-    to build as IVF, answered more slowly at a recall@10 of .99, and for codes and posteriors did
-    not reach that. IVF reaches any recall, in the end by looking at all its lists.
+    is a flat scan up to 10,000 items and IVF above. HNSW is for asking by name: it took 2 to 15
+    times as long to build as IVF, and with queries of the other modality it did not reach a
+    recall@10 of .99 for inner products of codes (docs/speed.md). IVF reaches any recall, in the end
+    by looking at all its lists, as it does for class posteriors.
 
     Args:
       kind: one of `KINDS`.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import abc
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -26,11 +26,33 @@ class Hits(NamedTuple):
     Attributes:
       ids: (q, k) str.
       scores: (q, k) float32 inner products. Where an engine finds fewer for one query than for
-        another, the rest of the row has empty ids and −∞.
+        another, the rest of the row has empty ids and −∞. A query of zeros finds nothing, because
+        every item is equally similar to it: its whole row is empty.
     """
 
     ids: np.ndarray
     scores: np.ndarray
+
+
+def for_understood(
+    queries: np.ndarray, search: Callable[[np.ndarray], Hits], width: int = 0
+) -> Hits:
+    """Search with the queries that are not all zero; the rows of the others stay empty.
+
+    Args:
+      queries: (q, d) checked queries.
+      search: returns the hits of such queries.
+      width: the number of columns where all queries are zero.
+    """
+    understood = queries.any(axis=1)
+    if understood.all():
+        return search(queries)
+    some = np.empty((0, width), str), np.empty((0, width), np.float32)
+    found = search(queries[understood]) if understood.any() else Hits(*some)
+    shape = len(queries), found.ids.shape[1]
+    ids, scores = np.full(shape, "", found.ids.dtype), np.full(shape, -np.inf, np.float32)
+    ids[understood], scores[understood] = found
+    return Hits(ids, scores)
 
 
 class Index(abc.ABC):
@@ -74,8 +96,9 @@ class Index(abc.ABC):
 
     @abc.abstractmethod
     def query(self, embeddings: Any, k: int, category: str | None = None) -> Hits:
-        """The k items most similar to each query, among all or among those of a category.
+        """Return the k items most similar to each query, among all or among those of a category.
 
+        A query with NaN or infinite values is rejected, and a query of zeros finds nothing.
         A k beyond the number of items gives all of them; a category that no item has gives none.
         Exact search puts the item that was added earlier first among equals.
         """

@@ -29,6 +29,7 @@ from xgacmn_tf.features.keeping import content_hash
 from xgacmn_tf.features.shards import Shard, make_shard
 from xgacmn_tf.files import read_json, write_json
 from xgacmn_tf.gallery import Gallery
+from xgacmn_tf.groups import file_keys
 from xgacmn_tf.trained_run import TrainedRun
 
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm")
@@ -145,19 +146,42 @@ class RawItems(Source):
 
     def load(self, run: TrainedRun, modality: str, keep: Path) -> tuple[Gallery, list[str]]:
         extractor = run.extractor(modality)
+        keys = self._content_keys()
         # Named after the extractor's content: another one's features are of no use.
         parts = FeatureParts(keep / file_hash(run.folder.extractors / modality)[:16])
-        parts.extract(self, extractor)
-        rows = [row for row, key in enumerate(self.key) if key in parts.place]
-        bad = [parts.bad[key] for key in self.key if key in parts.bad]
+        parts.extract(dataclasses.replace(self, key=keys), extractor)
+        rows = [row for row, key in enumerate(keys) if key in parts.place]
+        bad: list[str] = []
+        first: dict[str, str] = {}
+        for name, key in zip(self.id, keys, strict=True):
+            if key in parts.bad:
+                same_as = first.setdefault(key, name)
+                again = f"{name}: the same file as {same_as}, which cannot be used"
+                bad.append(parts.bad[key] if same_as == name else again)
         if not rows:
             raise InputError(
                 f"--gallery={self.place}: none of its {len(self.item):,} {PLURAL[modality]} can be "
                 f"used; the first: {bad[0]}"
             )
-        feature, thumbnail = parts.gather([self.key[row] for row in rows])
+        feature, thumbnail = parts.gather([keys[row] for row in rows])
         ids, titles = (np.array([names[row] for row in rows]) for names in (self.id, self.title))
         return Gallery({modality: feature}, ids, titles, None, thumbnail), bad
+
+    def _content_keys(self) -> list[str]:
+        """`key`, but one key for all image files of the same content, which are read only once.
+
+        Only files whose size occurs more than once are hashed.
+        """
+        if self.modality == "text":
+            return [*self.key]
+        # A file that is empty or cannot be read has a message of its own.
+        paths = [path for path in map(Path, self.item) if _is_readable(path)]
+        content = dict(zip(paths, file_keys(paths, only_equal_sizes=True), strict=True))
+        found = [content.get(Path(path), "path:") for path in self.item]
+        return [
+            key if same.startswith("path:") else f"content|{same}"
+            for same, key in zip(found, self.key, strict=True)
+        ]
 
 
 class FeatureParts:
@@ -184,7 +208,9 @@ class FeatureParts:
 
     def extract(self, items: RawItems, extractor: Extractor) -> None:
         """Extracts the features of those items that have none here yet, with a progress bar."""
-        wanted = dict(zip(items.key, items.item, strict=True))
+        wanted: dict[str, Path | str] = {}
+        for key, item in zip(items.key, items.item, strict=True):
+            wanted.setdefault(key, item)
         missing = [key for key in wanted if key not in self.place and key not in self.bad]
         if not missing:
             return
@@ -288,6 +314,14 @@ def readable(path: str | os.PathLike[str]) -> str:
     """A path as text that can be printed and written, "/" between folders; names stay apart."""
     name = path.as_posix() if isinstance(path, Path) else os.fspath(path)
     return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def _is_readable(path: Path) -> bool:
+    """Whether a file holds anything that can be read."""
+    try:
+        return path.stat().st_size > 0 and os.access(path, os.R_OK)
+    except OSError:  # It has just vanished.
+        return False
 
 
 def _state(path: Path) -> str:

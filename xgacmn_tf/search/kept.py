@@ -36,8 +36,8 @@ class KeptGallery:
       say: receives what the user should read.
 
     Attributes:
-      items: the items; `items.features[modality]` are the embeddings (n, e), whose inner products
-        with those of queries rank.
+      items: the items, each distinct image once; `items.features[modality]` are the embeddings
+        (n, e), whose inner products with those of queries rank.
       left_out: what is wrong with each picture that is not among them.
       engines: a folder for indexes of these very embeddings.
       made_by: another one for every run.
@@ -66,6 +66,8 @@ class KeptGallery:
             "similarity": run.similarity,
             "source": source.name,
             "items": source.fingerprint(),
+            # False in what older versions wrote: with every pair of an image.
+            "each_image_once": modality == "image",
         }
         self.left_out: list[str] = []
         items = self._stored(wanted)
@@ -76,7 +78,7 @@ class KeptGallery:
         if not self.record.exists():
             return None
         try:
-            record = read_json(self.record)
+            record = {"each_image_once": False} | read_json(self.record)
             before = {name: record[name] for name in wanted}
             self.left_out = [str(reason) for reason in record["left_out"]]
         except (OSError, ValueError, KeyError, TypeError):
@@ -95,8 +97,9 @@ class KeptGallery:
             self.record.unlink(missing_ok=True)
             shutil.rmtree(self.engines, ignore_errors=True)
             loaded, self.left_out = source.load(run, self.modality, self.folder / "features")
-            embedded = run.represent(self.modality, loaded.features[self.modality])
-            items = dataclasses.replace(loaded, features={self.modality: embedded})
+            distinct = loaded.of_modality(self.modality)
+            embeddings = run.represent(self.modality, distinct.features[self.modality])
+            items = dataclasses.replace(distinct, features={self.modality: embeddings})
             items.write(self._file)
             write_json(self.record, wanted | {"left_out": self.left_out})
         except OSError as error:
@@ -104,7 +107,9 @@ class KeptGallery:
                 f"--index_dir={self.folder.parent}: cannot be written ({error.strerror}); name a "
                 "folder where you may create files"
             ) from error
-        self.say(f"indexed {len(items):,} {PLURAL[self.modality]} in {self.folder}")
+        repeated = len(loaded) - len(items)
+        merged = f", {repeated:,} repeated ones merged," if repeated else ""
+        self.say(f"indexed {len(items):,} {PLURAL[self.modality]}{merged} in {self.folder}")
         return items
 
 
@@ -148,4 +153,6 @@ def _difference(before: dict[str, Any], wanted: dict[str, Any]) -> str:
         return "the index there was made with another run"
     if before["similarity"] != wanted["similarity"]:
         return f"the index there is for {before['similarity']} similarity"
+    if before["each_image_once"] != wanted["each_image_once"]:
+        return "an older version indexed an image once for each of its texts"
     return f"{wanted['source']} has changed since it was indexed"

@@ -1,4 +1,4 @@
-"""The index of a kept gallery: built and measured once, loaded from then on."""
+"""The index of a cached gallery: built, tuned and measured once, then loaded."""
 
 from __future__ import annotations
 
@@ -7,33 +7,42 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.files import read_json, write_json
 from xgacmn_tf.search.engines import load_index, make_index
 from xgacmn_tf.search.index import Index
 from xgacmn_tf.search.kept import KeptGallery
 from xgacmn_tf.search.recall import tune
+from xgacmn_tf.trained_run import TrainedRun
 
 # Not a flag: command lines are seen by other users of a machine.
 TOKEN = "MILVUS_TOKEN"  # noqa: S105 - the name of a variable
 
 
 def open_engine(
-    kept: KeptGallery, kind: str, milvus_uri: str | None, say: Callable[[str], None] = print
+    kept: KeptGallery,
+    run: TrainedRun,
+    kind: str,
+    milvus_uri: str | None,
+    log: Callable[[str], None] = print,
 ) -> tuple[Index, str]:
-    """An index of the gallery's embeddings and, in a few words, how it searches.
+    """Return an index of a gallery's embeddings, and a few words about how it searches.
 
     Args:
       kept: the gallery.
+      run: the run whose encoders made the embeddings. Its test split gives the queries that the
+        index is tuned and measured with.
       kind: one of `engines.KINDS`.
-      milvus_uri: where the server is, for "milvus".
-      say: receives what the user should read.
+      milvus_uri: address of the server, for "milvus".
+      log: prints a line for the user.
 
     Raises:
       InputError: the engine or what it needs is not there.
     """
     items, token = kept.items, os.environ.get(TOKEN)
-    # Called after folder and encoders: other galleries on the same server stay as they are.
+    # Named after folder and encoders: other galleries on the same server stay as they are.
     name = os.fsencode(kept.folder.resolve()) + kept.made_by.encode()
     index = make_index(
         kind,
@@ -47,24 +56,50 @@ def open_engine(
         return index, "exactly"
     server = hashlib.sha256((milvus_uri or "").encode()).hexdigest()[:8]
     folder = kept.engines / (f"milvus-{server}" if index.kind == "milvus" else index.kind)
-    measured = folder / "recall.json"
-    if measured.exists():
+    record = folder / "recall.json"
+    if record.exists():
         try:
             loaded = load_index(folder, milvus_token=token)
-            recall = read_json(measured)["recall"]
             if len(loaded) == len(items):
-                return loaded, f"by {loaded.kind}, {recall}"
-        except (InputError, OSError, ValueError, KeyError, TypeError) as error:
-            say(f"{folder}: {error}; building the index anew")
-    return index, f"by {index.kind}, {_build(index, kept, folder, measured)}"
+                measured = read_json(record)
+                if measured.get("queries") != _queries_modality(kept):
+                    log(f"{folder}: its recall was not measured with {_source(kept)}; measuring it")
+                    _tune(loaded, kept, run, folder)
+                    measured = read_json(record)
+                return loaded, f"by {loaded.kind}, {measured['recall']}"
+        except (InputError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            log(f"{folder}: {error}; building the index again")
+    index.index(items.features[kept.modality], items.id, items.category)
+    return index, f"by {index.kind}, {_tune(index, kept, run, folder)}"
 
 
-def _build(index: Index, kept: KeptGallery, folder: Path, measured: Path) -> str:
-    """Fills the index, tunes it to find nearly what exact search finds, and saves it."""
-    items = kept.items
-    embeddings = items.features[kept.modality]
-    index.index(embeddings, items.id, items.category)
-    recall = str(tune(index, embeddings, items.id))
+def _tune(index: Index, kept: KeptGallery, run: TrainedRun, folder: Path) -> str:
+    """Tune an index to find nearly what exact search finds, save it, and describe its recall."""
+    embeddings = kept.items.features[kept.modality]
+    asking, record = _queries_modality(kept), folder / "recall.json"
+    queries, reason = np.empty((0, 0), np.float32), "the test split has no queries"
+    try:
+        queries = run.test_embeddings(asking)
+        queries = queries[queries.any(axis=1)]  # Nothing is found for the others.
+    except InputError as error:
+        reason = str(error)
+    if len(queries):
+        recall = str(tune(index, embeddings, queries, source=_source(kept)))
+    else:
+        # Items of the gallery are no substitute: their recall is not that of the other modality.
+        index.effort = max(index.efforts(), default=index.effort)
+        asking, recall = "", f"at the largest effort, recall not measured ({reason})"
+    # The record goes first and comes last: where it stands, index and effort are those measured.
+    record.unlink(missing_ok=True)
     index.save(folder)
-    write_json(measured, {"recall": recall})
+    write_json(record, {"recall": recall, "queries": asking})
     return recall
+
+
+def _queries_modality(kept: KeptGallery) -> str:
+    """The modality that searches a gallery of the other one."""
+    return "text" if kept.modality == "image" else "image"
+
+
+def _source(kept: KeptGallery) -> str:
+    return f"{_queries_modality(kept)} queries of the test split"

@@ -19,7 +19,7 @@ from xgacmn_tf.search.checks import (
     checked_queries,
     strings,
 )
-from xgacmn_tf.search.index import Hits, Index
+from xgacmn_tf.search.index import Hits, Index, for_understood
 
 
 class MemoryIndex(Index):
@@ -118,8 +118,16 @@ class MemoryIndex(Index):
         k = min(k, len(self) if rows is None else len(rows))
         if not k:
             return Hits(np.empty((len(queries), 0), "U1"), np.empty((len(queries), 0), np.float32))
-        found, scores = self._search(queries, k, rows)
-        return Hits(self._ids[found], scores)
+
+        def search(queries: np.ndarray) -> Hits:
+            found, scores = self._search(queries, k, rows)
+            # FAISS has row −1 for what it could not compare, such as sums beyond single precision.
+            compared = found >= 0
+            return Hits(
+                np.where(compared, self._ids[found], ""), np.where(compared, scores, -np.inf)
+            )
+
+        return for_understood(queries, search, width=k)
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         if not len(self):

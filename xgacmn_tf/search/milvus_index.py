@@ -24,7 +24,7 @@ from xgacmn_tf.search.checks import (
     checked_queries,
     strings,
 )
-from xgacmn_tf.search.index import COLLECTION, GRAPH_EFFORTS, Hits, Index
+from xgacmn_tf.search.index import COLLECTION, GRAPH_EFFORTS, Hits, Index, for_understood
 from xgacmn_tf.search.milvus_server import (
     MOST_BYTES,
     MOST_CATEGORIES,
@@ -136,19 +136,23 @@ class MilvusIndex(Index):
             level = "Strong" if self._wrote else "Session"
             self._wrote = False
             at_once = max(1, min(QUERIES_AT_ONCE, HITS_AT_ONCE // k))
-            found = []
-            for first in range(0, len(queries), at_once):
-                found += client.search(
-                    self._name,
-                    data=list(queries[first : first + at_once]),
-                    limit=k,
-                    filter=wanted,
-                    anns_field="embedding",
-                    search_params={"metric_type": "IP", "params": {"ef": max(self.effort, k)}},
-                    consistency_level=level,
-                    timeout=SECONDS,
-                )
-        return _hits(found)
+
+            def search(queries: np.ndarray) -> Hits:
+                found: list[Any] = []
+                for first in range(0, len(queries), at_once):
+                    found += client.search(
+                        self._name,
+                        data=list(queries[first : first + at_once]),
+                        limit=k,
+                        filter=wanted,
+                        anns_field="embedding",
+                        search_params={"metric_type": "IP", "params": {"ef": max(self.effort, k)}},
+                        consistency_level=level,
+                        timeout=SECONDS,
+                    )
+                return _hits(found)
+
+            return for_understood(queries, search)
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Writes where the gallery is, without the token; the gallery stays on the server."""

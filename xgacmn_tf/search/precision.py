@@ -57,7 +57,7 @@ def precision_of_test_split(run: TrainedRun, depth: int = 10) -> Precision:
     arrays = array_files.read(path, check)
     label = arrays["label"]
     targets = label if label.ndim == 2 else np.eye(label.max() + 1, dtype=np.float32)[label]
-    image, text = (run.encoder.represent(arrays[m], run.similarity) for m in ("image", "text"))
+    image, text = (run.encoder.represent(arrays[m], run.similarity, m) for m in ("image", "text"))
     pairs = len(label)
     scope = evaluate_retrieval(image, text, targets, max_scope=pairs).precision_scope
     depth = min(depth, pairs)

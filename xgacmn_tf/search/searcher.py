@@ -60,9 +60,10 @@ class Answer:
     """What one query finds, best first.
 
     Attributes:
-      query: what was asked. hits: what was found.
+      query: the query. hits: what it finds; nothing if it was not understood.
       unknown: the words of the query that the run never counted.
-      understood: false where no word was known, so that the order means nothing.
+      understood: whether the query says anything to the run: at least one word of a text is known,
+        and its features and its embedding are not all zero.
     """
 
     query: Query
@@ -71,12 +72,11 @@ class Answer:
     understood: bool = True
 
     def note(self) -> str:
-        """What a reader must know of it, in a sentence; empty if there is nothing."""
+        """A sentence on what the run did not understand; empty if it understood everything."""
+        if not self.understood and self.query.modality == "text":
+            return "The run knows no word of this query, so that nothing is found."
         if not self.understood:
-            return (
-                "The run knows no word of this query. Every such query finds the same, in an order "
-                "that means nothing."
-            )
+            return "All features of this image are zero, so that nothing is found."
         if self.unknown:
             words = ", ".join(f"“{word}”" for word in self.unknown)
             return f"Not among the words that the run knows, and passed over: {words}."
@@ -127,15 +127,26 @@ def answer(
     """
     modality = queries[0].modality
     features = run.features(modality, [query.item for query in queries])
-    found = index.query(run.represent(modality, features), k, category)
+    embeddings = run.represent(modality, features)
+    found = index.query(embeddings, k, category)
     row_of = {str(name): row for row, name in enumerate(items.id)}
     answers = []
-    for query, ids, scores in zip(queries, found.ids, found.scores, strict=True):
-        # Where fewer are found than asked for, the rest of the ids is empty.
-        pairs = [(row_of[str(name)], float(s)) for name, s in zip(ids, scores, strict=True) if name]
-        hits = tuple(_hit(items, row, rank, s) for rank, (row, s) in enumerate(pairs, 1))
-        known = _words(run.extractor(modality), query.item) if modality == "text" else ()
-        answers.append(Answer(query, hits, *known))
+    for row, query in enumerate(queries):
+        unknown: tuple[str, ...] = ()
+        known = bool(features[row].any() and embeddings[row].any())
+        if modality == "text":
+            unknown, counted = _words(run.extractor(modality), query.item)
+            known = known and counted
+        hits: tuple[Hit, ...] = ()
+        if known:
+            # Where fewer are found than asked for, the rest of the ids is empty.
+            pairs = [
+                (row_of[name], float(score))
+                for name, score in zip(found.ids[row].tolist(), found.scores[row], strict=True)
+                if name
+            ]
+            hits = tuple(_hit(items, at, rank, score) for rank, (at, score) in enumerate(pairs, 1))
+        answers.append(Answer(query, hits, unknown, known))
     return answers
 
 

@@ -10,8 +10,11 @@ import os
 
 import tensorflow as tf
 
-from xgacmn_tf.config import Config
+from xgacmn_tf.config import XGACMN, Config
 from xgacmn_tf.datasets.paired import PairedDataset
+from xgacmn_tf.errors import InputError
+from xgacmn_tf.training.devices import Devices
+from xgacmn_tf.training.epoch_choice import default_patience
 
 # Where --epochs is not given: with 1,000 steps of Adam at 3e-4 openclipart and both protocols of
 # Wikipedia are past their best validation epoch, which is then kept.
@@ -44,10 +47,37 @@ def choose_threads(dataset: PairedDataset) -> None:
 
 
 def most_epochs(config: Config, steps: int) -> int:
-    """How many epochs of so many steps a run has at most."""
+    """Return the maximum number of epochs of a run whose epochs have so many steps."""
     return config.epochs or max(LEAST_EPOCHS, math.ceil(STEPS / steps))
 
 
-def patience(config: Config, epochs: int) -> int:
-    """After how many epochs without a better one a run of at most `epochs` stops."""
-    return config.patience or max(10, epochs // 4)
+def planned_evaluations(config: Config, epochs: int) -> int:
+    """Return the number of evaluations; the last of the `epochs` is always evaluated."""
+    return math.ceil(epochs / config.evaluate_every)
+
+
+def patience(config: Config, epochs: int) -> int | None:
+    """Return the patience in evaluations of a run of at most `epochs`; None never stops early."""
+    if config.choose_epoch == "last":
+        return None
+    return config.patience or default_patience(planned_evaluations(config, epochs))
+
+
+def check_evaluations(config: Config, dataset: PairedDataset, devices: Devices) -> None:
+    """Check that a run which chooses its epoch has epochs to choose from.
+
+    This is no rule of `Config`, because finished runs of earlier versions have such settings.
+
+    Raises:
+      InputError: a single evaluation is planned for several epochs.
+    """
+    if config.model != XGACMN or config.choose_epoch == "last" or dataset.validation is None:
+        return
+    steps = len(dataset.train) // devices.batch_size(config.batch_size, len(dataset.train))
+    epochs = most_epochs(config, steps)
+    if epochs > 1 and planned_evaluations(config, epochs) < 2:
+        raise InputError(
+            f"--evaluate_every={config.evaluate_every} evaluates {epochs} epochs only once, and "
+            "choosing the best epoch takes at least two evaluations; use a smaller "
+            f"--evaluate_every, or --choose_epoch=last to train exactly {epochs} epochs"
+        )

@@ -31,8 +31,8 @@ def train(
 ) -> Progress:
     """Trains from where the folder's checkpoint left off, and leaves `folder.selected`.
 
-    The best epoch is the one with the highest validation mAP (mean of both directions, headline
-    similarity, and of the last `EVALUATIONS`); without a validation split it is the last one.
+    The best epoch is that of `epoch_choice`, by the validation mAP (headline similarity, mean of
+    both directions); with `--choose_epoch=last` or without a validation split it is the last one.
     Keras callbacks get `on_train_begin`, `on_epoch_end` for every epoch (those of before a resume
     are replayed, so that curves are whole) and `on_train_end`.
 
@@ -72,6 +72,7 @@ def train(
             model, dataset.validation, dataset.num_classes, config.headline(), devices
         )
     epochs = refit_epochs or most_epochs(config, runner.steps)
+    progress.planned = epochs
     waiting = patience(config, epochs)
 
     watchers = keras.callbacks.CallbackList(list(callbacks), model=model)
@@ -106,24 +107,14 @@ def train(
             watchers.on_epoch_end(epoch, logs)
             progress.history.append(logs)
             progress.seconds += seconds
-            if _is_best(progress, is_last=epoch == epochs) and devices.is_chief:
+            is_best = progress.note_best(config.choose_epoch, is_last=epoch == epochs)
+            if is_best and devices.is_chief:
                 with atomic_path(kept) as temporary:
                     model.averaged.save(temporary)
             bar.set_postfix_str(_summary(progress))
             checkpoints.save(is_last=progress.is_over(epochs, waiting))
     watchers.on_train_end()
     return progress
-
-
-def _is_best(progress: Progress, is_last: bool) -> bool:
-    """Whether the newest epoch is the best so far, or the last without validation; notes it."""
-    score = progress.score()
-    # The last epoch is always evaluated, so one without a score has no validation split.
-    best = is_last if score is None else score > progress.best_score
-    if best:
-        progress.best_score = -1.0 if score is None else score
-        progress.best_epoch = progress.epoch
-    return best
 
 
 def _summary(progress: Progress) -> str:
@@ -143,5 +134,6 @@ def _summary(progress: Progress) -> str:
     scored = [record for record in progress.history if "validation/mAP/avg" in record]
     if scored:
         i2t, t2i = (scored[-1][f"validation/mAP/{way}"] for way in ("i2t", "t2i"))
-        parts.append(f"val mAP {i2t:.3f}/{t2i:.3f}, best {progress.best_score:.3f}")
+        best = f", best {progress.best_score:.3f}" if progress.best_epoch else ""
+        parts.append(f"val mAP {i2t:.3f}/{t2i:.3f}{best}")
     return ", ".join(parts)

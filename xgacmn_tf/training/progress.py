@@ -7,48 +7,69 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import tensorflow as tf
 
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.model.xgacmn import XGACMN
+from xgacmn_tf.training.epoch_choice import best_evaluation, is_exhausted, window_means
 
 # A resumed run repeats what came after its checkpoint and reaches the same numbers, so saving less
 # often than every epoch costs nothing but repeated seconds.
 SECONDS_BETWEEN_CHECKPOINTS = 5.0
 # Nor more often than this many times what one takes: large models spend 5 % of the time on it.
 SAVES_BETWEEN_CHECKPOINTS = 20.0
-# Where epochs are compared by one evaluation each, the highest is an accident of the validation
-# pairs, and mostly too early: the mean of the last few is compared.
-EVALUATIONS = 5
 SCORE = "validation/mAP/avg"
 
 
 @dataclasses.dataclass
 class Progress:
-    """How far a run has come."""
+    """How far a run has come.
+
+    Attributes:
+      history: epoch by epoch, what was logged.
+      best_score, best_epoch: of the epoch that is kept, as far as one is; −1 without validation.
+      seconds: of training, without validation.
+      planned: maximum number of epochs.
+    """
 
     history: list[dict[str, float]] = dataclasses.field(default_factory=list)
     best_score: float = -1.0
     best_epoch: int = 0
     seconds: float = 0.0
+    planned: int = 0
 
     @property
     def epoch(self) -> int:
         """Epochs that are done."""
         return len(self.history)
 
-    def score(self) -> float | None:
-        """Mean validation mAP of the last evaluations; None where the newest epoch has none."""
-        if SCORE not in self.history[-1]:
-            return None
-        evaluated = [record[SCORE] for record in self.history if SCORE in record]
-        return float(np.mean(evaluated[-EVALUATIONS:]))
+    @property
+    def scores(self) -> list[float]:
+        """The validation mAP of every evaluation so far."""
+        return [record[SCORE] for record in self.history if SCORE in record]
 
-    def is_over(self, epochs: int, patience: int) -> bool:
-        """Whether all epochs are done, or so many have passed without a better one."""
-        waited = self.epoch - self.best_epoch if self.best_score >= 0 else 0
-        return self.epoch >= epochs or waited >= patience
+    def note_best(self, choose_epoch: str, is_last: bool) -> bool:
+        """Record the newest epoch as the one to keep if it is; return whether it is.
+
+        Args:
+          choose_epoch: the setting of that name.
+          is_last: no other epoch will follow, even if no evaluation is better.
+        """
+        scores = self.scores
+        evaluated = SCORE in self.history[-1]
+        if choose_epoch == "last" or not scores:
+            keep = is_last
+        else:
+            keep = evaluated and best_evaluation(scores) == len(scores) - 1
+        if keep:
+            self.best_epoch = self.epoch
+            self.best_score = float(window_means(scores)[-1]) if scores else -1.0
+        return keep
+
+    def is_over(self, epochs: int, patience: int | None) -> bool:
+        """Return whether all epochs are done, or `patience` evaluations brought no better one."""
+        exhausted = patience is not None and is_exhausted(self.scores, patience)
+        return self.epoch >= epochs or exhausted
 
 
 class _ProgressState(tf.train.experimental.PythonState):

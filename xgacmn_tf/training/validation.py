@@ -54,6 +54,9 @@ class Validation:
         )
         directions = [tf.math.l2_normalize(tf.cast(code, tf.float32), axis=-1) for code in codes]
         return (
-            *(self.encoder.represent(code, self.similarity) for code in codes),
+            *(
+                self.encoder.represent(code, self.similarity, modality)
+                for code, modality in zip(codes, ("image", "text"), strict=True)
+            ),
             *(1.0 - tf.norm(tf.reduce_mean(each, axis=0)) for each in directions),
         )

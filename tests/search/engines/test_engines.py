@@ -1,9 +1,13 @@
 """What holds for every engine: answers, changes, categories, saving, bad input."""
 
+import functools
 import uuid
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.search import load_index, make_index
@@ -161,3 +165,74 @@ def test_bad_queries_and_changes_are_named(index):
     with pytest.raises(InputError, match="the gallery has 3 dimensions and the index 2"):
         index.upsert(["e"], np.ones((1, 3)))
     assert index.query(np.array([FIRST]), 9).ids.tolist() == [["d", "c", "b", "a"]]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e300])
+def test_a_query_that_is_not_finite_is_rejected_by_its_row(index, value):
+    with pytest.raises(
+        InputError, match="the query holds 1 values of 6 that .*, the first in row 1"
+    ):
+        index.query(np.array([FIRST, [0.5, value], SECOND]), 2)
+
+
+@pytest.mark.parametrize("category", [None, "sea"])
+def test_a_query_of_zeros_finds_nothing(index, category):
+    """Every item is equally similar to it, so that any order would be arbitrary."""
+    hits = index.query(np.array([FIRST, [0.0, -0.0], SECOND]), 2, category)
+    expected = index.query(np.array([FIRST, SECOND]), 2, category)
+    np.testing.assert_array_equal(hits.ids[[0, 2]], expected.ids)
+    np.testing.assert_array_equal(hits.scores[[0, 2]], expected.scores)
+    assert hits.ids[1].tolist() == ["", ""] and np.isneginf(hits.scores[1]).all()
+    alone = index.query(np.zeros((3, 2)), 2, category)
+    assert len(alone.ids) == len(alone.scores) == 3
+    assert (alone.ids == "").all() and np.isneginf(alone.scores).all()
+
+
+@pytest.mark.parametrize("kind", ["exact", "flat", "ivf", "hnsw"])
+@settings(max_examples=60, deadline=None)
+@given(
+    queries=arrays(
+        np.float32,
+        st.tuples(st.integers(1, 6), st.just(3)),
+        elements=st.sampled_from([0.0, -0.0, 1.0, -2.5, 1e-3, 1e4, np.nan, np.inf, -np.inf]),
+    ),
+    k=st.integers(1, 9),
+)
+def test_hits_exist_or_rows_are_empty_or_queries_are_rejected(kind, queries, k):
+    index = _index_of_points(kind)
+    if not np.isfinite(queries).all():
+        row = np.flatnonzero(~np.isfinite(queries).all(axis=1))[0]
+        with pytest.raises(InputError, match=f"the first in row {row};"):
+            index.query(queries, k)
+        return
+    hits = index.query(queries, k)
+    assert hits.ids.shape == hits.scores.shape == (len(queries), min(k, 8))
+    for query, ids, scores in zip(queries, hits.ids.tolist(), hits.scores, strict=True):
+        if not query.any():
+            assert set(ids) == {""} and np.isneginf(scores).all()
+        else:
+            assert len(set(ids)) == len(ids) and "" not in ids
+            np.testing.assert_allclose(scores, POINTS[[*map(int, ids)]] @ query, rtol=1e-5)
+
+
+# The corners of a cube.
+POINTS = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], np.float32)
+
+
+@functools.cache
+def _index_of_points(kind):
+    if kind != "exact":
+        pytest.importorskip("faiss", reason="FAISS is optional: pip install xgacmn_tf[faiss]")
+    index = make_index(kind)
+    index.index(POINTS)
+    return index
+
+
+@pytest.mark.parametrize("kind", ["flat", "ivf", "hnsw"])
+def test_what_faiss_cannot_compare_is_no_hit(kind):
+    pytest.importorskip("faiss", reason="FAISS is optional: pip install xgacmn_tf[faiss]")
+    index = make_index(kind)
+    index.index(np.array([[3e38, -3e38], [-3e38, 3e38], [1.0, 0.0]]), ["huge", "less", "one"])
+    # The second item's score is −∞, which FAISS keeps for places that nothing has filled.
+    hits = index.query(np.array([[3e38, 3e38]]), 3)
+    assert hits.ids.tolist() == [["huge", "one", ""]] and np.isneginf(hits.scores[0, 2])

@@ -1,5 +1,7 @@
 """What a version's gallery.npz shows, and what is refused."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -101,4 +103,20 @@ def test_a_broken_record_leaves_the_similarity_open(version, record):
     write(version, **ARRAYS)
     path = version / "assets.extra" / "run.json"
     path.write_text(record, errors="surrogateescape")
-    assert ShownGallery(version).similarity is None
+    assert ShownGallery(version).similarity is None and ShownGallery(version).searched == {}
+
+
+@pytest.mark.parametrize(
+    ("gallery", "searched"),
+    [
+        ({"searched": {"image": 2, "text": 5}}, {"image": 2, "text": 5}),
+        ({"searched": {"image": "<b>", "sound": 1}}, {}),
+        ({"searched": [2]}, {}),
+        ({"size": 5}, {}),  # of an older version
+        (5, {}),
+    ],
+)
+def test_how_many_images_and_texts_are_searched(version, gallery, searched):
+    write(version, **ARRAYS)
+    (version / "assets.extra" / "run.json").write_text(json.dumps({"gallery": gallery}))
+    assert ShownGallery(version).searched == searched

@@ -24,11 +24,14 @@ CLASSES = (
     "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train",
     "tvmonitor",
 )  # fmt: skip
-# Pairs of every class that train and validate; the others, 5 of the real 50, test.
+# Images of every class that train and validate; the others, 5 of the real 50, test.
 PROTOCOLS: dict[str, dict[str, int]] = {
     "900": {"train": 45, "validation": 0},
     "800": {"train": 40, "validation": 5},
+    "900_sentences": {"train": 45, "validation": 0},
 }
+# Protocols in which each sentence is a text of its own, paired with its image.
+SENTENCES_APART = ("900_sentences",)
 
 FEATURES = tuple(
     f"{part}_{kind}.mat" for part in ("train", "test") for kind in ("img", "txt", "img_lab")
@@ -96,12 +99,13 @@ def load(data_dir: str | None, protocol: str | None = None, seed: int = 0) -> Pa
 
 
 def load_raw(data_dir: str | None, protocol: str | None = None, seed: int = 0) -> RawPairs:
-    """The pictures with their sentences, joined to one text.
+    """Read the images with their sentences.
 
     Args:
         data_dir: the folder that holds `dataset` and `sentence`.
-        protocol: "900" (as is None) draws 45 pairs of every class for training, "800" draws 40
-            and 5 more for validation; the others, 5 of 50, test.
+        protocol: "900" (as is None) draws 45 images of every class for training, "800" draws 40
+            and 5 more for validation; the others, 5 of 50, test. An image's sentences are joined
+            to one text. "900_sentences" is the split of "900" with a pair for each sentence.
         seed: draws the split.
 
     Raises:
@@ -109,14 +113,17 @@ def load_raw(data_dir: str | None, protocol: str | None = None, seed: int = 0) -
             is empty or no UTF-8, or a class has too few pairs.
     """
     if protocol not in (None, *PROTOCOLS):
-        raise InputError(f"Pascal Sentence's protocols are 900 and 800, found {protocol!r}.")
+        raise InputError(
+            f"Pascal Sentence's protocols are {', '.join(PROTOCOLS)}, found {protocol!r}."
+        )
     protocol = protocol or "900"
     folder = DISTRIBUTION.find(data_dir, (PICTURES, SENTENCES))
-    pairs = _pairs(folder)
+    images = _images(folder)
     generator = np.random.default_rng(seed)
     counts = PROTOCOLS[protocol]
     splits: dict[str, list[RawPair]] = {"train": [], "validation": [], "test": []}
-    for label, of_class in enumerate(pairs):
+    apart = protocol in SENTENCES_APART
+    for label, of_class in enumerate(images):
         learning = sum(counts.values())
         if len(of_class) <= learning:
             raise InputError(
@@ -127,7 +134,9 @@ def load_raw(data_dir: str | None, protocol: str | None = None, seed: int = 0) -
         for part, rows in zip(
             splits, np.split(order, np.cumsum(list(counts.values()))), strict=True
         ):
-            splits[part] += [of_class[row] for row in np.sort(rows)]
+            for row in np.sort(rows):
+                name, image, sentences = of_class[row]
+                splits[part] += _pairs_of(name, image, sentences, label, apart)
     return RawPairs(
         f"pascal_sentence_{protocol}",
         tuple(splits["train"]),
@@ -137,11 +146,22 @@ def load_raw(data_dir: str | None, protocol: str | None = None, seed: int = 0) -
     )
 
 
-def _pairs(folder: Path) -> list[list[RawPair]]:
-    """The pairs of each class, by name."""
+def _pairs_of(
+    name: str, image: Path, sentences: list[str], label: int, apart: bool
+) -> list[RawPair]:
+    if not apart:
+        return [RawPair(name, image, " ".join(sentences), label)]
+    return [
+        RawPair(f"{name}#{number}", image, sentence, label, group=name)
+        for number, sentence in enumerate(sentences, 1)
+    ]
+
+
+def _images(folder: Path) -> list[list[tuple[str, Path, list[str]]]]:
+    """Return the images of each class, by name: name, file and sentences."""
     lacking: list[str] = []
-    pairs: list[list[RawPair]] = []
-    for label, name in enumerate(CLASSES):
+    images: list[list[tuple[str, Path, list[str]]]] = []
+    for name in CLASSES:
         pictures = _files(folder / PICTURES / name, ".jpg")
         # The usual script to fetch the sentences leaves the dot before "txt" out.
         texts = _files(folder / SENTENCES / name, "txt") | _files(folder / SENTENCES / name, ".txt")
@@ -155,15 +175,15 @@ def _pairs(folder: Path) -> list[list[RawPair]]:
             unseen = sorted(texts.keys() - pictures.keys())
             lacking += [f"{PICTURES}/{name}/{stem}.jpg" for stem in unseen]
         if not lacking:
-            pairs.append(
+            images.append(
                 [
-                    RawPair(f"{name}/{stem}", pictures[stem], _sentences(texts[stem]), label)
+                    (f"{name}/{stem}", pictures[stem], _sentences(texts[stem]))
                     for stem in sorted(pictures)
                 ]
             )
     if lacking:
         raise DISTRIBUTION.missing(folder, lacking)
-    return pairs
+    return images
 
 
 def _files(folder: Path, ending: str) -> dict[str, Path]:
@@ -176,11 +196,11 @@ def _files(folder: Path, ending: str) -> dict[str, Path]:
     return found
 
 
-def _sentences(path: Path) -> str:
+def _sentences(path: Path) -> list[str]:
     sentences = [line.strip() for line in read_text(path).splitlines() if line.strip()]
     if not sentences:
         raise InputError(f"{path} is empty; expected one sentence a line, 3 to 6 of them.")
-    return " ".join(sentences)
+    return sentences
 
 
 def _array(folder: Path, key: str) -> np.ndarray:

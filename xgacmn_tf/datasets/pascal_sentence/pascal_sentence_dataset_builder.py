@@ -3,11 +3,17 @@
 import tensorflow_datasets as tfds
 
 from xgacmn_tf.datasets.paired_builder import PairedBuilder, PairedConfig
-from xgacmn_tf.datasets.pascal_sentence import CLASSES, DISTRIBUTION, RELEASE_CLASSES
+from xgacmn_tf.datasets.pascal_sentence import (
+    CLASSES,
+    DISTRIBUTION,
+    RELEASE_CLASSES,
+    SENTENCES_APART,
+)
 
 _SPLIT = {
     "900": "45 training and 5 test pairs of each class",
     "800": "40 training, 5 validation and 5 test pairs of each class",
+    "900_sentences": "45 training and 5 test images of each class, a pair for each sentence",
 }
 
 
@@ -30,6 +36,7 @@ class Builder(PairedBuilder):
             text_dim=1000,
             described=True,
             pictured=True,
+            grouped=protocol in SENTENCES_APART,
         )
         for protocol, split in _SPLIT.items()
     ] + [

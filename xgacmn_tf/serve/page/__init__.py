@@ -7,7 +7,7 @@ that it found look like.
 GET  /                                      the page
 GET  /page/FILE                             its style, script and icon
 GET  /gallery                               models, and which versions of each answer now
-GET  /gallery/NAME/VERSION                  size of its gallery, similarity, some of its items
+GET  /gallery/NAME/VERSION                  sizes of its gallery, similarity, some of its items
 POST /gallery/NAME/VERSION/items            {"ids": […]} → title, category, picture of each
 GET  /gallery/NAME/VERSION/pictures/ROW     one picture
 """
@@ -91,8 +91,16 @@ class _Page:
 
     async def gallery(self, request: web.Request) -> web.Response:
         gallery = await self._gallery(request)
-        examples = [_item(request, gallery, row) for row in gallery.spread(EXAMPLES)]
-        return _json({"size": len(gallery), "similarity": gallery.similarity, "examples": examples})
+        rows: dict[str | int, int] = {}  # By picture: an image with several captions stands once.
+        for row in gallery.spread(EXAMPLES):
+            rows.setdefault(gallery.picture_mark(row) or row, row)
+        shown = {
+            "size": len(gallery),
+            "searched": gallery.searched,
+            "similarity": gallery.similarity,
+            "examples": [_item(request, gallery, row) for row in rows.values()],
+        }
+        return _json(shown)
 
     async def items(self, request: web.Request) -> web.Response:
         gallery = await self._gallery(request)

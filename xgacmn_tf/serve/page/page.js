@@ -67,7 +67,12 @@ function showAnswer(signature, asked, hits, knownWords, milliseconds) {
     const why = "The model knows none of these words, so it can rank nothing by them. Try others.";
     return show(kind, asked, [why], []);
   }
-  const all = model.size === null ? "" : ` of ${counted(model.size, "item")}`;
+  if (!hits.length) {
+    return show(kind, asked, ["The model sees nothing in this query, so it finds nothing."], []);
+  }
+  // An image with several captions is one item of several in the gallery, but is found once.
+  const size = model.searched[kind === "texts" ? "text" : "image"] ?? model.size;
+  const all = size === null ? "" : ` of ${counted(size, "item")}`;
   const by = model.similarity === null ? "" : ` by ${model.similarity} similarity`;
   const time = milliseconds < 9.5 ? milliseconds.toFixed(1) : Math.round(milliseconds);
   const facts = [`Best ${hits.length}${all}${by}`, `${time} ms`];

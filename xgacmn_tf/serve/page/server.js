@@ -35,10 +35,11 @@ export async function statesOf(name) {
   }
 }
 
-// One version. `size` (items), `similarity` and `examples` are there where it has a gallery to show.
+// One version. `size` (items), `searched` (distinct images and texts), `similarity` and `examples`
+// are there where it has a gallery to show.
 export class Model {
   constructor({ name, version }) {
-    Object.assign(this, { name, version, size: null, similarity: null, examples: [] });
+    Object.assign(this, { name, version, size: null, searched: {}, similarity: null, examples: [] });
     this.path = `v1/models/${encodeURIComponent(name)}/versions/${version}`;
     this.gallery = `gallery/${encodeURIComponent(name)}/${version}`;
   }
@@ -54,16 +55,17 @@ export class Model {
     return (await ask(`${this.path}:predict`, body, signal)).outputs;
   }
 
-  // The items of a search's first query: [{id, title, score, category, picture}], best first.
+  // The items of a search's first query: [{id, title, score, category, picture}], best first. None
+  // where the query was not understood: all its ids are empty then.
   async describe({ ids, titles, scores }, signal) {
+    const hits = ids[0]
+      .map((id, rank) => ({ id, title: titles[0][rank], score: scores[0][rank] }))
+      .filter(({ id }) => id);
+    if (!hits.length) return hits;
     // Without a gallery to show, ids, titles and scores are still an answer.
-    const found = await ask(`${this.gallery}/items`, { ids: ids[0] }, signal).catch(() => null);
+    const body = { ids: hits.map(({ id }) => id) };
+    const found = await ask(`${this.gallery}/items`, body, signal).catch(() => null);
     const known = new Map(found?.items.map((item) => [item.id, item]));
-    return ids[0].map((id, rank) => ({
-      ...known.get(id),
-      id,
-      title: titles[0][rank],
-      score: scores[0][rank],
-    }));
+    return hits.map((hit) => ({ ...known.get(hit.id), ...hit }));
   }
 }

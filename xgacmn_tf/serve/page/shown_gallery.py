@@ -16,7 +16,7 @@ from xgacmn_tf.report.pictures import picture_type
 
 STRINGS = ("id", "title", "category")
 PICTURES = ("thumbnail", "thumbnail_offset")
-# Of run.json only the similarity's name is read; a larger file is none that an export wrote.
+# Of run.json the similarity and the sizes are read; no export writes a larger one.
 LARGEST_RECORD = 2**20
 
 
@@ -29,6 +29,8 @@ class ShownGallery:
 
     Attributes:
       similarity: what the version's searches rank by, or None where run.json does not say.
+      searched: number of distinct images ("image") and of texts ("text") that searches look
+        through; empty where run.json does not say, as in exports of older versions.
 
     Raises:
       InputError: the version has no gallery.npz, or it is broken.
@@ -41,7 +43,10 @@ class ShownGallery:
         self._strings = {name: arrays[name] for name in STRINGS if name in arrays}
         self._picture, self._offset = (arrays.get(name) for name in PICTURES)
         self._row = {str(key): row for row, key in enumerate(arrays["id"])}
-        self.similarity = _similarity(version / "assets.extra" / "run.json")
+        record = _record(version / "assets.extra" / "run.json")
+        name = record.get("similarity")
+        self.similarity = name if isinstance(name, str) else None
+        self.searched = _searched(record)
 
     def __len__(self) -> int:
         return len(self._strings["id"])
@@ -108,11 +113,18 @@ def _check(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
         raise InputError(f"gallery {path}: its arrays do not fit each other; export it again")
 
 
-def _similarity(path: Path) -> str | None:
+def _record(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
             record: Any = json.loads(file.read(LARGEST_RECORD))
     except (OSError, ValueError, RecursionError):
-        return None
-    name = record.get("similarity") if isinstance(record, dict) else None
-    return name if isinstance(name, str) else None
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def _searched(record: Mapping[str, Any]) -> dict[str, int]:
+    gallery = record.get("gallery")
+    sizes = gallery.get("searched") if isinstance(gallery, dict) else None
+    if not isinstance(sizes, dict):
+        return {}
+    return {m: n for m, n in sizes.items() if m in ("image", "text") and isinstance(n, int)}

@@ -1,0 +1,68 @@
+"""Run folders of earlier versions: found again, loaded, or rejected in one line."""
+
+import dataclasses
+import json
+
+import pytest
+
+from xgacmn_tf import datasets, experiment
+from xgacmn_tf.config import Config
+from xgacmn_tf.errors import InputError
+from xgacmn_tf.run_folder import RunFolder
+from xgacmn_tf.trained_run import TrainedRun
+
+
+@pytest.fixture
+def earlier(feature_file, tmp_path):
+    """A run folder as before `--choose_epoch`, with a single evaluation, and its settings."""
+    now = Config(
+        dataset=str(feature_file), output_dir=str(tmp_path / "run"), epochs=4, evaluate_every=4,
+        choose_epoch="last", encoder_hidden=(8,), code_dim=4, batch_size=16, export=False,
+        feature_discriminator_hidden=8, common_discriminator_hidden=4,
+    )  # fmt: skip
+    experiment.run(now, lambda text: None)
+    record = json.loads((tmp_path / "run" / "config.json").read_text())
+    for name in ("choose_epoch", "deduplicate_gallery"):
+        del record["settings"][name]
+    (tmp_path / "run" / "config.json").write_text(json.dumps(record))
+    return RunFolder(tmp_path / "run"), dataclasses.replace(now, choose_epoch="best")
+
+
+def test_a_finished_run_of_before_a_setting_was_added_is_found_and_loaded(earlier):
+    folder, config = earlier
+    assert folder.recorded_config() == dataclasses.replace(config, output_dir=str(folder.path))
+    said = []
+    assert experiment.run(config, said.append) == folder.read_metrics()
+    assert "finished" in said[0]
+    assert len(TrainedRun(folder.path).test_gallery()) == 30
+
+
+def test_a_run_of_before_posteriors_were_calibrated_still_has_its_test_gallery(
+    feature_file, tmp_path
+):
+    """Logistic regression held nothing out then, so its data had another fingerprint."""
+    config = Config(
+        model="sm", dataset=str(feature_file), output_dir=str(tmp_path / "run"), export=False
+    )
+    experiment.run(config, lambda text: None)
+    everything = dataclasses.replace(config, validation_fraction=0.0)
+    record = json.loads((tmp_path / "run" / "config.json").read_text())
+    record["data_fingerprint"] = datasets.for_config(everything).fingerprint
+    (tmp_path / "run" / "config.json").write_text(json.dumps(record))
+    assert len(TrainedRun(tmp_path / "run").test_gallery()) == 30
+    with pytest.raises(InputError, match="what is held out"):
+        experiment.run(config, lambda text: None)
+
+
+def test_an_unfinished_one_that_evaluates_once_ends_in_one_line(earlier):
+    folder, config = earlier
+    folder.metrics.unlink()
+    with pytest.raises(InputError, match="--choose_epoch=last to train exactly 4 epochs$") as error:
+        experiment.run(config, lambda text: None)
+    assert "\n" not in str(error.value)
+
+
+def test_a_setting_that_was_added_later_is_compared_where_it_is_not_at_its_default(earlier):
+    folder, config = earlier
+    with pytest.raises(InputError, match="choose_epoch 'best' there, 'last' now"):
+        experiment.run(dataclasses.replace(config, choose_epoch="last"), lambda text: None)

@@ -1,0 +1,140 @@
+"""Identity of items: what counts as a query's own pair, and which images are the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from xgacmn_tf.errors import InputError
+from xgacmn_tf.groups import identical_rows, number
+
+
+@dataclass(frozen=True, eq=False)
+class Identity:
+    """Which of n pairs belong to one group, and which images and texts are the same.
+
+    A gallery item counts as a query's own pair if it belongs to the query's group or if its content
+    is that of the query's own partner. So a caption of an image that stands in five pairs is found
+    at whichever of the five it is found first, as is usual for data sets with several captions an
+    image (for example Karpathy and Fei-Fei, CVPR 2015).
+
+    Attributes:
+        group: (n,) int64, equal within a group.
+        image: (n,) int64, equal for identical images.
+        text: (n,) int64, equal for identical texts.
+    """
+
+    group: np.ndarray
+    image: np.ndarray
+    text: np.ndarray
+
+    @classmethod
+    def of(cls, image: np.ndarray, text: np.ndarray, group: Any = None) -> Identity:
+        """The identity of pairs by their content.
+
+        Args:
+            image: (n, d) features or, where there are none, representations of the images.
+            text: (n, e) likewise of the texts. In both, rows with equal values are identical, but
+                for so many that they say nothing, see `groups.without_large`.
+            group: (n,) values that are equal within a group; None for identical images.
+
+        Raises:
+            InputError: `group` has another length or is no vector.
+        """
+        same_image = identical_rows(image)
+        if group is None:
+            return cls(same_image, same_image, identical_rows(text))
+        values = np.asarray(group)
+        if values.shape != (len(image),):
+            raise InputError(
+                f"group has shape {values.shape}; give one value a pair, ({len(image)},)"
+            )
+        return cls(number(values), same_image, identical_rows(text))
+
+    def __len__(self) -> int:
+        return len(self.group)
+
+
+class Members:
+    """The rows at which each of some numbers stands.
+
+    Args:
+        numbers: (n,) int64.
+    """
+
+    def __init__(self, numbers: np.ndarray):
+        self._order = np.argsort(numbers, kind="stable")
+        self._sorted = numbers[self._order]
+
+    def of(self, numbers: np.ndarray) -> np.ndarray:
+        """(..., m) int64 rows of each number, the last one repeated up to the largest count m.
+
+        Args:
+            numbers: any shape; each stands somewhere in the vector that this was made of.
+        """
+        first = np.searchsorted(self._sorted, numbers, "left")
+        last = np.searchsorted(self._sorted, numbers, "right") - 1
+        places = first[..., np.newaxis] + np.arange(int((last - first).max(initial=0)) + 1)
+        return self._order[np.minimum(places, last[..., np.newaxis])]
+
+
+class Direction:
+    """Queries of one modality and a gallery of the other.
+
+    Args:
+        identity: of the pairs.
+        query: "image" or "text".
+        deduplicated: see `directions`.
+
+    Attributes:
+        query: (q,) int64, a pair that each query is of. gallery: (n,) int64, likewise.
+        image_place: (pairs,) int64, where each pair's image stands among the images of the
+            direction.
+    """
+
+    def __init__(self, identity: Identity, query: str, deduplicated: bool):
+        pairs: np.ndarray = np.arange(len(identity))
+        content = {"image": number(identity.image), "text": number(identity.text)}
+        images = np.unique(content["image"]) if deduplicated else pairs
+        self.image_place = np.searchsorted(images, content["image"]) if deduplicated else pairs
+        self.query: np.ndarray = images if query == "image" else pairs
+        self.gallery: np.ndarray = pairs if query == "image" else images
+        self._group = identity.group
+        self._content = content["text" if query == "image" else "image"]
+        self._by_group, self._by_content = Members(self._group), Members(self._content)
+        # An item that stands for several pairs has the partners and groups of all of them.
+        self._place = pairs if query == "image" else self.image_place
+        self._pairs = Members(self.image_place if query == "image" else pairs)
+
+    def own(self, rows: slice | np.ndarray) -> np.ndarray:
+        """(b, m) places in the gallery that count as the own pair of the queries at `rows`.
+
+        A place may stand in a row several times.
+        """
+        pairs = self._pairs.of(np.arange(len(self.query))[rows])
+        own = (self._by_group.of(self._group[pairs]), self._by_content.of(self._content[pairs]))
+        return self._place[np.concatenate([each.reshape(len(pairs), -1) for each in own], axis=1)]
+
+    def own_count(self) -> np.ndarray:
+        """(q,) the number of items that count as each query's own pair."""
+        counts = []
+        for first in range(0, len(self.query), 1024):
+            own = np.sort(self.own(slice(first, first + 1024)), axis=1)
+            counts.append(1 + np.count_nonzero(np.diff(own, axis=1), axis=1))
+        return np.concatenate(counts)
+
+
+def directions(identity: Identity, deduplicated: bool) -> dict[str, Direction]:
+    """The two directions of retrieval, "i2t" and "t2i".
+
+    Args:
+        identity: of the pairs.
+        deduplicated: each image is a query once and stands in the gallery once, with the labels and
+            captions of all its pairs; otherwise it is and does so in each of its pairs.
+    """
+    return {
+        "i2t": Direction(identity, "image", deduplicated),
+        "t2i": Direction(identity, "text", deduplicated),
+    }
