@@ -192,6 +192,21 @@ def feature_file(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def finished_run(feature_file, small_networks, tmp_path_factory) -> tuple[Path, Config, str]:
+    """The folder, the settings and the log of a run on `feature_file`, to be read only."""
+    from xgacmn_tf import experiment
+
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    config = Config(
+        dataset=str(feature_file), output_dir=str(folder), epochs=2, batch_size=16,
+        histograms=True, **small_networks,
+    )  # fmt: skip
+    lines: list[str] = []
+    experiment.run(config, lines.append)
+    return folder, config, "\n".join(lines)
+
+
+@pytest.fixture(scope="session")
 def histogram_file(feature_file) -> Path:
     """The same pairs with features that no map refuses: non-negative, rows adding up to 1."""
     with np.load(feature_file) as arrays:

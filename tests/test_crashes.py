@@ -138,7 +138,7 @@ def test_asked_to_end_it_says_how_to_go_on(feature_file, tmp_path, number, statu
     assert tf.train.latest_checkpoint(str(folder / "checkpoints" / "resume"))
 
 
-def test_full_disk_is_one_error_and_the_run_goes_on_later(feature_file, tmp_path):
+def test_full_disk_is_one_error_and_the_run_goes_on_later(feature_file, call_main, tmp_path):
     """A limit on the size of files stands for the disk: writing more fails in the same places."""
     folder = tmp_path / "run"
     short = command(feature_file, folder, "--epochs=3", "--noexport")
@@ -154,7 +154,7 @@ def test_full_disk_is_one_error_and_the_run_goes_on_later(feature_file, tmp_path
     assert "Traceback" not in done.stderr
     assert not (folder / "metrics.json").exists()
     assert not list(folder.rglob("*.partial*"))
-    again = subprocess.run(short, capture_output=True, text=True, timeout=120)
+    again = call_main(*short[3:])  # without the interpreter and the module
     assert again.returncode == 0, again.stderr[-2000:]
     assert (folder / "metrics.json").exists()
 

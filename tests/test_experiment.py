@@ -29,22 +29,12 @@ SMALL = {
 MEASURES = {"mAP", "mAP@50", "mAP@50/min", "R@1", "R@5", "R@10", "median_rank"}
 
 
-@pytest.fixture(scope="module")
-def finished(feature_file, tmp_path_factory):
-    """A finished run: its folder, settings and what it printed."""
-    folder = tmp_path_factory.mktemp("runs") / "run"
-    config = Config(dataset=str(feature_file), output_dir=str(folder), histograms=True, **SMALL)
-    said = []
-    experiment.run(config, said.append)
-    return folder, config, "\n".join(said)
-
-
 def read_metrics(folder):
     return json.loads((folder / "metrics.json").read_text())
 
 
-def test_folder_holds_what_was_promised(finished):
-    folder, _, _ = finished
+def test_folder_holds_what_was_promised(finished_run):
+    folder, _, _ = finished_run
     for name in ("config.json", "metrics.json", "embeddings.npz", "results.html"):
         assert (folder / name).is_file(), name
     assert (folder / "checkpoints" / "best.keras").is_file()
@@ -53,8 +43,8 @@ def test_folder_holds_what_was_promised(finished):
     assert not list(folder.rglob("*.partial*"))
 
 
-def test_metrics_name_every_similarity_measure_and_direction(finished):
-    metrics = read_metrics(finished[0])
+def test_metrics_name_every_similarity_measure_and_direction(finished_run):
+    metrics = read_metrics(finished_run[0])
     assert set(metrics["test"]) == {"posterior", "cosine", "dot"}
     for measures in metrics["test"].values():
         assert set(measures) == MEASURES
@@ -78,10 +68,10 @@ def test_metrics_name_every_similarity_measure_and_direction(finished):
     assert metrics["chance"]["mAP"]["avg"] == pytest.approx(0.402184, abs=1e-5)
 
 
-def test_embeddings_give_the_reported_map(finished):
+def test_embeddings_give_the_reported_map(finished_run):
     """The files agree with each other: mAP computed here from embeddings.npz is metrics.json's."""
-    metrics = read_metrics(finished[0])
-    with np.load(finished[0] / "embeddings.npz") as arrays:
+    metrics = read_metrics(finished_run[0])
+    with np.load(finished_run[0] / "embeddings.npz") as arrays:
         arrays = dict(arrays)
     factors = {m: float(arrays.pop(f"calibration_{m}")) for m in ("image", "text")}
     assert factors == metrics["calibration"]
@@ -97,11 +87,11 @@ def test_embeddings_give_the_reported_map(finished):
     assert np.mean(precisions) == pytest.approx(expected, abs=1e-6)
 
 
-def test_codes_are_as_trained_and_posteriors_calibrated(finished, feature_file):
+def test_codes_are_as_trained_and_posteriors_calibrated(finished_run, feature_file):
     """Codes used to be multiplied by the calibration factor of their modality."""
-    folder = RunFolder(finished[0])
+    folder = RunFolder(finished_run[0])
     refitted, best = load_encoder(folder.refitted), load_encoder(folder.best)
-    assert best.calibration == read_metrics(finished[0])["calibration"]
+    assert best.calibration == read_metrics(finished_run[0])["calibration"]
     with np.load(feature_file) as arrays, np.load(folder.embeddings) as found:
         features = [arrays[f"{m}_test"].astype(np.float32) for m in ("image", "text")]
         trained = refitted.codes(*features)
@@ -115,37 +105,37 @@ def test_codes_are_as_trained_and_posteriors_calibrated(finished, feature_file):
             np.testing.assert_allclose(found[f"{modality}_posterior"], expected, atol=1e-6)
 
 
-def test_projector_shows_the_codes_as_trained(finished):
-    folder = RunFolder(finished[0])
+def test_projector_shows_the_codes_as_trained(finished_run):
+    folder = RunFolder(finished_run[0])
     shown = np.loadtxt(folder.tensorboard / "projector_tensors.tsv")
     with np.load(folder.embeddings) as arrays:
         expected = np.concatenate([arrays["image"], arrays["text"]])
     np.testing.assert_allclose(shown, expected, rtol=1e-5)
 
 
-def test_table_shows_both_directions_and_chance(finished):
-    table = finished[2]
+def test_table_shows_both_directions_and_chance(finished_run):
+    table = finished_run[2]
     for word in ("posterior*", "cosine", "dot", "chance", "i2t", "t2i", "avg", "median"):
         assert word in table
     assert max(len(line) for line in table[table.index("similarity") :].splitlines()[:14]) <= 90
 
 
-def test_the_same_command_again_only_reads(finished):
-    folder, config, _ = finished
+def test_the_same_command_again_only_reads(finished_run):
+    folder, config, _ = finished_run
     before = (folder / "metrics.json").stat().st_mtime_ns
     said = []
     assert experiment.run(config, said.append) == read_metrics(folder)
     assert "finished" in said[0] and (folder / "metrics.json").stat().st_mtime_ns == before
 
 
-def test_other_settings_in_the_same_folder_are_refused(finished, feature_file):
-    folder, _, _ = finished
+def test_other_settings_in_the_same_folder_are_refused(finished_run, feature_file):
+    folder, _, _ = finished_run
     other = Config(dataset=str(feature_file), output_dir=str(folder), **SMALL | {"epochs": 3})
     with pytest.raises(InputError, match="holds another run, which differs in: epochs 2 there, 3"):
         experiment.run(other)
 
 
-def test_other_data_in_the_same_folder_are_refused(finished, feature_file, tmp_path):
+def test_other_data_in_the_same_folder_are_refused(finished_run, feature_file, tmp_path):
     with np.load(feature_file) as arrays:
         arrays = dict(arrays)
     arrays["image_train"] = arrays["image_train"] + 1
@@ -155,7 +145,7 @@ def test_other_data_in_the_same_folder_are_refused(finished, feature_file, tmp_p
     try:
         feature_file.write_bytes(changed.read_bytes())
         with pytest.raises(InputError, match="differs in: the data set's contents"):
-            experiment.run(finished[1])
+            experiment.run(finished_run[1])
     finally:
         feature_file.write_bytes(content)
 
@@ -173,9 +163,9 @@ def test_folder_of_a_run_killed_at_its_very_start_is_taken_up(feature_file, tmp_
     assert experiment.run(config, lambda text: None)["seed"] == 0
 
 
-def test_recorded_settings_come_back_whole_and_strange_ones_are_refused(finished, tmp_path):
+def test_recorded_settings_come_back_whole_and_strange_ones_are_refused(finished_run, tmp_path):
 
-    folder, config, _ = finished
+    folder, config, _ = finished_run
     assert RunFolder(folder).recorded_config() == config
     record = json.loads((folder / "config.json").read_text())
     record["settings"]["momentum"] = 0.9
@@ -191,8 +181,8 @@ def test_default_folder_follows_the_settings(feature_file, monkeypatch, tmp_path
     assert str(RunFolder.for_config(config).path) == f"runs/pairs-{config.fingerprint()}"
 
 
-def test_evaluate_only_gives_the_same_numbers(finished, call_main, tmp_path):
-    folder, _, _ = finished
+def test_evaluate_only_gives_the_same_numbers(finished_run, call_main, tmp_path):
+    folder, _, _ = finished_run
     out = tmp_path / "again"
     done = call_main(
         "--evaluate_only", f"--checkpoint={folder}/checkpoints/best.keras", f"--output_dir={out}"
@@ -202,8 +192,8 @@ def test_evaluate_only_gives_the_same_numbers(finished, call_main, tmp_path):
     assert read_metrics(out)["test"] == read_metrics(folder)["test"]
 
 
-def test_checkpoint_of_other_features_is_refused(finished, tmp_path):
-    folder, config, _ = finished
+def test_checkpoint_of_other_features_is_refused(finished_run, tmp_path):
+    folder, config, _ = finished_run
     rng = np.random.default_rng(0)
     arrays = {
         f"{name}_{split}": rng.normal(size=(20, 7)) if name != "label" else np.arange(20) % 2

@@ -19,6 +19,7 @@ def run(notebook, folder):
     return "".join(o.text for o in outputs if o.get("name") == "stdout"), pictures
 
 
+@pytest.mark.slow
 def test_it_runs(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(TOUR.parent.parent))
     printed, pictures = run(nbformat.read(TOUR, as_version=4), tmp_path)

@@ -8,8 +8,17 @@ import pytest
 from xgacmn_tf import baselines
 from xgacmn_tf.errors import InputError
 
+# Seconds to trace, and other tests train them on such data, or systems with the same layers.
+SLOW = ("acmr", "bimodal_ae", "cmdn", "corr_ae", "kernel_posteriors", "mdbn", "supcon")
 
-@pytest.mark.filterwarnings("error::RuntimeWarning", "error::UserWarning")
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name in SLOW else ())
+        for name in baselines.NAMES
+    ],
+)
 def test_codes_and_what_they_are_ranked_by_are_finite(name, train_small, degenerate):
     data, system = degenerate, baselines.system(name)
     if name == "raw":

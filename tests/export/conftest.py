@@ -4,8 +4,6 @@ import keras
 import numpy as np
 import pytest
 
-from xgacmn_tf import experiment
-from xgacmn_tf.config import Config
 from xgacmn_tf.datasets import openclipart
 from xgacmn_tf.datasets.paired import PairedDataset
 from xgacmn_tf.features.keeping import keep_extractors
@@ -15,16 +13,11 @@ from xgacmn_tf.model.input_maps import fit_map
 from xgacmn_tf.model.networks import Encoder
 from xgacmn_tf.run_folder import RunFolder
 
-SMALL = {"epochs": 1, "batch_size": 16, "encoder_hidden": (16, 8), "code_dim": 6}
-
 
 @pytest.fixture(scope="package")
-def run(feature_file, tmp_path_factory):
+def run(finished_run):
     """The folder of a trained run: images 8-D, texts 5-D, 3 classes, 30 test pairs."""
-    folder = tmp_path_factory.mktemp("runs") / "run"
-    config = Config(dataset=str(feature_file), output_dir=str(folder), **SMALL)
-    experiment.run(config, lambda text: None)
-    return folder
+    return finished_run[0]
 
 
 @pytest.fixture(scope="package")

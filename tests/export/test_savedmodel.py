@@ -165,7 +165,7 @@ def test_what_travels_along(run, exported):
     assert "| input | `text_features` | float32 | (n, 5) |" in text
     assert "| output | `ids` | string | (n, 7) |" in text
     assert "rejected (INVALID_ARGUMENT)" in text and "all empty if the query was not" in text
-    assert record["settings"]["epochs"] == 1 and "output_dir" not in record["settings"]
+    assert record["settings"]["epochs"] == 2 and "output_dir" not in record["settings"]
     assert str(run) not in text + json.dumps(record)
 
 

@@ -1,5 +1,6 @@
 """`python -m xgacmn_tf.serve`, from its flags to its end."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -15,21 +16,15 @@ import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from tests.serve.running import running_server
-from xgacmn_tf import experiment
-from xgacmn_tf.config import Config
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.serve import __main__ as command
 from xgacmn_tf.serve.__main__ import VALUES, main
 
 
 @pytest.fixture(scope="module")
-def exported(feature_file, tmp_path_factory):
+def exported(finished_run):
     """The folder of an export's versions: images 8-D, texts 5-D, codes 6-D."""
-    folder = tmp_path_factory.mktemp("runs") / "run"
-    small = {"epochs": 1, "batch_size": 16, "encoder_hidden": (16, 8), "code_dim": 6}
-    config = Config(dataset=str(feature_file), output_dir=str(folder), **small)
-    experiment.run(config, lambda text: None)
-    return folder / "models" / "xgacmn"
+    return finished_run[0] / "models" / "xgacmn"
 
 
 @pytest.fixture
@@ -105,8 +100,13 @@ def test_what_has_come_is_answered_before_the_end(publish, start, gate):
     host, port = server.url.removeprefix("http://").split(":")
 
     def is_closed():
-        with socket.socket() as client:
-            return client.connect_ex((host, int(port))) != 0
+        # A connection at the moment of closing would be one that asyncio never closes.
+        with socket.socket() as other:
+            other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with contextlib.suppress(OSError):
+                other.bind((host, int(port)))
+                return True
+        return False
 
     with ThreadPoolExecutor() as pool:
         by_grpc = pool.submit(server.ask, 1)

@@ -110,6 +110,7 @@ class Workers:
         )
 
 
+@pytest.mark.slow
 def test_two_devices_train_as_one(settings, one_device, tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", MIRRORED, *arguments(settings, tmp_path / "run")],
