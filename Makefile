@@ -1,7 +1,7 @@
 # Two commands that need nothing but Python 3.11, 3.12 or 3.13: `make demo` and `make test`.
 PYTHON ?= python3
 VENV ?= .venv
-# One worker a core; each holds about 2 GiB.
+# One worker per core; each takes about 3 GiB. On a CI server the slowest tests are listed.
 PYTEST = $(VENV)/bin/python -m pytest --numprocesses=logical --maxprocesses=8 --dist=worksteal \
 	$(if $(CI),--durations=30)
 
@@ -13,11 +13,11 @@ demo: $(VENV)/installed
 
 # Lint, types and every test that takes seconds.
 test: $(VENV)/installed-test lint
-	$(VENV)/bin/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 # The slow ones as well, with every extra: whole trainings with their scores, real networks.
 test-all: $(VENV)/installed-all lint
-	$(VENV)/bin/python -m pytest
+	$(PYTEST)
 
 lint: $(VENV)/installed-test
 	$(VENV)/bin/ruff check .
