@@ -13,11 +13,11 @@ demo: $(VENV)/installed
 
 # Lint, types and every test that takes seconds.
 test: $(VENV)/installed-test lint
-	$(VENV)/bin/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 # The slow ones as well, with every extra: whole trainings with their scores, real networks.
 test-all: $(VENV)/installed-all lint
-	$(VENV)/bin/python -m pytest
+	$(PYTEST)
 
 lint: $(VENV)/installed-test
 	$(VENV)/bin/ruff check .
