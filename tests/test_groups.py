@@ -62,7 +62,7 @@ def test_a_part_is_drawn_by_key_and_seed():
 
 @pytest.mark.parametrize("explicit", [False, True])
 def test_validation_is_drawn_by_group(explicit):
-    """Field case 2: with five captions an image, validation held images that were trained on."""
+    """Drawn by row, validation would hold images that are trained on."""
     images = np.repeat(np.arange(60), 5)
     train = split("train", images, group=[f"g{k}" for k in images] if explicit else None)
     if explicit:  # Features of their own: the groups decide.

@@ -60,6 +60,20 @@ def test_folds_hold_out_every_row_once_and_every_class_alike(pairs):
     np.testing.assert_array_equal(parts, folds(pairs.targets, 5, seed=0))
 
 
+def test_folds_divide_no_group(pairs):
+    """Five captions an image: their rows would tell a held-out image's class."""
+    group = np.repeat(np.arange(20)[::-1], 3)
+    targets = np.eye(4)[np.repeat(np.arange(20) % 4, 3)]
+    parts = folds(targets, 5, seed=0, group=group)
+    np.testing.assert_array_equal(np.sum(parts, axis=0), np.ones(60))
+    for part in parts:
+        assert not np.intersect1d(group[part], group[~part]).size
+        np.testing.assert_array_equal(targets[part].sum(axis=0), 3)
+    # Without repeated images these are the folds that published figures were measured with.
+    alone = folds(pairs.targets, 5, seed=0, group=np.arange(60))
+    np.testing.assert_array_equal(alone, folds(pairs.targets, 5, seed=0))
+
+
 def test_few_pairs_give_few_folds():
     targets = np.eye(3)[[0, 0, 0, 1, 2]]
     assert len(folds(targets, 5, seed=0)) == 3

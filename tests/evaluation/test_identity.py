@@ -74,7 +74,7 @@ def test_against_an_oracle(seed, deduplicated):
 
 
 def test_perfect_retrieval_of_images_with_five_captions():
-    """Field case 3: R@1 was .2 and the median rank 3."""
+    """Where only a query's own row counts, R@1 is .2 and the median rank 3."""
     code = np.repeat(np.eye(24), 5, axis=0)
     for deduplicated in (False, True):
         result = evaluate_retrieval(code, code, code, deduplicated=deduplicated)

@@ -153,13 +153,13 @@ def test_precision_by_hand(colour_run):
     assert (measured.image_to_text, measured.text_to_image) == pytest.approx((5 / 6, 1))
     assert measured.chance == pytest.approx(2 / 6)
     assert str(measured) == (
-        "P@2 over the test split (6 pairs, cosine): image → text 0.833, text → image 1.000; by "
-        "chance 0.333"
+        "P@2 over the test split (6 images, 6 texts, cosine): image → text 0.833, "
+        "text → image 1.000; by chance 0.333"
     )
 
 
 def test_evaluate_needs_no_query(search):
-    assert search("--evaluate").startswith("P@6 over the test split (6 pairs, cosine): ")
+    assert search("--evaluate").startswith("P@6 over the test split (6 images, 6 texts, cosine): ")
 
 
 def test_another_similarity(search, refusal, tmp_path):

@@ -60,6 +60,7 @@ class TrainingData:
       progress: wraps an iterable of epochs or rounds in a progress bar: progress(range(5)).
       best_epochs: receives how many epochs each training took that validation pairs watched, in
         their order.
+      group: (n,) int64, equal for pairs that no part may divide; None if all stand alone.
       planned_epochs: how many each of them takes now that all pairs are trained on; None while
         there are validation pairs to choose.
     """
@@ -73,6 +74,7 @@ class TrainingData:
     progress: Callable[[Sequence[Any]], Any]
     best_epochs: list[int] = dataclasses.field(default_factory=list)
     planned_epochs: Iterator[int] | None = None
+    group: np.ndarray | None = None
 
 
 @dataclasses.dataclass(frozen=True)

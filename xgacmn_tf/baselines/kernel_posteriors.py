@@ -63,7 +63,7 @@ def fit(data: TrainingData, settings: Settings) -> CommonSpaceEncoder:
     Raises:
       InputError: features that a map does not take, or no class with two training pairs.
     """
-    parts = folds(data.targets, settings.folds, data.seed)
+    parts = folds(data.targets, settings.folds, data.seed, data.group)
 
     def side(modality: str, features: np.ndarray) -> tuple[InputMap, Chain]:
         mapped = fit_map(
@@ -83,30 +83,38 @@ def fit(data: TrainingData, settings: Settings) -> CommonSpaceEncoder:
     return CommonSpaceEncoder(image_map, text_map, image_encoder, text_encoder, Posteriors())
 
 
-def folds(targets: np.ndarray, count: int, seed: int) -> list[np.ndarray]:
-    """(n,) bool, the held-out rows of each fold; each row is held out once.
+def folds(
+    targets: np.ndarray, count: int, seed: int, group: np.ndarray | None = None
+) -> list[np.ndarray]:
+    """Return the held-out rows of each fold, (n,) bool; each row is held out once.
 
     Args:
       targets: (n, c) one-hot or multi-hot. Folds are stratified by a row's rarest label.
-      count: how many folds, fewer where every class has fewer rows.
+      count: number of folds, fewer where every class has fewer rows.
       seed: shuffles the rows.
+      group: (n,) equal values for rows that are held out together; None if all stand alone.
     """
+    alone: np.ndarray = np.arange(len(targets))
+    # A group is drawn as its first row is.
+    _, first, member = np.unique(
+        alone if group is None else group, return_index=True, return_inverse=True
+    )
     frequency = targets.sum(axis=0)
-    rarest = np.where(targets > 0, frequency, np.inf).argmin(axis=1)
+    rarest = np.where(targets > 0, frequency, np.inf).argmin(axis=1)[first]
     count = min(count, int(np.bincount(rarest).max()))
     if count < 2:
         raise InputError(
             "--model=kernel_posteriors chooses C on held-out pairs, but no class has two training "
-            "pairs; give it more pairs, or use --model=sm"
+            "pairs of different images; give it more pairs, or use --model=sm"
         )
     splitter = StratifiedKFold(count, shuffle=True, random_state=seed)
-    found = np.zeros((count, len(targets)), bool)
+    held_out = np.zeros((count, len(first)), bool)
     with warnings.catch_warnings():
         # A class with fewer pairs than folds is absent from some, which is all that can be done.
         warnings.simplefilter("ignore", UserWarning)
-        for number, (_, held) in enumerate(splitter.split(targets, rarest)):
-            found[number, held] = True
-    return list(found)
+        for number, (_, held) in enumerate(splitter.split(first, rarest)):
+            held_out[number, held] = True
+    return list(held_out[:, member])
 
 
 def choose_c(

@@ -88,4 +88,5 @@ def training_data(system: System, config: Config, dataset: PairedDataset) -> Tra
         unlabelled=test if system.transductive else None,
         seed=config.seed,
         progress=progress,
+        group=dataset.groups["train"],
     )

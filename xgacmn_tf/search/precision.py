@@ -1,4 +1,4 @@
-"""How good a run's first results are: precision at 10 over its whole test split."""
+"""Precision at 10 of a run over its whole test split, each image once, as searches have it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from xgacmn_tf.datasets import array_files
 from xgacmn_tf.errors import InputError
+from xgacmn_tf.evaluation.identity import Identity
 from xgacmn_tf.evaluation.retrieval import evaluate_retrieval
 from xgacmn_tf.trained_run import TrainedRun
 
@@ -20,8 +21,9 @@ class Precision:
     """Mean share of relevant items among the first `depth`; relevant are those that share a label.
 
     Attributes:
-      image_to_text, text_to_image: in [0, 1]. chance: of an order drawn at random.
-      depth: 10, or the number of pairs if that is smaller. pairs: how many, all of them queries.
+      image_to_text, text_to_image: in [0, 1]. chance: of an order drawn at random, mean of both.
+      depth: 10, or the number of images if that is smaller.
+      images, texts: how many there are; all of them are queries, and the gallery of the others.
       similarity: what ranked.
     """
 
@@ -29,12 +31,14 @@ class Precision:
     text_to_image: float
     chance: float
     depth: int
-    pairs: int
+    images: int
+    texts: int
     similarity: str
 
     def __str__(self) -> str:
         return (
-            f"P@{self.depth} over the test split ({self.pairs:,} pairs, {self.similarity}): "
+            f"P@{self.depth} over the test split ({self.images:,} images, {self.texts:,} texts, "
+            f"{self.similarity}): "
             f"image → text {self.image_to_text:.3f}, text → image {self.text_to_image:.3f}; "
             f"by chance {self.chance:.3f}"
         )
@@ -58,15 +62,21 @@ def precision_of_test_split(run: TrainedRun, depth: int = 10) -> Precision:
     label = arrays["label"]
     targets = label if label.ndim == 2 else np.eye(label.max() + 1, dtype=np.float32)[label]
     image, text = (run.encoder.represent(arrays[m], run.similarity, m) for m in ("image", "text"))
-    pairs = len(label)
-    scope = evaluate_retrieval(image, text, targets, max_scope=pairs).precision_scope
-    depth = min(depth, pairs)
+    # Identical images have identical codes.
+    identity = Identity.of(arrays["image"], arrays["text"])
+    result = evaluate_retrieval(
+        image, text, targets, identity=identity, deduplicated=True, max_scope=len(label)
+    )
+    scope = result.precision_scope
+    images, texts = (len(result.per_query[way]["AP"]) for way in ("i2t", "t2i"))
+    depth = min(depth, images)
     return Precision(
         float(scope["i2t"][depth - 1]),
         float(scope["t2i"][depth - 1]),
         # All of the gallery, in whatever order.
-        float(scope["i2t"][-1]),
+        float(scope["i2t"][-1] + scope["t2i"][-1]) / 2,
         depth,
-        pairs,
+        images,
+        texts,
         run.similarity,
     )
