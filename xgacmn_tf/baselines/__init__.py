@@ -2,7 +2,9 @@
 
 `--model=NAME` trains one of them in place of X-GACMN. Each is a module of this folder that opens
 with its citation, its objective and what is known of its fidelity, and defines `SYSTEM`. Training
-ends in a `CommonSpaceEncoder`, so evaluation, run folder, export and search treat all alike.
+ends in a `CommonSpaceEncoder`, so evaluation, run folder, export and search treat all alike. Class
+posteriors are then calibrated, see `training.calibration`, and codes that are posteriors stay as
+they were fitted.
 """
 
 from __future__ import annotations
