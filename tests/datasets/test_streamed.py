@@ -71,6 +71,13 @@ def data_dir(request, tmp_path_factory):
     return write(tmp_path_factory.mktemp("tfds"), multi_hot=request.param)
 
 
+# Above the batches, whose tests are quick, both forms of labels are trained on alike.
+trained_on_single_labels = pytest.mark.parametrize(
+    "data_dir", [False, pytest.param(True, marks=pytest.mark.slow)],
+    ids=["single_labels", "multi_hot"], indirect=True,
+)  # fmt: skip
+
+
 @pytest.fixture
 def split(data_dir):
     return datasets.load("pairs", data_dir, streaming=True).train
@@ -195,10 +202,13 @@ def test_sample_is_spread_over_the_rows(data_dir, monkeypatch):
     assert split.sample_rows[[0, -1]].tolist() == [0, ROWS - 1]
 
 
+@trained_on_single_labels
 def test_run_learns_as_one_in_memory_does(data_dir, tmp_path):
     config = settings(data_dir, output_dir=str(tmp_path / "streamed"))
     metrics = experiment.run(config, say=lambda text: None)
-    in_memory = dataclasses.replace(config, streaming=False, output_dir=str(tmp_path / "memory"))
+    in_memory = dataclasses.replace(
+        config, streaming=False, export=False, output_dir=str(tmp_path / "memory")
+    )
     expected = experiment.run(in_memory, say=lambda text: None)
     assert metrics["splits"] == expected["splits"]
     assert metrics["refit"]["pairs"] == ROWS
@@ -218,6 +228,7 @@ class Interrupt(keras.callbacks.Callback):
             raise KeyboardInterrupt
 
 
+@trained_on_single_labels
 def test_interrupted_run_ends_with_the_same_numbers(data_dir, tmp_path, monkeypatch):
     monkeypatch.setattr("xgacmn_tf.training.progress.SECONDS_BETWEEN_CHECKPOINTS", 0.0)
     monkeypatch.setattr("xgacmn_tf.training.progress.SAVES_BETWEEN_CHECKPOINTS", 0.0)
