@@ -242,7 +242,7 @@ def test_patience_counts_evaluations_and_not_epochs():
 
 
 def test_a_score_that_still_rises_is_trained_on_between_rare_evaluations(small_config, tmp_path):
-    """Ten evaluations of 24 epochs were fewer than the patience, which once counted epochs."""
+    """The patience of 10 once counted epochs, and 12 lie between these two evaluations."""
     config = dataclasses.replace(small_config, epochs=24, evaluate_every=12)
     progress = train(config, datasets.for_config(config), folder_for(config, tmp_path / "run"))
     assert [r["epoch"] for r in progress.history if "validation/mAP/avg" in r] == [12, 24]
