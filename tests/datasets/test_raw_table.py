@@ -181,7 +181,7 @@ def test_pictures_that_are_not_there_are_reported_together(table, tmp_path):
     with pytest.raises(InputError) as caught:
         load_raw(table("image,text,label,split", *lines))
     message = str(caught.value)
-    assert "names 5 of 8 missing images: photos/4.jpg (line 5), " in message
+    assert "5 of 8 images are missing: photos/4.jpg (line 5), " in message
     assert f"photos/6.jpg (line 7) and 2 more; paths start from {tmp_path}" in message
 
 

@@ -66,7 +66,7 @@ def load_raw(path: Path, seed: int = 0) -> RawPairs:
     if missing:
         more = f" and {len(missing) - _SHOWN:,} more" if len(missing) > _SHOWN else ""
         raise InputError(
-            f"{path} names {len(missing):,} of {len(pairs):,} missing images: "
+            f"{path}: {len(missing):,} of {len(pairs):,} images are missing: "
             f"{', '.join(missing[:_SHOWN])}{more}; paths start from {path.parent}."
         )
     contents = file_keys([pair.image for pair in pairs])
