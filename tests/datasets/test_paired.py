@@ -254,7 +254,7 @@ def test_hold_out_refuses_a_fraction_out_of_range(make, fraction):
 
 
 def test_hold_out_refuses_a_fraction_that_leaves_nothing(make):
-    with pytest.raises(InputError, match="leaves no pair to validate on"):
+    with pytest.raises(InputError, match="gives an empty validation split"):
         hold_out(make(), 0.01, seed=0)
 
 
