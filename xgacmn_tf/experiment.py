@@ -257,7 +257,8 @@ def evaluate(
 
 def test_identity(dataset: PairedDataset) -> Identity:
     """Which items of the test split count as one another's own pair, see `Identity`."""
-    return Identity.of(dataset.test.image, dataset.test.text, dataset.groups["test"])
+    rows = sum(len(split) for _, split in dataset.splits())
+    return Identity.of(dataset.test.image, dataset.test.text, dataset.groups["test"], rows)
 
 
 def _write(

@@ -67,12 +67,11 @@ class Gallery:
         whole = dataclasses.replace(self, features={modality: features})
         if modality == "text":
             return whole
-        keys = content_keys(features)
-        if self.thumbnail is not None:
-            pictures = [hashlib.sha256(picture).hexdigest() for picture in self.thumbnail]
-            keys = np.char.add(keys, pictures)
-        elif not features.any(axis=1).all():
-            keys = np.where(features.any(axis=1), keys, np.arange(len(keys)).astype(str))
+        thumbnails = self.thumbnail or (b"",) * len(features)
+        shown = np.array([hashlib.sha256(picture).hexdigest() for picture in thumbnails])
+        keys = np.char.add(content_keys(features), shown)
+        known = features.any(axis=1) | np.array([bool(picture) for picture in thumbnails])
+        keys = np.where(known, keys, np.arange(len(keys)).astype(str))
         _, first, group = np.unique(keys, return_index=True, return_inverse=True)
         if len(first) == len(keys):
             return whole

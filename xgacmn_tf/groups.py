@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-# A larger group is no image with many captions but a sign of features that carry nothing, such as
-# zeros where extraction failed, or of a placeholder image; as a group it would move whole splits.
+# More rows of identical features are a sign of features that carry nothing, such as zeros where
+# extraction failed, rather than of an image with many captions; as a group they would move splits.
 LARGEST_SHARE = 0.05
-# Several captions an image are the rule in caption data sets, of which a small sample is data too.
+# A small sample of a data set with several captions per image must pass.
 ALWAYS_ALLOWED = 10
 _ROWS_AT_ONCE = 1024
 # Below, hashing takes about a second, and a progress bar would only flash.
@@ -42,7 +42,7 @@ def content_keys(features: np.ndarray) -> np.ndarray:
     return np.array(keys, dtype="U24")
 
 
-def number(keys: Any) -> np.ndarray:
+def first_rows(keys: Any) -> np.ndarray:
     """Return the first row of each row's group.
 
     Args:
@@ -55,20 +55,22 @@ def number(keys: Any) -> np.ndarray:
     return first[group].astype(np.int64)
 
 
-def too_large(groups: np.ndarray) -> np.ndarray:
-    """Tell which rows are in a group that is too large to be used.
+def too_large(groups: np.ndarray, rows: int | None = None) -> np.ndarray:
+    """Tell which rows are in a group of identical features that is too large to be used.
 
     A group is too large if it holds more than `LARGEST_SHARE` of all rows and more than
     `ALWAYS_ALLOWED` of them.
 
     Args:
-        groups: (n,) int64, as `number` returns them.
+        groups: (n,) int64, as `first_rows` returns them.
+        rows: the number of all rows, if `groups` covers only a part of a data set.
 
     Returns:
         (n,) bool.
     """
     size = np.bincount(groups, minlength=len(groups))[groups]
-    return np.asarray(size > max(LARGEST_SHARE * len(groups), ALWAYS_ALLOWED))
+    limit = LARGEST_SHARE * (len(groups) if rows is None else rows)
+    return np.asarray(size > max(limit, ALWAYS_ALLOWED))
 
 
 def without_large(groups: np.ndarray) -> np.ndarray:
@@ -76,33 +78,20 @@ def without_large(groups: np.ndarray) -> np.ndarray:
     return np.where(too_large(groups), np.arange(len(groups)), groups)
 
 
-def identical_rows(features: np.ndarray) -> np.ndarray:
-    """Return the first row with the same content for each row; too many identical rows stand alone.
-
-    Args:
-        features: (n, d) real numbers.
-
-    Returns:
-        (n,) int64; row i is the first of its content where `result[i] == i`.
-    """
-    return without_large(number(content_keys(features)))
-
-
 def file_keys(paths: Sequence[Path], only_equal_sizes: bool = False) -> list[str]:
     """Return a key of each file's content: files with equal bytes have equal keys.
 
-    Args:
-        paths: readable files; one path may stand there several times and is read once.
-        only_equal_sizes: read those files alone whose size another one has; the keys of the others
-            are their paths. Keys then tell the given files apart, and nothing else.
+    The key of a file that cannot be read is its path.
 
-    Raises:
-        OSError: a file cannot be read.
+    Args:
+        paths: files; paths may repeat, and each file is read once.
+        only_equal_sizes: hash only files that share their size with another file; the keys of the
+            others are their paths. Such keys tell the given files apart, and nothing else.
     """
     unique = list(dict.fromkeys(paths))
     keys = {path: f"path:{path}" for path in unique}
     if only_equal_sizes:
-        size = {path: path.stat().st_size for path in unique}
+        size = {path: _size(path) for path in unique}
         count = Counter(size.values())
         unique = [path for path in unique if count[size[path]] > 1]
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
@@ -118,12 +107,22 @@ def file_keys(paths: Sequence[Path], only_equal_sizes: bool = False) -> list[str
 
 
 def _file_key(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:24]
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:24]
+    except OSError:
+        return f"path:{path}"
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1
 
 
 def in_part(key: str, fraction: float, seed: int) -> bool:
-    """Tell whether a group belongs to a random part; no other group has an influence on it.
+    """Tell whether a group belongs to a random part, independently of all other groups.
 
     Args:
         key: of the group.

@@ -72,7 +72,8 @@ class TrainedRun:
         if dataset.fingerprint != fingerprint:
             raise InputError(
                 f"{self.folder.path} was trained on other contents of --dataset={config.dataset} "
-                "than are there now; bring those back, or train again"
+                "than are there now, or by a version that drew other splits of them; restore them, "
+                "or train again"
             )
         return dataset
 

@@ -127,10 +127,12 @@ def test_groups_are_read_and_empty_ones_are_the_images_own(table):
             "photos/2.jpg,b,dog,train,shop",
             "photos/3.jpg,c,dog,train,",
             "photos/3.jpg,d,dog,test,",
+            "photos/2.jpg,e,dog,train,",
         )
     )
-    first, second, third = (pair.group for pair in pairs.train)
-    assert first == second == "shop" != third == pairs.test[0].group
+    first, second, third, fourth = (pair.group for pair in pairs.train)
+    # Another row of the second image names its group.
+    assert first == second == fourth == "shop" != third == pairs.test[0].group
 
 
 def test_a_table_of_one_image_has_no_split_to_draw(table):
@@ -179,7 +181,7 @@ def test_pictures_that_are_not_there_are_reported_together(table, tmp_path):
     with pytest.raises(InputError) as caught:
         load_raw(table("image,text,label,split", *lines))
     message = str(caught.value)
-    assert "names 5 of 8 pictures that are not there: photos/4.jpg (line 5), " in message
+    assert "names 5 of 8 missing images: photos/4.jpg (line 5), " in message
     assert f"photos/6.jpg (line 7) and 2 more; paths start from {tmp_path}" in message
 
 

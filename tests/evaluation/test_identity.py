@@ -91,6 +91,19 @@ def test_codes_that_have_collapsed_find_nothing_for_it():
     assert measures["median_rank"]["avg"] == 50.5
 
 
+def test_images_with_many_captions_are_few_images_in_a_small_test_split():
+    """Twelve captions are 6.7 % of this part, and less than 1 % of the data set."""
+    images = np.repeat(np.arange(15), 12)
+    image, text = np.eye(15)[images], np.random.default_rng(0).normal(size=(180, 15))
+    part = Identity.of(image, text, images, rows=1380)
+    assert len(directions(part, deduplicated=True)["i2t"].query) == 15
+    # Explicit groups are believed, too.
+    grouped = Identity.of(image, text, images)
+    assert len(directions(grouped, deduplicated=True)["i2t"].query) == 15
+    # Without either, so many identical rows may be constant features.
+    assert len(directions(Identity.of(image, text), deduplicated=True)["i2t"].query) == 180
+
+
 def test_groups_count_beside_identical_images_and_texts():
     # Texts 0 and 3 are identical; pairs 1 and 2 are of one group.
     image = np.eye(5)[[0, 1, 2, 3, 4]]

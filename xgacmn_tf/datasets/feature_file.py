@@ -20,6 +20,8 @@ from xgacmn_tf.datasets.paired import PairedDataset, Split
 from xgacmn_tf.errors import InputError
 
 SPLITS = ("train", "validation", "test")
+# Up to here every whole number is a double of its own.
+_LARGEST_WHOLE = 2.0**53
 REQUIRED = ("image", "text", "label")
 OPTIONAL = ("id", "title", "group")
 ALLOWED = (*(f"{field}_{part}" for part in SPLITS for field in REQUIRED + OPTIONAL), "label_names")
@@ -142,6 +144,7 @@ def _vector(array: np.ndarray, rows: int) -> np.ndarray:
 def _strings(array: np.ndarray, rows: int) -> np.ndarray:
     array = _vector(array, rows)
     # MATLAB saves whole numbers as doubles; as ids they read 7, not 7.0.
-    if array.dtype.kind == "f" and np.array_equal(array, np.rint(array)):
+    whole = array.dtype.kind == "f" and np.abs(array).max(initial=0) <= _LARGEST_WHOLE
+    if whole and np.array_equal(array, np.rint(array)):
         return array.astype(np.int64)
     return array

@@ -15,7 +15,7 @@ import numpy as np
 from xgacmn_tf.datasets.checks import checked_features, checked_labels, strings
 from xgacmn_tf.datasets.stratified import stratified_part
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.groups import content_keys, number, too_large, without_large
+from xgacmn_tf.groups import content_keys, first_rows, too_large, without_large
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +110,10 @@ class Split:
         if self.thumbnail is not None:
             thumbnails = list(self.thumbnail)
             yield f"thumbnail_{part}", "bytes", (len(thumbnails),), thumbnails
-        if self.group is not None:
+        # Groups by image add nothing to the features, and data of before had none.
+        if self.group is not None and not np.array_equal(
+            first_rows(self.group), first_rows(content_keys(self.image))
+        ):
             yield _strings_content(f"group_{part}", self.group)
 
     def checked(self, part: str, num_classes: int, source: str) -> "Split":
@@ -181,19 +184,25 @@ class PairedDataset:
     def groups(self) -> dict[str, np.ndarray]:
         """Split → (n,) int64, equal for pairs of one group, within and between splits.
 
-        The pairs of a group that is too large stand alone, see `groups.without_large`.
+        Explicit groups are used as they are. Too many pairs with identical image features stand
+        alone, see `groups.too_large`.
         """
-        return self._by_split(without_large(self._group_numbers))
+        numbers = self._group_numbers
+        return self._by_split(numbers if self.has_explicit_groups else without_large(numbers))
+
+    @property
+    def has_explicit_groups(self) -> bool:
+        return self.train.group is not None
 
     @property
     def pairs_in_large_groups(self) -> int:
-        """Number of pairs in groups that are too large to be used."""
+        """Number of pairs in groups that would be too large for groups by image features."""
         return int(too_large(self._group_numbers).sum())
 
     @cached_property
     def _group_numbers(self) -> np.ndarray:
         """(n,) int64 of all splits one after another, large groups among them."""
-        return number(np.concatenate([split.group_keys for _, split in self.splits()]))
+        return first_rows(np.concatenate([split.group_keys for _, split in self.splits()]))
 
     def _by_split(self, values: np.ndarray) -> dict[str, np.ndarray]:
         names, splits = zip(*self.splits(), strict=True)
@@ -251,8 +260,8 @@ def check(dataset: PairedDataset) -> dict[str, Any]:
         if (split.group is None) != (train.group is None):
             there, lacking = ("train", part) if split.group is None else (part, "train")
             raise InputError(
-                f"{source}: group_{there} is there, group_{lacking} is not; give groups for every "
-                "split or for none"
+                f"{source}: group_{there} is given but group_{lacking} is missing; give groups for "
+                "every split or for none"
             )
         if split.label.ndim != train.label.ndim:
             raise InputError(
@@ -300,7 +309,8 @@ def hold_out(dataset: PairedDataset, fraction: float, seed: int) -> PairedDatase
     if not held.any():
         raise InputError(
             f"A validation fraction of {fraction} of {len(held)} training pairs in "
-            f"{len(np.unique(groups))} groups leaves no pair to validate on; use a larger fraction."
+            f"{len(np.unique(groups))} groups gives an empty validation split; use a larger "
+            "fraction, smaller groups, or a validation split."
         )
     train, validation = dataset.train.take(~held), dataset.train.take(held).in_memory()
     return replace(dataset, train=train, validation=validation, held_out=True)
@@ -326,6 +336,9 @@ def _checked_split(split: Split, part: str, num_classes: int, source: str) -> Sp
     title = None if split.title is None else strings(split.title, name("title"))
     thumbnail = None if split.thumbnail is None else tuple(split.thumbnail)
     group = None if split.group is None else strings(split.group, name("group"))
+    if group is not None and (group == "").any():
+        # As in tables, a pair without a group belongs to those with the same image.
+        group = np.where(group == "", content_keys(image), group)
     for field, values in (
         ("text", text),
         ("label", label),

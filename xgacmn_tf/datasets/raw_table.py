@@ -32,10 +32,11 @@ _SHOWN = 3
 def load_raw(path: Path, seed: int = 0) -> RawPairs:
     """Read the pairs in a comma- (.csv) or tab-separated (.tsv) table, UTF-8, named after the file.
 
-    Labels are sorted by name. Pairs without ids are called by their path; a path's second use by
+    Labels are sorted by name. The id of a pair without one is its path, for a path's second use
     "path#2". A pair's group is its cell in the column `group` or, where that is missing or empty,
-    the content of its image file. Without a column `split`, a group belongs to the test split if a
-    hash of the seed and the group falls below `TEST_FRACTION`, so that new rows move no old pair.
+    that of another row with the same image or, without one, the content of its image file. Without
+    a column `split`, a group belongs to the test split if a hash of the seed and the group falls
+    below `TEST_FRACTION`, so that new rows move no existing pair.
 
     Args:
         path: the suffix tells the separator.
@@ -65,15 +66,17 @@ def load_raw(path: Path, seed: int = 0) -> RawPairs:
     if missing:
         more = f" and {len(missing) - _SHOWN:,} more" if len(missing) > _SHOWN else ""
         raise InputError(
-            f"{path} names {len(missing):,} of {len(pairs):,} pictures that are not there: "
+            f"{path} names {len(missing):,} of {len(pairs):,} missing images: "
             f"{', '.join(missing[:_SHOWN])}{more}; paths start from {path.parent}."
         )
-    try:
-        contents = file_keys([pair.image for pair in pairs])
-    except OSError as error:
-        raise InputError(f"{path}: {error.filename} cannot be read ({error.strerror}).") from error
+    contents = file_keys([pair.image for pair in pairs])
+    # An image with a group in one of its rows has it in those without one, too.
+    group_of: dict[str, str] = {}
+    for content, (_, row) in zip(contents, rows, strict=True):
+        if row.get("group"):
+            group_of.setdefault(content, row["group"])
     pairs = [
-        replace(pair, group=row.get("group") or content)
+        replace(pair, group=row.get("group") or group_of.get(content, content))
         for pair, content, (_, row) in zip(pairs, contents, rows, strict=True)
     ]
     if "split" in rows[0][1]:

@@ -11,11 +11,10 @@ SHOWN = 3
 
 
 def data_report(dataset: PairedDataset) -> list[str]:
-    """Return what a person should know of a data set before its scores, a line each.
+    """Return a report on a data set, a line for each finding.
 
-    Reported are groups of pairs with the same image: how many there are, those that are too large
-    to be used, and those that the data set's own splits divide; and categories without a training
-    pair or without a test pair. The list is empty if there is nothing of that kind.
+    Reported are pairs that share an image or group, groups that are too large, groups and images
+    that the data set's own splits divide, and categories without a training or test pair.
     """
     lines = [*_shared(dataset), *_large(dataset), *_divided(dataset)]
     for part in ("train", "test"):
@@ -49,6 +48,11 @@ def _large(dataset: PairedDataset) -> list[str]:
     if not rows:
         return []
     total = sum(len(split) for _, split in dataset.splits())
+    if dataset.has_explicit_groups:
+        return [
+            f"{rows} of {total} pairs are in groups of more than {LARGEST_SHARE:.0%} of all pairs, "
+            "which stay together: the sizes of drawn splits may differ from their fractions"
+        ]
     return [
         f"{rows} of {total} pairs are in groups of more than {LARGEST_SHARE:.0%} of all pairs (and "
         f"more than {ALWAYS_ALLOWED}), which are not used as groups; identical image features in "
@@ -69,9 +73,9 @@ def _divided(dataset: PairedDataset) -> list[str]:
         if shared.any():
             lines.append(
                 f"{shared.sum()} of {len(shared)} {part} pairs share an image or group with "
-                f"training pairs ({len(np.unique(groups[part][shared]))} groups, such as "
-                f"{_sample(splits[part].id[shared].tolist())}): scores on them are too high; "
-                "unless the split is a published one, give all pairs of a group the same split"
+                f"training pairs, such as {_sample(splits[part].id[shared].tolist())}: scores on "
+                "these pairs are inflated; assign all pairs of a group to one split (keep "
+                "published splits)"
             )
     return lines
 

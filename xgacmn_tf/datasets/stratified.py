@@ -8,7 +8,7 @@ def stratified_part(
 ) -> np.ndarray:
     """Draw a random part of the rows in which each label has about its share.
 
-    Labels are served from the rarest to the most frequent, as in iterative stratification
+    Labels are processed from the rarest to the most frequent, as in iterative stratification
     (Sechidis et al. 2011), for single labels and multi-hot ones. Some row of every label stays
     out of the part. The same seed gives the same part.
 

@@ -251,7 +251,7 @@ def open_streamed(
                             f"{column}; repair or drop that row."
                         )
                     digest.update(np.ascontiguousarray(values.astype("<f4", copy=False)).data)
-                if group is None:
+                if group is None or (group == "").any():
                     keys.append(content_keys(features["image"]))
                 chosen = np.isin(rows, sampled, assume_unique=True)
                 end = filled + int(chosen.sum())
@@ -264,6 +264,8 @@ def open_streamed(
             raise unreadable(source, error) from error
     digest.update(np.ascontiguousarray(labels).data)
     digest.update("\0".join(map(str, ids)).encode())
+    if group is not None and keys:
+        group = np.where(group == "", np.concatenate(keys), group)
     if group is not None:
         digest.update("\0".join(map(str, group)).encode())
     return StreamedSplit(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.groups import identical_rows, number
+from xgacmn_tf.groups import content_keys, first_rows, too_large
 
 
 @dataclass(frozen=True, eq=False)
@@ -16,8 +16,8 @@ class Identity:
     """Which of n pairs belong to one group, and which images and texts are the same.
 
     A gallery item counts as a query's own pair if it belongs to the query's group or if its content
-    is that of the query's own partner. So a caption of an image that stands in five pairs is found
-    at whichever of the five it is found first, as is usual for data sets with several captions an
+    is identical to that of the query's partner. An image with five captions thus has five correct
+    texts, of which the first one found counts, as is usual for data sets with several captions per
     image (for example Karpathy and Fei-Fei, CVPR 2015).
 
     Attributes:
@@ -31,34 +31,43 @@ class Identity:
     text: np.ndarray
 
     @classmethod
-    def of(cls, image: np.ndarray, text: np.ndarray, group: Any = None) -> Identity:
+    def of(
+        cls, image: np.ndarray, text: np.ndarray, group: Any = None, rows: int | None = None
+    ) -> Identity:
         """The identity of pairs by their content.
 
         Args:
-            image: (n, d) features or, where there are none, representations of the images.
-            text: (n, e) likewise of the texts. In both, rows with equal values are identical, but
-                for so many that they say nothing, see `groups.without_large`.
+            image: (n, d) features or, where there are none, embeddings of the images.
+            text: (n, e) likewise of the texts. In both, rows with equal values are identical,
+                unless so many are equal that the features are constant, see `groups.too_large`.
+                Within a group, images with equal values are identical however many there are.
             group: (n,) values that are equal within a group; None for identical images.
+            rows: number of pairs of the whole data set, if these are a part of it.
 
         Raises:
             InputError: `group` has another length or is no vector.
         """
-        same_image = identical_rows(image)
-        if group is None:
-            return cls(same_image, same_image, identical_rows(text))
-        values = np.asarray(group)
-        if values.shape != (len(image),):
-            raise InputError(
-                f"group has shape {values.shape}; give one value a pair, ({len(image)},)"
-            )
-        return cls(number(values), same_image, identical_rows(text))
+        pairs: np.ndarray = np.arange(len(image))
+        groups = pairs
+        if group is not None:
+            values = np.asarray(group)
+            if values.shape != (len(image),):
+                raise InputError(
+                    f"group has shape {values.shape}; give one value a pair, ({len(image)},)"
+                )
+            groups = first_rows(values)
+        same_image, same_text = (first_rows(content_keys(values)) for values in (image, text))
+        within_group = first_rows(groups * len(image) + same_image)
+        same_image = np.where(too_large(same_image, rows), within_group, same_image)
+        same_text = np.where(too_large(same_text, rows), pairs, same_text)
+        return cls(same_image if group is None else groups, same_image, same_text)
 
     def __len__(self) -> int:
         return len(self.group)
 
 
 class Members:
-    """The rows at which each of some numbers stands.
+    """Index from a number to its rows.
 
     Args:
         numbers: (n,) int64.
@@ -89,14 +98,14 @@ class Direction:
         deduplicated: see `directions`.
 
     Attributes:
-        query: (q,) int64, a pair that each query is of. gallery: (n,) int64, likewise.
+        query: (q,) int64, a pair of each query. gallery: (n,) int64, likewise.
         image_place: (pairs,) int64, where each pair's image stands among the images of the
             direction.
     """
 
     def __init__(self, identity: Identity, query: str, deduplicated: bool):
         pairs: np.ndarray = np.arange(len(identity))
-        content = {"image": number(identity.image), "text": number(identity.text)}
+        content = {"image": first_rows(identity.image), "text": first_rows(identity.text)}
         images = np.unique(content["image"]) if deduplicated else pairs
         self.image_place = np.searchsorted(images, content["image"]) if deduplicated else pairs
         self.query: np.ndarray = images if query == "image" else pairs
@@ -120,8 +129,9 @@ class Direction:
     def own_count(self) -> np.ndarray:
         """(q,) the number of items that count as each query's own pair."""
         counts = []
-        for first in range(0, len(self.query), 1024):
-            own = np.sort(self.own(slice(first, first + 1024)), axis=1)
+        # Few at a time: a group may hold a large part of the gallery.
+        for first in range(0, len(self.query), 64):
+            own = np.sort(self.own(slice(first, first + 64)), axis=1)
             counts.append(1 + np.count_nonzero(np.diff(own, axis=1), axis=1))
         return np.concatenate(counts)
 

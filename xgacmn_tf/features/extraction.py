@@ -110,7 +110,7 @@ def extract_features(
 def unique_images(
     parts: Mapping[str, Sequence[RawPair]],
 ) -> tuple[dict[str, Sequence[RawPair]], dict[str, list[tuple[str, int]]]]:
-    """Find the pairs of each split that bring an image for the first time.
+    """Find the first pair of each distinct image.
 
     Args:
         parts: split → its pairs.
@@ -120,10 +120,7 @@ def unique_images(
         the one that has its image.
     """
     paths = [pair.image for given in parts.values() for pair in given]
-    try:
-        keys = iter(file_keys(paths, only_equal_sizes=True))
-    except OSError:  # The extraction reports files that cannot be read.
-        keys = iter([str(path) for path in paths])
+    keys = iter(file_keys(paths, only_equal_sizes=True))
     unique: dict[str, list[RawPair]] = {part: [] for part in parts}
     first: dict[str, tuple[str, int]] = {}
     place: dict[str, list[tuple[str, int]]] = {part: [] for part in parts}

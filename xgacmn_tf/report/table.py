@@ -30,7 +30,7 @@ def results_table(metrics: dict[str, Any]) -> str:
         "-" * len(header),
         "mAP ranks the whole gallery and divides by the relevant items; mAP@50 looks at",
         "the first 50 and divides by the relevant ones among them. R@K and median rank",
-        "ask for the query's own pair, or an item of its group or of identical content.",
+        "look for the query's own pair: any item of its group or of identical content.",
         f"Test split: {metrics['splits']['test']} pairs, {_queries(metrics)}.",
     ]
     if metrics["headline_similarity"] in metrics["test"]:
@@ -43,7 +43,7 @@ def results_table(metrics: dict[str, Any]) -> str:
 
 
 def _queries(metrics: dict[str, Any]) -> str:
-    # Runs of before have neither of the two.
+    # Older runs have neither key.
     if not metrics.get("deduplicated_gallery"):
         return "all of them queries"
     images, texts = (metrics["queries"][way] for way in ("i2t", "t2i"))

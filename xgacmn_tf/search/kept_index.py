@@ -62,18 +62,20 @@ def open_engine(
             loaded = load_index(folder, milvus_token=token)
             if len(loaded) == len(items):
                 measured = read_json(record)
-                if measured.get("queries") != _queries_modality(kept):
+                # Empty where no queries could be read; "recall" tells that then.
+                if measured.get("queries") not in (_queries_modality(kept), ""):
                     log(f"{folder}: its recall was not measured with {_source(kept)}; measuring it")
-                    _tune(loaded, kept, run, folder)
-                    measured = read_json(record)
+                    measured = {"recall": _tune(loaded, kept, run, folder, log)}
                 return loaded, f"by {loaded.kind}, {measured['recall']}"
         except (InputError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             log(f"{folder}: {error}; building the index again")
     index.index(items.features[kept.modality], items.id, items.category)
-    return index, f"by {index.kind}, {_tune(index, kept, run, folder)}"
+    return index, f"by {index.kind}, {_tune(index, kept, run, folder, log)}"
 
 
-def _tune(index: Index, kept: KeptGallery, run: TrainedRun, folder: Path) -> str:
+def _tune(
+    index: Index, kept: KeptGallery, run: TrainedRun, folder: Path, log: Callable[[str], None]
+) -> str:
     """Tune an index to find nearly what exact search finds, save it, and describe its recall."""
     embeddings = kept.items.features[kept.modality]
     asking, record = _queries_modality(kept), folder / "recall.json"
@@ -89,10 +91,13 @@ def _tune(index: Index, kept: KeptGallery, run: TrainedRun, folder: Path) -> str
         # Items of the gallery are no substitute: their recall is not that of the other modality.
         index.effort = max(index.efforts(), default=index.effort)
         asking, recall = "", f"at the largest effort, recall not measured ({reason})"
-    # The record goes first and comes last: where it stands, index and effort are those measured.
-    record.unlink(missing_ok=True)
-    index.save(folder)
-    write_json(record, {"recall": recall, "queries": asking})
+    # The record is deleted first and written last: where it stands, the index is the measured one.
+    try:
+        record.unlink(missing_ok=True)
+        index.save(folder)
+        write_json(record, {"recall": recall, "queries": asking})
+    except OSError as error:
+        log(f"{folder}: the index cannot be written ({error.strerror}); it is used from memory")
     return recall
 
 
