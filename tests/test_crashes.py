@@ -121,19 +121,20 @@ def command(feature_file, folder, *more):
 def test_asked_to_end_it_says_how_to_go_on(feature_file, tmp_path, number, status, word):
     folder = tmp_path / "run"
     long = command(feature_file, folder, "--epochs=100000", "--patience=100000")
-    process = subprocess.Popen(
-        long, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-        # A shell that runs these tests in the background has its children ignore Ctrl-C.
-        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
-    )  # fmt: skip
+    # Progress bars would fill a pipe that nobody reads, and the run would wait for its reader.
+    with (tmp_path / "errors").open("wb") as errors:
+        process = subprocess.Popen(
+            long, stdout=subprocess.DEVNULL, stderr=errors,
+            # A shell that runs these tests in the background has its children ignore Ctrl-C.
+            preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
+        )  # fmt: skip
     deadline = time.monotonic() + 120
     while not (folder / "checkpoints/resume/checkpoint").exists():
         assert time.monotonic() < deadline
         time.sleep(0.1)
     process.send_signal(number)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == status
-    last = errors.splitlines()[-1]
+    assert process.wait(timeout=60) == status
+    last = (tmp_path / "errors").read_text().splitlines()[-1]
     assert last == f"error: {word}; the same command goes on from the last checkpoint"
     assert tf.train.latest_checkpoint(str(folder / "checkpoints" / "resume"))
 
