@@ -3,8 +3,8 @@
 import os
 
 # The workers share the cores, so each operation has one thread, and so it is in the processes that
-# they start. TensorFlow and the BLAS libraries read these variables when they are imported. With one
-# thread for all operations together, about one long training in ten waited for itself.
+# they start. TensorFlow and the BLAS libraries read these variables when they are imported. With
+# one thread for all operations together, about one long training in ten waited for itself.
 os.environ |= {
     "TF_NUM_INTRAOP_THREADS": "1",
     "OMP_NUM_THREADS": "1",
