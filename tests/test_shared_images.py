@@ -77,7 +77,7 @@ def test_validation_does_not_see_images_that_were_trained_on(
     # Ten images of noise: a good part of the gallery is any image's own five rows.
     assert metrics["validation"]["mAP/avg"] < 0.5
     assert "190 train pairs in 38 groups" in printed
-    assert metrics["data_report"][0] in printed
+    assert metrics["data_report"]["notes"][0] in printed
 
 
 def test_a_table_is_split_by_image(table, small_networks, tmp_path):

@@ -16,8 +16,9 @@ from xgacmn_tf.baselines.training import train_system
 from xgacmn_tf.checkpoint import load_encoder
 from xgacmn_tf.config import XGACMN, Config
 from xgacmn_tf.datasets.paired import PairedDataset, give_back
-from xgacmn_tf.datasets.report import data_report
+from xgacmn_tf.datasets.report import DataReport, data_report, pairs_per_category
 from xgacmn_tf.errors import InputError
+from xgacmn_tf.evaluation.categories import category_table, unseen_categories
 from xgacmn_tf.evaluation.identity import Identity
 from xgacmn_tf.evaluation.retrieval import chance_levels, evaluate_retrieval
 from xgacmn_tf.export.savedmodel import export_encoder
@@ -91,15 +92,17 @@ def _run(config: Config, devices: Devices, say: Callable[[str], None]) -> dict[s
         say(table)
         return metrics
 
+    report, heard = data_report(dataset), list[str]()
     if devices.is_chief:
         say(_describe(dataset, folder, devices))
-        for line in data_report(dataset):
-            say(f"note: {line}")
-    facts, history = _train(config, dataset, folder, devices, say)
+        say(str(report))
+        write_json(folder.data_report, report.as_dict())
+    facts, history = _train(config, dataset, folder, devices, say, report, heard.append)
     if not devices.is_chief:
         return {}
     encoder = load_encoder(folder.best)
-    metrics, arrays, per_query = evaluate(encoder, dataset, config)
+    metrics, arrays, per_query = evaluate(encoder, dataset, config, report)
+    metrics["warnings"] += heard
     metrics |= facts | {"wall_time_s": round(time.perf_counter() - started, 3)}
     keep_extractors(dataset, folder.extractors)
     if config.export:
@@ -119,14 +122,21 @@ def _train(
     folder: RunFolder,
     devices: Devices,
     say: Callable[[str], None],
+    report: DataReport,
+    warn: Callable[[str], None],
 ) -> tuple[dict[str, Any], list[dict[str, float]]]:
-    """Leaves `folder.best`; returns what metrics.json says of the training, and its history.
+    """Writes `folder.best`; returns the training's part of metrics.json, and its history.
 
-    Workers beside the chief leave nothing and return nothing.
+    Workers beside the chief write nothing and return nothing.
     """
     if config.model != XGACMN:
         return train_system(baselines.system(config.model), config, dataset, folder), []
-    callbacks = _callbacks(config, folder, devices, say)
+
+    def warned(warning: str) -> None:
+        say(f"warning: {warning}")
+        warn(warning)
+
+    callbacks = _callbacks(config, folder, devices, ReportImbalance(warned, report.unusable))
     progress = train(config, dataset, folder, callbacks, devices=devices)
     seconds, more = progress.seconds, dict[str, Any]()
     if config.refit and dataset.held_out:
@@ -170,6 +180,8 @@ def evaluate_checkpoint(
     """Evaluates the test split with a checkpoint; fills `config.output_dir` where one is named."""
     encoder = load_encoder(checkpoint)
     dataset = datasets.for_config(config)
+    report = data_report(dataset)
+    say(str(report))
     for modality, dim in (("image", dataset.image_dim), ("text", dataset.text_dim)):
         expected = getattr(encoder, f"{modality}_map").input_dim
         if dim != expected:
@@ -177,7 +189,7 @@ def evaluate_checkpoint(
                 f"--checkpoint={checkpoint} takes {modality} features of dimension {expected}, "
                 f"--dataset={config.dataset} has {dim}; name the data set it was trained on"
             )
-    metrics, arrays, per_query = evaluate(encoder, dataset, config)
+    metrics, arrays, per_query = evaluate(encoder, dataset, config, report)
     if config.output_dir:
         folder = RunFolder(config.output_dir)
         folder.claim(config, dataset.fingerprint)
@@ -188,9 +200,12 @@ def evaluate_checkpoint(
 
 
 def evaluate(
-    encoder: CommonSpaceEncoder, dataset: PairedDataset, config: Config
+    encoder: CommonSpaceEncoder, dataset: PairedDataset, config: Config, report: DataReport
 ) -> tuple[dict[str, Any], dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Scores the test split at every similarity the encoder defines.
+
+    Args:
+      report: on the data set.
 
     Returns:
       The body of metrics.json, and the arrays of embeddings.npz and per_query.npz.
@@ -220,6 +235,16 @@ def evaluate(
     headline = config.headline(own)
     # A checkpoint without its run's settings may lack the similarity that is the default.
     headline = headline if headline in results else next(iter(results))
+    trained = pairs_per_category(dataset.train.label, dataset.num_classes)
+    if dataset.held_out and dataset.validation is not None:
+        trained += pairs_per_category(dataset.validation.label, dataset.num_classes)
+    average_precision = {
+        similarity: {way: scores["AP"] for way, scores in result.per_query.items()}
+        for similarity, result in results.items()
+    }
+    unseen = unseen_categories(
+        dataset.label_names, trained, test.label, average_precision, identity, deduplicated
+    )
     metrics = {
         "model": config.model,
         "dataset": dataset.name,
@@ -239,16 +264,28 @@ def evaluate(
             "test": len(test),
         },
         "groups": {part: len(np.unique(groups)) for part, groups in dataset.groups.items()},
-        "data_report": data_report(dataset),
+        "data_report": report.as_dict(),
+        "warnings": [*report.warnings],
+        "categories": category_table(
+            dataset.label_names,
+            trained,
+            test.label,
+            *(side.numpy() for side in represented[headline]),
+            average_precision[headline],
+            identity,
+            deduplicated,
+        ),
         "data_fingerprint": dataset.fingerprint,
         "settings": config.result_settings(),
         "versions": versions(),
         "git_commit": git_commit(),
     }
+    if unseen:
+        metrics["unseen_categories"] = unseen
     per_query = {
-        f"{similarity}_{way}": scores["AP"]
-        for similarity, result in results.items()
-        for way, scores in result.per_query.items()
+        f"{similarity}_{way}": values
+        for similarity, ways in average_precision.items()
+        for way, values in ways.items()
     }
     if deduplicated:
         per_query["id_i2t"] = test.id[results[headline].per_query["i2t"]["pair"]]
@@ -311,12 +348,12 @@ def _export(
 
 
 def _callbacks(
-    config: Config, folder: RunFolder, devices: Devices, say: Callable[[str], None]
+    config: Config, folder: RunFolder, devices: Devices, imbalance: ReportImbalance
 ) -> list[keras.callbacks.Callback]:
     callbacks: list[keras.callbacks.Callback] = [StopOnNonFinite()]
     if not devices.is_chief:
         return callbacks
-    callbacks += [ReportImbalance(say), ScalarBoard(folder.tensorboard)]
+    callbacks += [imbalance, ScalarBoard(folder.tensorboard)]
     if config.histograms:
         callbacks.append(HistogramBoard(folder.tensorboard))
     if config.profile:

@@ -1,6 +1,7 @@
 """The folder that a run leaves behind, and how a run finds its own again.
 
 config.json       every setting, and the fingerprint of the data
+data_report.json  counts, notes and warnings on the data, written before training
 checkpoints/      best.keras, the encoders, ready for use; and what training goes on from:
                   selected.keras of the best epoch, refitted.keras of all pairs, resume/, refit/
 tensorboard/      event files, embedding projector
@@ -33,6 +34,7 @@ class RunFolder:
     def __init__(self, path: str | os.PathLike[str]):
         self.path = Path(path)
         self.config = self.path / "config.json"
+        self.data_report = self.path / "data_report.json"
         self.metrics = self.path / "metrics.json"
         self.embeddings = self.path / "embeddings.npz"
         self.per_query = self.path / "per_query.npz"

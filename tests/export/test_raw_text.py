@@ -11,7 +11,7 @@ from xgacmn_tf.datasets import openclipart
 from xgacmn_tf.export import export_run
 from xgacmn_tf.export.raw_text import WordCounter
 from xgacmn_tf.features import text_extractor
-from xgacmn_tf.features.words import plain_words
+from xgacmn_tf.features.words import BagOfWords, plain_words
 
 
 @pytest.fixture(scope="module")
@@ -48,10 +48,37 @@ def test_raw_text_is_cleaned_as_the_bundled_texts_were():
 def test_raw_text_is_counted_as_bag_of_words_does():
     bag = text_extractor("bow")
     bag.fit(["The red cat_2, a CAFÉ! 4x4", "red dogs ÄRA x2"])
-    texts = ["Red-RED cat_2 cat café cafe", "4X4 ära x2x, X2", "", "dogs½ cafe\u0301"]
-    counts = WordCounter(bag.vocabulary, plain=False)(tf.constant(texts))
+    texts = ["Red-RED cat_2 cat café cafe", "4X4 ära x2x, X2", "", "dogs½"]
+    counts = WordCounter(bag.vocabulary)(tf.constant(texts))
     np.testing.assert_array_equal(counts, bag.encode(texts))
     assert np.asarray(counts).sum() == 7  # red ×2, cat_2, café; 4x4, ära, x2
+
+
+def test_raw_text_without_blanks_is_counted_as_bag_of_words_does():
+    texts = [
+        "今天我的苹果在桌上 iPhone手机",
+        "日本語のテキスト・カー",
+        "สวัสดีครับ งู",
+        "हिन्दी में पाठ",
+        "한국어 手",
+    ]
+    bag = text_extractor("bow")
+    bag.fit(texts)
+    texts += ["苹果", "งู ครับ", "フ。ラ、、", ""]
+    counts = WordCounter(bag.vocabulary)(tf.constant(texts))
+    np.testing.assert_array_equal(counts, bag.encode(texts))
+    assert np.asarray(counts).sum(axis=1)[:6].min() > 0
+
+
+def test_extractors_saved_before_count_as_they_did():
+    """Their vocabularies hold whole clauses, and words that a combining mark ends."""
+    texts = ["今天我的苹果 red", "cafe\u0301 red"]
+    bag = BagOfWords(ngrams=False)
+    bag.fit(texts)
+    assert bag.vocabulary == ["cafe", "red", "今天我的苹果"]
+    counts = WordCounter(bag.vocabulary, ngrams=False)(tf.constant(texts))
+    np.testing.assert_array_equal(counts, bag.encode(texts))
+    assert bag.settings() == {"size": 1000}
 
 
 def test_raw_text_signatures(clip_art, clip_art_export):

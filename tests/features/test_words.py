@@ -7,6 +7,7 @@ import pytest
 
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.features import load_extractor, text_extractor
+from xgacmn_tf.features.words import words
 
 TRAIN = ["The red cat, a CAT!", "red dogs", "cats and a red cat"]
 
@@ -26,6 +27,19 @@ def test_the_most_frequent_words_are_kept():
     bag.size = 2
     bag.fit(TRAIN)
     assert bag.vocabulary == ["cat", "red"]  # 3 and 3 times; the others once
+
+
+def test_texts_without_blanks_are_counted_by_characters():
+    bag = text_extractor("bow")
+    bag.fit(["今天红苹果很大", "昨天手机", "สวัสดีครับ"])
+    same, other, thai, unknown = bag.encode(["一个红苹果", "手机iphone", "ครับ", "ปู"])
+    assert {bag.vocabulary[i] for i in np.flatnonzero(same)} == {"红", "苹", "果", "红苹", "苹果"}
+    assert {bag.vocabulary[i] for i in np.flatnonzero(other)} == {"手", "机", "手机"}
+    assert thai.sum() == 2 and unknown.sum() == 0
+
+
+def test_combining_marks_belong_to_their_word():
+    assert words("हिन्दी में cafe\u0301") == ["हिन्दी", "में", "café"]
 
 
 def test_texts_without_words():

@@ -339,3 +339,74 @@ def test_charts_are_light_titled_and_share_no_ids():
         assert len(chart.svg) < 20_000
         # Every colour is the page's, or light and dark could not share the chart.
         assert not re.search(r"#[0-9a-f]{6}", chart.svg)
+
+
+def category(number: int, **changes) -> dict:
+    entry = {
+        "name": f"category {number}",
+        "train_pairs": 10 * number,
+        "queries": {"i2t": number + 1, "t2i": number + 1},
+        "mAP": {"i2t": 1 / (number + 1), "t2i": number / 2000},
+        "confused_with": {"i2t": {"name": "dogs", "share": 0.25}, "t2i": None},
+    }
+    return entry | changes
+
+
+def test_scores_per_category_can_be_sorted_without_a_script(tmp_path):
+    table = [category(k) for k in range(300)]
+    table[7]["name"] = HOSTILE
+    page = write(tmp_path / "page.html", metrics=METRICS | {"categories": table})
+    elements = Elements(page)
+    styles = [a.get("style") or "" for tag, a in elements.found if tag == "tr"]
+    rows = [
+        dict(re.findall(r"--(\w+)-place: (\d+)", style)) for style in styles if "place" in style
+    ]
+    assert len(rows) == 300
+    # Most queries first, the lowest scores first.
+    assert [rows[k]["queries"] for k in (0, 299)] == ["299", "0"]
+    assert [rows[k]["i2t"] for k in (0, 299)] == ["299", "0"]
+    assert [rows[k]["t2i"] for k in (0, 299)] == ["0", "299"]
+    chosen = {a["id"] for tag, a in elements.found if tag == "input"}
+    assert chosen == {"by-names", "by-queries", "by-pairs", "by-i2t", "by-t2i"}
+    for name in chosen - {"by-names"}:
+        assert f"body:has(#{name}:checked)" in page
+    assert "dogs" in elements.words and "25 %" in elements.words
+    assert HOSTILE not in page
+
+
+def test_a_thousand_categories_are_shown_at_most(tmp_path):
+    table = [category(k) for k in range(1200)]
+    page = write(tmp_path / "page.html", metrics=METRICS | {"categories": table})
+    assert page.count("-place: 0;") == 4
+    assert ">category 1199<" in page and ">category 199<" not in page
+    assert "metrics.json has all 1200" in page
+
+
+def test_the_data_report_and_warnings_are_shown(tmp_path):
+    report = {
+        "splits": {"train": {"pairs": 3, "images": None}, "test": {"pairs": 4, "images": 2}},
+        "notes": ["two <b>texts</b> are empty"],
+        "warnings": [],
+    }
+    unseen = {
+        "pairs": {"fern": 3},
+        "queries": {"i2t": 3, "t2i": 3},
+        "mAP": {"posterior": {"seen": {"avg": 0.987}, "unseen": {"avg": 0.217}}},
+    }
+    metrics = METRICS | {
+        "data_report": report,
+        "unseen_categories": unseen,
+        "warnings": ["all text features are constant"],
+        "categories": [category(1)],
+    }
+    words = Elements(write(tmp_path / "page.html", metrics=metrics)).words
+    text = " ".join(words)
+    assert "two <b>texts</b> are empty" in text and "all text features are constant" in text
+    assert "The category fern has no training pair" in text
+    assert "reach 0.217, all others 0.987" in text
+
+
+def test_runs_of_before_have_a_page_without_these(tmp_path):
+    """Their data report was a list of lines."""
+    page = write(tmp_path / "page.html", metrics=METRICS | {"data_report": ["a line"]})
+    assert 'id="categories"' not in page and 'id="data"' not in page

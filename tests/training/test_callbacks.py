@@ -113,7 +113,7 @@ def test_discriminator_that_wins_is_reported_once():
     wins = [0.5, 0.995, 0.995, 0.5, *[0.999] * 12]
     run([ReportImbalance(said.append)], [{"D/image_accuracy": x, "G/loss": 1.0} for x in wins])
     (line,) = said
-    assert line.startswith("warning: epoch 9: a discriminator has won (D/image_accuracy over 0.99")
+    assert line.startswith("epoch 9: a discriminator has won (D/image_accuracy over 0.99")
     balanced = [{"D/image_accuracy": 0.98, "D/common_accuracy": 0.0}] * 30
     run([ReportImbalance(said.append)], balanced)
     assert len(said) == 1
@@ -127,7 +127,16 @@ def test_codes_that_collapse_are_reported_once():
         [{"validation/spread/text": x, "validation/spread/image": 0.5} for x in spreads],
     )
     (line,) = said
-    assert line.startswith("warning: epoch 3: all text codes point the same way")
+    assert line.startswith("epoch 3: all text codes point the same way")
+    assert line.endswith("try a lower --lambda_1 or --generator_learning_rate")
+
+
+def test_codes_of_unusable_inputs_are_not_blamed_on_the_settings():
+    said = []
+    callback = ReportImbalance(said.append, {"text": "all 100 text features are constant"})
+    run([callback], [{"validation/spread/text": 0.0}])
+    (line,) = said
+    assert line.endswith("the cause is the input: all 100 text features are constant")
 
 
 def test_profile_of_one_epoch(tmp_path):

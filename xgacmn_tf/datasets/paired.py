@@ -143,6 +143,7 @@ class PairedDataset:
         label_names: c names; label k is `label_names[k]`.
         source: the file or folder that errors name; empty for data made in memory.
         held_out: the validation split was part of the training split, see `hold_out`.
+        notes: what the reader of the data has to report, such as pairs that it left out.
 
     Raises:
         InputError: if `check` refuses the data.
@@ -155,6 +156,7 @@ class PairedDataset:
     validation: Split | None = None
     source: str = ""
     held_out: bool = False
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         # Frozen: this is the one place where the fields change, from what was given to what holds.

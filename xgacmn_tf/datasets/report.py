@@ -1,83 +1,350 @@
-"""Report on a data set before training: shared images, divided groups, absent categories."""
+"""Report on a data set before training: counts per split, notes, and warnings with their remedies.
 
-from collections.abc import Sequence
+A warning names what makes scores meaningless or too high, a note what is worth knowing. The report
+changes nothing: training and evaluation use the data as they are.
+"""
+
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from xgacmn_tf.datasets.paired import PairedDataset
-from xgacmn_tf.groups import ALWAYS_ALLOWED, LARGEST_SHARE
+from xgacmn_tf.groups import ALWAYS_ALLOWED, LARGEST_SHARE, content_keys, first_rows, too_large
 
 SHOWN = 3
+# A larger share of divided groups, or of images or texts without content, distorts the scores.
+MAX_DIVIDED, MAX_EMPTY = 0.01, 0.1
+# With a larger share in one category, a random ranking already scores about as high as a good one.
+MAX_CATEGORY = 0.9
+# Training pairs of the largest category per pair of the smallest one.
+MAX_IMBALANCE = 20
+# An encoded image of a single color is smaller than this, so that larger ones need no decoding.
+SINGLE_COLOR_BYTES = 1024
+_ROWS_AT_ONCE = 4096
+_COLUMNS = ("pairs", "groups", "images", "texts", "labels per pair")
+_ITEMS = {"image": "images", "text": "texts"}
 
 
-def data_report(dataset: PairedDataset) -> list[str]:
-    """Return a report on a data set, a line for each finding.
+@dataclass(frozen=True)
+class DataReport:
+    """Findings on a data set.
 
-    Reported are pairs that share an image or group, groups that are too large, groups and images
-    that the data set's own splits divide, and categories without a training or test pair.
+    Attributes:
+        splits: split → column → number. "images" and "texts" count distinct features; they are
+            None for a split that is streamed from its files.
+        notes: findings that leave the scores meaningful.
+        warnings: findings that make scores meaningless or too high, each with its remedy.
+        unusable: modality → why its features cannot tell items apart.
     """
-    lines = [*_shared(dataset), *_large(dataset), *_divided(dataset)]
-    for part in ("train", "test"):
-        present = _present(getattr(dataset, part).label, dataset.num_classes)
-        absent = [dataset.label_names[label] for label in np.flatnonzero(~present)]
-        if absent:
-            lines.append(
-                f"{len(absent)} of {dataset.num_classes} categories have no pair in the {part} "
-                f"split: {_sample(absent)}"
+
+    splits: dict[str, dict[str, float | None]]
+    notes: tuple[str, ...]
+    warnings: tuple[str, ...]
+    unusable: dict[str, str]
+
+    def __str__(self) -> str:
+        widths = [max(8, len(name)) for name in _COLUMNS]
+        header = "".join(
+            f"{name:>{width + 2}}" for name, width in zip(_COLUMNS, widths, strict=True)
+        )
+        lines = [f"{'split':<12}{header}"]
+        for part, counts in self.splits.items():
+            cells = zip(counts.values(), widths, strict=True)
+            lines.append(f"{part:<12}" + "".join(f"{_cell(n):>{width + 2}}" for n, width in cells))
+        lines += [f"note: {note}" for note in self.notes]
+        lines += [f"warning: {warning}" for warning in self.warnings]
+        return "\n".join(lines)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the report as it is stored in JSON."""
+        return {"splits": self.splits, "notes": [*self.notes], "warnings": [*self.warnings]}
+
+
+def data_report(dataset: PairedDataset) -> DataReport:
+    """Return the report on a data set, see the module."""
+    return _Inspection(dataset).report()
+
+
+class _Inspection:
+    """The checks of one data set, and what several of them need."""
+
+    def __init__(self, dataset: PairedDataset):
+        self.dataset = dataset
+        self.parts = dict(dataset.splits())
+        # Of a streamed split, a sample is in memory.
+        self.loaded = {part: split.to_fit() for part, split in self.parts.items()}
+        self.notes: list[str] = [*dataset.notes]
+        self.warnings: list[str] = []
+        self.unusable: dict[str, str] = {}
+
+    def report(self) -> DataReport:
+        self.groups()
+        self.features()
+        self.duplicate_texts()
+        self.images_and_texts()
+        self.categories()
+        return DataReport(self.counts(), tuple(self.notes), tuple(self.warnings), self.unusable)
+
+    def add(self, line: str, warn: bool) -> None:
+        (self.warnings if warn else self.notes).append(line)
+
+    @cached_property
+    def keys(self) -> dict[str, dict[str, np.ndarray]]:
+        """Modality → split → (n,) keys of the features of each item."""
+        return {
+            modality: {
+                part: split.group_keys
+                if modality == "image" and split.group is None
+                else content_keys(getattr(split, modality))
+                for part, split in self.loaded.items()
+            }
+            for modality in _ITEMS
+        }
+
+    @cached_property
+    def without_content(self) -> dict[str, dict[str, np.ndarray]]:
+        """Modality → split → (n,) bool, items whose features all have one value, such as 0."""
+        return {
+            modality: {
+                part: _rows_of_one_value(getattr(split, modality))
+                for part, split in self.loaded.items()
+            }
+            for modality in _ITEMS
+        }
+
+    def counts(self) -> dict[str, dict[str, float | None]]:
+        counts: dict[str, dict[str, float | None]] = {}
+        for part, split in self.parts.items():
+            whole = self.loaded[part] is split
+            label = split.label
+            images, texts = (
+                len(np.unique(self.keys[modality][part])) if whole else None for modality in _ITEMS
             )
-    return lines
+            labels = 1.0 if label.ndim == 1 else float(label.sum() / len(label))
+            groups = len(np.unique(self.dataset.groups[part]))
+            numbers = (len(split), groups, images, texts, round(labels, 3))
+            counts[part] = dict(zip(_COLUMNS, numbers, strict=True))
+        return counts
 
-
-def _present(label: np.ndarray, num_classes: int) -> np.ndarray:
-    """(c,) bool, whether each category has a pair."""
-    counts = label.sum(axis=0) if label.ndim == 2 else np.bincount(label, minlength=num_classes)
-    return np.asarray(counts > 0)
-
-
-def _shared(dataset: PairedDataset) -> list[str]:
-    counts = [
-        f"{len(groups)} {part} pairs in {len(np.unique(groups))} groups"
-        for part, groups in dataset.groups.items()
-        if len(np.unique(groups)) < len(groups)
-    ]
-    return [f"several pairs share an image or group: {', '.join(counts)}"] if counts else []
-
-
-def _large(dataset: PairedDataset) -> list[str]:
-    rows = dataset.pairs_in_large_groups
-    if not rows:
-        return []
-    total = sum(len(split) for _, split in dataset.splits())
-    if dataset.has_explicit_groups:
-        return [
-            f"{rows} of {total} pairs are in groups of more than {LARGEST_SHARE:.0%} of all pairs, "
-            "which stay together: the sizes of drawn splits may differ from their fractions"
+    def groups(self) -> None:
+        """Pairs that share an image or group, and groups in several splits."""
+        groups = self.dataset.groups
+        counts = [
+            f"{len(of)} {part} pairs in {len(np.unique(of))} groups"
+            for part, of in groups.items()
+            if len(np.unique(of)) < len(of)
         ]
-    return [
-        f"{rows} of {total} pairs are in groups of more than {LARGEST_SHARE:.0%} of all pairs (and "
-        f"more than {ALWAYS_ALLOWED}), which are not used as groups; identical image features in "
-        "so many pairs are a sign of failed extraction or of a placeholder image"
-    ]
+        if counts:
+            self.notes.append(f"several pairs share an image or group: {', '.join(counts)}")
+        self._large_groups()
+        for part in ("validation", "test"):
+            # A part that was held out divides no group.
+            if part not in groups or (part == "validation" and self.dataset.held_out):
+                continue
+            seen = ("train", "validation") if self.dataset.held_out else ("train",)
+            shared = np.isin(groups[part], np.concatenate([groups[of] for of in seen]))
+            if shared.any():
+                self.add(
+                    f"{shared.sum()} of {len(shared)} {part} pairs share an image or group with "
+                    f"training pairs, such as {_sample(self.parts[part].id[shared].tolist())}: "
+                    "scores on these pairs are inflated; assign all pairs of a group to one split "
+                    "(keep published splits)",
+                    shared.mean() >= MAX_DIVIDED,
+                )
 
-
-def _divided(dataset: PairedDataset) -> list[str]:
-    """Groups in several of the data set's own splits; a part that was held out divides none."""
-    lines = []
-    groups, splits = dataset.groups, dict(dataset.splits())
-    for part in ("validation", "test"):
-        if part not in groups or (part == "validation" and dataset.held_out):
-            continue
-        seen = ("train", "validation") if dataset.held_out else ("train",)
-        learned = np.concatenate([groups[of] for of in seen])
-        shared = np.isin(groups[part], learned)
-        if shared.any():
-            lines.append(
-                f"{shared.sum()} of {len(shared)} {part} pairs share an image or group with "
-                f"training pairs, such as {_sample(splits[part].id[shared].tolist())}: scores on "
-                "these pairs are inflated; assign all pairs of a group to one split (keep "
-                "published splits)"
+    def _large_groups(self) -> None:
+        rows, total = self.dataset.pairs_in_large_groups, sum(map(len, self.parts.values()))
+        if rows and self.dataset.has_explicit_groups:
+            self.notes.append(
+                f"{rows} of {total} pairs are in groups of more than {LARGEST_SHARE:.0%} of all "
+                "pairs, which stay together: the sizes of drawn splits may differ from their "
+                "fractions"
             )
-    return lines
+        elif rows:
+            self.warnings.append(
+                f"{rows} of {total} pairs are in groups of more than {LARGEST_SHARE:.0%} of all "
+                f"pairs (and more than {ALWAYS_ALLOWED}), which are not used as groups; identical "
+                "image features in so many pairs are a sign of failed extraction or of a "
+                "placeholder image: extract these images again, or remove their pairs"
+            )
+
+    def features(self) -> None:
+        """Constant features, items without content, texts alike, one array for both modalities."""
+        train = self.loaded["train"]
+        for modality, items in _ITEMS.items():
+            values = getattr(train, modality)
+            constant = int((values.min(axis=0) == values.max(axis=0)).sum())
+            if constant == values.shape[1]:
+                self.unusable[modality] = f"all {constant} {modality} features are constant"
+                self.warnings.append(
+                    f"{self.unusable[modality]} in the training split, so that {items} cannot be "
+                    "told apart and scores are meaningless; check how they were extracted"
+                )
+                continue
+            if constant:
+                self.notes.append(
+                    f"{constant} of {values.shape[1]} {modality} features are constant in the "
+                    "training split and carry no information"
+                )
+            self._without_content(modality, items)
+        self._many_equal_texts()
+        if train.image.shape == train.text.shape and np.array_equal(train.image, train.text):
+            self.warnings.append(
+                "the image and text features are the same array, so that every query finds "
+                "itself; give each modality its own features"
+            )
+
+    def _without_content(self, modality: str, items: str) -> None:
+        reason = {"image": "their features all have one value", "text": "no known word"}[modality]
+        remedy = {
+            "image": "extract these images again, or remove their pairs",
+            "text": "remove these pairs, or choose other text features",
+        }[modality]
+        for part, empty in self.without_content[modality].items():
+            if empty.any():
+                ids = self.loaded[part].id[empty].tolist()
+                self.add(
+                    f"{empty.sum()} of {len(empty)} {part} {items} carry no information "
+                    f"({reason}), such as {_sample(ids)}; {remedy}",
+                    empty.mean() > MAX_EMPTY,
+                )
+
+    def _many_equal_texts(self) -> None:
+        if "text" in self.unusable:
+            return
+        keys = np.concatenate([*self.keys["text"].values()])
+        empty = np.concatenate([*self.without_content["text"].values()])
+        equal = too_large(first_rows(keys)) & ~empty
+        if equal.any():
+            self.notes.append(
+                f"{equal.sum()} of {len(equal)} texts belong to sets of identical texts that each "
+                f"hold more than {LARGEST_SHARE:.0%} of all texts: a query cannot tell these apart"
+            )
+
+    def duplicate_texts(self) -> None:
+        """Texts of the test split that stand in the training split, too."""
+        if self.loaded["train"] is not self.parts["train"]:
+            return
+        own = ~self.without_content["text"]["test"]
+        seen = np.isin(self.keys["text"]["test"], self.keys["text"]["train"]) & own
+        if seen.any() and "text" not in self.unusable:
+            self.notes.append(
+                f"{seen.sum()} of {len(seen)} test texts also stand in the training split"
+            )
+
+    def images_and_texts(self) -> None:
+        """Empty texts, and images of a single color, where texts and images are at hand."""
+        for part, split in self.loaded.items():
+            if split.title is not None:
+                empty = np.char.strip(split.title) == ""
+                # Files with features may leave the titles of a split out.
+                if empty.any() and not empty.all():
+                    ids = split.id[empty].tolist()
+                    self.add(
+                        f"{empty.sum()} of {len(empty)} {part} texts are empty, such as "
+                        f"{_sample(ids)}; give them a text, or remove these pairs",
+                        empty.mean() > MAX_EMPTY,
+                    )
+            if split.thumbnail is not None:
+                single = np.array([_is_single_color(image) for image in split.thumbnail])
+                if single.any():
+                    ids = split.id[single].tolist()
+                    self.add(
+                        f"{single.sum()} of {len(single)} {part} images have a single color, such "
+                        f"as {_sample(ids)}; check that these files were read correctly",
+                        single.mean() > MAX_EMPTY,
+                    )
+
+    def categories(self) -> None:
+        """Categories without pairs or with one, and their imbalance."""
+        dataset, names = self.dataset, self.dataset.label_names
+        pairs = {
+            part: pairs_per_category(split.label, len(names)) for part, split in self.parts.items()
+        }
+        # What was held out is trained on again, or at least chosen by.
+        learned = pairs["train"] + (pairs["validation"] if dataset.held_out else 0)
+        tested = pairs["test"]
+        absent = np.flatnonzero((learned == 0) & (tested == 0))
+        if absent.size:
+            self.notes.append(f"{_have(absent, names)} no pair: {_named(absent, names)}")
+        unseen = np.flatnonzero((learned == 0) & (tested > 0))
+        if unseen.size:
+            self.warnings.append(
+                f"{_have(unseen, names)} test pairs but no training pair: "
+                f"{_named(unseen, names, tested)}; their queries are also scored apart; add "
+                "training pairs, or remove these categories"
+            )
+        for found, text in (
+            ((learned > 0) & (tested == 0), "no test pair"),
+            (learned == 1, "a single training pair"),
+        ):
+            rows = np.flatnonzero(found)
+            if rows.size:
+                self.notes.append(f"{_have(rows, names)} {text}: {_named(rows, names)}")
+        largest, smallest = (
+            int(learned.argmax()),
+            int(np.where(learned > 0, learned, np.inf).argmin()),
+        )
+        total = len(self.parts["train"])
+        share = pairs["train"][largest] / total
+        if share > MAX_CATEGORY:
+            self.warnings.append(
+                f"{share:.1%} of the training pairs have the category {names[largest]!r}, so that "
+                "a random ranking scores nearly as high as a good one; compare with the chance "
+                "level, and look at the scores per category"
+            )
+        elif learned[largest] > MAX_IMBALANCE * learned[smallest]:
+            self.notes.append(
+                f"the categories are imbalanced: {names[largest]} has {learned[largest]} training "
+                f"pairs, {names[smallest]} has {learned[smallest]}; large categories dominate the "
+                "mean over queries, see the scores per category"
+            )
+
+
+def _rows_of_one_value(values: np.ndarray) -> np.ndarray:
+    """(n,) bool, whether all values of a row are equal; never for a single column."""
+    if values.shape[1] == 1:
+        return np.zeros(len(values), bool)
+    blocks = (
+        values[first : first + _ROWS_AT_ONCE] for first in range(0, len(values), _ROWS_AT_ONCE)
+    )
+    return np.concatenate([block.min(axis=1) == block.max(axis=1) for block in blocks])
+
+
+def _is_single_color(encoded: bytes) -> bool:
+    if len(encoded) >= SINGLE_COLOR_BYTES:
+        return False
+    try:
+        with Image.open(io.BytesIO(encoded), formats=("WEBP", "PNG", "JPEG")) as image:
+            low_high = np.array(image.convert("RGB").getextrema())
+    except Exception:  # Pillow's readers raise many kinds of errors; pages report such files.
+        return False
+    return bool((low_high[:, 0] == low_high[:, 1]).all())
+
+
+def pairs_per_category(label: np.ndarray, num_classes: int) -> np.ndarray:
+    """Return the number of pairs of each category, (c,) int64; labels as of `Split.label`."""
+    if label.ndim == 2:
+        return label.sum(axis=0, dtype=np.int64)
+    return np.bincount(label, minlength=num_classes)
+
+
+def _cell(value: float | None) -> str:
+    return "–" if value is None else f"{value:,.4g}" if isinstance(value, float) else f"{value:,}"
+
+
+def _have(rows: np.ndarray, names: Sequence[str]) -> str:
+    return f"{len(rows)} of {len(names)} categories {'has' if len(rows) == 1 else 'have'}"
+
+
+def _named(rows: np.ndarray, names: Sequence[str], pairs: np.ndarray | None = None) -> str:
+    counts: Iterator[str] = (f" ({pairs[row]})" if pairs is not None else "" for row in rows)
+    return _sample([f"{names[row]}{count}" for row, count in zip(rows, counts, strict=True)])
 
 
 def _sample(names: Sequence[str]) -> str:

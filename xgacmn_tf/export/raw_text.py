@@ -1,25 +1,27 @@
 """Text as users type it → the word counts that the text encoder reads, in pure TensorFlow.
 
-It counts as `features.words.BagOfWords` does, in both of its ways. Both come down to runs of word
-characters, looked up in the vocabulary; which words are too short or too common was settled when
-the vocabulary was made.
+It counts as `features.words.BagOfWords` does, in all of its ways. They come down to runs of word
+characters, or n-grams of these, looked up in the vocabulary; which words are too short or too
+common was settled when the vocabulary was made. Accented letters must be single characters (Unicode
+NFC), as keyboards produce them.
 """
 
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import tensorflow as tf
 
 from xgacmn_tf.features.registry import load_extractor
-from xgacmn_tf.features.words import BagOfWords
+from xgacmn_tf.features.words import NGRAMS, BagOfWords
 from xgacmn_tf.run_folder import RunFolder
 
 # RE2's names for what Python's \w matches, without and with decimal digits and the underscore.
 _LETTERS = r"\p{L}\p{Nl}\p{No}"
 _WORD_CHARACTERS = r"\p{L}\p{N}_"
+_MARKS = r"\p{M}"
 # Stands for "this character stays": a zero byte is no result of folding.
 _STAYS = "\0"
 
@@ -31,15 +33,16 @@ class WordCounter(tf.Module):
       vocabulary: the words in the order of the columns, lower-case.
       plain: remove accents, part camelCase and count letters only, as `plain_words` does; else
         letters, digits and underscores.
+      ngrams: count `words`, n-grams of scripts without blanks among them.
 
     Text that is not UTF-8 raises `tf.errors.InvalidArgumentError`.
     """
 
-    def __init__(self, vocabulary: Sequence[str], plain: bool):
+    def __init__(self, vocabulary: Sequence[str], plain: bool = False, ngrams: bool = True):
         super().__init__()
         self.size = len(vocabulary)
         self.columns = _table(list(vocabulary), list(range(self.size)), tf.string, tf.int64, -1)
-        self.plain = plain
+        self.plain, self.ngrams = plain, ngrams and not plain
         if plain:
             folded = _folded_letters()
             self.folded = _table(list(folded), list(folded.values()), tf.int64, tf.string, _STAYS)
@@ -54,14 +57,39 @@ class WordCounter(tf.Module):
         if self.plain:
             texts = tf.strings.regex_replace(texts, "([a-z])([A-Z])", r"\1 \2")
         texts = tf.strings.lower(texts, encoding="utf-8")
-        kept = _LETTERS if self.plain else _WORD_CHARACTERS
-        words = tf.strings.split(tf.strings.regex_replace(texts, f"[^{kept}]+", " "))
+        places = [self._places(words) for words in self._words(texts)]
+        found = tf.concat(places, axis=0)
+        ones = tf.ones(tf.shape(found)[:1])
+        # Where a word stands twice, scatter_nd adds up.
+        return tf.scatter_nd(found, ones, [tf.shape(texts, tf.int64)[0], self.size])
+
+    def _words(self, texts: tf.Tensor) -> Iterator[tf.RaggedTensor]:
+        """The words of each text, and then the n-grams of each length."""
+        if not self.ngrams:
+            yield _runs(texts, _LETTERS if self.plain else _WORD_CHARACTERS)
+            return
+        texts = tf.strings.regex_replace(texts, f"[^{_WORD_CHARACTERS}{_MARKS}]+", " ")
+        unspaced = "".join(ranges for ranges, _ in NGRAMS)
+        yield tf.strings.split(tf.strings.regex_replace(texts, f"[{unspaced}]+", " "))
+        for ranges, lengths in NGRAMS:
+            runs = _runs(texts, ranges)
+            characters = tf.strings.unicode_split(runs, "UTF-8")
+            for length in lengths:
+                grams = tf.strings.ngrams(
+                    characters, length, separator="", preserve_short_sequences=length == lengths[0]
+                )
+                yield grams.merge_dims(1, 2)
+
+    def _places(self, words: tf.RaggedTensor) -> tf.Tensor:
+        """(known words, 2) row and column of each known word."""
         column = self.columns.lookup(words.flat_values)
         places = tf.stack([words.value_rowids(), column], axis=1)
-        places = tf.boolean_mask(places, column >= 0)
-        ones = tf.ones(tf.shape(places)[:1])
-        # Where a word stands twice, scatter_nd adds up.
-        return tf.scatter_nd(places, ones, [tf.shape(texts, tf.int64)[0], self.size])
+        return tf.boolean_mask(places, column >= 0)
+
+
+def _runs(texts: tf.Tensor, characters: str) -> tf.RaggedTensor:
+    """The runs of these characters, a regular expression's ranges, in each text."""
+    return tf.strings.split(tf.strings.regex_replace(texts, f"[^{characters}]+", " "))
 
 
 def word_counter_of(folder: RunFolder) -> WordCounter | None:
@@ -71,7 +99,7 @@ def word_counter_of(folder: RunFolder) -> WordCounter | None:
     extractor = load_extractor(folder.extractors / "text")
     if not isinstance(extractor, BagOfWords):
         return None
-    return WordCounter(extractor.vocabulary, extractor.plain)
+    return WordCounter(extractor.vocabulary, extractor.plain, extractor.ngrams)
 
 
 def _table(

@@ -73,12 +73,13 @@ def extract_features(
         for part, extracted in pictures.items()
         for index, row in enumerate(extracted.row)
     }
-    splits = {}
+    splits, left_out = {}, 0
     for part, given in given_parts.items():
         # Texts are never left out, so theirs are all there.
         kept = [row for row in range(len(given)) if place[part][row] in at]
         if not kept:
             raise InputError(f"{part}: none of the images of its {len(given)} pairs can be used")
+        left_out += len(given) - len(kept)
         readable = [given[row] for row in kept]
         found = [(place[part][row][0], at[place[part][row]]) for row in kept]
         splits[part] = Split(
@@ -97,6 +98,8 @@ def extract_features(
         cache_dir / f"{pairs.name}-{image}-{text}-{digest[:16]}",
         {"image": images.folder / EXTRACTOR, "text": texts.folder / EXTRACTOR},
     )
+    total = sum(map(len, given_parts.values()))
+    note = f"{left_out} of {total} pairs are left out, because their images cannot be read"
     return PairedDataset(
         pairs.name,
         splits["train"],
@@ -104,6 +107,7 @@ def extract_features(
         pairs.label_names,
         splits.get("validation"),
         str(source),
+        notes=(note,) if left_out else (),
     )
 
 

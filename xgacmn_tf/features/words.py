@@ -4,7 +4,9 @@ The paper's text features of Pascal Sentence and NUS-WIDE are bags of words, tho
 topics (§4.1). Both come from scikit-learn.
 """
 
+import functools
 import re
+import sys
 import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -23,6 +25,50 @@ _VOCABULARY = "vocabulary.json"
 _TOPICS = "topics.npz"
 
 
+# Scripts that put no blanks between words, as ranges of a regular expression, and the lengths of
+# the character n-grams that stand for their words. Words of Han and kana are mostly one or two
+# characters long, syllables of Thai, Lao, Burmese and Khmer about three.
+HAN_AND_KANA = (
+    "\u2e80-\u2fdf\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
+    "\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff"
+)
+SOUTH_EAST_ASIAN = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"
+NGRAMS = ((HAN_AND_KANA, (1, 2)), (SOUTH_EAST_ASIAN, (3,)))
+
+
+def words(text: str) -> list[str]:
+    """Return the words of a lower-case text, and character n-grams where no blanks part words.
+
+    A word is two or more letters, digits or underscores with their combining marks. Runs of Chinese
+    and Japanese characters become single characters and pairs of neighbors, as search engines index
+    them; runs of Thai, Lao, Burmese and Khmer become three characters each, or one shorter run.
+    """
+    spaced, *runs = _patterns()
+    text = unicodedata.normalize("NFC", text)
+    tokens: list[str] = spaced.findall(text)
+    if text.isascii():
+        return tokens
+    for pattern, (_, lengths) in zip(runs, NGRAMS, strict=True):
+        for run in pattern.findall(text):
+            if len(run) < lengths[0]:
+                tokens.append(run)
+            for length in lengths:
+                tokens += [run[i : i + length] for i in range(len(run) - length + 1)]
+    return tokens
+
+
+@functools.cache
+def _patterns() -> list[re.Pattern[str]]:
+    """A word of a script with blanks, and the runs of the scripts without."""
+    # Python's \\w has no combining marks, which would cut Hindi and Thai words at their vowels.
+    marks = "".join(map(chr, range(sys.maxunicode + 1)))
+    marks = "".join(c for c in marks if unicodedata.category(c).startswith("M"))
+    unspaced = "".join(ranges for ranges, _ in NGRAMS)
+    spaced = rf"(?:(?![{unspaced}])[\w{marks}]){{2,}}"
+    runs = (rf"(?:(?=[{ranges}])[\w{marks}])+" for ranges, _ in NGRAMS)
+    return [re.compile(pattern) for pattern in (spaced, *runs)]
+
+
 def plain_words(text: str) -> list[str]:
     """The lower-case words of at least two letters: accents removed, camelCase taken apart."""
     letters = unicodedata.normalize("NFKD", text)
@@ -34,19 +80,23 @@ def plain_words(text: str) -> list[str]:
 class BagOfWords(Extractor):
     """Counts of the most frequent words of the training texts that are no English stop words.
 
-    A word is two or more letters or digits, in lower case. A text without any of them is a row
-    of zeros. Fewer words than `size` in the training texts make fewer features.
+    Words are in lower case, see `words`. A text without any of them is a row of zeros. Fewer words
+    than `size` in the training texts make fewer features.
 
     Args:
-        size: most words to count.
+        size: maximum number of words to count.
         plain: count `plain_words` instead, as it was done for the bundled clip art.
+        ngrams: count `words`; False for extractors that were saved before: two or more letters or
+            digits, whatever their script.
     """
 
     modality: ClassVar[str] = "text"
     learns: ClassVar[bool] = True
 
-    def __init__(self, name: str = "bow", size: int = 1000, plain: bool = False):
-        self.name, self.size, self.plain = name, size, plain
+    def __init__(
+        self, name: str = "bow", size: int = 1000, plain: bool = False, ngrams: bool = True
+    ):
+        self.name, self.size, self.plain, self.ngrams = name, size, plain, ngrams
         self.vocabulary: list[str] = []
 
     @property
@@ -54,12 +104,16 @@ class BagOfWords(Extractor):
         return len(self.vocabulary)
 
     def settings(self) -> dict[str, Any]:
-        return {"size": self.size, **({"plain": True} if self.plain else {})}
+        if self.plain:
+            return {"size": self.size, "plain": True}
+        return {"size": self.size, **({"ngrams": True} if self.ngrams else {})}
 
     def _vectorizer(self, **settings: Any) -> CountVectorizer:
         if self.plain:
             settings["tokenizer"], settings["token_pattern"] = plain_words, None
             settings["lowercase"] = False  # `plain_words` needs the capitals of camelCase.
+        elif self.ngrams:
+            settings["tokenizer"], settings["token_pattern"] = words, None
         return CountVectorizer(**settings)
 
     def fit(self, items: Iterable[str]) -> None:
@@ -85,13 +139,14 @@ class BagOfWords(Extractor):
 
     @classmethod
     def _load(cls, folder: Path, name: str, settings: dict[str, Any]) -> Self:
-        loaded = cls(name, settings["size"], settings.get("plain", False))
-        words = read_json(folder / _VOCABULARY)
-        if not isinstance(words, list) or {type(word) for word in words} != {str}:
+        plain, ngrams = settings.get("plain", False), settings.get("ngrams", False)
+        loaded = cls(name, settings["size"], plain, ngrams)
+        vocabulary = read_json(folder / _VOCABULARY)
+        if not isinstance(vocabulary, list) or {type(word) for word in vocabulary} != {str}:
             raise ValueError(f"{_VOCABULARY} is no list of words")
-        if len(set(words)) < len(words):
+        if len(set(vocabulary)) < len(vocabulary):
             raise ValueError(f"{_VOCABULARY} holds a word twice")
-        loaded.vocabulary = words
+        loaded.vocabulary = vocabulary
         return loaded
 
 
@@ -109,10 +164,15 @@ class Topics(Extractor):
     learns: ClassVar[bool] = True
 
     def __init__(
-        self, name: str = "lda", seed: int = 0, topics: int = 10, vocabulary_size: int = 5000
+        self,
+        name: str = "lda",
+        seed: int = 0,
+        topics: int = 10,
+        vocabulary_size: int = 5000,
+        ngrams: bool = True,
     ):
         self.name, self.seed, self.topics = name, seed, topics
-        self.words = BagOfWords(name, vocabulary_size)
+        self.words = BagOfWords(name, vocabulary_size, ngrams=ngrams)
         self._model = LatentDirichletAllocation(topics, random_state=seed)
 
     @property
@@ -120,7 +180,14 @@ class Topics(Extractor):
         return self.topics
 
     def settings(self) -> dict[str, Any]:
-        return {"seed": self.seed, "topics": self.topics, "vocabulary_size": self.words.size}
+        words = self.words.settings()
+        vocabulary_size = words.pop("size")
+        return {
+            "seed": self.seed,
+            "topics": self.topics,
+            "vocabulary_size": vocabulary_size,
+            **words,
+        }
 
     def fit(self, items: Iterable[str]) -> None:
         texts = list(items)
@@ -142,7 +209,8 @@ class Topics(Extractor):
     @classmethod
     def _load(cls, folder: Path, name: str, settings: dict[str, Any]) -> Self:
         loaded = cls(name, settings["seed"], settings["topics"], settings["vocabulary_size"])
-        loaded.words = BagOfWords._load(folder, name, {"size": settings["vocabulary_size"]})
+        words = {"size": settings["vocabulary_size"], "ngrams": settings.get("ngrams", False)}
+        loaded.words = BagOfWords._load(folder, name, words)
         arrays = array_files.read(folder / _TOPICS, lambda names: None)
         # What scikit-learn's `transform` reads of a fitted model.
         loaded._model.components_ = arrays["word_weight"]

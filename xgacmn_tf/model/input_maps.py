@@ -97,8 +97,8 @@ class Standardize(InputMap):
             mean[columns], deviation[columns] = (
                 f(x, axis=0, dtype=np.float64) for f in (np.mean, np.std)
             )
-        # Constant up to float32's rounding of the values at hand.
-        constant = deviation <= 1e-6 * np.maximum(np.abs(mean), 1e-6)
+        # Constant up to float32's rounding of the values at hand, whatever their scale.
+        constant = deviation <= np.maximum(1e-6 * np.abs(mean), np.finfo(np.float32).tiny)
         self.mean.assign(mean.astype(np.float32))
         self.scale.assign(np.where(constant, 1.0, deviation).astype(np.float32))
 

@@ -21,6 +21,8 @@ from xgacmn_tf.report.examples import Example, retrieve, sample_rows
 from xgacmn_tf.report.pictures import data_uri
 
 WAYS = ("i2t", "t2i", "avg")
+# Categories in the page's table, at most; metrics.json has all.
+MAX_CATEGORIES = 1000
 # A text longer than this is cut for the page; articles run to thousands of characters.
 MOST_CHARACTERS = 220
 _NORMALIZERS = {
@@ -105,6 +107,8 @@ def write_results_page(
             }
         )
 
+    # Earlier versions stored a list of lines.
+    report = metrics.get("data_report")
     headline = str(metrics.get("headline_similarity"))
     if headline not in metrics["test"]:
         headline = next(iter(metrics["test"]))
@@ -120,6 +124,10 @@ def write_results_page(
             similarity_note=_SIMILARITY_NOTES,
             measures=_measure_rows(metrics, headline),
             without_relevant=_counts(metrics.get("queries_without_relevant")),
+            categories=_categories(metrics.get("categories", [])),
+            unseen=metrics.get("unseen_categories"),
+            report=report if isinstance(report, Mapping) else None,
+            warnings=metrics.get("warnings", []),
             charts=draw_charts(history, metrics.get("best_epoch")),
             directions=shown,
             seed=seed,
@@ -242,6 +250,25 @@ def _measure_note(measure: str, normalizer: Mapping[str, str]) -> str:
     scope = f"top {depth} only" if depth else "whole ranking"
     chosen = normalizer.get(measure, "")
     return ", ".join(part for part in (scope, _NORMALIZERS.get(chosen, chosen)) if part)
+
+
+def _categories(table: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The table per category, each row with its place in every order that the page offers."""
+    largest_first = sorted(table, key=lambda entry: -entry["queries"]["t2i"])
+    kept = {id(entry) for entry in largest_first[:MAX_CATEGORIES]}
+    rows = [dict(entry) for entry in table if id(entry) in kept]
+    keys = {
+        "queries": lambda row: -row["queries"]["t2i"],
+        "i2t": lambda row: row["mAP"]["i2t"],
+        "t2i": lambda row: row["mAP"]["t2i"],
+        "pairs": lambda row: row["train_pairs"],
+    }
+    for row in rows:
+        row["place"] = {}
+    for name, key in keys.items():
+        for place, row in enumerate(sorted(rows, key=key)):
+            row["place"][name] = place
+    return {"rows": rows, "total": len(table)}
 
 
 def _counts(value: Any) -> list[tuple[str, int]]:

@@ -39,7 +39,27 @@ def results_table(metrics: dict[str, Any]) -> str:
         chose = "best_epoch" in metrics and bool(metrics.get("validation")) and rule == "best"
         by = ", which chose the epoch on the validation split" if chose else ""
         lines.append(f"* the run's own similarity{by}.")
+    lines += _unseen(metrics)
+    lines += [f"warning: {warning}" for warning in metrics.get("warnings", [])]
     return "\n".join(lines)
+
+
+def _unseen(metrics: dict[str, Any]) -> list[str]:
+    """The scores of categories that were never trained on, apart from those of the others."""
+    unseen = metrics.get("unseen_categories")
+    if not unseen:
+        return []
+    lines = ["mAP (i2t, t2i, avg) of queries with and without a category of the training pairs:"]
+    for name, parts in unseen["mAP"].items():
+        cells = "; ".join(
+            f"{part} "
+            + " ".join(
+                "–" if v is None else f"{v:.4f}" for v in (parts[part][d] for d in DIRECTIONS)
+            )
+            for part in ("seen", "unseen")
+        )
+        lines.append(f"  {name:<12}{cells}")
+    return lines
 
 
 def _queries(metrics: dict[str, Any]) -> str:

@@ -32,12 +32,13 @@ class StopOnNonFinite(keras.callbacks.Callback):
 
 
 class ReportImbalance(keras.callbacks.Callback):
-    """Tells, once each, of a discriminator that wins outright and of codes that have collapsed.
+    """Warns, once each, of a discriminator that wins outright and of codes that have collapsed.
 
     Neither ends the training: scores may still rise, because the class terms do most of the work.
 
     Args:
-      say: receives a line.
+      warn: receives a line.
+      unusable: modality → why its features cannot tell items apart, see `datasets.report`.
     """
 
     # A discriminator wins where it errs less than this over so many epochs in a row.
@@ -45,9 +46,9 @@ class ReportImbalance(keras.callbacks.Callback):
     # Codes have collapsed where their directions' spread is less, see `validation.Validation`.
     SPREAD = 0.01
 
-    def __init__(self, say: Callable[[str], None]):
+    def __init__(self, warn: Callable[[str], None], unusable: Mapping[str, str] | None = None):
         super().__init__()
-        self.say = say
+        self.warn, self.unusable = warn, unusable or {}
         self._won: dict[str, int] = {}
         self._told: set[str] = set()
 
@@ -64,17 +65,23 @@ class ReportImbalance(keras.callbacks.Callback):
                         "lower --discriminator_learning_rate or a higher --generator_steps",
                     )
             if name.startswith("validation/spread/") and value < self.SPREAD:
+                modality = name.rpartition("/")[2]
+                cause = self.unusable.get(modality)
                 self._tell(
                     name,
-                    f"epoch {epoch}: all {name.rpartition('/')[2]} codes point the same way "
-                    f"({name} is {value:.2g}): nothing is left to tell them apart by; try a lower "
-                    "--lambda_1 or --generator_learning_rate",
+                    f"epoch {epoch}: all {modality} codes point the same way ({name} is "
+                    f"{value:.2g}), so that {modality}s cannot be told apart; "
+                    + (
+                        f"the cause is the input: {cause}"
+                        if cause
+                        else "try a lower --lambda_1 or --generator_learning_rate"
+                    ),
                 )
 
     def _tell(self, name: str, text: str) -> None:
         if name not in self._told:
             self._told.add(name)
-            self.say(f"warning: {text}")
+            self.warn(text)
 
 
 class ScalarBoard(keras.callbacks.Callback):
