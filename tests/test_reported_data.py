@@ -30,12 +30,13 @@ def run(tmp_path, small_networks):
 
     def run(data, **settings):
         np.savez(tmp_path / "data.npz", **data)
+        sizes = {"encoder_hidden": (128, 50), "code_dim": 20}
         folder, printed = tmp_path / "run", []
         config = Config(
             dataset=str(tmp_path / "data.npz"),
             output_dir=str(folder),
             export=False,
-            **({"epochs": 6, "batch_size": 32} | small_networks | settings),
+            **(small_networks | {"epochs": 40, "batch_size": 32, **sizes} | settings),
         )
         experiment.run(config, printed.append)
         return json.loads((folder / "metrics.json").read_text()), "\n".join(printed), folder
@@ -74,7 +75,7 @@ def test_a_collapse_is_not_blamed_on_the_settings_where_the_input_is_constant(ru
     data = arrays()
     for part in ("train", "test"):
         data[f"text_{part}"] = np.full_like(data[f"text_{part}"], 2.5)
-    metrics, printed, _ = run(data)
+    metrics, printed, _ = run(data, epochs=2)
     constant, collapse = metrics["warnings"]
     assert constant.startswith("all 15 text features are constant in the training split")
     assert collapse.endswith("the cause is the input: all 15 text features are constant")
@@ -102,7 +103,7 @@ def test_tiny_features_are_standardized(run):
 
 
 def test_texts_without_blanks_are_found_by_their_characters(tmp_path, call_main, small_networks):
-    """Field case 4: each clause was a word of its own, so that all test texts were rows of zeros."""
+    """Field case 4: each clause was a word of its own, and all test texts were rows of zeros."""
     nouns, verbs = ["苹果", "小熊", "椅子"], ["在桌上", "在河边", "很漂亮", "正在动", "很大"]
     rng, rows = np.random.default_rng(0), ["image,text,label"]
     for row in range(90):

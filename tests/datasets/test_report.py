@@ -55,7 +55,7 @@ def test_a_data_set_without_findings():
         "groups": 40,
         "images": 40,
         "texts": 40,
-        "labels per pair": 1.0,
+        "labels/pair": 1.0,
     }
     header, train, test = str(report).splitlines()
     assert train.split() == ["train", "80", "80", "80", "80", "1"]
@@ -144,7 +144,7 @@ def test_labels_per_pair():
     hot = np.eye(4, dtype=np.uint8)[np.arange(80) % 4]
     hot[:40, 0] = 1
     report = data_report(made({"label": hot}, {"label": hot[:40]}))
-    assert report.splits["train"]["labels per pair"] == 1.375
+    assert report.splits["train"]["labels/pair"] == 1.375
 
 
 def test_notes_of_the_reader_come_first():

@@ -97,7 +97,7 @@ def write(path, **changes) -> str:
 class Elements(html.parser.HTMLParser):
     """Collects (tag, attributes) and the text of the page, and checks that tags are balanced."""
 
-    VOID = {"meta", "img", "br"}
+    VOID = {"meta", "img", "br", "input"}
 
     def __init__(self, page: str):
         super().__init__()

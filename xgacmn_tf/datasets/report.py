@@ -26,7 +26,7 @@ MAX_IMBALANCE = 20
 # An encoded image of a single color is smaller than this, so that larger ones need no decoding.
 SINGLE_COLOR_BYTES = 1024
 _ROWS_AT_ONCE = 4096
-_COLUMNS = ("pairs", "groups", "images", "texts", "labels per pair")
+_COLUMNS = ("pairs", "groups", "images", "texts", "labels/pair")
 _ITEMS = {"image": "images", "text": "texts"}
 
 
@@ -48,14 +48,9 @@ class DataReport:
     unusable: dict[str, str]
 
     def __str__(self) -> str:
-        widths = [max(8, len(name)) for name in _COLUMNS]
-        header = "".join(
-            f"{name:>{width + 2}}" for name, width in zip(_COLUMNS, widths, strict=True)
-        )
-        lines = [f"{'split':<12}{header}"]
-        for part, counts in self.splits.items():
-            cells = zip(counts.values(), widths, strict=True)
-            lines.append(f"{part:<12}" + "".join(f"{_cell(n):>{width + 2}}" for n, width in cells))
+        rows = [("split", *_COLUMNS)]
+        rows += [(part, *map(_cell, counts.values())) for part, counts in self.splits.items()]
+        lines = [f"{part:<12}" + "".join(f"{cell:>12}" for cell in cells) for part, *cells in rows]
         lines += [f"note: {note}" for note in self.notes]
         lines += [f"warning: {warning}" for warning in self.warnings]
         return "\n".join(lines)
@@ -286,10 +281,8 @@ class _Inspection:
             rows = np.flatnonzero(found)
             if rows.size:
                 self.notes.append(f"{_have(rows, names)} {text}: {_named(rows, names)}")
-        largest, smallest = (
-            int(learned.argmax()),
-            int(np.where(learned > 0, learned, np.inf).argmin()),
-        )
+        largest = int(learned.argmax())
+        smallest = int(np.where(learned > 0, learned, learned.max() + 1).argmin())
         total = len(self.parts["train"])
         share = pairs["train"][largest] / total
         if share > MAX_CATEGORY:

@@ -49,7 +49,7 @@ def category_table(
     labels = label_matrix(label, len(label_names))
     table: dict[int, dict[str, Any]] = {
         int(category): {
-            "name": str(label_names[category]),
+            "name": str(label_names[int(category)]),
             "train_pairs": int(train_pairs[category]),
             "queries": {},
             "mAP": {},
@@ -77,8 +77,9 @@ def category_table(
             if len(shares):
                 # Of equal shares, the first category.
                 worst = int(np.lexsort((others, -shares))[0])
+                other = int(others[worst])
                 entry["confused_with"][name] = {
-                    "name": str(label_names[others[worst]]),
+                    "name": str(label_names[other]),
                     "share": round(float(shares[worst]), 4),
                 }
     return list(table.values())

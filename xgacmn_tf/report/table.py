@@ -51,14 +51,11 @@ def _unseen(metrics: dict[str, Any]) -> list[str]:
         return []
     lines = ["mAP (i2t, t2i, avg) of queries with and without a category of the training pairs:"]
     for name, parts in unseen["mAP"].items():
-        cells = "; ".join(
-            f"{part} "
-            + " ".join(
-                "–" if v is None else f"{v:.4f}" for v in (parts[part][d] for d in DIRECTIONS)
-            )
-            for part in ("seen", "unseen")
-        )
-        lines.append(f"  {name:<12}{cells}")
+        cells = {
+            part: " ".join("–" if scores[d] is None else f"{scores[d]:.4f}" for d in DIRECTIONS)
+            for part, scores in parts.items()
+        }
+        lines.append(f"  {name:<12}seen {cells['seen']}; unseen {cells['unseen']}")
     return lines
 
 
