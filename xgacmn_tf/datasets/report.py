@@ -48,7 +48,7 @@ class DataReport:
     unusable: dict[str, str]
 
     def __str__(self) -> str:
-        rows = [("split", *_COLUMNS)]
+        rows: list[tuple[str, ...]] = [("split", *_COLUMNS)]
         rows += [(part, *map(_cell, counts.values())) for part, counts in self.splits.items()]
         lines = [f"{part:<12}" + "".join(f"{cell:>12}" for cell in cells) for part, *cells in rows]
         lines += [f"note: {note}" for note in self.notes]

@@ -48,14 +48,14 @@ def category_table(
     """
     labels = label_matrix(label, len(label_names))
     table: dict[int, dict[str, Any]] = {
-        int(category): {
-            "name": str(label_names[int(category)]),
+        category: {
+            "name": str(label_names[category]),
             "train_pairs": int(train_pairs[category]),
             "queries": {},
             "mAP": {},
             "confused_with": {},
         }
-        for category in np.unique(labels.indices)
+        for category in np.unique(labels.indices).tolist()
     }
     for name, direction in directions(identity, deduplicated).items():
         of_images = labels
@@ -129,7 +129,7 @@ def unseen_categories(
             means["avg"] = float(np.mean(known_means)) if len(known_means) == len(means) else None
             scores[similarity][part] = means
     return {
-        "pairs": {str(label_names[row]): int(tested[row]) for row in unseen},
+        "pairs": {str(label_names[row]): int(tested[row]) for row in unseen.tolist()},
         "queries": {way: int((~of).sum()) for way, of in seen.items()},
         "mAP": scores,
     }
