@@ -20,6 +20,7 @@ from xgacmn_tf.datasets.report import DataReport, data_report, pairs_per_categor
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.evaluation.categories import category_table, unseen_categories
 from xgacmn_tf.evaluation.identity import Identity
+from xgacmn_tf.evaluation.representations import represent
 from xgacmn_tf.evaluation.retrieval import chance_levels, evaluate_retrieval
 from xgacmn_tf.export.savedmodel import export_encoder
 from xgacmn_tf.export.versions import versions as exported_versions
@@ -154,8 +155,7 @@ def _train(
     if dataset.validation is not None and encoder.class_layer is not None:
         # With encoders that never saw the validation split, also if the final ones did.
         held = dataset.validation
-        targets = held.targets(dataset.num_classes)
-        factors = calibration_factors(chosen, held.image, held.text, targets)
+        factors = calibration_factors(chosen, held.image, held.text, held.label)
         encoder, more["calibration"] = calibrated(encoder, factors), factors
     with atomic_path(folder.best) as temporary:
         encoder.save(temporary)
@@ -212,25 +212,25 @@ def evaluate(
     """
     test = dataset.test
     image, text = encoder.codes(test.image, test.text)
-    represented = {
-        similarity: (
-            encoder.represent(image, similarity, "image"),
-            encoder.represent(text, similarity, "text"),
-        )
-        for similarity in encoder.similarities()
-    }
     arrays = {"image": image.numpy(), "text": text.numpy()}
-    if "posterior" in represented:
-        posteriors = (x.numpy() for x in represented["posterior"])
-        arrays["image_posterior"], arrays["text_posterior"] = posteriors
-        for modality, factor in encoder.calibration.items():
-            arrays[f"calibration_{modality}"] = np.float64(factor)
-    targets = test.targets(dataset.num_classes)
     identity, deduplicated = test_identity(dataset), config.deduplicate_gallery
-    results = {
-        similarity: evaluate_retrieval(*pair, targets, identity=identity, deduplicated=deduplicated)
-        for similarity, pair in represented.items()
-    }
+    results = {}
+    for similarity in encoder.similarities():
+        pair = [represent(encoder, arrays[m], similarity, m) for m in ("image", "text")]
+        if similarity == "posterior":
+            for side in pair:
+                # In blocks they are too large for a file, and can be computed from the codes.
+                if side.is_whole:
+                    arrays[f"{side.name}_posterior"] = side[:].astype(np.float32)
+                arrays[f"calibration_{side.name}"] = np.float64(encoder.calibration[side.name])
+        results[similarity] = evaluate_retrieval(
+            pair[0],
+            pair[1],
+            test.label,
+            identity=identity,
+            deduplicated=deduplicated,
+            title=f"evaluation by {similarity}",
+        )
     own = None if config.model == XGACMN else baselines.system(config.model).similarity
     headline = config.headline(own)
     # A checkpoint without its run's settings may lack the similarity that is the default.
@@ -250,7 +250,9 @@ def evaluate(
         "dataset": dataset.name,
         "date": datetime.date.today().isoformat(),
         "test": {similarity: result.measures for similarity, result in results.items()},
-        "chance": chance_levels(targets, identity=identity, deduplicated=deduplicated),
+        "chance": chance_levels(
+            test.label, identity=identity, deduplicated=deduplicated, title="chance levels"
+        ),
         # Each image and each text is a query; i2t has the images as queries, t2i the texts.
         "queries": {way: len(found["AP"]) for way, found in results[headline].per_query.items()},
         "deduplicated_gallery": deduplicated,
@@ -318,8 +320,8 @@ def _write(
         history=history,
         split=dataset.test,
         label_names=dataset.label_names,
-        image_representation=encoder.represent(arrays["image"], headline, "image").numpy(),
-        text_representation=encoder.represent(arrays["text"], headline, "text").numpy(),
+        image_representation=represent(encoder, arrays["image"], headline, "image"),
+        text_representation=represent(encoder, arrays["text"], headline, "text"),
         identity=test_identity(dataset),
         seed=config.seed,
     )

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from xgacmn_tf.datasets import array_files
-from xgacmn_tf.datasets.paired import Split
+from xgacmn_tf.datasets.paired import Split, label_matrix
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.files import atomic_path
 from xgacmn_tf.groups import content_keys
@@ -107,8 +107,9 @@ class Gallery:
 def from_split(split: Split, label_names: Sequence[str]) -> Gallery:
     """Both modalities of a split."""
     title = split.id if split.title is None else split.title
-    targets = split.targets(len(label_names)) > 0
-    category = [", ".join(label_names[int(k)] for k in np.flatnonzero(row)) for row in targets]
+    labels = label_matrix(split.label, len(label_names))
+    of_row = np.split(labels.indices, labels.indptr[1:-1])
+    category = [", ".join(label_names[k] for k in row.tolist()) for row in of_row]
     features = {"image": split.image, "text": split.text}
     return Gallery(features, split.id, title, np.array(category), split.thumbnail)
 

@@ -4,17 +4,23 @@ With the identity as image representations and Sᵀ as text representations the 
 i and text j is S[i, j], whatever S is.
 """
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import ranx
 import tensorflow as tf
+from scipy import sparse
 from sklearn.metrics import average_precision_score
 
+from xgacmn_tf.datasets.paired import label_matrix
+from xgacmn_tf.datasets.stratified import stratified_part
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.evaluation import retrieval as evaluation
 from xgacmn_tf.evaluation.identity import Identity
 from xgacmn_tf.evaluation.metrics import average_precision, rank_of
 from xgacmn_tf.evaluation.ranking import rank_gallery
+from xgacmn_tf.evaluation.representations import Representations
 from xgacmn_tf.evaluation.retrieval import chance_levels, evaluate_retrieval, mean_average_precision
 
 # Classes 0, 0, 1, and similarities without ties. Relevance in ranked order:
@@ -37,6 +43,59 @@ def random_pairs(seed: int, items: int, classes: int = 4, dim: int = 3):
     generator = np.random.default_rng(seed)
     image, text = generator.integers(-2, 3, (2, items, dim)).astype(np.float32)
     return image, text, np.eye(classes)[generator.integers(0, classes, items)]
+
+
+@pytest.mark.parametrize("deduplicated", [False, True])
+def test_labels_give_what_one_hot_targets_give(deduplicated):
+    image, text, targets = random_pairs(3, 60)
+    image = np.repeat(image[::2], 2, axis=0)
+    one, *others = [
+        (
+            evaluate_retrieval(image, text, form, deduplicated=deduplicated),
+            chance_levels(form, identity=Identity.of(image, text), deduplicated=deduplicated),
+        )
+        for form in (targets, targets.argmax(axis=1), sparse.csr_array(targets))
+    ]
+    for result, chance in others:
+        assert result.measures == one[0].measures and chance == one[1]
+        for way in ("i2t", "t2i"):
+            np.testing.assert_array_equal(result.precision_scope[way], one[0].precision_scope[way])
+
+
+@pytest.mark.parametrize("block", [1, 7, 22])
+def test_representations_in_blocks_give_what_a_whole_matrix_gives(block):
+    image, text, targets = random_pairs(4, 23)
+    whole = evaluate_retrieval(image, text, targets)
+    blocks = [
+        Representations(name, values.shape, lambda rows, values=values: values[rows], block)
+        for name, values in (("image", image), ("text", text))
+    ]
+    found = evaluate_retrieval(*blocks, targets, identity=Identity.of(image, text))
+    assert found.measures == whole.measures
+    assert mean_average_precision(*blocks, targets) == whole.measures["mAP"]
+
+
+def test_a_block_that_is_not_finite_is_named():
+    image, text, targets = random_pairs(4, 23)
+    image[20, 1] = np.nan
+    broken = Representations("image", image.shape, lambda rows: image[rows], 7)
+    with pytest.raises(InputError, match="image holds 1 values of 21 that are NaN"):
+        mean_average_precision(broken, text, targets)
+
+
+def test_many_categories_make_no_matrix_of_all():
+    """60,000 categories, of which a matrix with 20,000 items would take 4.8 GB."""
+    labels = np.random.default_rng(0).integers(0, 60_000, 20_000)
+    tracemalloc.start()
+    try:
+        counts = chance_levels(labels)
+        hot = label_matrix(labels, 60_000)
+        held = stratified_part(hot, 0.1, seed=0)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert held.any() and counts["mAP"]["avg"] < 0.01
+    assert peak < 100 * 2**20
 
 
 def test_measures_by_hand():
@@ -320,7 +379,8 @@ def test_tensors_of_every_floating_type_are_taken(dtype):
         ({"image": np.ones(3)}, r"image has shape \(3,\)"),
         ({"image": np.ones((0, 1))}, r"image has shape \(0, 1\)"),
         ({"image": np.ones((3, 1), int)}, "image holds int64; give floating-point"),
-        ({"targets": np.array([0, 0, 1])}, r"targets has shape \(3,\).* one-hot"),
+        ({"targets": np.array([0.0, 0.0, 1.0])}, r"targets has shape \(3,\) and .* one-hot"),
+        ({"targets": np.array([0, -1, 1])}, "targets holds the label -1; give whole numbers"),
         ({"targets": np.array([[0.0], [2.0], [np.nan]])}, "targets holds 2 values other than 0"),
         ({"depth": 0}, "depth is 0; it must be at least 1"),
         ({"max_scope": 0}, "max_scope is 0"),

@@ -42,6 +42,42 @@ def test_sixteen_bits_are_scaled_not_cut(tmp_path):
     assert np.unique(np.asarray(open_picture(tmp_path / "a.png"))).tolist() == [128]
 
 
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (np.array([[0.0, 0.5, 1.0]], np.float32), [0, 128, 255]),
+        (np.array([[0.0, 128.0, 254.6]], np.float32), [0, 128, 255]),
+        (np.array([[0.0, 32896.0, 65535.0]], np.float32), [0, 128, 255]),
+        (np.array([[0, 128, 255]], np.int32), [0, 128, 255]),
+        (np.array([[0, 32896, 65535]], np.int32), [0, 128, 255]),
+        (np.array([[0, 1, 1]], np.int32), [0, 255, 255]),
+        (np.array([[0, 0x8000, 0xFFFF]], np.uint16), [0, 128, 255]),
+        (np.array([[0, 0x8000, 0xFFFF]], ">u2"), [0, 128, 255]),
+    ],
+)
+def test_grays_of_more_than_eight_bits_are_scaled_by_their_range(tmp_path, values, expected):
+    Image.fromarray(values).save(tmp_path / "a.tif")
+    opened = open_picture(tmp_path / "a.tif")
+    assert opened.mode == "RGB"
+    assert np.asarray(opened)[0, :, 0].tolist() == expected
+
+
+def test_dark_grays_of_a_known_depth_stay_dark(tmp_path):
+    values = np.full((2, 2), 2, ">u2").tobytes()
+    (tmp_path / "a.pgm").write_bytes(b"P5 2 2 1000\n" + values)
+    assert np.unique(np.asarray(open_picture(tmp_path / "a.pgm"))).tolist() == [1]
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype"), [(-1, np.float32), (70000, np.int32), (np.nan, np.float32)]
+)
+def test_grays_of_an_unknown_range_are_rejected(tmp_path, value, dtype):
+    Image.fromarray(np.array([[0, value]], dtype)).save(tmp_path / "a.tif")
+    mode = "F" if dtype == np.float32 else "I"
+    with pytest.raises(BadPictureError, match=rf"a\.tif: gray values .* \(mode {mode}\)"):
+        open_picture(tmp_path / "a.tif")
+
+
 @pytest.mark.parametrize("mode", ["L", "1", "CMYK", "LA"])
 def test_other_modes_become_rgb(tmp_path, mode):
     path = tmp_path / "a.tiff"

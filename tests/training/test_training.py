@@ -349,7 +349,7 @@ def test_spread_is_none_where_all_codes_point_the_same_way(small_config, tmp_pat
     for dense in model.averaged.image_encoder.dense:
         dense.kernel.assign(tf.zeros_like(dense.kernel))
         dense.bias.assign(tf.ones_like(dense.bias))
-    scores = Validation(model, dataset.validation, 3, "cosine", Devices())()
+    scores = Validation(model, dataset.validation, "cosine", Devices())()
     assert scores["validation/spread/image"] == pytest.approx(0.0, abs=1e-6)
     assert scores["validation/spread/text"] > 0.1
 

@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from scipy import sparse
 
 from xgacmn_tf.datasets.checks import checked_features, checked_labels, strings
 from xgacmn_tf.datasets.stratified import stratified_part
@@ -66,7 +67,10 @@ class Split:
         return self
 
     def targets(self, num_classes: int) -> np.ndarray:
-        """(n, num_classes) float32: one-hot rows for single labels, multi-hot rows as they are."""
+        """(n, num_classes) float32: one-hot rows for single labels, multi-hot rows as they are.
+
+        With many classes this is much larger than the features; `label_matrix` is not.
+        """
         return targets_of(self.label, num_classes)
 
     def take(self, rows: np.ndarray) -> "Split":
@@ -125,7 +129,17 @@ def targets_of(labels: np.ndarray, num_classes: int) -> np.ndarray:
     """As `Split.targets`, of labels (n,) or multi-hot (n, c)."""
     if labels.ndim == 2:
         return labels.astype(np.float32)
-    return np.eye(num_classes, dtype=np.float32)[labels]
+    targets = np.zeros((len(labels), num_classes), np.float32)
+    targets[np.arange(len(labels)), labels] = 1
+    return targets
+
+
+def label_matrix(labels: np.ndarray, num_classes: int) -> sparse.csr_array:
+    """Return labels (n,) or multi-hot (n, c) as a sparse (n, num_classes) bool matrix."""
+    if labels.ndim == 2:
+        return sparse.csr_array(labels != 0)
+    rows = np.arange(len(labels) + 1)
+    return sparse.csr_array((np.ones(len(labels), bool), labels, rows), (len(labels), num_classes))
 
 
 def _strings_content(name: str, values: Any) -> tuple[str, str, tuple[int, ...], list[Any]]:
@@ -279,7 +293,8 @@ def check(dataset: PairedDataset) -> dict[str, Any]:
                 )
                 raise InputError(f"{source}: {where}; every pair needs an id of its own.")
             owner[value] = part
-    present = int(train.targets(len(names)).any(axis=0).sum())
+    label = train.label
+    present = len(np.unique(label)) if label.ndim == 1 else int(label.any(axis=0).sum())
     if present < 2:
         raise InputError(
             f"{source}: label_train holds {present} class; training needs at least 2 classes."
@@ -306,13 +321,14 @@ def hold_out(dataset: PairedDataset, fraction: float, seed: int) -> PairedDatase
     if not 0 < fraction < 1:
         raise InputError(f"The validation fraction must lie between 0 and 1, found {fraction}.")
     groups = dataset.groups["train"]
-    hot = dataset.train.targets(dataset.num_classes) > 0
-    held = stratified_part(hot, fraction, seed, groups)
+    labels = label_matrix(dataset.train.label, dataset.num_classes)
+    held = stratified_part(labels, fraction, seed, groups)
     if not held.any():
         raise InputError(
             f"A validation fraction of {fraction} of {len(held)} training pairs in "
-            f"{len(np.unique(groups))} groups gives an empty validation split; use a larger "
-            "fraction, smaller groups, or a validation split."
+            f"{len(np.unique(groups))} groups gives an empty validation split, as every category "
+            "keeps a group in training; use a larger fraction, smaller groups, a validation split, "
+            "or 0 for none."
         )
     train, validation = dataset.train.take(~held), dataset.train.take(held).in_memory()
     return replace(dataset, train=train, validation=validation, held_out=True)

@@ -1,10 +1,16 @@
 """A random part of labeled rows that keeps the share of every label and divides no group."""
 
+import heapq
+
 import numpy as np
+from scipy import sparse
 
 
 def stratified_part(
-    hot: np.ndarray, fraction: float, seed: int, groups: np.ndarray | None = None
+    hot: np.ndarray | sparse.sparray,
+    fraction: float,
+    seed: int,
+    groups: np.ndarray | None = None,
 ) -> np.ndarray:
     """Draw a random part of the rows in which each label has about its share.
 
@@ -13,7 +19,7 @@ def stratified_part(
     out of the part. The same seed gives the same part.
 
     Args:
-        hot: (n, c) bool, the labels of each row, at least one.
+        hot: (n, c) bool, the labels of each row, at least one; dense or sparse.
         fraction: share of the part, in (0, 1); of the groups where there are any.
         seed: at least 0.
         groups: (n,) equal values for rows that stay together; None if every row stands alone.
@@ -21,30 +27,54 @@ def stratified_part(
     Returns:
         (n,) bool, whether each row belongs to the part.
     """
+    by_row = sparse.csr_array(hot)
+    size = by_row.shape[0]
     if groups is not None:
         first, unit = np.unique(groups, return_index=True, return_inverse=True)[1:]
-        if len(first) < len(hot):
+        if len(first) < size:
             # Groups in the order of their first rows, so that their values do not matter.
             place = np.argsort(np.argsort(first))[unit]
-            labels = np.zeros((len(first), hot.shape[1]), bool)
-            np.logical_or.at(labels, place, hot)
-            return stratified_part(labels, fraction, seed)[place]
+            members = sparse.csr_array(
+                (np.ones(size, np.int64), (place, np.arange(size))), (len(first), size)
+            )
+            return stratified_part(members @ by_row.astype(np.int64) > 0, fraction, seed)[place]
+    by_label = by_row.tocsc()
+    by_label.sort_indices()
     generator = np.random.default_rng(seed)
-    wanted = fraction * hot.sum(axis=0)
-    part = np.zeros(len(hot), bool)
-    free = np.ones(len(hot), bool)
+    counts = np.diff(by_label.indptr)
+    wanted = fraction * counts
+    part = np.zeros(size, bool)
+    free = np.ones(size, bool)
+    # Labels by their number of free rows. A label's newest entry is the valid one.
+    rarest = [(count, label) for label, count in enumerate(counts.tolist()) if count]
+    heapq.heapify(rarest)
     # What rounding left over goes to the next label; else 100 classes of 4 would give none at .1.
     carry = 0.0
-    while free.any():
-        counts = hot[free].sum(axis=0)
-        label = int(np.argmin(np.where(counts > 0, counts, len(hot) + 1)))
-        rows = generator.permutation(np.flatnonzero(free & hot[:, label]))
+    while rarest:
+        count, label = heapq.heappop(rarest)
+        if count != counts[label]:
+            continue
+        rows = by_label.indices[by_label.indptr[label] : by_label.indptr[label + 1]]
+        rows = generator.permutation(rows[free[rows]].astype(np.int64))
         due = max(wanted[label], 0.0) + carry
         # One row stays. As the rarest label goes first, the rows that finish off another label are
         # all of this label's, so that every label keeps a row.
-        count = int(np.clip(np.rint(due), 0, len(rows) - 1))
-        carry = due - count
-        part[rows[:count]] = True
-        wanted -= hot[rows[:count]].sum(axis=0)
+        drawn = int(np.clip(np.rint(due), 0, len(rows) - 1))
+        carry = due - drawn
+        part[rows[:drawn]] = True
+        labels, number = _labels_of(by_row, rows[:drawn])
+        wanted[labels] -= number
         free[rows] = False
+        labels, number = _labels_of(by_row, rows)
+        counts[labels] -= number
+        for other in labels[counts[labels] > 0].tolist():
+            heapq.heappush(rarest, (int(counts[other]), other))
     return part
+
+
+def _labels_of(by_row: sparse.csr_array, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The different labels of some rows, and the number of rows that have each."""
+    starts, ends = by_row.indptr[rows], by_row.indptr[rows + 1]
+    if len(rows) == 1:
+        return by_row.indices[starts[0] : ends[0]], np.ones(ends[0] - starts[0], np.int64)
+    return np.unique(by_row[rows].indices, return_counts=True)

@@ -22,6 +22,10 @@ MATRIX = tf.TensorSpec([None, None], tf.float64)
 SIZE = tf.TensorSpec([], tf.int32)
 
 
+class NotFiniteError(InputError):
+    """Representations hold a NaN or an infinity."""
+
+
 def rank_gallery(
     query: Any, gallery: Any, k: int, block_size: int = 256
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -119,7 +123,7 @@ def checked_representations(name: str, value: Any) -> tf.Tensor:
         raise InputError(f"{name} holds {value.dtype.name}; give floating-point representations")
     bad = int(tf.math.count_nonzero(~tf.math.is_finite(value)))
     if bad:
-        raise InputError(
+        raise NotFiniteError(
             f"{name} holds {bad} values of {value.shape.num_elements()} that are NaN or infinite; "
             "a ranking needs finite representations, so look at the encoder that made them"
         )

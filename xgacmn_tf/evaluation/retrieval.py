@@ -10,14 +10,17 @@ The order is that of `xgacmn_tf.evaluation.ranking`: inner products in double pr
 single, ties to the lower gallery row. Blocks of queries are ranked side by side in threads.
 """
 
+import contextlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
+from tqdm import tqdm
 
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.evaluation.identity import Direction, Identity, directions
@@ -30,8 +33,15 @@ from xgacmn_tf.evaluation.metrics import (
     precision_at,
     precision_recall_curve,
 )
-from xgacmn_tf.evaluation.ranking import check_at_least_one, checked_representations
-from xgacmn_tf.evaluation.whole_ranking import Ranking, Relevance, checked_targets
+from xgacmn_tf.evaluation.ranking import check_at_least_one
+from xgacmn_tf.evaluation.representations import MAX_NUMBERS, Representations, similarities
+from xgacmn_tf.evaluation.whole_ranking import (
+    Labels,
+    Ranking,
+    Relevance,
+    checked_targets,
+    united,
+)
 
 Measures = dict[str, dict[str, float]]
 
@@ -41,6 +51,8 @@ RECALL_POINTS = 101
 PAIRS = 2**20
 # Queries at a time at least: with fewer, reading a large gallery takes longer than multiplying it.
 QUERIES = 32
+# Seconds before a progress bar appears.
+BAR_DELAY = 2.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,13 +93,16 @@ def evaluate_retrieval(
     recall_depths: Sequence[int] = (1, 5, 10),
     max_scope: int = 1000,
     block_size: int | None = None,
+    title: str | None = None,
 ) -> RetrievalResult:
     """All measures of a set of pairs, in both directions.
 
     Args:
-      image: (n, d) finite representations; arrays or tensors of any floating type.
+      image: (n, d) finite representations; arrays or tensors of any floating type, or
+        `representations.Representations`.
       text: (n, d) likewise. Row i of `image`, `text` and `targets` is the same pair.
-      targets: (n, c) one-hot or multi-hot, zeros and ones of any type. A row of zeros is allowed.
+      targets: (n,) labels, whole numbers from 0; or (n, c) one-hot or multi-hot, zeros and ones of
+        any type, dense or sparse. A row of zeros is allowed.
       identity: which items are the same. By default those with equal representations, which is
         right where the encoders give different items different representations.
       deduplicated: each image is a query and in the gallery once, with all its texts.
@@ -96,6 +111,7 @@ def evaluate_retrieval(
       max_scope: the last K of the precision-scope curve.
       block_size: queries that a thread ranks at a time, by default as many as make `PAIRS` pairs
         and at least `QUERIES`. The results do not depend on it.
+      title: of a progress bar; None shows none.
 
     Returns:
       A `RetrievalResult`.
@@ -125,10 +141,10 @@ def evaluate_retrieval(
 
     measures: Measures = {}
     per_query, scope, curve, without = {}, {}, {}, {}
-    for name, direction in directions(identity, deduplicated).items():
-        full, hits, capped, rank, relevant, at_scope, at_recall = _over_blocks(
-            measure, name, direction, image, text, targets, block_size
-        )
+    ways = directions(identity, deduplicated)
+    found_of = _over_ways(measure, ways, image, text, targets, block_size, title)
+    for name, direction in ways.items():
+        full, hits, capped, rank, relevant, at_scope, at_recall = found_of[name]
         found = {"mAP": _mean(full), f"mAP@{depth}": _mean(hits), f"mAP@{depth}/min": _mean(capped)}
         found |= {f"R@{k}": _mean(rank <= k) for k in recall_depths}
         found["median_rank"] = float(np.median(rank))
@@ -149,7 +165,7 @@ def evaluate_retrieval(
 
 
 def mean_average_precision(
-    image: Any, text: Any, targets: Any, block_size: int | None = None
+    image: Any, text: Any, targets: Any, block_size: int | None = None, title: str | None = None
 ) -> dict[str, float]:
     """Full-gallery mAP alone, as `evaluate_retrieval` has it, at a lower cost.
 
@@ -164,10 +180,9 @@ def mean_average_precision(
         return (average_precision(ranking.relevance, ranking.num_relevant),)
 
     alone = np.arange(len(image))
-    scores = {
-        name: _mean(_over_blocks(measure, name, way, image, text, targets, block_size)[0])
-        for name, way in directions(Identity(alone, alone, alone), False).items()
-    }
+    ways = directions(Identity(alone, alone, alone), False)
+    found = _over_ways(measure, ways, image, text, targets, block_size, title)
+    scores = {name: _mean(precision) for name, (precision,) in found.items()}
     return {**scores, "avg": (scores["i2t"] + scores["t2i"]) / 2}
 
 
@@ -178,6 +193,7 @@ def chance_levels(
     block_size: int | None = None,
     identity: Identity | None = None,
     deduplicated: bool = False,
+    title: str | None = None,
 ) -> Measures:
     """What a random ranking scores on average, in closed form, in the shape of `measures`.
 
@@ -189,18 +205,17 @@ def chance_levels(
     check_at_least_one(depth=depth)
     check_at_least_one(recall_depths=min(recall_depths, default=1))
     checked = checked_targets(targets)
-    alone = np.arange(len(checked))
+    alone = np.arange(checked.shape[0])
     identity = Identity(alone, alone, alone) if identity is None else identity
     levels: Measures = {}
-    for name, direction in directions(identity, deduplicated).items():
-        relevance, items = _relevance(direction, checked, name), len(direction.gallery)
-
-        def count(
-            first: int, last: int, relevance: Relevance = relevance
-        ) -> tuple[np.ndarray, ...]:
-            return (relevance.of(slice(first, last)).sum(axis=1),)
-
-        (relevant,) = _in_threads(count, len(direction.query), items, block_size)
+    ways = directions(identity, deduplicated)
+    with _bar(title, ways) as bar:
+        counts = {
+            name: _relevant_items(direction, checked, name, block_size, bar)
+            for name, direction in ways.items()
+        }
+    for name, direction in ways.items():
+        relevant, items = counts[name], len(direction.gallery)
         own = direction.own_count()
         found = {
             "mAP": _mean(chance_average_precision(relevant, items)),
@@ -216,74 +231,147 @@ def chance_levels(
     return levels
 
 
-def _over_blocks(
+def _over_ways(
     function: Callable[[Ranking], tuple[np.ndarray, ...]],
-    name: str,
-    direction: Direction,
-    image: np.ndarray,
-    text: np.ndarray,
-    targets: np.ndarray,
+    ways: Mapping[str, Direction],
+    image: Representations,
+    text: Representations,
+    targets: Labels,
     block_size: int | None,
-) -> list[np.ndarray]:
-    """What a function finds in each block's ranking, joined along axis 0."""
-    query, gallery = (image, text) if name == "i2t" else (text, image)
-    query, gallery = _at(query, direction.query), _at(gallery, direction.gallery)
-    relevance = _relevance(direction, targets, name)
+    title: str | None,
+) -> dict[str, list[np.ndarray]]:
+    """By direction: what a function finds in each block's ranking, joined along axis 0."""
+    found = {}
+    with _bar(title, ways) as bar:
+        for name, direction in ways.items():
+            query, gallery = (image, text) if name == "i2t" else (text, image)
+            query, gallery = query.take(direction.query), gallery.take(direction.gallery)
+            relevance = _relevance(direction, targets, name)
+            parts: list[list[np.ndarray]] = []
+            for rows, similarity in _similarities(query, gallery):
+                rank = partial(_ranked, function, similarity, relevance, direction)
+                parts.append(_in_threads(rank, rows, len(gallery), block_size, bar))
+            found[name] = [np.concatenate(each) for each in zip(*parts, strict=True)]
+    return found
 
-    def rank(first: int, last: int) -> tuple[np.ndarray, ...]:
-        rows = slice(first, last)
-        similarity = (query[rows] @ gallery.T).astype(np.float32)
-        return function(Ranking(similarity, relevance.of(rows), direction.own(rows)))
 
-    return _in_threads(rank, len(query), len(gallery), block_size)
+def _similarities(
+    query: Representations, gallery: Representations
+) -> Iterator[tuple[range, Callable[[int, int], np.ndarray]]]:
+    """Ranges of queries, with a function (first, last) → (last − first, n) float32 similarities.
+
+    There is one range where both sides are in memory. Otherwise each has as many queries as keep
+    blocks small, and their similarities are computed before they are asked for.
+    """
+    if query.is_whole and gallery.is_whole:
+        queries, items = query[:], gallery[:]
+        yield (
+            range(len(query)),
+            lambda first, last: (queries[first:last] @ items.T).astype(np.float32),
+        )
+        return
+    for rows in query.slices(min(query.block, max(QUERIES, 2 * MAX_NUMBERS // len(gallery)))):
+        scores = similarities(query[rows], gallery)
+        yield range(rows.start, rows.stop), _Rows(scores, rows.start)
 
 
-def _relevance(direction: Direction, targets: np.ndarray, name: str) -> Relevance:
+def _ranked(
+    function: Callable[[Ranking], tuple[np.ndarray, ...]],
+    similarity: Callable[[int, int], np.ndarray],
+    relevance: Relevance,
+    direction: Direction,
+    first: int,
+    last: int,
+) -> tuple[np.ndarray, ...]:
+    """What a function finds in the ranking of the queries from `first` to `last`."""
+    rows = slice(first, last)
+    return function(Ranking(similarity(first, last), relevance.of(rows), direction.own(rows)))
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Rows of a matrix, called by their places among all queries.
+
+    Attributes:
+      values: (b, n) float32.
+      start: the place of the first row.
+    """
+
+    values: np.ndarray
+    start: int
+
+    def __call__(self, first: int, last: int) -> np.ndarray:
+        return self.values[first - self.start : last - self.start]
+
+
+def _relevant_items(
+    direction: Direction, targets: Labels, name: str, block_size: int | None, bar: tqdm
+) -> np.ndarray:
+    """(q,) the number of items that are relevant to each query."""
+    relevance, items = _relevance(direction, targets, name), len(direction.gallery)
+
+    def count(first: int, last: int) -> tuple[np.ndarray, ...]:
+        return (relevance.of(slice(first, last)).sum(axis=1),)
+
+    return _in_threads(count, range(len(direction.query)), items, block_size, bar)[0]
+
+
+def _relevance(direction: Direction, targets: Labels, name: str) -> Relevance:
     """Relevance by label; an image that stands for several pairs has the labels of all of them."""
     images = direction.query if name == "i2t" else direction.gallery
     of_images = targets
-    if len(images) < len(targets):
-        of_images = np.zeros((len(images), targets.shape[1]), targets.dtype)
-        np.maximum.at(of_images, direction.image_place, targets)
+    if len(images) < targets.shape[0]:
+        of_images = united(targets, direction.image_place, len(images))
     return Relevance(of_images, targets) if name == "i2t" else Relevance(targets, of_images)
 
 
-def _at(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """`values[rows]`, without a copy where these are all of them."""
-    return values if len(rows) == len(values) else values[rows]
+def _bar(title: str | None, ways: Mapping[str, Direction]) -> tqdm:
+    """A progress bar over the queries of all directions, which a short evaluation never shows."""
+    return tqdm(
+        total=sum(len(direction.query) for direction in ways.values()),
+        desc=title,
+        unit="query",
+        dynamic_ncols=True,
+        delay=BAR_DELAY,
+        disable=True if title is None else None,
+    )
 
 
 def _in_threads(
     function: Callable[[int, int], tuple[np.ndarray, ...]],
-    rows: int,
+    rows: range,
     items: int,
     block_size: int | None,
+    bar: tqdm,
 ) -> list[np.ndarray]:
     """Joins along axis 0 what `function(first, last)` gives for blocks of rows against items."""
     size = max(QUERIES, PAIRS // items) if block_size is None else block_size
     check_at_least_one(block_size=size)
-    firsts = range(0, rows, size)
-    lasts = [min(first + size, rows) for first in firsts]
+    firsts = range(rows.start, rows.stop, size)
+    lasts = [min(first + size, rows.stop) for first in firsts]
     # A process among several has its share of the cores in this variable.
     share = os.environ.get("OMP_NUM_THREADS", "")
     threads = int(share) if share.isdecimal() and int(share) else os.cpu_count() or 1
-    if threads == 1 or len(firsts) == 1:
-        found = list(map(function, firsts, lasts))
-    else:
-        # Each thread has a core, so matrix products inside of them must not ask for more.
-        with threadpool_limits(1, "blas"), ThreadPoolExecutor(threads) as pool:
-            found = list(pool.map(function, firsts, lasts))
+    found = []
+    with contextlib.ExitStack() as stack:
+        blocks: Iterable[tuple[np.ndarray, ...]] = map(function, firsts, lasts)
+        if threads > 1 and len(firsts) > 1:
+            # Each thread has a core, so matrix products inside of them must not ask for more.
+            stack.enter_context(threadpool_limits(1, "blas"))
+            blocks = stack.enter_context(ThreadPoolExecutor(threads)).map(function, firsts, lasts)
+        for block, first, last in zip(blocks, firsts, lasts, strict=True):
+            found.append(block)
+            bar.update(last - first)
     return [np.concatenate(parts) for parts in zip(*found, strict=True)]
 
 
-def _pairs(image: Any, text: Any, targets: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Both sides in double precision and the targets, checked."""
+def _pairs(image: Any, text: Any, targets: Any) -> tuple[Representations, Representations, Labels]:
+    """Both sides and the labels, checked."""
     image, text = (
-        checked_representations(name, value).numpy()
-        for name, value in (("image", image), ("text", text))
+        Representations.of(name, value) for name, value in (("image", image), ("text", text))
     )
     checked = checked_targets(targets)
-    if image.shape != text.shape or len(image) != len(checked):
+    if image.shape != text.shape or len(image) != checked.shape[0]:
         raise InputError(
             f"image is {image.shape}, text {text.shape} and targets {np.shape(targets)}; image and "
             "text must have the same shape, and all three one row per pair"
@@ -291,9 +379,11 @@ def _pairs(image: Any, text: Any, targets: Any) -> tuple[np.ndarray, np.ndarray,
     return image, text, checked
 
 
-def _checked_identity(identity: Identity | None, image: np.ndarray, text: np.ndarray) -> Identity:
+def _checked_identity(
+    identity: Identity | None, image: Representations, text: Representations
+) -> Identity:
     if identity is None:
-        return Identity.of(image, text)
+        return Identity.of(image[:], text[:])
     if len(identity) != len(image):
         raise InputError(f"identity is of {len(identity)} pairs, image has {len(image)}")
     return identity

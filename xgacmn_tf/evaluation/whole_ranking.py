@@ -6,34 +6,37 @@ tie are their rows looked at. An argsort for each query takes three times as lon
 (`python benchmarks/evaluation.py`).
 """
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
-import tensorflow as tf
+from scipy import sparse
 
+from xgacmn_tf.datasets.paired import label_matrix
 from xgacmn_tf.errors import InputError
+
+# Labels of items: (n,) int64 of one each, or a sparse (n, c) bool matrix.
+Labels: TypeAlias = np.ndarray | sparse.csr_array
 
 
 class Relevance:
     """Which items are relevant to which: those that share a label.
 
     Args:
-      query: (q, c) one-hot or multi-hot targets of the queries, see `checked_targets`.
-      gallery: (n, c) likewise, of the gallery.
+      query: labels of the queries, see `checked_targets`.
+      gallery: labels of the gallery.
     """
 
-    def __init__(self, query: np.ndarray, gallery: np.ndarray):
+    def __init__(self, query: Labels, gallery: Labels):
+        if not isinstance(query, np.ndarray) or not isinstance(gallery, np.ndarray):
+            classes = max(_num_classes(query), _num_classes(gallery))
+            query, gallery = _matrix(query, classes), _matrix(gallery, classes).T.tocsr()
         self._query, self._gallery = query, gallery
-        # With one label each, comparing numbers takes the place of a product over all classes.
-        single = all((side.sum(axis=1) == 1).all() for side in (query, gallery))
-        self._labels = (query.argmax(axis=1), gallery.argmax(axis=1)) if single else None
 
     def of(self, rows: slice | np.ndarray) -> np.ndarray:
         """(b, n) bool: which items of the gallery are relevant to the queries at `rows`."""
-        if self._labels is not None:
-            query, gallery = self._labels
-            return query[rows, np.newaxis] == gallery
-        return self._query[rows] @ self._gallery.T > 0
+        if isinstance(self._query, np.ndarray):
+            return self._query[rows, np.newaxis] == self._gallery
+        return np.asarray((self._query[rows] @ self._gallery).toarray())
 
 
 class Ranking:
@@ -51,7 +54,7 @@ class Ranking:
     """
 
     def __init__(self, similarity: np.ndarray, relevant: np.ndarray, own: np.ndarray):
-        self._values, self._own = _ascending(similarity), own
+        self._values, self._own = ascending(similarity), own
         keys = self._values << 1
         keys |= relevant
         keys.sort(axis=1)
@@ -96,7 +99,7 @@ class Ranking:
         return 1 + np.count_nonzero(ahead, axis=1)
 
 
-def _ascending(similarity: np.ndarray) -> np.ndarray:
+def ascending(similarity: np.ndarray) -> np.ndarray:
     """(q, n) int32 of 31 bits that descend as the similarities ascend, and tie where they tie."""
     # The bits of a float, read as an integer, ascend with it from zero up and descend below.
     # Turned over below zero they ascend throughout. Subtracting from 0 makes −0 equal to 0.
@@ -117,21 +120,66 @@ def _ascending(similarity: np.ndarray) -> np.ndarray:
     return values
 
 
-def checked_targets(value: Any) -> np.ndarray:
-    """Return targets (n, c), one-hot or multi-hot, as float32.
+def checked_targets(value: Any) -> Labels:
+    """Return targets as labels (n,) int64 where every item has exactly one, else as a matrix.
+
+    Args:
+      value: (n,) whole numbers from 0, or (n, c) one-hot or multi-hot, dense or sparse.
 
     Raises:
-      InputError: another shape, or values other than 0 and 1.
+      InputError: another shape, negative labels, or a matrix of values other than 0 and 1.
     """
-    value = tf.cast(value, tf.float32).numpy()
+    if sparse.issparse(value):
+        return _simplest(sparse.csr_array(value, dtype=bool))
+    value = np.asarray(value)
+    if value.ndim == 1 and value.size and value.dtype.kind in "iu":
+        if value.min() < 0:
+            raise InputError(
+                f"targets holds the label {value.min()}; give whole numbers from 0, or (items, "
+                "classes) zeros and ones where items may have no label"
+            )
+        return value.astype(np.int64)
     if value.ndim != 2 or 0 in value.shape:
         raise InputError(
-            f"targets has shape {value.shape}; give (items, classes), at least one of each, "
-            "one-hot or multi-hot"
+            f"targets has shape {value.shape} and dtype {value.dtype}; give (items,) whole "
+            "numbers, or (items, classes), at least one of each, one-hot or multi-hot"
         )
+    if value.dtype == np.float64:
+        value = value.astype(np.float32)
     bad = np.count_nonzero((value != 0) & (value != 1))
     if bad:
         raise InputError(
             f"targets holds {bad} values other than 0 and 1; give one-hot or multi-hot"
         )
-    return value
+    return _simplest(sparse.csr_array(value != 0))
+
+
+def united(labels: Labels, place: np.ndarray, items: int) -> Labels:
+    """Return the labels of items that stand for several rows each.
+
+    Args:
+      labels: of the rows.
+      place: (rows,) the item that each row belongs to.
+      items: number of items.
+    """
+    rows = sparse.csr_array((np.ones(len(place), bool), (place, np.arange(len(place)))))
+    return _simplest(sparse.csr_array(rows @ _matrix(labels, _num_classes(labels))))
+
+
+def _num_classes(labels: Labels) -> int:
+    return int(labels.max()) + 1 if isinstance(labels, np.ndarray) else int(labels.shape[1])
+
+
+def _matrix(labels: Labels, classes: int) -> sparse.csr_array:
+    if isinstance(labels, np.ndarray):
+        return label_matrix(labels, classes)
+    return sparse.csr_array(
+        (labels.data, labels.indices, labels.indptr), (labels.shape[0], classes)
+    )
+
+
+def _simplest(matrix: sparse.csr_array) -> Labels:
+    """With one label each, comparing numbers takes the place of a product over all classes."""
+    if (np.diff(matrix.indptr) == 1).all():
+        return matrix.indices.astype(np.int64)
+    return matrix

@@ -73,7 +73,7 @@ def export_onnx(
         "headline_similarity": run.similarity,
         "precision": precision,
         "test_pairs": len(dataset.test),
-        **onnx_report.compare(run.encoder, graphs, dataset.test, dataset.num_classes),
+        **onnx_report.compare(run.encoder, graphs, dataset.test),
     }
     _check_loss(report, max_map_loss)
     report["costs"] = onnx_report.costs(graphs, dataset.test)

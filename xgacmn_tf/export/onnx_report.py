@@ -23,16 +23,13 @@ LATENCY_REPEATS = 20
 Outputs = dict[str, np.ndarray]
 
 
-def compare(
-    encoder: CommonSpaceEncoder, graphs: Graphs, test: Split, num_classes: int
-) -> dict[str, Any]:
+def compare(encoder: CommonSpaceEncoder, graphs: Graphs, test: Split) -> dict[str, Any]:
     """What graphs give for a test split, beside what TensorFlow gives.
 
     Args:
       encoder: the encoders in TensorFlow, in single precision.
       graphs: their ONNX models, by modality.
       test: what is encoded and ranked.
-      num_classes: of the data set.
 
     Returns:
       {"largest_difference": {signature: {output: …}}, "mAP": {similarity: {"tensorflow" and "onnx":
@@ -44,10 +41,9 @@ def compare(
     features = {"image": test.image, "text": test.text}
     ours = {m: _onnx(graph, m, features[m]) for m, graph in graphs.items()}
     theirs = {m: _tensorflow(encoder, m, features[m]) for m in graphs}
-    targets = test.targets(num_classes)
 
     def scores(sides: Mapping[str, Outputs], name: str) -> dict[str, float]:
-        return mean_average_precision(sides["image"][name], sides["text"][name], targets)
+        return mean_average_precision(sides["image"][name], sides["text"][name], test.label)
 
     return {
         "largest_difference": {

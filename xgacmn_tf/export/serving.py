@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from xgacmn_tf.evaluation.ranking import over_blocks, top
+from xgacmn_tf.evaluation.representations import MAX_NUMBERS
 from xgacmn_tf.export.raw_picture import PictureReader
 from xgacmn_tf.export.raw_text import WordCounter
 from xgacmn_tf.gallery import Gallery
@@ -26,6 +27,7 @@ from xgacmn_tf.model.encoders import CommonSpaceEncoder
 QUERIES_AT_ONCE = 64
 _TOO_LARGE = "features are too large for the encoder; send features like those of the data set"
 Outputs = dict[str, tf.Tensor]
+_Nearest = Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 _Function = tuple[tf.TensorSpec, Callable[[tf.Tensor], Outputs]]
 
 
@@ -145,16 +147,16 @@ def _searches(
     """
 
     def search_in(
-        items: tf.Variable, ids: tf.Variable, titles: tf.Variable
+        nearest: _Nearest, size: int, ids: tf.Variable, titles: tf.Variable
     ) -> Callable[[_Queries], Outputs]:
-        k = min(depth, int(items.shape[0]))
+        k = min(depth, size)
         specs = [tf.TensorSpec([None, k], dtype) for dtype in (tf.int32, tf.float32)]
 
         def search(queries: _Queries) -> Outputs:
             embeddings = tf.cast(_represented(encoder, queries, similarity), tf.float64)
 
             def best(first: tf.Tensor, last: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-                return top(embeddings[first:last], items, k)
+                return nearest(embeddings[first:last], tf.constant(k))
 
             block = tf.constant(QUERIES_AT_ONCE)
             rows, scores = over_blocks(best, tf.shape(embeddings)[0], block, specs)
@@ -175,16 +177,56 @@ def _searches(
     for modality in gallery.features:
         items = gallery.of_modality(modality)
         codes = encoder.codes_of(modality, items.features[modality])
-        embeddings = encoder.represent(codes, similarity, modality)
         # Where no image is repeated, both modalities have the same ids and titles.
         if shown is None or shown[0].id is not items.id:
             ids = _variable(items.id.tolist(), tf.string, f"gallery_{modality}_id")
             titles = _variable(items.title.tolist(), tf.string, f"gallery_{modality}_title")
             shown = items, ids, titles
-        searches[modality] = search_in(
-            _variable(embeddings, tf.float64, f"gallery_{modality}"), *shown[1:]
-        )
+        nearest = _nearest(encoder, similarity, modality, codes)
+        searches[modality] = search_in(nearest, len(items), *shown[1:])
     return searches
+
+
+def _nearest(
+    encoder: CommonSpaceEncoder, similarity: str, modality: str, codes: tf.Tensor
+) -> _Nearest:
+    """Search among items with these codes: queries (b, e) float64 and k → rows and scores (b, k).
+
+    Embeddings of more than `MAX_NUMBERS` numbers, such as posteriors of many categories, are not
+    stored: a search computes them from the codes, block by block.
+    """
+    items, dim = len(codes), int(encoder.represent(codes[:1], similarity, modality).shape[1])
+    name, size = f"gallery_{modality}", max(1, MAX_NUMBERS // dim)
+    if items <= size:
+        embeddings = encoder.represent(codes, similarity, modality)
+        stored = _variable(embeddings, tf.float64, name)
+        return lambda queries, k: top(queries, stored, k)
+    stored_codes = _variable(codes, tf.float32, name)
+
+    def nearest(queries: tf.Tensor, k: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        def step(first: tf.Tensor, rows: tf.Tensor, scores: tf.Tensor) -> list[tf.Tensor]:
+            block = encoder.represent(stored_codes[first : first + size], similarity, modality)
+            block = tf.cast(block, tf.float64)
+            found, found_scores = top(queries, block, tf.minimum(k, tf.shape(block)[0]))
+            # Earlier items come first, so that ties still go to the lower row.
+            rows = tf.concat([rows, first + found], axis=1)
+            scores = tf.concat([scores, found_scores], axis=1)
+            scores, order = tf.math.top_k(scores, tf.minimum(k, tf.shape(scores)[1]))
+            return [first + size, tf.gather(rows, order, batch_dims=1), scores]
+
+        number = tf.shape(queries)[0]
+        start = [tf.constant(0), tf.zeros([number, 0], tf.int32), tf.zeros([number, 0])]
+        open_size = tf.TensorShape([None, None])
+        _, rows, scores = tf.while_loop(
+            lambda first, rows, scores: first < items,
+            step,
+            start,
+            [tf.TensorShape([]), open_size, open_size],
+            parallel_iterations=1,
+        )
+        return rows, scores
+
+    return nearest
 
 
 def _represented(encoder: CommonSpaceEncoder, queries: _Queries, similarity: str) -> tf.Tensor:

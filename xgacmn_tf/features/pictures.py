@@ -1,6 +1,7 @@
 """Picture files of unknown origin → RGB pictures, or one clear reason why not."""
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ MAX_PIXELS = 89_478_485
 # The formats of photographs and drawings. Others, such as EPS, would start other programs.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 THUMBNAIL_SIDE = 72
+# Possible values of white in grays of 32 bits and of floating point.
+_WHITES = (1, 255, 65535)
 
 
 class BadPictureError(InputError):
@@ -22,11 +25,12 @@ class BadPictureError(InputError):
 def open_picture(path: Path) -> Image.Image:
     """The picture in a file, decoded: RGB, turned upright, on white where it is transparent.
 
-    Of an animation, the first frame. 16-bit greys are scaled to 8 bits.
+    Of an animation, the first frame. Gray values of more than 8 bits are scaled to 8 bits, see
+    `_eight_bits`.
 
     Raises:
-        BadPictureError: naming the file, if it is missing, truncated, of another format, or would
-            decode to more than `MAX_PIXELS`.
+        BadPictureError: naming the file, if it is missing, truncated, of another format, would
+            decode to more than `MAX_PIXELS`, or has gray values of no known range.
     """
     if path.exists() and not path.is_file():  # A pipe would be waited for, a device has no end.
         raise BadPictureError(f"{path}: is no file")
@@ -34,13 +38,15 @@ def open_picture(path: Path) -> Image.Image:
         with Image.open(path, formats=FORMATS) as picture:  # This reads the header alone.
             if picture.width * picture.height > MAX_PIXELS:
                 raise BadPictureError(
-                    f"{path}: {picture.width} × {picture.height} pixels; a picture may have "
+                    f"{picture.width} × {picture.height} pixels; a picture may have "
                     f"{MAX_PIXELS:,} at most"
                 )
             picture.load()
-            return _on_white(_eight_bits(ImageOps.exif_transpose(picture)))
-    except BadPictureError:
-        raise
+            # Pillow has mode I for values of these formats that it has scaled to 16 bits.
+            whites = _WHITES[-1:] if picture.format in ("PNG", "PPM") else _WHITES
+            return _on_white(_eight_bits(ImageOps.exif_transpose(picture), whites))
+    except BadPictureError as error:
+        raise BadPictureError(f"{path}: {error}") from None
     except FileNotFoundError:
         raise BadPictureError(f"{path}: there is no such file") from None
     except Exception as error:  # Pillow's readers raise a dozen kinds for broken files.
@@ -56,11 +62,33 @@ def thumbnail(picture: Image.Image) -> bytes:
     return stream.getvalue()
 
 
-def _eight_bits(picture: Image.Image) -> Image.Image:
-    """Pillow would cut, not scale, 16-bit greys when it converts them."""
-    if not picture.mode.startswith("I"):
+def _eight_bits(picture: Image.Image, whites: Sequence[int]) -> Image.Image:
+    """Gray values of 16 bits (mode I;16), 32 bits (I) or floating point (F), scaled to 8 bits.
+
+    Pillow would cut them instead. 16-bit values are scaled by their depth. Those of 32 bits and of
+    floating point may have any white: they are scaled by the smallest one that is no less than
+    their maximum.
+
+    Args:
+        picture: of any mode.
+        whites: values that may stand for white, ascending.
+
+    Raises:
+        BadPictureError: values are negative, larger than 65535, or not finite.
+    """
+    if picture.mode.startswith("I;16"):
+        return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+    if picture.mode not in ("I", "F"):
         return picture
-    return Image.fromarray(np.clip(np.asarray(picture) >> 8, 0, 255).astype(np.uint8))
+    values = np.asarray(picture, np.float64)
+    low, high = values.min(), values.max()
+    if not (low >= 0 and high <= whites[-1]):
+        raise BadPictureError(
+            f"gray values from {low:g} to {high:g} (mode {picture.mode}), expected 0 to 1, 0 to "
+            "255 or 0 to 65535; convert the image to 8 bits"
+        )
+    white = next(white for white in whites if high <= white)
+    return Image.fromarray(np.rint(values * (255 / white)).astype(np.uint8))
 
 
 def _on_white(picture: Image.Image) -> Image.Image:

@@ -4,13 +4,15 @@ Nothing here is picked by its result: the queries are drawn by seed, one class a
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from scipy import sparse
 
 from xgacmn_tf.evaluation.identity import Direction
 from xgacmn_tf.evaluation.metrics import average_precision
-from xgacmn_tf.evaluation.ranking import rank_gallery
-from xgacmn_tf.evaluation.whole_ranking import Relevance
+from xgacmn_tf.evaluation.representations import Representations, similarities
+from xgacmn_tf.evaluation.whole_ranking import Relevance, ascending, checked_targets
 
 
 @dataclass(frozen=True)
@@ -37,11 +39,13 @@ class Example:
     relevant: int
 
 
-def sample_rows(targets: np.ndarray, count: int, rng: np.random.Generator) -> list[int]:
+def sample_rows(
+    targets: np.ndarray | sparse.sparray, count: int, rng: np.random.Generator
+) -> list[int]:
     """Draws `count` different rows (all, if there are fewer), going round the classes.
 
     Args:
-      targets: (n, c), positive where the row has the class.
+      targets: (n, c), not zero where the row has the class; dense or sparse.
       count: how many rows to draw, at least 0.
       rng: decides the order of the classes and of the rows within each.
 
@@ -50,10 +54,10 @@ def sample_rows(targets: np.ndarray, count: int, rng: np.random.Generator) -> li
       them comes first; no class gets a second row before every class that still has one got its
       first.
     """
-    queues = [
-        rng.permutation(np.flatnonzero(targets[:, c] > 0)).tolist()
-        for c in rng.permutation(targets.shape[1])
-    ]
+    by_class = sparse.csc_array(targets)
+    by_class.sort_indices()
+    rows = np.split(by_class.indices.astype(np.int64), by_class.indptr[1:-1])
+    queues = [rng.permutation(rows[c]).tolist() for c in rng.permutation(targets.shape[1])]
     chosen: list[int] = []
     taken: set[int] = set()
     while len(chosen) < count and any(queues):
@@ -67,9 +71,9 @@ def sample_rows(targets: np.ndarray, count: int, rng: np.random.Generator) -> li
 
 
 def retrieve(
-    queries: np.ndarray,
-    gallery: np.ndarray,
-    targets: np.ndarray,
+    queries: Any,
+    gallery: Any,
+    targets: np.ndarray | sparse.sparray,
     rows: list[int],
     depth: int,
     direction: Direction,
@@ -81,17 +85,21 @@ def retrieve(
     the headline mAP; it is 0 for a query without any.
 
     Args:
-      queries: (n, d) float representations of one modality, finite.
+      queries: (n, d) representations of one modality, an array or `Representations`.
       gallery: (n, d) representations of the other; row i of both is the same pair.
-      targets: (n, c) one-hot or multi-hot.
+      targets: (n, c) one-hot or multi-hot, dense or sparse.
       rows: which queries to answer.
       depth: how many hits to keep of each.
       direction: which items count as a query's own pair.
     """
     if not rows:
         return []
-    order, _ = rank_gallery(queries[rows], gallery, len(gallery))
-    relevant = Relevance(targets, targets).of(np.array(rows))
+    queries = Representations.of("queries", queries)
+    gallery = Representations.of("gallery", gallery)
+    scores = similarities(queries.take(np.array(rows))[:], gallery)
+    order = np.argsort(ascending(scores), axis=1, kind="stable")
+    labels = checked_targets(targets)
+    relevant = Relevance(labels, labels).of(np.array(rows))
     right, num_relevant = np.take_along_axis(relevant, order, axis=1), relevant.sum(axis=1)
     precision = average_precision(right, num_relevant)
     own = (order[:, :, np.newaxis] == direction.own(np.array(rows))[:, np.newaxis]).any(axis=2)

@@ -11,9 +11,10 @@ from typing import Any
 import jinja2
 import numpy as np
 
-from xgacmn_tf.datasets.paired import Split
+from xgacmn_tf.datasets.paired import Split, label_matrix
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.evaluation.identity import Identity, directions
+from xgacmn_tf.evaluation.representations import Representations
 from xgacmn_tf.files import atomic_path
 from xgacmn_tf.report import pages
 from xgacmn_tf.report.curves import draw_charts
@@ -45,8 +46,8 @@ def write_results_page(
     history: Sequence[Mapping[str, Any]],
     split: Split,
     label_names: Sequence[str],
-    image_representation: np.ndarray,
-    text_representation: np.ndarray,
+    image_representation: Any,
+    text_representation: Any,
     identity: Identity,
     queries: int = 12,
     depth: int = 8,
@@ -63,8 +64,8 @@ def write_results_page(
       history: one dict of logged numbers an epoch; empty for a run that only evaluated.
       split: the test split, n pairs; its pictures and titles are shown where it has any.
       label_names: c class names.
-      image_representation, text_representation: (n, d) float, finite; their inner products rank
-        the gallery, ties by row.
+      image_representation, text_representation: (n, d) float, finite, or `Representations`; their
+        inner products rank the gallery, ties by row.
       identity: which items are the same.
       queries: how many queries to show in each direction.
       depth: how many results to show of each.
@@ -74,11 +75,13 @@ def write_results_page(
       InputError: the representations do not fit the split or are not finite, or `metrics` has no
         results for the test split.
     """
-    for name, array in (("image", image_representation), ("text", text_representation)):
-        if array.ndim != 2 or len(array) != len(split) or not np.isfinite(array).all():
+    image_representation = Representations.of("image_representation", image_representation)
+    text_representation = Representations.of("text_representation", text_representation)
+    for given in (image_representation, text_representation):
+        if len(given) != len(split):
             raise InputError(
-                f"{name}_representation: found shape {array.shape}, expected finite numbers with "
-                f"one row for each of the split's {len(split)} pairs"
+                f"{given.name}: found shape {given.shape}, expected one row for each of the "
+                f"split's {len(split)} pairs"
             )
     if image_representation.shape != text_representation.shape:
         raise InputError(
@@ -89,7 +92,7 @@ def write_results_page(
         raise InputError("metrics: no 'test' results; expected similarity → measure → numbers")
 
     items = _Items(split, label_names)
-    targets = split.targets(len(label_names))
+    targets = label_matrix(split.label, len(label_names))
     rng = np.random.default_rng(seed)
     shown = []
     of_way = directions(identity, deduplicated=False)

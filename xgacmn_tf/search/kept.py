@@ -18,6 +18,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from xgacmn_tf import gallery as gallery_files
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.features.extractor import MANIFEST, file_hash
@@ -25,6 +27,9 @@ from xgacmn_tf.files import read_json, write_json
 from xgacmn_tf.gallery import FEATURES, Gallery
 from xgacmn_tf.search.indexing import PLURAL, Source
 from xgacmn_tf.trained_run import TrainedRun
+
+# Numbers in the posteriors of an index, 4 GiB of float32; engines need two or three times as much.
+MAX_NUMBERS = 2**30
 
 
 class KeptGallery:
@@ -98,7 +103,9 @@ class KeptGallery:
             shutil.rmtree(self.engines, ignore_errors=True)
             loaded, self.left_out = source.load(run, self.modality, self.folder / "features")
             distinct = loaded.of_modality(self.modality)
-            embeddings = run.represent(self.modality, distinct.features[self.modality])
+            features = distinct.features[self.modality]
+            _check_size(run, self.modality, features)
+            embeddings = run.represent(self.modality, features)
             items = dataclasses.replace(distinct, features={self.modality: embeddings})
             items.write(self._file)
             write_json(self.record, wanted | {"left_out": self.left_out})
@@ -133,6 +140,18 @@ def _check_own(index_dir: Path) -> None:
                 f"--index_dir={index_dir}: the folder is not empty and holds no index "
                 f"({sorted(found - {*FEATURES})[0]!r}); name a new folder"
             )
+
+
+def _check_size(run: TrainedRun, modality: str, features: np.ndarray) -> None:
+    """Raises an `InputError` for posteriors of so many categories that no index can hold them."""
+    items, dim = len(features), run.represent(modality, features[:1]).shape[1]
+    if run.similarity == "posterior" and items * dim > MAX_NUMBERS:
+        raise InputError(
+            f"--similarity=posterior: an index of {items:,} {PLURAL[modality]} with {dim:,} "
+            f"categories takes {4 * items * dim / 2**30:.1f} GiB, and {4 * MAX_NUMBERS / 2**30:g} "
+            "GiB is the limit; use --similarity=cosine, which does not depend on the number of "
+            "categories"
+        )
 
 
 def _encoders(run: TrainedRun, modality: str) -> str:

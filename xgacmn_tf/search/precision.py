@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-import numpy as np
-
 from xgacmn_tf.datasets import array_files
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.evaluation.identity import Identity
+from xgacmn_tf.evaluation.representations import represent
 from xgacmn_tf.evaluation.retrieval import evaluate_retrieval
 from xgacmn_tf.trained_run import TrainedRun
 
@@ -60,12 +59,11 @@ def precision_of_test_split(run: TrainedRun, depth: int = 10) -> Precision:
 
     arrays = array_files.read(path, check)
     label = arrays["label"]
-    targets = label if label.ndim == 2 else np.eye(label.max() + 1, dtype=np.float32)[label]
-    image, text = (run.encoder.represent(arrays[m], run.similarity, m) for m in ("image", "text"))
+    image, text = (represent(run.encoder, arrays[m], run.similarity, m) for m in ("image", "text"))
     # Identical images have identical codes.
     identity = Identity.of(arrays["image"], arrays["text"])
     result = evaluate_retrieval(
-        image, text, targets, identity=identity, deduplicated=True, max_scope=len(label)
+        image, text, label, identity=identity, deduplicated=True, max_scope=len(label)
     )
     scope = result.precision_scope
     images, texts = (len(result.per_query[way]["AP"]) for way in ("i2t", "t2i"))

@@ -16,6 +16,8 @@ import numpy as np
 import tensorflow as tf
 from scipy import optimize
 
+from xgacmn_tf.datasets.paired import targets_of
+from xgacmn_tf.evaluation.representations import MAX_NUMBERS
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
 
 # Limits of log a: of a split without a single error the best a would be infinite.
@@ -25,7 +27,7 @@ MIN_POSTERIOR = 1e-12
 
 
 def calibration_factors(
-    encoder: CommonSpaceEncoder, image: np.ndarray, text: np.ndarray, targets: np.ndarray
+    encoder: CommonSpaceEncoder, image: np.ndarray, text: np.ndarray, label: np.ndarray
 ) -> dict[str, float]:
     """Return the factor of each modality with the smallest negative log-likelihood of the labels.
 
@@ -33,28 +35,34 @@ def calibration_factors(
       encoder: trained, with a class layer; its own calibration is not read.
       image: (n, d_v) features of pairs that it was not trained on.
       text: (n, d_t) features of the same pairs.
-      targets: (n, c) one-hot or multi-hot. An item with several labels shares its weight equally
-        among them.
+      label: (n,) whole numbers, or (n, c) one-hot or multi-hot. An item with several labels shares
+        its weight equally among them.
 
     Returns:
       {"image": a_v, "text": a_t}, each between 0.1 and 10.
     """
-    shares = targets.astype(np.float64)
-    shares /= np.maximum(shares.sum(axis=1, keepdims=True), 1)
     return {
-        modality: _factor(encoder, encoder.codes_of(modality, features), shares)
+        modality: _factor(encoder, encoder.codes_of(modality, features), label)
         for modality, features in (("image", image), ("text", text))
     }
 
 
-def _factor(encoder: CommonSpaceEncoder, codes: tf.Tensor, shares: np.ndarray) -> float:
+def _factor(encoder: CommonSpaceEncoder, codes: tf.Tensor, label: np.ndarray) -> float:
     assert encoder.class_layer is not None
     posterior = encoder.class_layer.posterior
+    num_classes = int(posterior(codes[:1]).shape[1])
+    block = max(1, MAX_NUMBERS // num_classes)
+    blocks = [slice(first, first + block) for first in range(0, len(label), block)]
+
+    def log_likelihood(rows: slice, factor: float) -> float:
+        shares = targets_of(label[rows], num_classes).astype(np.float64)
+        shares /= np.maximum(shares.sum(axis=1, keepdims=True), 1)
+        posteriors = np.asarray(posterior(codes[rows], factor), np.float64)
+        return float((shares * np.log(np.maximum(posteriors, MIN_POSTERIOR))).sum())
 
     def negative_log_likelihood(log_factor: float) -> float:
-        posteriors = np.asarray(posterior(codes, math.exp(log_factor)), np.float64)
-        logs = np.log(np.maximum(posteriors, MIN_POSTERIOR))
-        return float(-(shares * logs).sum() / len(shares))
+        factor = math.exp(log_factor)
+        return -sum(log_likelihood(rows, factor) for rows in blocks) / len(label)
 
     minimum = optimize.minimize_scalar(
         negative_log_likelihood, bounds=LIMITS, method="bounded", options={"xatol": 1e-3}

@@ -68,9 +68,7 @@ def train(
         checkpoints.restore()
     validate = None
     if dataset.validation is not None:
-        validate = Validation(
-            model, dataset.validation, dataset.num_classes, config.headline(), devices
-        )
+        validate = Validation(model, dataset.validation, config.headline(), devices)
     epochs = refit_epochs or most_epochs(config, runner.steps)
     progress.planned = epochs
     waiting = patience(config, epochs)

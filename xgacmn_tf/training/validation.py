@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
 import tensorflow as tf
 
 from xgacmn_tf.datasets.paired import Split
+from xgacmn_tf.evaluation.ranking import NotFiniteError
+from xgacmn_tf.evaluation.representations import MAX_NUMBERS, represent
 from xgacmn_tf.evaluation.retrieval import mean_average_precision
 from xgacmn_tf.model.xgacmn import XGACMN
 from xgacmn_tf.training.devices import Devices
@@ -25,12 +26,15 @@ class Validation:
 
     NAMES = ("mAP/i2t", "mAP/t2i", "mAP/avg", "spread/image", "spread/text")
 
-    def __init__(
-        self, model: XGACMN, split: Split, num_classes: int, similarity: str, devices: Devices
-    ):
+    def __init__(self, model: XGACMN, split: Split, similarity: str, devices: Devices):
         self.encoder, self.similarity, self.devices = model.averaged, similarity, devices
-        self.features = prepared(model, split)
-        self.targets = split.targets(num_classes)
+        self.features, self.label = prepared(model, split), split.label
+        layer = self.encoder.class_layer
+        self.in_blocks = (
+            similarity == "posterior"
+            and layer is not None
+            and len(split) * layer.num_classes > MAX_NUMBERS
+        )
 
     def __call__(self) -> dict[str, float]:
         """The numbers by name; NaN where the encoders have diverged."""
@@ -40,14 +44,18 @@ class Validation:
 
     def _scores(self) -> list[float]:
         image, text, *spreads = self._look()
-        if not all(np.isfinite(x).all() for x in (image, text)):
+        try:
+            if self.in_blocks:
+                image = represent(self.encoder, image, self.similarity, "image")
+                text = represent(self.encoder, text, self.similarity, "text")
+            scores = mean_average_precision(image, text, self.label)
+        except NotFiniteError:
             return [float("nan")] * len(self.NAMES)
-        scores = mean_average_precision(image, text, self.targets)
         return [*(scores[way] for way in ("i2t", "t2i", "avg")), *map(float, spreads)]
 
     @tf.function(autograph=False)
     def _look(self) -> tuple[tf.Tensor, ...]:
-        """Representations of images and texts, and the spreads of their codes."""
+        """Representations of images and texts, or their codes, and the spreads of the codes."""
         codes = (
             self.encoder.image_encoder(self.features["image"]),
             self.encoder.text_encoder(self.features["text"]),
@@ -55,7 +63,7 @@ class Validation:
         directions = [tf.math.l2_normalize(tf.cast(code, tf.float32), axis=-1) for code in codes]
         return (
             *(
-                self.encoder.represent(code, self.similarity, modality)
+                code if self.in_blocks else self.encoder.represent(code, self.similarity, modality)
                 for code, modality in zip(codes, ("image", "text"), strict=True)
             ),
             *(1.0 - tf.norm(tf.reduce_mean(each, axis=0)) for each in directions),
