@@ -214,9 +214,11 @@ def evaluate(
     image, text = encoder.codes(test.image, test.text)
     arrays = {"image": image.numpy(), "text": text.numpy()}
     identity, deduplicated = test_identity(dataset), config.deduplicate_gallery
-    results = {}
+    results, represented = {}, {}
     for similarity in encoder.similarities():
-        pair = [represent(encoder, arrays[m], similarity, m) for m in ("image", "text")]
+        represented[similarity] = pair = [
+            represent(encoder, arrays[m], similarity, m) for m in ("image", "text")
+        ]
         if similarity == "posterior":
             for side in pair:
                 # In blocks they are too large for a file, and can be computed from the codes.
@@ -272,8 +274,8 @@ def evaluate(
             dataset.label_names,
             trained,
             test.label,
-            represented[headline][0].numpy(),
-            represented[headline][1].numpy(),
+            represented[headline][0],
+            represented[headline][1],
             average_precision[headline],
             identity,
             deduplicated,

@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 from scipy import sparse
 
+from xgacmn_tf.datasets.paired import label_matrix
 from xgacmn_tf.evaluation.identity import Identity, directions
-from xgacmn_tf.evaluation.ranking import rank_gallery
+from xgacmn_tf.evaluation.representations import MAX_NUMBERS, Representations, similarities
 
 # Results per query in which confusions are counted.
 DEPTH = 10
@@ -21,8 +23,8 @@ def category_table(
     label_names: Sequence[str],
     train_pairs: np.ndarray,
     label: np.ndarray,
-    image: np.ndarray,
-    text: np.ndarray,
+    image: Any,
+    text: Any,
     average_precision: Mapping[str, np.ndarray],
     identity: Identity,
     deduplicated: bool = False,
@@ -33,7 +35,8 @@ def category_table(
         label_names: c names.
         train_pairs: (c,) training pairs of each category.
         label: (n,) integers or (n, c) multi-hot labels of the test pairs.
-        image: (n, d) representations of the test images; inner products rank the gallery.
+        image: (n, d) representations of the test images, an array or `Representations`; their
+            inner products rank the gallery.
         text: (n, d) likewise.
         average_precision: "i2t" and "t2i" → AP of each query, in the order of the direction's
             queries, as `retrieval.evaluate_retrieval` returns them.
@@ -46,7 +49,8 @@ def category_table(
         items among the first 10 results of the category's queries, with its share of these results,
         or None where there are no wrong items. An item with several labels counts for each.
     """
-    labels = label_matrix(label, len(label_names))
+    labels = _labels(label, len(label_names))
+    values = {"image": Representations.of("image", image), "text": Representations.of("text", text)}
     table: dict[int, dict[str, Any]] = {
         category: {
             "name": str(label_names[category]),
@@ -62,11 +66,14 @@ def category_table(
         if deduplicated:
             of_images = _joined(labels, direction.image_place)
         query, gallery = (of_images, labels) if name == "i2t" else (labels, of_images)
-        queries = np.asarray(query.sum(axis=0)).ravel()
+        queries = query.sum(axis=0)
         total = query.T @ average_precision[name]
-        sides = (image, text) if name == "i2t" else (text, image)
+        asking, offered = ("image", "text") if name == "i2t" else ("text", "image")
         confusion = _confusion(
-            query, gallery, sides[0][direction.query], sides[1][direction.gallery]
+            query,
+            gallery,
+            values[asking].take(direction.query),
+            values[offered].take(direction.gallery),
         )
         for category, entry in table.items():
             entry["queries"][name] = int(queries[category])
@@ -104,12 +111,12 @@ def unseen_categories(
         test pairs; "queries": direction → number of queries without a trained category; "mAP":
         similarity → "seen" and "unseen" → "i2t", "t2i" and "avg". A mean over no query is None.
     """
-    labels = label_matrix(label, len(label_names))
-    tested = np.asarray(labels.sum(axis=0)).ravel()
+    labels = _labels(label, len(label_names))
+    tested = labels.sum(axis=0)
     unseen = np.flatnonzero((tested > 0) & (train_pairs == 0))
     if not unseen.size:
         return None
-    known = np.asarray(labels @ (train_pairs > 0).astype(np.float64)).ravel() > 0
+    known = labels @ (train_pairs > 0).astype(np.float64) > 0
     seen = {}
     for name, direction in directions(identity, deduplicated).items():
         of_queries = known
@@ -135,52 +142,45 @@ def unseen_categories(
     }
 
 
-def label_matrix(label: np.ndarray, num_classes: int) -> sparse.csr_matrix:
-    """Return labels (n,) or multi-hot (n, c) as a sparse (n, c) float64 matrix of ones."""
-    if label.ndim == 2:
-        return sparse.csr_matrix(label, dtype=np.float64)
-    rows = np.arange(len(label) + 1)
-    return sparse.csr_matrix((np.ones(len(label)), label, rows), (len(label), num_classes))
+def _labels(label: np.ndarray, num_classes: int) -> sparse.csr_array:
+    """(n, c) ones as float64."""
+    return label_matrix(label, num_classes).astype(np.float64)
 
 
-def _joined(labels: sparse.csr_matrix, place: np.ndarray) -> sparse.csr_matrix:
+def _joined(labels: sparse.csr_array, place: np.ndarray) -> sparse.csr_array:
     """The labels of each image: those of all its pairs. `place` is each pair's image."""
-    pairs = sparse.csr_matrix(
-        (np.ones(len(place)), (place, np.arange(len(place)))), (int(place.max()) + 1, len(place))
-    )
-    joined = (pairs @ labels).tocsr()
+    pairs = np.arange(len(place))
+    shape = int(place.max()) + 1, len(place)
+    joined = (sparse.csr_array((np.ones(len(place)), (place, pairs)), shape) @ labels).tocsr()
     joined.data[:] = 1
     return joined
 
 
 def _confusion(
-    query: sparse.csr_matrix,
-    gallery: sparse.csr_matrix,
-    query_values: np.ndarray,
-    gallery_values: np.ndarray,
-) -> sparse.csr_matrix:
+    query: sparse.csr_array,
+    gallery: sparse.csr_array,
+    query_values: Representations,
+    gallery_values: Representations,
+) -> sparse.csr_array:
     """(c, c) share of wrong items by their category among the first results of each category."""
-    rows = np.unique(
-        np.linspace(0, len(query_values) - 1, min(len(query_values), MAX_QUERIES)).astype(int)
-    )
-    order, _ = rank_gallery(query_values[rows], gallery_values, DEPTH)
-    query = query[rows]
-    hits = sparse.csr_matrix(
-        (
-            np.ones(order.size),
-            order.ravel(),
-            np.arange(0, order.size + 1, order.shape[1]),
-        ),
-        (len(rows), len(gallery_values)),
+    items, depth = len(gallery_values), min(DEPTH, len(gallery_values))
+    rows = np.linspace(0, len(query_values) - 1, min(len(query_values), MAX_QUERIES)).astype(int)
+    query, query_values = query[rows], query_values.take(rows)
+    order = np.concatenate(
+        [
+            tf.math.top_k(similarities(query_values[block], gallery_values), depth).indices.numpy()
+            for block in query_values.slices(max(1, MAX_NUMBERS // items))
+        ]
     )
     # An item that shares a label with the query is right.
-    common = np.asarray(
-        query[np.repeat(np.arange(len(rows)), order.shape[1])]
-        .multiply(gallery[order.ravel()])
-        .sum(axis=1)
-    ).ravel()
-    hits.data = (common == 0).astype(np.float64)
-    hits.eliminate_zeros()
-    wrong = (query.T @ (hits @ gallery)).tocsr()
-    results = np.maximum(np.asarray(query.sum(axis=0)).ravel() * order.shape[1], 1)
-    return sparse.csr_matrix(sparse.diags(1 / results) @ wrong)
+    results = gallery[order.ravel()]
+    right = query[np.repeat(np.arange(len(rows)), depth)].multiply(results).sum(axis=1)
+    ends = np.arange(0, order.size + 1, depth)
+    wrong = sparse.csr_array(
+        ((right == 0).astype(np.float64), np.arange(order.size), ends), (len(rows), order.size)
+    )
+    counts = query.T @ (wrong @ results)
+    total = np.maximum(query.sum(axis=0) * depth, 1)
+    shares = sparse.csr_array(sparse.diags_array(1 / total) @ counts)
+    shares.eliminate_zeros()
+    return shares
