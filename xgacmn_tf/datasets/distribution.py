@@ -2,6 +2,7 @@
 
 import filecmp
 import hashlib
+import lzma
 import os
 import shutil
 import zipfile
@@ -27,6 +28,10 @@ _IMAGE_FOLDERS = ("flickr", "images")
 _MAX_DEPTH = 6
 _MAX_ENTRIES = 1_000_000
 _MAX_MEMBER_BYTES = 16 * 2**30
+# NotImplementedError, for unknown compression, and encrypted members are RuntimeErrors.
+_ARCHIVE_ERRORS = (
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError,
+)  # fmt: skip
 _SHOWN = 5
 _MAX_FOLDERS_SHOWN = 12
 
@@ -103,9 +108,11 @@ class Files:
         self.distribution, self.folder = distribution, folder
         self._cache_dir = cache_dir
         self._paths = list(_walk(folder, images))
-        self._on_disk = _by_name(self._paths)
+        # A data set has few files beside hundreds of thousands of images.
+        self._on_disk = _by(_key, (path for path in self._paths if not _is_image(path)))
         self._used: set[str] = set()
         self._open_archives: dict[Path, zipfile.ZipFile] = {}
+        self._unreadable: list[str] = []
 
     def has(self, name: str) -> bool:
         """Whether there is a file of that name; folders in `name` are ignored."""
@@ -130,11 +137,8 @@ class Files:
 
     def places(self, ending: str) -> list[Place]:
         """Return all files whose names end so, those in archives only if there are no others."""
-        for names in (self._on_disk, self._archived):
-            found = [p for key, places in names.items() if key.endswith(ending) for p in places]
-            if found:
-                return found
-        return []
+        on_disk: list[Place] = [path for path in self._paths if path.lower().endswith(ending)]
+        return on_disk or [p for p in self._members if str(p).lower().endswith(ending)]
 
     def resolve(self, candidates: Sequence[Place]) -> Path:
         """Return the path of the first of identical files.
@@ -200,6 +204,7 @@ class Files:
         parts = (
             f"Missing in {self.folder}: {shown}.",
             note,
+            *self._unreadable[:1],
             f"Unpack {packed[0]}, as archives other than zip are not read." if packed else "",
             self.distribution.instructions,
             pickle_note(Path(pickles[0])) if pickles else "",
@@ -226,38 +231,42 @@ class Files:
         return self._on_disk.get(_key(name)) or self._archived.get(_key(name), [])
 
     @cached_property
-    def _archived(self) -> dict[str, list[Place]]:
-        """The members of all zip archives by name; archives are opened when a file is missing."""
-        archives = [path for path in self._paths if path.lower().endswith(".zip")]
-        members = (member for path in archives for member in self._members(Path(path)))
-        return _by_name(members)
+    def _members(self) -> list[Place]:
+        """The members of all zip archives, which are opened when a file is missing."""
+        members: list[Place] = []
+        for path in self._paths:
+            if not path.lower().endswith(".zip"):
+                continue
+            archive = Path(path)
+            try:
+                opened = self._open_archives[archive] = zipfile.ZipFile(archive)
+            except (zipfile.BadZipFile, OSError, ValueError) as error:
+                # It may hold nothing that is needed; the error for missing files names it.
+                self._unreadable.append(f"{archive} cannot be read as a zip archive ({error}).")
+                continue
+            members += [_Member(archive, info) for info in opened.infolist() if not info.is_dir()]
+        # macOS adds "._name" to an archive for each name.
+        return [member for member in members if not _key(str(member)).startswith(".")]
 
-    def _members(self, archive: Path) -> Iterator[_Member]:
-        try:
-            opened = self._open_archives[archive] = zipfile.ZipFile(archive)
-        except (zipfile.BadZipFile, OSError, ValueError) as error:
-            raise InputError(
-                f"{archive} cannot be read as a zip archive ({error}); fetch it again, or move it "
-                f"out of {self.folder}"
-            ) from error
-        for info in opened.infolist():
-            # macOS adds "._name" to an archive for each name.
-            if not info.is_dir() and not _key(info.filename).startswith("."):
-                yield _Member(archive, info)
+    @cached_property
+    def _archived(self) -> dict[str, list[Place]]:
+        return _by(_key, self._members)
+
+    @cached_property
+    def _image_places(self) -> list[Place]:
+        """Images, those in archives only if there are no others."""
+        on_disk: list[Place] = [path for path in self._paths if _is_image(path)]
+        return on_disk or [member for member in self._members if _is_image(str(member))]
 
     @cached_property
     def _images(self) -> dict[str, list[Place]]:
-        """Images by name without suffix; those in archives only if there are no others."""
-        return _images_by(_stem, self._paths) or _images_by(_stem, self._all_members)
+        """Images by name without suffix."""
+        return _by(_stem, self._image_places)
 
     @cached_property
     def _photos(self) -> dict[str, list[Place]]:
         """Images by photo id, which ends their names."""
-        return _images_by(_photo, self._paths) or _images_by(_photo, self._all_members)
-
-    @property
-    def _all_members(self) -> list[Place]:
-        return [member for members in self._archived.values() for member in members]
+        return _by(_photo, self._image_places)
 
     def _unpacked(self, member: _Member) -> Path:
         """The path of an unpacked copy in the cache folder.
@@ -286,7 +295,7 @@ class Files:
         target = root.joinpath(*parts)
         if target.is_file() and target.stat().st_size == info.file_size:
             return target
-        target.parent.mkdir(parents=True, exist_ok=True)
+        root.mkdir(parents=True, exist_ok=True)
         # A member never unpacks to more than it declares.
         largest = min(_MAX_MEMBER_BYTES, shutil.disk_usage(root).free)
         if info.file_size > largest:
@@ -295,16 +304,18 @@ class Files:
                 f"to {root}; unpack it by hand, or name another cache_dir"
             )
         try:
+            target.parent.mkdir(parents=True, exist_ok=True)
             with (
                 self._open_archives[archive].open(info) as source,
                 atomic_path(target) as temporary,
                 temporary.open("wb") as copy,
             ):
                 shutil.copyfileobj(source, copy, 2**20)
-        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as e:
+        except _ARCHIVE_ERRORS as error:
             raise InputError(
-                f"{member} cannot be unpacked ({e}); fetch the archive again, or unpack it by hand"
-            ) from e
+                f"{member} cannot be unpacked to {root} ({error}); fetch the archive again, or "
+                "unpack it by hand"
+            ) from error
         return target
 
 
@@ -369,18 +380,10 @@ def _is_image(path: str) -> bool:
     return path.lower().endswith(IMAGE_SUFFIXES)
 
 
-def _by_name(places: Iterable[Place]) -> dict[str, list[Place]]:
-    by_name: dict[str, list[Place]] = {}
-    for place in places:
-        by_name.setdefault(_key(str(place)), []).append(place)
-    return by_name
-
-
-def _images_by(key: Callable[[str], str], places: Iterable[Place]) -> dict[str, list[Place]]:
+def _by(key: Callable[[str], str], places: Iterable[Place]) -> dict[str, list[Place]]:
     by_key: dict[str, list[Place]] = {}
     for place in places:
-        if _is_image(str(place)):
-            by_key.setdefault(key(str(place)), []).append(place)
+        by_key.setdefault(key(str(place)), []).append(place)
     return by_key
 
 
