@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from xgacmn_tf.config import Config
+from xgacmn_tf.datasets.columns import Columns
 from xgacmn_tf.datasets.distribution import (
     PICKLE_SUFFIXES,
     check_data_dir,
@@ -51,10 +52,10 @@ BUILDERS = {
 
 ALLOWED = (
     f"allowed are a built-in data set ({', '.join(BUILT_IN)}), a path to a feature file "
-    "(.npz or .mat), a path to a table of pictures, texts and labels (.csv or .tsv), or a TFDS "
-    "name (name, name/config, name:1.0.0)"
+    "(.npz, .mat, .h5 or .hdf5), a path to a table of images, texts and labels (.csv or .tsv), or "
+    "a TFDS name (name, name/config, name:1.0.0)"
 )
-_FEATURE_FILES = (".npz", ".mat")
+_FEATURE_FILES = (".npz", ".mat", ".h5", ".hdf5", ".h5py")
 _TABLES = (".csv", ".tsv")
 _TFDS_NAME = re.compile(r"[a-z][a-z0-9_]*(/[\w.=,+-]+)?(:[\d.*]+)?")
 
@@ -73,6 +74,7 @@ def for_config(config: Config) -> PairedDataset:
         text_weights=config.text_weights,
         on_bad_image=config.on_bad_image,
         streaming=config.streaming,
+        columns=config.columns,
     )
     if dataset.validation is None and config.held_out > 0:
         dataset = hold_out(dataset, config.held_out, config.seed)
@@ -91,6 +93,7 @@ def load(
     text_weights: str | None = None,
     on_bad_image: str = "refuse",
     streaming: bool = False,
+    columns: Columns = (),
 ) -> PairedDataset:
     """The data set called `name`, checked.
 
@@ -98,8 +101,8 @@ def load(
     another one.
 
     Args:
-        name: one of `BUILT_IN`; a path to a `.npz` or `.mat` file of features, or to a `.csv` or
-            `.tsv` table of pictures, texts and labels; or a TFDS name.
+        name: one of `BUILT_IN`; a path to a `.npz`, `.mat`, `.h5` or `.hdf5` file of features, or
+            to a `.csv` or `.tsv` table of images, texts and labels; or a TFDS name.
         data_dir: where the files are: the folder of a built-in data set's distribution, the
             folder that a relative path starts from, or TFDS's data folder.
         protocol: one of the data set's `PROTOCOLS`; None for its default.
@@ -113,6 +116,8 @@ def load(
         image_weights, text_weights, on_bad_image: see `features.extract_features`.
         streaming: leave the training split in its files, which TFDS alone can; see
             `streamed.StreamedSplit`.
+        columns: names in a feature file or table for the names that this package uses, as a
+            mapping or as strings such as "image_train=I_tr".
 
     Raises:
         InputError: if the name or protocol is not one of those allowed, features are named for
@@ -124,13 +129,18 @@ def load(
             "as nuswide/full or what `python -m xgacmn_tf.features` writes, or leave --streaming "
             "out."
         )
+    if columns and not (_is_table(name) or _is_feature_file(name)):
+        raise InputError(
+            f"--columns names arrays of feature files and columns of tables, and {name!r} is "
+            "neither; leave it out"
+        )
     if image_features is None and text_features is None:
         if image_weights or text_weights:
             raise InputError(
                 f"image_weights={image_weights}, text_weights={text_weights}: weights have no use "
                 "without image_features and text_features; name those too."
             )
-        return _load_features(name, data_dir, protocol, seed, streaming, cache_dir)
+        return _load_features(name, data_dir, protocol, seed, streaming, cache_dir, columns)
     asked = f"image_features={image_features}, text_features={text_features}"
     if name not in DISTRIBUTED and not _is_table(name):
         raise InputError(
@@ -154,7 +164,7 @@ def load(
     from xgacmn_tf.features import extract_features
 
     dataset = extract_features(
-        load_raw(name, data_dir, protocol, seed, cache_dir),
+        load_raw(name, data_dir, protocol, seed, cache_dir, columns),
         image_features,
         text_features or "bow",
         cache_dir=Path(cache_dir) if cache_dir else default_cache_dir(),
@@ -172,6 +182,7 @@ def load_raw(
     protocol: str | None = None,
     seed: int = 0,
     cache_dir: str | os.PathLike[str] | None = None,
+    columns: Columns = (),
 ) -> RawPairs:
     """The images and texts of the data set called `name`; arguments and errors as of `load`."""
     if name in DISTRIBUTED:
@@ -185,7 +196,7 @@ def load_raw(
     _refuse_protocol(name, protocol)
     from xgacmn_tf.datasets import raw_table
 
-    return raw_table.load_raw(Path(data_dir or "") / name, seed)
+    return raw_table.load_raw(_file(name, data_dir), seed, columns)
 
 
 def _load_features(
@@ -195,6 +206,7 @@ def _load_features(
     seed: int,
     streaming: bool,
     cache_dir: str | os.PathLike[str] | None,
+    columns: Columns,
 ) -> PairedDataset:
     """`load` where no features are named: those that are in the files."""
     if name in DISTRIBUTED:
@@ -211,10 +223,10 @@ def _load_features(
 
         return openclipart.load()
     suffix = Path(name).suffix.lower()
-    if suffix in _FEATURE_FILES:
+    if _is_feature_file(name):
         from xgacmn_tf.datasets import feature_file
 
-        return feature_file.load(Path(data_dir or "") / name)
+        return feature_file.load(_file(name, data_dir), columns)
     if suffix in _TABLES:
         raise _name_both(f"The table {name} holds no features")
     if suffix in PICKLE_SUFFIXES:
@@ -287,6 +299,17 @@ def _refuse_protocol(name: str, protocol: str | None) -> None:
 def _is_tfds(name: str) -> bool:
     fits = name not in BUILT_IN and _TFDS_NAME.fullmatch(name)
     return bool(fits) and not Path(name).exists()
+
+
+def _file(name: str, data_dir: str | None) -> Path:
+    """The path of a file that may start from `data_dir`."""
+    if data_dir is not None and not Path(name).is_absolute():
+        check_data_dir(data_dir)
+    return Path(data_dir or "") / name
+
+
+def _is_feature_file(name: str) -> bool:
+    return Path(name).suffix.lower() in _FEATURE_FILES
 
 
 def _is_table(name: str) -> bool:
