@@ -28,8 +28,10 @@ _HEADER_BYTES = 2**16
 # Values that are compressed together in HDF5 are unpacked together; MATLAB's pieces are small.
 _PIECE_BYTES = 2**26
 
-# Strings of HDF5 that are read at once.
-_STRINGS_BYTES = 2**30
+# Deflate makes data at most this many times smaller.
+_DEFLATE_RATIO = 1032
+# How HDF5 stores a string of any length.
+_REFERENCE = np.dtype([("length", "<u4"), ("address", "<u8"), ("index", "<u4")])
 # Suffixes of HDF5 files that are not MATLAB's, with axes in the order that Python has them.
 HDF5_SUFFIXES = (".h5", ".hdf5", ".h5py")
 # Groups of HDF5 files are searched this deep; the names of arrays in them are paths.
@@ -286,14 +288,35 @@ def _plain_array(path: Path, name: str, node: h5py.Dataset, budget: _Budget) -> 
     _check_stored(path, name, node, budget)
     if len(node.shape) != 1:
         raise InputError(f"{path}: {name} has shape {node.shape}; expected one string a pair.")
-    # Many elements can refer to one long string, so they are read and added up in small numbers.
-    step = max(1, min(1024, _STRINGS_BYTES // path.stat().st_size))
-    texts: list[bytes] = []
-    for start in range(0, len(node), step):
-        piece = node[start : start + step].tolist()
-        budget.take(name, (sum(map(len, piece)),), 1)
-        texts += piece
-    return np.array([text.decode() for text in texts], dtype=str)
+    lengths = _string_lengths(path, name, node)
+    if int(lengths.max(initial=0)) > path.stat().st_size:
+        raise InputError(f"{path}: {name} holds strings longer than the file; save it again.")
+    # NumPy gives every string the room of the longest.
+    budget.take(name, (len(lengths), int(lengths.max(initial=0))), 4)
+    return np.array([text.decode() for text in node[()].tolist()], dtype=str)
+
+
+def _string_lengths(path: Path, name: str, node: h5py.Dataset) -> np.ndarray:
+    """The lengths of the strings in an array, from the file's references to them.
+
+    HDF5 takes memory by these numbers before it checks them, and many elements can refer to one
+    long string.
+    """
+    pieces = [(node.id.get_offset(), node.id.get_storage_size())]
+    if node.chunks:
+        chunks = map(node.id.get_chunk_info, range(node.id.get_num_chunks()))
+        pieces = [(chunk.byte_offset, chunk.size) for chunk in chunks]
+    if node.id.get_create_plist().get_nfilters() or any(start is None for start, _ in pieces):
+        raise InputError(
+            f"{path}: {name} holds packed strings; save them without compression, or as "
+            f"np.array({name}, dtype='S')"
+        )
+    with path.open("rb") as file:
+        stored = []
+        for start, size in pieces:
+            file.seek(start)
+            stored.append(file.read(min(size, path.stat().st_size)))
+    return np.frombuffer(b"".join(stored), _REFERENCE)["length"].astype(np.int64)
 
 
 def _hdf5_class(node: Any) -> str:
@@ -314,6 +337,13 @@ def _check_stored(path: Path, name: str, node: h5py.Dataset, budget: _Budget) ->
     if node.external or node.is_virtual:
         raise InputError(f"{path}: {name} keeps its values in other files; save them in this one.")
     declared = budget.take(name, node.shape, node.dtype.itemsize)
+    stored, filters = node.id.get_storage_size(), node.id.get_create_plist().get_nfilters()
+    largest = stored * (_DEFLATE_RATIO if filters else 1)
+    if declared > largest and (not filters or node.compression == "gzip"):
+        raise InputError(
+            f"{path}: {name} declares {declared} bytes but {stored} are stored; the file is "
+            "damaged, save it again."
+        )
     if node.chunks and math.prod(node.chunks) * node.dtype.itemsize > max(declared, _PIECE_BYTES):
         raise InputError(f"{path}: {name} is kept in pieces larger than itself; save it again.")
 
