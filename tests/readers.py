@@ -74,6 +74,12 @@ def write_hdf5(path):
                 file[name].attrs["MATLAB_class"] = np.bytes_("double")
 
 
+def write_plain_hdf5(path):
+    with h5py.File(path, "w") as file:
+        for name, values in arrays().items():
+            file[name] = values.astype(object) if values.dtype.kind == "U" else values
+
+
 def read_features(path):
     return datasets.load(str(path))
 
@@ -281,6 +287,7 @@ READERS = {
     "mat v5": ("pairs.mat", write_matlab, read_features),
     "compressed mat v5": ("pairs.mat", write_compressed_matlab, read_features),
     "mat v7.3": ("pairs.mat", write_hdf5, read_features),
+    "hdf5": ("pairs.h5", write_plain_hdf5, read_features),
     "gallery": ("gallery.npz", write_gallery, read_gallery),
     "served gallery": ("1/assets.extra/gallery.npz", write_shown, read_shown),
     "config.json": ("config.json", write_record, read_record),

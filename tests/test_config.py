@@ -94,6 +94,12 @@ def test_compared_systems_have_a_fingerprint_of_their_own_settings():
     assert Config().held_out == 0.2
 
 
+def test_columns_change_the_fingerprint_only_where_they_are_given(parse):
+    config = parse("--columns=image_train=I_tr,text_train=T_tr")
+    assert config.columns == ("image_train=I_tr", "text_train=T_tr")
+    assert config.fingerprint() != Config().fingerprint()
+
+
 def test_list_flag_takes_numbers_only(parse):
     with pytest.raises(InputError, match="--encoder_hidden=512,x: expected whole numbers"):
         parse("--encoder_hidden=512,x")
@@ -113,7 +119,7 @@ def test_fingerprint_of_before_a_setting_was_added_still_holds():
     assert Config().fingerprint() == "913d1347"
     assert Config(model="cca", seed=3).fingerprint() == "282e50d1"
     later = [field.name for field in dataclasses.fields(Config) if field.metadata["later"]]
-    assert later == ["choose_epoch", "deduplicate_gallery"]
+    assert later == ["columns", "choose_epoch", "deduplicate_gallery"]
     assert Config(choose_epoch="last").fingerprint() != Config().fingerprint()
     assert Config(deduplicate_gallery=True).fingerprint() != Config().fingerprint()
 

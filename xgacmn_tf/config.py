@@ -38,12 +38,18 @@ class Config:
     )
     dataset: str = setting(
         "openclipart",
-        "built-in data set (openclipart, wikipedia, pascal_sentence, nuswide), a .npz or .mat file "
-        "of your own features, a .csv or .tsv table of your own pictures, texts and labels, or the "
-        "name of a TFDS data set",
+        "built-in data set (openclipart, wikipedia, pascal_sentence, nuswide), a .npz, .mat, "
+        ".h5 or .hdf5 file of your own features, a .csv or .tsv table of your own images, texts "
+        "and labels, or the name of a TFDS data set",
     )
     data_dir: str | None = setting(
         None, "folder that holds the data set's files, where it needs any", shapes_result=False
+    )
+    columns: tuple[str, ...] = setting(
+        (),
+        "names in a feature file or table that calls its arrays or columns otherwise, such as "
+        "image_train=I_tr,text_train=T_tr or text=caption; a wrong one lists what the file holds",
+        later=True,
     )
     protocol: str | None = setting(
         None, "which split of the data set, where it has several; a wrong one lists them"

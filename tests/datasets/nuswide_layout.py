@@ -86,6 +86,14 @@ def write(
     return folder
 
 
+def write_images(folder: Path, rows: int) -> None:
+    """Writes what stands for the images: files that hold their paths."""
+    for line in pictures(rows):
+        path = folder / "Flickr" / line.replace("\\", "/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(line)
+
+
 def photo(line: str) -> str:
     return line.split("_")[-1].removesuffix(".jpg")
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import xgacmn_tf.features as features_package
+from xgacmn_tf import datasets
 from xgacmn_tf.datasets import (
     BUILDERS,
     PairedDataset,
@@ -40,21 +41,23 @@ def test_a_path_is_read_as_it_stands_or_from_data_dir(features, monkeypatch):
 
 
 @pytest.mark.parametrize("reader", [wikipedia, pascal_sentence])
-def test_distributed_data_sets_are_read_by_their_modules(reader, monkeypatch):
+def test_distributed_data_sets_are_read_by_their_modules(reader, monkeypatch, tmp_path):
     calls = []
-    monkeypatch.setattr(reader, "load", lambda *arguments: calls.append(arguments))
-    monkeypatch.setattr(reader, "load_raw", lambda *arguments: calls.append(("raw", *arguments)))
-    protocol = list(reader.PROTOCOLS)[1]
-    load(reader.DISTRIBUTION.name, "folder")
-    load(reader.DISTRIBUTION.name, "folder", protocol=protocol, seed=7)
-    load_raw(reader.DISTRIBUTION.name, "folder", protocol=protocol, seed=7)
-    assert calls == [("folder", None, 0), ("folder", protocol, 7), ("raw", "folder", protocol, 7)]
+    monkeypatch.setattr(reader, "load", lambda *arguments, cache_dir: calls.append(arguments))
+    monkeypatch.setattr(
+        reader, "load_raw", lambda *arguments, cache_dir: calls.append(("raw", *arguments))
+    )
+    protocol, folder = list(reader.PROTOCOLS)[1], str(tmp_path)
+    load(reader.DISTRIBUTION.name, folder)
+    load(reader.DISTRIBUTION.name, folder, protocol=protocol, seed=7)
+    load_raw(reader.DISTRIBUTION.name, folder, protocol=protocol, seed=7)
+    assert calls == [(folder, None, 0), (folder, protocol, 7), ("raw", folder, protocol, 7)]
 
 
 def test_unknown_protocols(features):
     for read in (load, load_raw):
         with pytest.raises(InputError, match="'5000' for data set 'wikipedia'; .* 2173, 1300"):
-            read("wikipedia", "folder", protocol="5000")
+            read("wikipedia", protocol="5000")
     for name in ("openclipart", str(features), "mnist", "pairs.csv"):
         with pytest.raises(InputError, match="allowed is none, as it has no protocols"):
             load(name, protocol="2173")
@@ -74,7 +77,8 @@ def extraction(monkeypatch):
         return PairedDataset("made", split("a", 3), split("b", 2), ("x", "y"), source="extractors")
 
     monkeypatch.setattr(features_package, "extract_features", extract)
-    monkeypatch.setattr(wikipedia, "load_raw", lambda *arguments: ("raw", *arguments))
+    monkeypatch.setattr(wikipedia, "load_raw", lambda *arguments, cache_dir: ("raw", *arguments))
+    monkeypatch.setattr(datasets, "check_data_dir", lambda folder: None)
     return calls
 
 
@@ -104,7 +108,7 @@ def test_texts_features_of_the_data_sets_own_beside_images_made_anew(extraction,
     """`own_texts` is asked for the ids that were extracted, as bad pictures may be left out."""
     asked = []
 
-    def own_texts(data_dir, ids):
+    def own_texts(data_dir, ids, cache_dir):
         asked.append((data_dir, ids.tolist()))
         return np.array([[int(name[1:]), 7, 7] for name in ids])
 
@@ -119,10 +123,10 @@ def test_texts_features_of_the_data_sets_own_beside_images_made_anew(extraction,
 
 def test_image_features_that_a_data_set_has_of_its_own(monkeypatch):
     monkeypatch.setattr(wikipedia, "IMAGE_FEATURES", ("ch", "cm55"), raising=False)
-    monkeypatch.setattr(wikipedia, "load", lambda *arguments: arguments)
-    assert load("wikipedia", "folder", image_features="cm55") == ("folder", None, 0, "cm55")
+    monkeypatch.setattr(wikipedia, "load", lambda *arguments, cache_dir: arguments)
+    assert load("wikipedia", image_features="cm55") == (None, None, 0, "cm55")
     with pytest.raises(InputError, match="leave text_features out"):
-        load("wikipedia", "folder", image_features="ch", text_features="bow")
+        load("wikipedia", image_features="ch", text_features="bow")
 
 
 def test_features_that_cannot_be_made(features, tmp_path):
@@ -134,12 +138,12 @@ def test_features_that_cannot_be_made(features, tmp_path):
     for one in ({"image_features": "vgg19"}, {"text_features": "bow"}):
         for name in ("wikipedia", "pairs.csv"):
             with pytest.raises(InputError, match=r"name both image_features \(.*vgg19.*bow"):
-                load(name, "folder", **one)
+                load(name, **one)
     with pytest.raises(InputError, match="pairs.tsv holds no features: name both image_features"):
         load("pairs.tsv")
     for one in ({"image_weights": "w.h5"}, {"text_weights": "preset"}):
         with pytest.raises(InputError, match="weights have no use without"):
-            load("wikipedia", "folder", **one)
+            load("wikipedia", **one)
 
 
 def test_pickles_are_refused_unread(tmp_path):

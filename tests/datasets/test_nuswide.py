@@ -1,6 +1,7 @@
 """The NUS-WIDE reader, on small copies of the distribution's layout, oddities included."""
 
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -25,7 +26,9 @@ def labels(rows: int = ROWS) -> np.ndarray:
 
 @pytest.fixture
 def folder(tmp_path):
-    return layout.write(tmp_path / "nuswide", labels())
+    folder = layout.write(tmp_path / "nuswide", labels())
+    layout.write_images(folder, ROWS)
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +42,7 @@ def large(tmp_path_factory):
     hot = hot[np.random.default_rng(0).permutation(len(hot))]
     folder = tmp_path_factory.mktemp("large")
     layout.write(folder, hot, low_level_names=("CH",), concepts=splits.CONCEPTS_10K)
+    layout.write_images(folder, len(hot))
     return folder, hot
 
 
@@ -320,13 +324,31 @@ def test_missing_labels_concepts_and_halves(tmp_path):
 
 
 def test_missing_pictures_and_folders(folder):
-    (folder / "Flickr").rmdir()
-    with pytest.raises(InputError, match="Missing in .*: Flickr."):
+    shutil.rmtree(folder / "Flickr")
+    expected = r"0 of 35 images found; expected Flickr/\w+/\d+_\d+.jpg, or \d+.jpg in any folder"
+    with pytest.raises(InputError, match=expected):
         nuswide.load_raw(str(folder), "full")
     with pytest.raises(InputError, match=re.escape("needs data_dir") + ".*Imagelist.txt"):
         nuswide.load(None)
-    with pytest.raises(InputError, match="Missing in .*nowhere: ImageList/Imagelist.txt"):
-        nuswide.load(str(folder / "nowhere"))
+    for name in ("10k", "nowhere"):  # before a protocol or features that do not exist
+        with pytest.raises(InputError, match="--data_dir=.*nowhere: there is no such folder"):
+            load("nuswide", str(folder / "nowhere"), name, image_features="gist")
+
+
+def test_features_that_are_there_instead_of_those_missing(folder):
+    (folder / "Low_Level_Features" / "BoW_int.dat").unlink()
+    with pytest.raises(InputError) as caught:
+        load("nuswide", str(folder), "full")
+    assert (
+        "Low_Level_Features/BoW_int.dat. The low-level features that are there: ch, corr, edh, wt, "
+        "cm55. lowlevel634 is the first five side by side, 634-D. Ask for one by "
+        "--image_features=lowlevel634. "
+    ) in str(caught.value)
+    dataset = load("nuswide", str(folder), "full", image_features="lowlevel634")
+    rows = rows_of(dataset.test)
+    image = np.hstack([layout.low_level(name, ROWS)[rows] for name in layout.WIDTHS])
+    assert image.shape[1] == 634
+    np.testing.assert_array_equal(dataset.test.image, image.astype(np.float32))
 
 
 def test_too_few_pictures_for_the_10k(folder):
@@ -337,5 +359,13 @@ def test_too_few_pictures_for_the_10k(folder):
 def test_unknown_protocols_and_features(folder):
     with pytest.raises(InputError, match="10k and full, found '20k'"):
         nuswide.load(str(folder), "20k")
-    with pytest.raises(InputError, match="lowlevel, ch, corr, edh, wt, cm55, bow500, found 'gist'"):
+    own = "lowlevel, lowlevel634, ch, corr, edh, wt, cm55, bow500"
+    with pytest.raises(InputError, match=f"{own}, found 'gist'"):
         nuswide.load(str(folder), image_features="gist")
+    shutil.rmtree(folder / "ImageList")  # names are checked before files
+    with pytest.raises(
+        InputError, match=f"features=gist is unknown .* allowed are {own}, eff.*vgg"
+    ):
+        load("nuswide", str(folder), image_features="gist")
+    with pytest.raises(InputError, match="--text_features=gist is unknown .* allowed are bow, lda"):
+        load("nuswide", str(folder), image_features="vgg19", text_features="gist")

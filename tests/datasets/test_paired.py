@@ -107,7 +107,10 @@ TWO = np.array([[1, 0, 0], [0, 2, 0], [0, 0, 1]] * 2)
         ({"label_train": np.array([0, 1, 3, 0, 1, 2])}, "label_train holds 3 at row 2.*0 to 2"),
         ({"label_train": np.array([0, -1, 1, 0, 1, 2])}, "label_train holds -1 at row 1"),
         ({"label_train": np.array([0, 1, 1.5, 0, 1, 2])}, "label_train holds 1.5 at row 2"),
-        ({"label_train": np.array([0, 1, np.nan, 0, 1, 2])}, "label_train holds nan at row 2"),
+        (
+            {"label_train": np.array([0, 1, np.nan, 0, 1, 2])},
+            r"label_train: 1 of 6 .* \(NaN\), in row 2 ",
+        ),
         ({"label_train": np.array([0, 1, 2**40, 0, 1, 2])}, "label_train holds 1099511627776"),
         ({"label_train": np.array(list("abcabc"))}, "label_train has dtype <U1"),
         ({"label_train": np.zeros((6, 3, 1))}, r"label_train has shape \(6, 3, 1\)"),

@@ -120,14 +120,16 @@ def test_a_class_with_too_few_pictures(folder):
     for kind in ("dataset", "sentence"):
         for path in sorted((folder / kind / "bus").iterdir())[45:]:
             path.unlink()
-    with pytest.raises(InputError, match="bus holds 45 pictures; protocol 900 needs more than 45"):
+    with pytest.raises(
+        InputError, match="class bus has 45 images; protocol 900 needs more than 45"
+    ):
         pascal_sentence.load_raw(str(folder))
 
 
 def test_unknown_protocols_and_no_folder(folder):
     with pytest.raises(InputError, match="protocols are 900, 800, 900_sentences, found '1000'"):
         pascal_sentence.load_raw(str(folder), "1000")
-    with pytest.raises(InputError, match="'pascal_sentence' needs data_dir.*dataset, sentence"):
+    with pytest.raises(InputError, match="'pascal_sentence' needs data_dir.*dataset/.*sentence/"):
         pascal_sentence.load_raw(None)
     with pytest.raises(InputError, match="have a split of their own, 800, and not '900'; leave"):
         pascal_sentence.load(str(folder), "900")
@@ -167,6 +169,7 @@ def test_an_incomplete_release_says_what_else_would_do(release):
     message = str(caught.value)
     assert message.startswith(f"Missing in {release}: train_img.mat. ")
     assert "Zhen et al. 2019" in message and "name image_features and text_features" in message
+    assert "the rows of its arrays carry no ids" in message
 
 
 def test_broken_releases(release):

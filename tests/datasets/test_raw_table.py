@@ -42,6 +42,23 @@ def test_all_columns(table, tmp_path):
     assert test.image == tmp_path / "photos" / "1.jpg"
 
 
+def test_columns_of_other_names(table):
+    path = table(
+        "file,caption,category,part",
+        "photos/1.jpg,a,cat,train",
+        "photos/2.jpg,b,dog,test",
+    )
+    columns = ["image=file", "text=caption", "label=category", "split=part"]
+    pairs = load_raw(path, columns=columns)
+    assert [pair.text for pair in (*pairs.train, *pairs.test)] == ["a", "b"]
+    with pytest.raises(
+        InputError, match="line 1: there is no column 'title', which --columns name"
+    ):
+        load_raw(path, columns=["text=title"])
+    with pytest.raises(InputError, match="--columns=image_train=a: expected .* one of image, text"):
+        load_raw(path, columns=["image_train=a"])
+
+
 def test_tabs_and_a_byte_order_mark_as_spreadsheets_write_them(table):
     pairs = load_raw(
         table(

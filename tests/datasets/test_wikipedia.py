@@ -86,7 +86,7 @@ def test_all_missing_files_are_named_at_once(folder):
 
 
 def test_a_missing_folder_and_none_at_all(tmp_path):
-    with pytest.raises(InputError, match="Missing in .*nowhere: raw_features.mat, trainset.*categ"):
+    with pytest.raises(InputError, match="--data_dir=.*nowhere: there is no such folder"):
         wikipedia.load(str(tmp_path / "nowhere"))
     with pytest.raises(InputError, match="needs data_dir.*raw_features.mat"):
         wikipedia.load(None)

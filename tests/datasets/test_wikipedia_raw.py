@@ -77,9 +77,13 @@ def test_missing_texts_and_pictures_are_reported_together(folder):
 
 
 def test_missing_folders(folder):
-    (folder / "wikipedia_dataset" / "texts").rename(folder / "gone")
-    with pytest.raises(InputError, match="Missing in .*wikipedia_dataset: texts. "):
-        wikipedia.load_raw(str(folder))
+    """Texts and images are found in any folder below the one that is named."""
+    for name, message in (("texts", "Missing in .*: texts/.*and 454 more"), ("images", "0 of 459")):
+        (folder / "wikipedia_dataset" / name).rename(folder / "gone")
+        assert len(wikipedia.load_raw(str(folder)).train) == 450
+        with pytest.raises(InputError, match=message):
+            wikipedia.load_raw(str(folder / "wikipedia_dataset"))
+        (folder / "gone").rename(folder / "wikipedia_dataset" / name)
 
 
 @pytest.mark.parametrize("name", ["../../secret", "a/b", "a\\b", "a\0b"])

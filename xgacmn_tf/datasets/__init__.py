@@ -10,7 +10,13 @@ from typing import Any
 import numpy as np
 
 from xgacmn_tf.config import Config
-from xgacmn_tf.datasets.distribution import PICKLE_SUFFIXES, pickle_note
+from xgacmn_tf.datasets.columns import Columns
+from xgacmn_tf.datasets.distribution import (
+    PICKLE_SUFFIXES,
+    check_data_dir,
+    default_cache_dir,
+    pickle_note,
+)
 from xgacmn_tf.datasets.paired import PairedDataset, Split, hold_out
 from xgacmn_tf.datasets.raw import RawPair, RawPairs
 from xgacmn_tf.errors import InputError
@@ -31,9 +37,10 @@ __all__ = [
 ]
 
 # The paper's data sets: each is a module of that name here, with `PROTOCOLS` (the default first),
-# `load` (the features in its distribution) and `load_raw` (its pictures and texts). One that holds
-# several features of its pictures lists them as `IMAGE_FEATURES`, which `load` takes as a fourth
+# `load` (the features in its distribution) and `load_raw` (its images and texts). One that holds
+# several features of its images lists them as `IMAGE_FEATURES`, which `load` takes as a fourth
 # argument; `own_texts(data_dir, ids)`, if there, is its texts' features (n, d_t) beside others.
+# All of them take `cache_dir`.
 DISTRIBUTED = ("wikipedia", "pascal_sentence", "nuswide")
 BUILT_IN = ("openclipart", *DISTRIBUTED)
 # TFDS names of the same, with the modules that register them. TFDS has a `wikipedia` of its own.
@@ -45,10 +52,10 @@ BUILDERS = {
 
 ALLOWED = (
     f"allowed are a built-in data set ({', '.join(BUILT_IN)}), a path to a feature file "
-    "(.npz or .mat), a path to a table of pictures, texts and labels (.csv or .tsv), or a TFDS "
-    "name (name, name/config, name:1.0.0)"
+    "(.npz, .mat, .h5 or .hdf5), a path to a table of images, texts and labels (.csv or .tsv), or "
+    "a TFDS name (name, name/config, name:1.0.0)"
 )
-_FEATURE_FILES = (".npz", ".mat")
+_FEATURE_FILES = (".npz", ".mat", ".h5", ".hdf5", ".h5py")
 _TABLES = (".csv", ".tsv")
 _TFDS_NAME = re.compile(r"[a-z][a-z0-9_]*(/[\w.=,+-]+)?(:[\d.*]+)?")
 
@@ -67,6 +74,7 @@ def for_config(config: Config) -> PairedDataset:
         text_weights=config.text_weights,
         on_bad_image=config.on_bad_image,
         streaming=config.streaming,
+        columns=config.columns,
     )
     if dataset.validation is None and config.held_out > 0:
         dataset = hold_out(dataset, config.held_out, config.seed)
@@ -85,6 +93,7 @@ def load(
     text_weights: str | None = None,
     on_bad_image: str = "refuse",
     streaming: bool = False,
+    columns: Columns = (),
 ) -> PairedDataset:
     """The data set called `name`, checked.
 
@@ -92,8 +101,8 @@ def load(
     another one.
 
     Args:
-        name: one of `BUILT_IN`; a path to a `.npz` or `.mat` file of features, or to a `.csv` or
-            `.tsv` table of pictures, texts and labels; or a TFDS name.
+        name: one of `BUILT_IN`; a path to a `.npz`, `.mat`, `.h5` or `.hdf5` file of features, or
+            to a `.csv` or `.tsv` table of images, texts and labels; or a TFDS name.
         data_dir: where the files are: the folder of a built-in data set's distribution, the
             folder that a relative path starts from, or TFDS's data folder.
         protocol: one of the data set's `PROTOCOLS`; None for its default.
@@ -102,10 +111,13 @@ def load(
             `features.IMAGE_EXTRACTORS` and `features.TEXT_EXTRACTORS`. Both None: the features
             that the data set comes with. `nuswide` has some of its own to name for images, and
             stays with its own for texts where only images are named.
-        cache_dir: keeps features between runs; None for `default_cache_dir()`.
+        cache_dir: stores extracted features, and what is unpacked from zip archives, for later
+            runs; None for `default_cache_dir()`.
         image_weights, text_weights, on_bad_image: see `features.extract_features`.
         streaming: leave the training split in its files, which TFDS alone can; see
             `streamed.StreamedSplit`.
+        columns: names in a feature file or table for the names that this package uses, as a
+            mapping or as strings such as "image_train=I_tr".
 
     Raises:
         InputError: if the name or protocol is not one of those allowed, features are named for
@@ -117,13 +129,18 @@ def load(
             "as nuswide/full or what `python -m xgacmn_tf.features` writes, or leave --streaming "
             "out."
         )
+    if columns and not (_is_table(name) or _is_feature_file(name)):
+        raise InputError(
+            f"--columns names arrays of feature files and columns of tables, and {name!r} is "
+            "neither; leave it out"
+        )
     if image_features is None and text_features is None:
         if image_weights or text_weights:
             raise InputError(
                 f"image_weights={image_weights}, text_weights={text_weights}: weights have no use "
                 "without image_features and text_features; name those too."
             )
-        return _load_features(name, data_dir, protocol, seed, streaming)
+        return _load_features(name, data_dir, protocol, seed, streaming, cache_dir, columns)
     asked = f"image_features={image_features}, text_features={text_features}"
     if name not in DISTRIBUTED and not _is_table(name):
         raise InputError(
@@ -131,14 +148,15 @@ def load(
             f"out, or name a data set of pictures and texts: {', '.join(DISTRIBUTED)}, a .csv or "
             "a .tsv."
         )
-    module: Any = _distributed(name, protocol) if name in DISTRIBUTED else None
+    module: Any = _distributed(name, protocol, data_dir) if name in DISTRIBUTED else None
+    _check_features(name, module, image_features, text_features)
     if image_features in getattr(module, "IMAGE_FEATURES", ()):
         if text_features is not None:
             raise InputError(
                 f"{asked}: the former come with data set {name!r}, and so do its texts' features; "
                 "leave text_features out."
             )
-        return module.load(data_dir, protocol, seed, image_features)
+        return module.load(data_dir, protocol, seed, image_features, cache_dir=cache_dir)
     own_texts: Any = getattr(module, "own_texts", None)
     if image_features is None or (text_features is None and own_texts is None):
         raise _name_both(f"Data set {name!r} with {asked}")
@@ -146,7 +164,7 @@ def load(
     from xgacmn_tf.features import extract_features
 
     dataset = extract_features(
-        load_raw(name, data_dir, protocol, seed),
+        load_raw(name, data_dir, protocol, seed, cache_dir, columns),
         image_features,
         text_features or "bow",
         cache_dir=Path(cache_dir) if cache_dir else default_cache_dir(),
@@ -155,15 +173,21 @@ def load(
         on_bad_image=on_bad_image,
         seed=seed,
     )
-    return dataset if text_features else _with_texts(dataset, own_texts, data_dir)
+    return dataset if text_features else _with_texts(dataset, own_texts, data_dir, cache_dir)
 
 
 def load_raw(
-    name: str, data_dir: str | None = None, protocol: str | None = None, seed: int = 0
+    name: str,
+    data_dir: str | None = None,
+    protocol: str | None = None,
+    seed: int = 0,
+    cache_dir: str | os.PathLike[str] | None = None,
+    columns: Columns = (),
 ) -> RawPairs:
-    """The pictures and texts of the data set called `name`; arguments and errors as of `load`."""
+    """The images and texts of the data set called `name`; arguments and errors as of `load`."""
     if name in DISTRIBUTED:
-        return _distributed(name, protocol).load_raw(data_dir, protocol, seed)
+        module = _distributed(name, protocol, data_dir)
+        return module.load_raw(data_dir, protocol, seed, cache_dir=cache_dir)
     if not _is_table(name):
         raise InputError(
             f"Data set {name!r} has no pictures and texts to read; expected one of "
@@ -172,20 +196,22 @@ def load_raw(
     _refuse_protocol(name, protocol)
     from xgacmn_tf.datasets import raw_table
 
-    return raw_table.load_raw(Path(data_dir or "") / name, seed)
-
-
-def default_cache_dir() -> Path:
-    """`xgacmn_tf` in the user's folder for caches, by the XDG convention."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "xgacmn_tf"
+    return raw_table.load_raw(_file(name, data_dir), seed, columns)
 
 
 def _load_features(
-    name: str, data_dir: str | None, protocol: str | None, seed: int, streaming: bool
+    name: str,
+    data_dir: str | None,
+    protocol: str | None,
+    seed: int,
+    streaming: bool,
+    cache_dir: str | os.PathLike[str] | None,
+    columns: Columns,
 ) -> PairedDataset:
     """`load` where no features are named: those that are in the files."""
     if name in DISTRIBUTED:
-        return _distributed(name, protocol).load(data_dir, protocol, seed)
+        module = _distributed(name, protocol, data_dir)
+        return module.load(data_dir, protocol, seed, cache_dir=cache_dir)
     _refuse_protocol(name, protocol)
     if name == "openclipart":
         if data_dir is not None:
@@ -197,10 +223,10 @@ def _load_features(
 
         return openclipart.load()
     suffix = Path(name).suffix.lower()
-    if suffix in _FEATURE_FILES:
+    if _is_feature_file(name):
         from xgacmn_tf.datasets import feature_file
 
-        return feature_file.load(Path(data_dir or "") / name)
+        return feature_file.load(_file(name, data_dir), columns)
     if suffix in _TABLES:
         raise _name_both(f"The table {name} holds no features")
     if suffix in PICKLE_SUFFIXES:
@@ -212,14 +238,20 @@ def _load_features(
     raise InputError(f"Unknown data set {name!r}; {ALLOWED}.")
 
 
-def _with_texts(dataset: PairedDataset, own_texts: Any, data_dir: str | None) -> PairedDataset:
+def _with_texts(
+    dataset: PairedDataset,
+    own_texts: Any,
+    data_dir: str | None,
+    cache_dir: str | os.PathLike[str] | None,
+) -> PairedDataset:
     """`dataset` with its texts' features replaced by those that its distribution has for its ids.
 
     It has no source any more: that folder keeps the extractor of the features replaced.
     """
     parts = dict(dataset.splits())
     # Asked for once, because its files can take minutes to read.
-    texts = own_texts(data_dir, np.concatenate([split.id for split in parts.values()]))
+    ids = np.concatenate([split.id for split in parts.values()])
+    texts = own_texts(data_dir, ids, cache_dir=cache_dir)
     ends = np.cumsum([len(split) for split in parts.values()])[:-1]
     splits: dict[str, Any] = {
         part: replace(parts[part], text=text)
@@ -228,8 +260,10 @@ def _with_texts(dataset: PairedDataset, own_texts: Any, data_dir: str | None) ->
     return replace(dataset, source="", **splits)
 
 
-def _distributed(name: str, protocol: str | None) -> Any:
-    """The module of one of the paper's data sets, once the protocol is known to be one of its."""
+def _distributed(name: str, protocol: str | None, data_dir: str | None) -> Any:
+    """The module of one of the paper's data sets, once folder and protocol prove to exist."""
+    if data_dir is not None:
+        check_data_dir(data_dir)
     module = importlib.import_module(f"{__name__}.{name}")
     if protocol is not None and protocol not in module.PROTOCOLS:
         raise InputError(
@@ -237,6 +271,22 @@ def _distributed(name: str, protocol: str | None) -> Any:
             f"{', '.join(module.PROTOCOLS)}."
         )
     return module
+
+
+def _check_features(name: str, module: Any, image: str | None, text: str | None) -> None:
+    """Reject unknown names of features before any file is read."""
+    from xgacmn_tf.features import IMAGE_EXTRACTORS, TEXT_EXTRACTORS
+
+    own = getattr(module, "IMAGE_FEATURES", ())
+    for modality, value, allowed in (
+        ("image", image, (*own, *IMAGE_EXTRACTORS)),
+        ("text", text, TEXT_EXTRACTORS),
+    ):
+        if value is not None and value not in allowed:
+            raise InputError(
+                f"--{modality}_features={value} is unknown for data set {name!r}; allowed are "
+                f"{', '.join(allowed)}"
+            )
 
 
 def _refuse_protocol(name: str, protocol: str | None) -> None:
@@ -249,6 +299,17 @@ def _refuse_protocol(name: str, protocol: str | None) -> None:
 def _is_tfds(name: str) -> bool:
     fits = name not in BUILT_IN and _TFDS_NAME.fullmatch(name)
     return bool(fits) and not Path(name).exists()
+
+
+def _file(name: str, data_dir: str | None) -> Path:
+    """The path of a file that may start from `data_dir`."""
+    if data_dir is not None and not Path(name).is_absolute():
+        check_data_dir(data_dir)
+    return Path(data_dir or "") / name
+
+
+def _is_feature_file(name: str) -> bool:
+    return Path(name).suffix.lower() in _FEATURE_FILES
 
 
 def _is_table(name: str) -> bool:

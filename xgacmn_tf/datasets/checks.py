@@ -1,10 +1,13 @@
 """Arrays of a split as their final types, or an `InputError` that says where they are not."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from xgacmn_tf.errors import InputError
+
+_SHOWN = 5
 
 
 def checked_features(values: Any, name: str) -> np.ndarray:
@@ -32,7 +35,11 @@ def checked_labels(values: Any, num_classes: int, name: str) -> np.ndarray:
     """`values` as `Split.label` has them; errors call them `name`."""
     array = np.asarray(values)
     if array.dtype.kind not in "fiub":
-        raise InputError(f"{name} has dtype {array.dtype}; expected integers.")
+        raise InputError(
+            f"{name} has dtype {array.dtype}; expected integers, the positions of classes in the "
+            "label names"
+        )
+    check_labels_given(array, name)
     if array.ndim not in (1, 2):
         raise InputError(
             f"{name} has shape {array.shape}; expected (pairs,) or multi-hot (pairs, classes)."
@@ -67,6 +74,66 @@ def checked_labels(values: Any, num_classes: int, name: str) -> np.ndarray:
             "rows); every pair needs at least one."
         )
     return array.astype(np.uint8, copy=False)
+
+
+def check_labels_given(label: np.ndarray, name: str) -> None:
+    """Reject missing labels: NaN, or empty strings.
+
+    Raises:
+        InputError: naming their rows; errors call the array `name`.
+    """
+    if label.dtype.kind == "f":
+        missing = np.isnan(label)
+    elif label.dtype.kind in "US":
+        missing = np.char.strip(label) == np.array("", label.dtype)
+    else:
+        return
+    rows = np.flatnonzero(missing.any(axis=1) if missing.ndim == 2 else missing.ravel())
+    if len(rows):
+        shown = ", ".join(map(str, rows[:_SHOWN]))
+        more = f" and {len(rows) - _SHOWN:,} more" if len(rows) > _SHOWN else ""
+        value = "NaN" if label.dtype.kind == "f" else "an empty string"
+        raise InputError(
+            f"{name}: {len(rows):,} of {len(label):,} pairs have no label ({value}), in row"
+            f"{'s'[: len(rows) > 1]} {shown}{more} counted from 0; remove these rows from images, "
+            "texts and labels, or label them"
+        )
+
+
+def check_orientation(
+    features: Mapping[str, np.ndarray], label_name: str, label: np.ndarray, source: str
+) -> None:
+    """Reject arrays whose rows and columns are swapped.
+
+    Args:
+        features: arrays by name, (n, d) where they are right.
+        label_name: what errors call `label`.
+        label: (n,), or multi-hot (n, c), which may be swapped, too.
+        source: what errors name.
+
+    Raises:
+        InputError: if some feature arrays have as many columns as there are labels, and all others
+            as many rows.
+    """
+    matrices = {name: array for name, array in features.items() if array.ndim == 2}
+    if all(len(array) == len(label) for array in matrices.values()):
+        return
+    # Where everything is swapped, multi-hot labels have a column for each pair, too.
+    for pairs, swapped in ((len(label), []), (label.shape[-1], [label_name][: label.ndim - 1])):
+        names = [
+            name
+            for name, array in matrices.items()
+            if array.shape[1] == pairs and len(array) != pairs
+        ]
+        right = [name for name, array in matrices.items() if len(array) == pairs]
+        if names and len(names) + len(right) == len(matrices):
+            first = matrices[names[0]]
+            remedy = ", ".join(f"{name}.T" for name in [*names, *swapped])
+            raise InputError(
+                f"{source}: {names[0]} has {len(first)} rows and {pairs} columns, and {label_name} "
+                f"has {pairs} labels, so rows and columns are swapped; save {remedy}, and likewise "
+                "in other splits, with a row for each pair"
+            )
 
 
 def strings(values: Any, name: str) -> np.ndarray:

@@ -1,80 +1,397 @@
-"""Folders that a user fetched by hand: finding what is needed in them, or one message that says
-which files are missing, where they come from and how they are laid out."""
+"""Distributions of data sets: files found by name below a folder, whatever its layout."""
 
-from collections.abc import Sequence
+import filecmp
+import hashlib
+import lzma
+import os
+import shutil
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+
+from tqdm import tqdm
 
 from xgacmn_tf.errors import InputError
+from xgacmn_tf.files import atomic_path
 
 PICKLE_SUFFIXES = (".pkl", ".pickle", ".p")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+# Archives that Python's standard library cannot search without unpacking all of them.
+_PACKED_SUFFIXES = (".rar", ".7z", ".tar", ".tgz", ".gz", ".bz2", ".xz")
+# Folders with nothing but images, in which features and lists are not looked for.
+_IMAGE_FOLDERS = ("flickr", "images")
+# NUS-WIDE/NUS_WID_Low_Level_Features/Low_Level_Features/Normalized_CH.dat in a parent is 4 deep.
+_MAX_DEPTH = 6
+_MAX_ENTRIES = 1_000_000
+_MAX_MEMBER_BYTES = 16 * 2**30
+# NotImplementedError, for unknown compression, and encrypted members are RuntimeErrors.
+_ARCHIVE_ERRORS = (
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError,
+)  # fmt: skip
 _SHOWN = 5
+_MAX_FOLDERS_SHOWN = 12
 
 
 @dataclass(frozen=True)
 class Distribution:
-    """How a data set is handed out.
+    """The files of a data set as its authors distribute them.
 
     Attributes:
-        name: as `datasets.load` calls it.
-        layout: what lies where in the folder, in a sentence.
-        origin: who hands the files out, in a sentence.
-        below: names of a folder that its archive may have put around everything.
+        name: the name of the data set for `datasets.load`.
+        layout: the files and folders, in a sentence.
+        origin: the source of the files, in a sentence.
     """
 
     name: str
     layout: str
     origin: str
-    below: tuple[str, ...] = ()
 
     @property
     def instructions(self) -> str:
-        """What TFDS shows where nothing is in its manual folder."""
+        """The text that TFDS shows if its manual folder is empty."""
         return f"{self.origin} {self.layout}"
 
-    def find(self, data_dir: str | None, needed: Sequence[str]) -> Path:
-        """`data_dir`, or the folder in it named by `below`, whichever holds all of `needed`.
+    def open(
+        self,
+        data_dir: str | None,
+        *,
+        cache_dir: str | os.PathLike[str] | None = None,
+        images: bool = False,
+    ) -> "Files":
+        """Return the files below `data_dir`.
 
         Args:
-            data_dir: as the user gave it.
-            needed: relative paths of files and folders.
+            data_dir: a folder, or a zip archive.
+            cache_dir: the folder below which members of zip archives are unpacked; None for
+                `default_cache_dir()`.
+            images: whether to search image folders, too.
 
         Raises:
-            InputError: if `data_dir` is None, or neither folder holds everything.
+            InputError: if `data_dir` is None or does not exist.
         """
         if data_dir is None:
             raise InputError(
-                f"Data set {self.name!r} needs data_dir, the folder that holds "
-                f"{', '.join(needed)}. {self.instructions}"
+                f"Data set {self.name!r} needs data_dir, the folder that holds its files. "
+                f"{self.instructions}"
             )
-        folders = [Path(data_dir), *(Path(data_dir) / name for name in self.below)]
-        missing = {f: [path for path in needed if not (f / path).exists()] for f in folders}
-        # The folder that lacks least is the one meant; the outer one where they are equal.
-        folder = min(folders, key=lambda candidate: len(missing[candidate]))
-        if missing[folder]:
-            raise self.missing(folder, missing[folder])
-        return folder
+        check_data_dir(data_dir)
+        return Files(self, Path(data_dir), Path(cache_dir or default_cache_dir()), images)
 
-    def missing(self, folder: Path, paths: Sequence[str], note: str = "") -> InputError:
-        """The error for files that are not there; `note` says what else would do."""
-        shown = ", ".join(paths[:_SHOWN])
-        if len(paths) > _SHOWN:
-            shown += f" and {len(paths) - _SHOWN:,} more"
-        pickles = []
-        if folder.is_dir():
-            pickles = sorted(p for p in folder.iterdir() if p.suffix.lower() in PICKLE_SUFFIXES)
-        return InputError(
-            " ".join(
-                part
-                for part in (
-                    f"Missing in {folder}: {shown}.",
-                    note,
-                    self.instructions,
-                    pickle_note(pickles[0]) if pickles else "",
+
+@dataclass(frozen=True)
+class _Member:
+    """A file in a zip archive."""
+
+    archive: Path
+    info: zipfile.ZipInfo
+
+    def __str__(self) -> str:
+        return f"{self.archive}/{self.info.filename}"
+
+
+# A path on the disk, or a member of an archive.
+Place = str | _Member
+
+
+class Files:
+    """The files below a folder, found by name.
+
+    Names are compared without regard to case. A member of a zip archive counts if no file has its
+    name. Of identical copies, the one with the shallowest, then alphabetically first path is used.
+    """
+
+    def __init__(self, distribution: Distribution, folder: Path, cache_dir: Path, images: bool):
+        self.distribution, self.folder = distribution, folder
+        self._cache_dir = cache_dir
+        self._paths = list(_walk(folder, images))
+        # A data set has few files beside hundreds of thousands of images.
+        self._on_disk = _by(_key, (path for path in self._paths if not _is_image(path)))
+        self._used: set[str] = set()
+        self._open_archives: dict[Path, zipfile.ZipFile] = {}
+        self._unreadable: list[str] = []
+
+    def has(self, name: str) -> bool:
+        """Whether there is a file of that name; folders in `name` are ignored."""
+        return bool(self._candidates(name))
+
+    def require(self, names: Sequence[str], note: str = "") -> None:
+        """Raise the error of `missing` unless there are files of all these names."""
+        missing = [name for name in names if not self.has(name)]
+        if missing:
+            raise self.missing(missing, note)
+
+    def path(self, name: str) -> Path:
+        """Return the path of the file of that name; folders in `name` are ignored.
+
+        Raises:
+            InputError: if there is none, or several with different contents.
+        """
+        candidates = self._candidates(name)
+        if not candidates:
+            raise self.missing([name])
+        return self.resolve(candidates)
+
+    def places(self, ending: str) -> list[Place]:
+        """Return all files whose names end so, those in archives only if there are no others."""
+        on_disk: list[Place] = [path for path in self._paths if path.lower().endswith(ending)]
+        return on_disk or [p for p in self._members if str(p).lower().endswith(ending)]
+
+    def resolve(self, candidates: Sequence[Place]) -> Path:
+        """Return the path of the first of identical files.
+
+        Raises:
+            InputError: if their contents differ.
+        """
+        first = candidates[0]
+        self._used.add(str(first))
+        for other in candidates[1:]:
+            if not _same(first, other):
+                raise InputError(
+                    f"{first} and {other} have different contents, so it is ambiguous which one "
+                    f"data set {self.distribution.name!r} should use; move one of them out of "
+                    f"{self.folder}, or name the folder of only one as data_dir"
                 )
-                if part
+        return self._unpacked(first) if isinstance(first, _Member) else Path(first)
+
+    def image(self, path: str, photo: str | None = None) -> Path | None:
+        """Return the path of an image, or None if there is none.
+
+        Args:
+            path: where it lies in the documented layout. A file of this name with any image
+                suffix is used; of several, the one in a folder of the same name.
+            photo: an id. If no file has the name, one named by this id, or by anything that ends
+                with "_" and this id, is used.
+
+        Raises:
+            InputError: if several such images have different contents.
+        """
+        stem, parent = PurePosixPath(path.lower()).stem, PurePosixPath(path.lower()).parent.name
+        candidates = self._images.get(stem) or self._photos.get((photo or "").lower(), [])
+        beside = [c for c in candidates if PurePosixPath(str(c).lower()).parent.name == parent]
+        candidates = beside or candidates
+        if not candidates:
+            return None
+        return self.resolve(candidates)
+
+    def all_images(self, wanted: Sequence[tuple[str, str | None]]) -> list[Path | None]:
+        """Return `image` for each of the arguments in `wanted`.
+
+        Raises:
+            InputError: if there is none of them.
+        """
+        found = [self.image(path, photo) for path, photo in wanted]
+        if wanted and not any(found):
+            path, photo = wanted[0]
+            raise InputError(
+                f"{self.folder}: 0 of {len(wanted):,} images found; expected {path}, or "
+                f"{photo + '.jpg' if photo else PurePosixPath(path).name} in any folder below it. "
+                f"{self.distribution.instructions}"
             )
+        return found
+
+    def missing(self, names: Sequence[str], note: str = "") -> InputError:
+        """The error for missing files; `note` adds alternatives to the message."""
+        shown = ", ".join(names[:_SHOWN])
+        if len(names) > _SHOWN:
+            shown += f" and {len(names) - _SHOWN:,} more"
+        suffixes = {path: PurePosixPath(path).suffix.lower() for path in self._paths}
+        pickles = [path for path, suffix in suffixes.items() if suffix in PICKLE_SUFFIXES]
+        packed = [path for path, suffix in suffixes.items() if suffix in _PACKED_SUFFIXES]
+        parts = (
+            f"Missing in {self.folder}: {shown}.",
+            note,
+            *self._unreadable[:1],
+            f"Unpack {packed[0]}, as archives other than zip are not read." if packed else "",
+            self.distribution.instructions,
+            pickle_note(Path(pickles[0])) if pickles else "",
         )
+        return InputError(" ".join(part for part in parts if part))
+
+    def log(self) -> None:
+        """Print in one line how many files were found in which folders."""
+        folders = Counter(map(os.path.dirname, self._used))
+        if len(folders) > _MAX_FOLDERS_SHOWN:  # Images lie in a folder for each category.
+            folders = Counter(
+                os.path.dirname(os.path.dirname(path) if _is_image(path) else path)
+                for path in self._used
+            )
+        places = [
+            f"{count:,} in {os.path.relpath(folder, self.folder)}"
+            for folder, count in folders.most_common(_MAX_FOLDERS_SHOWN)
+        ]
+        more = len(folders) - len(places)
+        places += [f"others in {more:,} folders"] if more else []
+        tqdm.write(f"{self.distribution.name}: files found in {self.folder}: {', '.join(places)}")
+
+    def _candidates(self, name: str) -> Sequence[Place]:
+        return self._on_disk.get(_key(name)) or self._archived.get(_key(name), [])
+
+    @cached_property
+    def _members(self) -> list[Place]:
+        """The members of all zip archives, which are opened when a file is missing."""
+        members: list[Place] = []
+        for path in self._paths:
+            if not path.lower().endswith(".zip"):
+                continue
+            archive = Path(path)
+            try:
+                opened = self._open_archives[archive] = zipfile.ZipFile(archive)
+            except (zipfile.BadZipFile, OSError, ValueError) as error:
+                # It may hold nothing that is needed; the error for missing files names it.
+                self._unreadable.append(f"{archive} cannot be read as a zip archive ({error}).")
+                continue
+            members += [_Member(archive, info) for info in opened.infolist() if not info.is_dir()]
+        # macOS adds "._name" to an archive for each name.
+        return [member for member in members if not _key(str(member)).startswith(".")]
+
+    @cached_property
+    def _archived(self) -> dict[str, list[Place]]:
+        return _by(_key, self._members)
+
+    @cached_property
+    def _image_places(self) -> list[Place]:
+        """Images, those in archives only if there are no others."""
+        on_disk: list[Place] = [path for path in self._paths if _is_image(path)]
+        return on_disk or [member for member in self._members if _is_image(str(member))]
+
+    @cached_property
+    def _images(self) -> dict[str, list[Place]]:
+        """Images by name without suffix."""
+        return _by(_stem, self._image_places)
+
+    @cached_property
+    def _photos(self) -> dict[str, list[Place]]:
+        """Images by photo id, which ends their names."""
+        return _by(_photo, self._image_places)
+
+    def _unpacked(self, member: _Member) -> Path:
+        """The path of an unpacked copy in the cache folder.
+
+        A copy on the disk serves readers that seek and image libraries that open paths, and is
+        unpacked only once. The archive's size and time are part of its path.
+        """
+        archive, info = member.archive, member.info
+        parts = PurePosixPath(info.filename.replace("\\", "/")).parts
+        if (
+            not parts
+            or parts[0] == "/"
+            or ".." in parts
+            or ":" in parts[0]
+            or "\0" in "".join(parts)
+        ):
+            raise InputError(
+                f"{archive}: the member {info.filename[:80]!r} leads out of the folder that it is "
+                "unpacked to, so the archive is not what its name says; fetch it again"
+            )
+        state = archive.stat()
+        key = f"{archive.resolve()}\0{state.st_size}\0{state.st_mtime_ns}".encode()
+        root = (
+            self._cache_dir / "unpacked" / f"{archive.stem}-{hashlib.sha256(key).hexdigest()[:16]}"
+        )
+        target = root.joinpath(*parts)
+        if target.is_file() and target.stat().st_size == info.file_size:
+            return target
+        root.mkdir(parents=True, exist_ok=True)
+        # A member never unpacks to more than it declares.
+        largest = min(_MAX_MEMBER_BYTES, shutil.disk_usage(root).free)
+        if info.file_size > largest:
+            raise InputError(
+                f"{member} declares {info.file_size:,} bytes; at most {largest:,} can be unpacked "
+                f"to {root}; unpack it by hand, or name another cache_dir"
+            )
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with (
+                self._open_archives[archive].open(info) as source,
+                atomic_path(target) as temporary,
+                temporary.open("wb") as copy,
+            ):
+                shutil.copyfileobj(source, copy, 2**20)
+        except _ARCHIVE_ERRORS as error:
+            raise InputError(
+                f"{member} cannot be unpacked to {root} ({error}); fetch the archive again, or "
+                "unpack it by hand"
+            ) from error
+        return target
+
+
+def check_data_dir(data_dir: str) -> None:
+    """Raise an `InputError` if `data_dir` does not exist."""
+    path = Path(data_dir)
+    if not path.is_dir() and not (path.is_file() and path.suffix.lower() == ".zip"):
+        found = "it is a file" if path.exists() else "there is no such folder"
+        raise InputError(
+            f"--data_dir={data_dir}: {found}; expected the folder with the data set's files"
+        )
+
+
+def default_cache_dir() -> Path:
+    """`xgacmn_tf` in the user's folder for caches, by the XDG convention."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "xgacmn_tf"
+
+
+def _walk(folder: Path, images: bool) -> Iterator[str]:
+    """The files below a folder, the shallowest first, then in alphabetical order."""
+    if folder.is_file():
+        yield str(folder)
+        return
+    level, entries_left, visited = [str(folder)], _MAX_ENTRIES, set()
+    for _ in range(_MAX_DEPTH):
+        below = []
+        for directory in level:
+            try:
+                entries = sorted(os.scandir(directory), key=lambda entry: entry.name)
+            except OSError:  # Other folders may hold all that is needed.
+                continue
+            entries_left -= len(entries)
+            if entries_left < 0:
+                return
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                if not entry.is_dir():
+                    if images or not _is_image(entry.name):
+                        yield entry.path
+                elif images or entry.name.lower() not in _IMAGE_FOLDERS:
+                    state = entry.stat()
+                    if (state.st_dev, state.st_ino) not in visited:  # Links can form circles.
+                        visited.add((state.st_dev, state.st_ino))
+                        below.append(entry.path)
+        level = below
+
+
+def _key(path: str) -> str:
+    return path.rsplit("/", 1)[-1].lower()
+
+
+def _stem(path: str) -> str:
+    return _key(path).rsplit(".", 1)[0]
+
+
+def _photo(path: str) -> str:
+    return _stem(path).rsplit("_", 1)[-1]
+
+
+def _is_image(path: str) -> bool:
+    return path.lower().endswith(IMAGE_SUFFIXES)
+
+
+def _by(key: Callable[[str], str], places: Iterable[Place]) -> dict[str, list[Place]]:
+    by_key: dict[str, list[Place]] = {}
+    for place in places:
+        by_key.setdefault(key(str(place)), []).append(place)
+    return by_key
+
+
+def _same(first: Place, second: Place) -> bool:
+    """Whether two files have the same content."""
+    if isinstance(first, _Member) and isinstance(second, _Member):
+        return (first.info.file_size, first.info.CRC) == (second.info.file_size, second.info.CRC)
+    return filecmp.cmp(str(first), str(second), shallow=False)
 
 
 def pickle_note(path: Path) -> str:

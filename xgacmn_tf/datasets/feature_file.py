@@ -1,12 +1,13 @@
-"""Features of one's own: a `.npz` or `.mat` file with one array for each part of each split.
+"""Feature files: `.npz`, `.mat`, `.h5` or `.hdf5` files with an array for each part of each split.
 
     image_train, text_train, label_train, image_test, text_test, label_test    always
     image_validation, text_validation, label_validation                        all three or none
     id_<split>, title_<split>, group_<split>, label_names                      where there are any
 
 Features are (pairs, dimension), of any dimension. Labels are whole numbers from 0, one a pair, or
-multi-hot rows (pairs, classes). Pairs of one group, strings or whole numbers, are never divided
-between splits; without groups, pairs with identical image rows belong together.
+multi-hot rows (pairs, classes), or strings as in tables. Pairs of one group, strings or whole
+numbers, are never divided between splits; without groups, pairs with identical image rows belong
+together.
 """
 
 from collections.abc import Collection, Sequence
@@ -15,7 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from xgacmn_tf.datasets import array_files
-from xgacmn_tf.datasets.checks import strings
+from xgacmn_tf.datasets.array_files import Shapes, shown
+from xgacmn_tf.datasets.checks import check_labels_given, check_orientation, strings
+from xgacmn_tf.datasets.columns import Columns, parse_columns
 from xgacmn_tf.datasets.paired import PairedDataset, Split
 from xgacmn_tf.errors import InputError
 
@@ -27,27 +30,48 @@ OPTIONAL = ("id", "title", "group")
 ALLOWED = (*(f"{field}_{part}" for part in SPLITS for field in REQUIRED + OPTIONAL), "label_names")
 
 
-def load(path: Path) -> PairedDataset:
-    """The data set in the file at `path`, named after the file.
+def load(path: Path, columns: Columns = ()) -> PairedDataset:
+    """Read the data set in the file at `path`, named after the file.
 
     MATLAB's vectors (n, 1) and (1, n) count as (n,) for labels, ids, titles, groups and names.
     Pairs without ids get "train/0", "train/1", …; classes without names get "0", "1", ….
+
+    Args:
+        path: the suffix states the format.
+        columns: names of arrays in the file for names of this package, see `parse_columns`. If
+            there are any, arrays of other names are not read.
 
     Raises:
         InputError: if the file cannot be read safely (see `array_files.read`), lacks arrays, holds
             unknown ones, numbers its classes in another way than 0 … c − 1, or its data fail
             `paired.check`.
     """
-    arrays = array_files.read(path, lambda names: _check_names(path, names))
+    in_file = parse_columns(columns, ALLOWED)
+    chosen: dict[str, str] = {}
+
+    def choose(shapes: Shapes) -> Collection[str]:
+        chosen.update(_chosen(path, shapes, in_file))
+        return chosen.values()
+
+    stored = array_files.read(path, choose)
+    arrays = {name: stored[of] for name, of in chosen.items()}
     parts = [part for part in SPLITS if f"image_{part}" in arrays]
     labels = {}
     for part in parts:
         rows = len(np.atleast_1d(arrays[f"image_{part}"]))
         labels[part] = _vector(arrays[f"label_{part}"], rows)
+        check_orientation(
+            {f"{field}_{part}": arrays[f"{field}_{part}"] for field in ("image", "text")},
+            f"label_{part}",
+            labels[part],
+            str(path),
+        )
+        check_labels_given(labels[part], f"{path}: label_{part}")
     names = None
     if "label_names" in arrays:
-        stored = _strings(arrays["label_names"], arrays["label_names"].size)
-        names = tuple(strings(stored, f"{path}: label_names").tolist())
+        values = _strings(arrays["label_names"], arrays["label_names"].size)
+        names = tuple(strings(values, f"{path}: label_names").tolist())
+    labels, names = _numbered(labels, names, str(path))
     names = class_names(list(labels.values()), names, str(path))
     splits = {}
     for part in parts:
@@ -83,11 +107,14 @@ def class_names(
         source: what errors name.
 
     Raises:
-        InputError: if single labels count from 1, or have no names and are not 0 … c − 1.
+        InputError: if a label is missing (NaN), single labels count from 1, or have no names and
+            are not 0 … c − 1.
     """
     odd = [array.dtype for array in labels if array.dtype.kind not in "fiub"]
     if odd:
-        raise InputError(f"{source}: labels have dtype {odd[0]}; expected whole numbers.")
+        raise InputError(f"{source}: labels have dtype {odd[0]}; expected whole numbers or strings")
+    for array in labels:
+        check_labels_given(array, f"{source}: labels")
     rows = [array for array in labels if array.ndim == 2]
     if rows:
         return tuple(map(str, range(rows[0].shape[1]))) if names is None else names
@@ -115,23 +142,74 @@ def class_names(
     )
 
 
-def _check_names(path: Path, names: Collection[str]) -> None:
-    unknown = sorted(set(names) - set(ALLOWED))
+def _numbered(
+    labels: dict[str, np.ndarray], names: tuple[str, ...] | None, source: str
+) -> tuple[dict[str, np.ndarray], tuple[str, ...] | None]:
+    """String labels as numbers or multi-hot rows, and the names of the classes, as in tables."""
+    of_strings = [part for part, label in labels.items() if label.dtype.kind in "US"]
+    if not of_strings:
+        return labels, names
+    if len(of_strings) < len(labels):
+        other = next(part for part in labels if part not in of_strings)
+        raise InputError(
+            f"{source}: label_{of_strings[0]} holds strings, label_{other} has dtype "
+            f"{labels[other].dtype}; give strings or numbers in every split"
+        )
+    listed = {
+        part: [
+            [name.strip() for name in value.split("|")]
+            for value in strings(label, f"{source}: label_{part}").tolist()
+        ]
+        for part, label in labels.items()
+    }
+    present = {name for rows in listed.values() for row in rows for name in row}
+    if names is None:
+        names = tuple(sorted(present))
+    unknown = sorted(present - set(names))
     if unknown:
         raise InputError(
-            f"{path} holds unknown arrays: {', '.join(unknown)}; allowed are {', '.join(ALLOWED)}."
+            f"{source}: the label {unknown[0]!r} is not in label_names ({', '.join(names[:8])}"
+            f"{', …' if len(names) > 8 else ''}); add it, or leave label_names out"
         )
+    number = {name: index for index, name in enumerate(names)}
+    several = any(len(row) > 1 for rows in listed.values() for row in rows)
+    numbered = {}
+    for part, rows in listed.items():
+        if several:
+            numbered[part] = np.zeros((len(rows), len(names)), np.uint8)
+            for index, row in enumerate(rows):
+                numbered[part][index, [number[name] for name in row]] = 1
+        else:
+            numbered[part] = np.array([number[name] for (name,) in rows], np.int32)
+    return numbered, names
+
+
+def _chosen(path: Path, shapes: Shapes, in_file: dict[str, str]) -> dict[str, str]:
+    """The name in the file for each array to read."""
+    absent = sorted(of for of in in_file.values() if of not in shapes)
+    if absent:
+        raise InputError(
+            f"{path} holds no {', '.join(absent)}, which --columns names; it holds {shown(shapes)}"
+        )
+    taken = set(in_file.values())
+    chosen = {name: name for name in ALLOWED if name in shapes and name not in taken} | in_file
     parts = [
         part
         for part in SPLITS
-        if part != "validation" or any(name.endswith("_validation") for name in names)
+        if part != "validation" or any(name.endswith("_validation") for name in chosen)
     ]
     needed = [f"{field}_{part}" for part in parts for field in REQUIRED]
-    lacking = [name for name in needed if name not in names]
+    lacking = [name for name in needed if name not in chosen]
+    unknown = sorted(set(shapes) - set(chosen.values()))
     if lacking:
+        remedy = f"; name them with --columns={lacking[0]}=NAME_IN_THE_FILE,…" if unknown else ""
+        raise InputError(f"{path} lacks {', '.join(lacking)}; it holds {shown(shapes)}{remedy}")
+    if unknown and not in_file:
         raise InputError(
-            f"{path} lacks {', '.join(lacking)}; it holds {', '.join(sorted(names)) or 'nothing'}."
+            f"{path} holds unknown arrays: {', '.join(unknown)}; allowed are {', '.join(ALLOWED)}; "
+            "--columns=NAME=NAME_IN_THE_FILE,… reads the arrays that it names and ignores others"
         )
+    return chosen
 
 
 def _vector(array: np.ndarray, rows: int) -> np.ndarray:

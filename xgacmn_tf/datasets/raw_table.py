@@ -15,6 +15,7 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+from xgacmn_tf.datasets.columns import Columns, parse_columns
 from xgacmn_tf.datasets.distribution import read_text
 from xgacmn_tf.datasets.raw import RawPair, RawPairs
 from xgacmn_tf.errors import InputError
@@ -29,7 +30,7 @@ TEST_FRACTION = 0.2
 _SHOWN = 3
 
 
-def load_raw(path: Path, seed: int = 0) -> RawPairs:
+def load_raw(path: Path, seed: int = 0, columns: Columns = ()) -> RawPairs:
     """Read the pairs in a comma- (.csv) or tab-separated (.tsv) table, UTF-8, named after the file.
 
     Labels are sorted by name. The id of a pair without one is its path, for a path's second use
@@ -41,6 +42,7 @@ def load_raw(path: Path, seed: int = 0) -> RawPairs:
     Args:
         path: the suffix tells the separator.
         seed: draws the test split where the table has none; without effect otherwise.
+        columns: names of columns in the table for names of this package, see `parse_columns`.
 
     Raises:
         InputError: naming the line of the first unknown split, empty cell or wrong number of
@@ -48,7 +50,7 @@ def load_raw(path: Path, seed: int = 0) -> RawPairs:
     """
     if not path.is_file():
         raise InputError(f"There is no table {path}.")
-    rows = _rows(path)
+    rows = _rows(path, parse_columns(columns, (*REQUIRED, *OPTIONAL)))
     names = tuple(sorted({label for line, row in rows for label in _labels(path, line, row)}))
     number = {name: index for index, name in enumerate(names)}
     several = any("|" in row["label"] for _, row in rows)
@@ -97,13 +99,21 @@ def load_raw(path: Path, seed: int = 0) -> RawPairs:
     return RawPairs(path.stem, splits["train"], splits["test"], names, splits["validation"])
 
 
-def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
+def _rows(path: Path, in_file: dict[str, str]) -> list[tuple[int, dict[str, str]]]:
     """(line, cells by column) of every row; labels are left to `_labels`."""
+    of_column = {column: name for name, column in in_file.items()}
     dialect = csv.excel_tab if path.suffix.lower() == ".tsv" else csv.excel
     reader = csv.reader(io.StringIO(read_text(path), newline=""), dialect, strict=True)
     rows: list[tuple[int, dict[str, str]]] = []
     try:
         header = [name.strip() for name in next(reader, [])]
+        absent = [column for column in of_column if column not in header]
+        if absent:
+            raise InputError(
+                f"{path}, line 1: there is no column {absent[0]!r}, which --columns names; the "
+                f"columns are {', '.join(header)[:200]}"
+            )
+        header = [of_column.get(name, name) for name in header]
         _check_header(path, header)
         for cells in reader:
             if not cells:

@@ -7,13 +7,13 @@ Reference: Chua et al., "NUS-WIDE: A Real-World Web Image Database from National
 Singapore", CIVR 2009.
 """
 
+import os
 import textwrap
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
-from xgacmn_tf.datasets.distribution import Distribution
+from xgacmn_tf.datasets.distribution import Distribution, Files
 from xgacmn_tf.datasets.nuswide import sources
 from xgacmn_tf.datasets.nuswide.collection import Collection, lacking
 from xgacmn_tf.datasets.nuswide.lists import DUPLICATED_PHOTOS
@@ -24,8 +24,13 @@ from xgacmn_tf.datasets.raw import RawPair, RawPairs
 from xgacmn_tf.errors import InputError
 
 PROTOCOLS = ("10k", "full")
-# The first is all others side by side.
-IMAGE_FEATURES = ("lowlevel", *LOW_LEVEL)
+# Several features side by side, by the name of the concatenation.
+CONCATENATIONS = {
+    "lowlevel": tuple(LOW_LEVEL),
+    # The usual 634-D of published code, for which the bag of SIFT words is not needed.
+    "lowlevel634": ("ch", "corr", "edh", "wt", "cm55"),
+}
+IMAGE_FEATURES = (*CONCATENATIONS, *LOW_LEVEL)
 # A title longer than this is cut at a word.
 _TITLE = 120
 
@@ -42,9 +47,9 @@ DISTRIBUTION = Distribution(
         "{Train,Test}_Tags1k.dat, TagList1k.txt and All_Tags.txt (needed for features made anew), "
         "Low_Level_Features/ with Normalized_{CH,CORR,EDH,WT,CM55}.dat and BoW_int.dat or their "
         "{Train,Test} halves (needed for low-level features), and Flickr/<folder>/<picture>.jpg "
-        "(needed for features made anew)."
+        "(needed for features made anew). Only the names of files matter: they may lie in any "
+        "folders below it, or in zip archives."
     ),
-    below=("nuswide", "NUS-WIDE", "NUS_WIDE"),
 )
 
 
@@ -53,6 +58,7 @@ def load(
     protocol: str | None = None,
     seed: int = 0,
     image_features: str | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
 ) -> PairedDataset:
     """Low-level features of the pictures, and which of the 1,000 most frequent tags they have.
 
@@ -60,27 +66,30 @@ def load(
     the tags: their text is all zeros.
 
     Args:
-        data_dir: the folder of the distribution, or the one that holds it.
+        data_dir: a folder that holds the files of the distribution in any folders below it.
         protocol: "10k" (as is None) draws 800 + 100 + 100 pairs of each of ten concepts for
             training, validation and testing, each with exactly one of the ten; "full" has the
             training and test list of the distribution, less the pairs without any concept, with
             multi-hot labels of 81 concepts.
         seed: draws the pairs of protocol 10k; without effect on the other.
         image_features: one of `IMAGE_FEATURES`; None for "lowlevel", 1134-D.
+        cache_dir: see `Distribution.open`.
 
     Raises:
         InputError: if protocol or features are unknown, files are missing, or their content is
             broken.
     """
     protocol = _protocol(protocol)
-    if image_features not in (None, *IMAGE_FEATURES):
+    image_features = image_features or "lowlevel"
+    if image_features not in IMAGE_FEATURES:
         raise InputError(
             f"NUS-WIDE comes with the image features {', '.join(IMAGE_FEATURES)}, found "
             f"{image_features!r}."
         )
-    kinds = tuple(LOW_LEVEL) if image_features in (None, "lowlevel") else (str(image_features),)
+    kinds = CONCATENATIONS.get(image_features, (image_features,))
     matrices = [sources.TAGS, *(LOW_LEVEL[kind] for kind in kinds)]
-    collection = _open(data_dir, protocol, [sources.TAG_LIST], matrices)
+    files = DISTRIBUTION.open(data_dir, cache_dir=cache_dir)
+    collection = _open(files, protocol, [sources.TAG_LIST], matrices)
     names, hot, rows = _splits(collection, protocol, seed)
 
     # One pass over each file, whatever the number of splits.
@@ -99,38 +108,52 @@ def load(
             title=_titles(text[start:stop], tags),
         )
         start = stop
+    files.log()
     return PairedDataset(
         f"nuswide_{protocol}",
         splits["train"],
         splits["test"],
         names,
         splits.get("validation"),
-        str(collection.folder),
+        str(files.folder),
     )
 
 
-def load_raw(data_dir: str | None, protocol: str | None = None, seed: int = 0) -> RawPairs:
-    """The pictures with all their tags as texts, in the same splits and order as `load`.
+def load_raw(
+    data_dir: str | None,
+    protocol: str | None = None,
+    seed: int = 0,
+    cache_dir: str | os.PathLike[str] | None = None,
+) -> RawPairs:
+    """Read the images with all their tags as texts, in the same splits and order as `load`.
 
-    Pictures that are not there are left to the extraction's policy for bad ones: whoever fetched
-    them by their addresses lacks those that have left Flickr.
+    An image is found by its name or its photo id in any folder. Missing images are left to the
+    extraction's policy for bad images, because many have been deleted from Flickr.
 
     Raises:
-        InputError: as `load`.
+        InputError: as `load`; if there is none of the images.
     """
     protocol = _protocol(protocol)
-    collection = _open(data_dir, protocol, [sources.ALL_TAGS, sources.PICTURES], [])
+    files = DISTRIBUTION.open(data_dir, cache_dir=cache_dir, images=True)
+    collection = _open(files, protocol, [sources.ALL_TAGS], [])
     names, hot, rows = _splits(collection, protocol, seed)
     everything = np.concatenate(list(rows.values()))
     texts = dict(zip(everything.tolist(), collection.texts(everything), strict=True))
-    folder = collection.folder / sources.PICTURES
+    listed = [f"{sources.PICTURES}/{collection.pictures[row]}" for row in everything]
+    photos = [collection.photos[row] for row in everything]
+    found = files.all_images(list(zip(listed, photos, strict=True)))
+    images = {
+        row: files.folder / expected if path is None else path
+        for row, expected, path in zip(everything.tolist(), listed, found, strict=True)
+    }
+    files.log()
     pairs = {}
     for part, chosen in rows.items():
         targets = _targets(hot[chosen], protocol)
         pairs[part] = tuple(
             RawPair(
                 id=name,
-                image=folder / collection.pictures[row],
+                image=images[row],
                 text=texts[row],
                 label=int(target) if protocol == "10k" else tuple(np.flatnonzero(target).tolist()),
             )
@@ -143,19 +166,27 @@ def load_raw(data_dir: str | None, protocol: str | None = None, seed: int = 0) -
     )
 
 
-def own_texts(data_dir: str | None, ids: np.ndarray) -> np.ndarray:
+def own_texts(
+    data_dir: str | None, ids: np.ndarray, cache_dir: str | os.PathLike[str] | None = None
+) -> np.ndarray:
     """(k, 1000) float32: which of the tags the pairs called `ids` have, as `load` reads them.
 
     Raises:
         InputError: if an id is none of the data set, or as `load`.
     """
-    folder = _find(data_dir, [sources.IMAGE_LIST], [sources.TAGS])
-    collection = Collection(folder)
+    files = DISTRIBUTION.open(data_dir, cache_dir=cache_dir)
+    missing = lacking(files, [sources.IMAGE_LIST], [sources.TAGS])
+    if missing:
+        raise files.missing(missing)
+    collection = Collection(files)
     row = {name: index for index, name in enumerate(collection.pictures)}
     unknown = [name for name in ids.tolist() if f"{name}.jpg" not in row]
     if unknown:
-        raise InputError(f"{folder / sources.IMAGE_LIST} lists no picture {unknown[0]}.jpg.")
-    return collection.tag_vectors(np.array([row[f"{name}.jpg"] for name in ids.tolist()], np.intp))
+        raise InputError(f"{collection.image_list} lists no picture {unknown[0]}.jpg.")
+    rows = np.array([row[f"{name}.jpg"] for name in ids.tolist()], np.intp)
+    texts = collection.tag_vectors(rows)
+    files.log()
+    return texts
 
 
 def _protocol(protocol: str | None) -> str:
@@ -165,37 +196,36 @@ def _protocol(protocol: str | None) -> str:
 
 
 def _open(
-    data_dir: str | None, protocol: str, files: Sequence[str], matrices: Sequence[Source]
+    files: Files, protocol: str, names: Sequence[str], matrices: Sequence[Source]
 ) -> Collection:
-    """The collection, once everything is there that `protocol` needs besides `files`, `matrices`.
+    """The collection, if it has everything that `protocol` needs besides `names`, `matrices`.
 
     The 81 concepts are known only from their list, so their labels are looked for after it.
     """
-    if protocol == "10k":
-        labels = [sources.label_source(concept) for concept in CONCEPTS_10K]
-        return Collection(_find(data_dir, [sources.IMAGE_LIST, *files], [*matrices, *labels]))
-    needed = [sources.IMAGE_LIST, *sources.HALF_LISTS, *files]
-    collection = Collection(_find(data_dir, needed, matrices, concept_list=True))
-    labels = [sources.label_source(concept) for concept in collection.concepts]
-    _find(str(collection.folder), needed, labels)
-    return collection
+    names = [sources.IMAGE_LIST, *names]
+    if protocol == "full":
+        names = [*names, *sources.HALF_LISTS, sources.CONCEPT_LIST]
+        _check(files, names, matrices)
+        concepts = Collection(files).concepts
+    else:
+        concepts = CONCEPTS_10K
+    _check(files, names, [*matrices, *map(sources.label_source, concepts)])
+    return Collection(files)
 
 
-def _find(
-    data_dir: str | None,
-    files: Sequence[str],
-    matrices: Sequence[Source],
-    concept_list: bool = False,
-) -> Path:
-    """The folder that holds everything, which is `data_dir` or in it."""
-    if data_dir is None:
-        return DISTRIBUTION.find(None, [*files, *(source.whole for source in matrices)])
-    folders = [Path(data_dir), *(Path(data_dir) / name for name in DISTRIBUTION.below)]
-    missing = {folder: lacking(folder, files, matrices, concept_list) for folder in folders}
-    folder = min(folders, key=lambda candidate: len(missing[candidate]))
-    if missing[folder]:
-        raise DISTRIBUTION.missing(folder, missing[folder])
-    return folder
+def _check(files: Files, names: Sequence[str], matrices: Sequence[Source]) -> None:
+    missing = lacking(files, names, matrices)
+    if not missing:
+        return
+    present = [kind for kind, source in LOW_LEVEL.items() if source.found(files)]
+    note = ""
+    if present and any(LOW_LEVEL[kind].whole in missing for kind in LOW_LEVEL):
+        note = f"The low-level features that are there: {', '.join(present)}."
+        if set(CONCATENATIONS["lowlevel634"]) <= set(present):
+            present = ["lowlevel634", *present]
+            note += " lowlevel634 is the first five side by side, 634-D."
+        note += f" Ask for one by --image_features={present[0]}."
+    raise files.missing(missing, note)
 
 
 def _splits(

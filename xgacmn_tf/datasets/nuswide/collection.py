@@ -1,52 +1,50 @@
-"""The files of NUS-WIDE in one folder, read as they are asked for.
+"""The files of NUS-WIDE, each read when it is needed.
 
 A picture is known by its row: its line in the image list, from 0.
 """
 
 from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 
+from xgacmn_tf.datasets.distribution import Files
 from xgacmn_tf.datasets.nuswide import lists, sources
 from xgacmn_tf.datasets.nuswide.matrix_files import Part, gather
 from xgacmn_tf.datasets.nuswide.sources import Source
 
 
 class Collection:
-    """Reads from `folder`; the files have to be there (see `lacking`).
+    """Reads from `files`, which have to hold what is needed (see `lacking`).
 
     Raises:
         InputError: from every method, naming file and line, if what it reads is broken.
     """
 
-    def __init__(self, folder: Path):
-        self.folder = folder
-        self._list = folder / sources.IMAGE_LIST
+    def __init__(self, files: Files):
+        self.files = files
+        self.image_list = files.path(sources.IMAGE_LIST)
 
     @cached_property
     def pictures(self) -> list[str]:
         """n paths such as "actor/0001_2124494179.jpg"."""
-        return lists.pictures(self._list)
+        return lists.pictures(self.image_list)
 
     @cached_property
     def photos(self) -> list[str]:
         """n photo ids on Flickr; a few stand twice, see `lists.DUPLICATED_PHOTOS`."""
-        return lists.photos(self._list, self.pictures)
+        return lists.photos(self.image_list, self.pictures)
 
     @cached_property
     def halves(self) -> tuple[np.ndarray, np.ndarray]:
         """The rows of the training and of the test list, each in that list's order."""
-        train, test = (self.folder / path for path in sources.HALF_LISTS)
-        return lists.halves(self._list, self.pictures, train, test)
+        train, test = map(self.files.path, sources.HALF_LISTS)
+        return lists.halves(self.image_list, self.pictures, train, test)
 
     @cached_property
     def concepts(self) -> tuple[str, ...]:
         """The names of all 81 concepts."""
-        candidates = [self.folder / path for path in sources.CONCEPT_LISTS]
-        path = next(path for path in candidates if path.is_file())
-        return lists.names(path, sources.NUM_CONCEPTS)
+        return lists.names(self.files.path(sources.CONCEPT_LIST), sources.NUM_CONCEPTS)
 
     def ids(self, rows: np.ndarray) -> np.ndarray:
         """(k,) str: the pictures' paths without ".jpg", which are unique as photo ids are not."""
@@ -68,7 +66,7 @@ class Collection:
 
     def tag_names(self) -> tuple[str, ...]:
         """The names of the 1,000 tags, in the order of `tag_vectors`."""
-        return lists.names(self.folder / sources.TAG_LIST, sources.NUM_TAGS)
+        return lists.names(self.files.path(sources.TAG_LIST), sources.NUM_TAGS)
 
     def low_level(self, kinds: Sequence[str], rows: np.ndarray) -> np.ndarray:
         """(k, d) float32: those of `sources.LOW_LEVEL` that are named, side by side."""
@@ -82,31 +80,26 @@ class Collection:
 
     def texts(self, rows: np.ndarray) -> list[str]:
         """k texts: all tags that the picture has on Flickr, with single spaces between them."""
-        return lists.tags(self.folder / sources.ALL_TAGS, self.photos, rows)
+        return lists.tags(self.files.path(sources.ALL_TAGS), self.photos, rows)
 
     def read(self, source: Source, rows: np.ndarray, out: np.ndarray) -> None:
         """Fills `out` (k, columns) with the rows of a matrix, from one file or its halves."""
-        paths = source.found(self.folder)
+        paths = [self.files.path(name) for name in source.found(self.files)]
         everything = (np.arange(len(self.pictures)),)
         of_line = everything if len(paths) == 1 else self.halves
         gather([Part(*part) for part in zip(paths, of_line, strict=True)], rows, out, source.binary)
 
 
-def lacking(
-    folder: Path, files: Sequence[str], matrices: Sequence[Source], concept_list: bool = False
-) -> list[str]:
-    """The paths in `folder` that are needed and not there.
+def lacking(files: Files, names: Sequence[str], matrices: Sequence[Source]) -> list[str]:
+    """Return the paths of missing files in the documented layout.
 
     Args:
-        files: needed as they are called.
+        names: files needed under their own names.
         matrices: needed whole or in halves, which need the lists of halves.
-        concept_list: whether the list of concepts is needed.
     """
-    found = [source.found(folder) for source in matrices]
-    needed = [*files]
+    found = [source.found(files) for source in matrices]
+    needed = [*names]
     if any(len(paths) == 2 for paths in found):
         needed += [path for path in sources.HALF_LISTS if path not in needed]
-    missing = [path for path in needed if not (folder / path).exists()]
-    if concept_list and not any((folder / path).is_file() for path in sources.CONCEPT_LISTS):
-        missing.append(sources.CONCEPT_LISTS[0])
+    missing = [path for path in needed if not files.has(path)]
     return missing + [s.whole for s, paths in zip(matrices, found, strict=True) if not paths]

@@ -32,7 +32,7 @@ class KnownError(NamedTuple):
 
 # Whether that picture shows a lake is told by the other copy of the labels, which is preferred.
 # Where only this one is there, "no" is the likelier answer: most pictures show none.
-KNOWN_ERRORS = {"Labels_lake_Train.txt": KnownError(78372, b"-1130179", b"0")}
+KNOWN_ERRORS = {"labels_lake_train.txt": KnownError(78372, b"-1130179", b"0")}
 
 
 class Part(NamedTuple):
@@ -124,7 +124,7 @@ def _blocks(path: Path) -> Iterator[bytes]:
 
 def _mended(path: Path, first: int, block: bytes) -> bytes:
     """`block`, whose first line has number `first`, without the file's known error."""
-    known = KNOWN_ERRORS.get(path.name)
+    known = KNOWN_ERRORS.get(path.name.lower())
     if known is None or known.line < first:
         return block
     lines = block.split(b"\n")

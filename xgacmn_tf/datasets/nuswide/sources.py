@@ -1,12 +1,15 @@
-"""Where each file of NUS-WIDE lies. Matrices with a row for each picture come whole, or as a
-training and a test half."""
+"""The files of NUS-WIDE in its documented layout; they are found by name in any other one.
 
-from pathlib import Path
+Matrices with a row for each image come whole, or as a training and a test half.
+"""
+
 from typing import NamedTuple
+
+from xgacmn_tf.datasets.distribution import Files
 
 IMAGE_LIST = "ImageList/Imagelist.txt"
 HALF_LISTS = ("ImageList/TrainImagelist.txt", "ImageList/TestImagelist.txt")
-CONCEPT_LISTS = ("ConceptsList/Concepts81.txt", "Concepts81.txt")
+CONCEPT_LIST = "ConceptsList/Concepts81.txt"
 NUM_CONCEPTS = 81
 TAG_LIST = "NUS_WID_Tags/TagList1k.txt"
 NUM_TAGS = 1000
@@ -22,12 +25,11 @@ class Source(NamedTuple):
     columns: int
     binary: bool
 
-    def found(self, folder: Path) -> tuple[Path, ...]:
-        """The whole file, or else both halves, or nothing."""
-        if (folder / self.whole).is_file():
-            return (folder / self.whole,)
-        halves = tuple(folder / half for half in self.halves)
-        return halves if all(half.is_file() for half in halves) else ()
+    def found(self, files: Files) -> tuple[str, ...]:
+        """Return the whole file, or else both halves, or nothing."""
+        if files.has(self.whole):
+            return (self.whole,)
+        return self.halves if all(map(files.has, self.halves)) else ()
 
 
 def _low_level(name: str, columns: int) -> Source:

@@ -6,24 +6,19 @@ folder tells where both come from and how they are laid out.
 Reference: Rashtchian et al., "Collecting Image Annotations Using Amazon's Mechanical Turk", 2010.
 """
 
+import os
 from collections.abc import Collection
-from pathlib import Path
 
 import numpy as np
 
 from xgacmn_tf.datasets import array_files
-from xgacmn_tf.datasets.distribution import Distribution, read_text
+from xgacmn_tf.datasets.distribution import Distribution, Files
 from xgacmn_tf.datasets.feature_file import numbered_ids
 from xgacmn_tf.datasets.paired import PairedDataset, Split
+from xgacmn_tf.datasets.pascal_sentence.captions import CLASSES, DescribedImage, described
 from xgacmn_tf.datasets.raw import RawPair, RawPairs
 from xgacmn_tf.errors import InputError
 
-PICTURES, SENTENCES = "dataset", "sentence"
-CLASSES = (
-    "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
-    "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train",
-    "tvmonitor",
-)  # fmt: skip
 # Images of every class that train and validate; the others, 5 of the real 50, test.
 PROTOCOLS: dict[str, dict[str, int]] = {
     "900": {"train": 45, "validation": 0},
@@ -48,24 +43,30 @@ DISTRIBUTION = Distribution(
         "cannot be downloaded by a program."
     ),
     layout=(
-        f"Its folder holds {PICTURES}/<class>/2008_000716.jpg and {SENTENCES}/<class>/"
-        "2008_000716.txt, a sentence a line (needed for features made anew), or "
-        f"{', '.join(FEATURES)}, each with one array named as its file (needed for the released "
-        "features)."
+        "Its folder holds dataset/<class>/2008_000716.jpg and sentence/<class>/2008_000716.txt, a "
+        "sentence a line, or instead of the latter the saved page (.html) or pascal_sentences.json "
+        f"(needed for features made anew), or {', '.join(FEATURES)}, each with one array named as "
+        "its file (needed for the released features). Only names matter: the files may lie in any "
+        "folders below it, or in zip archives."
     ),
-    below=("pascal_sentence", "pascal-sentences", "pascal"),
 )
 
 
-def load(data_dir: str | None, protocol: str | None = None, seed: int = 0) -> PairedDataset:
+def load(
+    data_dir: str | None,
+    protocol: str | None = None,
+    seed: int = 0,
+    cache_dir: str | os.PathLike[str] | None = None,
+) -> PairedDataset:
     """The released features in the release's own split, 800 pairs to train and 100 to test.
 
     Images are VGG-19's 4096-D `fc7`, texts 300-D. The pairs have no ids, titles or thumbnails.
 
     Args:
-        data_dir: the folder of the release.
+        data_dir: a folder that holds the files of the release in any folders below it.
         protocol: "800" or None; the release holds no other split.
         seed: without effect, as nothing is drawn.
+        cache_dir: see `Distribution.open`.
 
     Raises:
         InputError: if the protocol is another one, files are missing, or their content is broken.
@@ -76,40 +77,51 @@ def load(data_dir: str | None, protocol: str | None = None, seed: int = 0) -> Pa
             f"and not {protocol!r}; leave the protocol out, or name image_features and "
             "text_features, which are made from the pictures and sentences."
         )
-    try:
-        folder = DISTRIBUTION.find(data_dir, FEATURES)
-    except InputError as error:
-        raise InputError(
-            f"{error} To make features from the pictures and sentences instead, name "
-            "image_features and text_features."
-        ) from None
+    files = DISTRIBUTION.open(data_dir, cache_dir=cache_dir)
+    note = (
+        "To make features from the images and sentences instead, name image_features and "
+        "text_features."
+    )
+    if any(map(files.has, FEATURES)):
+        note = (
+            "Every file of the release is needed: the rows of its arrays carry no ids, so features "
+            f"made from the images cannot replace a missing one. {note}"
+        )
+    files.require(FEATURES, note)
     splits = {}
     for part in ("train", "test"):
-        image, text, label = (_array(folder, f"{part}_{k}") for k in ("img", "txt", "img_lab"))
+        image, text, label = (_array(files, f"{part}_{k}") for k in ("img", "txt", "img_lab"))
         # MATLAB's vectors are columns.
         label = label.ravel() if label.ndim == 2 and 1 in label.shape else label
         splits[part] = Split(image, text, label, numbered_ids(part, len(image)))
+    files.log()
     return PairedDataset(
         "pascal_sentence_released",
         splits["train"],
         splits["test"],
         RELEASE_CLASSES,
-        source=str(folder),
+        source=str(files.folder),
     )
 
 
-def load_raw(data_dir: str | None, protocol: str | None = None, seed: int = 0) -> RawPairs:
+def load_raw(
+    data_dir: str | None,
+    protocol: str | None = None,
+    seed: int = 0,
+    cache_dir: str | os.PathLike[str] | None = None,
+) -> RawPairs:
     """Read the images with their sentences.
 
     Args:
-        data_dir: the folder that holds `dataset` and `sentence`.
+        data_dir: a folder that holds images and sentences in any folders below it.
         protocol: "900" (as is None) draws 45 images of every class for training, "800" draws 40
             and 5 more for validation; the others, 5 of 50, test. An image's sentences are joined
             to one text. "900_sentences" is the split of "900" with a pair for each sentence.
         seed: draws the split.
+        cache_dir: see `Distribution.open`.
 
     Raises:
-        InputError: if the protocol is unknown, folders, pictures or sentences are missing, a text
+        InputError: if the protocol is unknown, images or sentences are missing, a text
             is empty or no UTF-8, or a class has too few pairs.
     """
     if protocol not in (None, *PROTOCOLS):
@@ -117,8 +129,9 @@ def load_raw(data_dir: str | None, protocol: str | None = None, seed: int = 0) -
             f"Pascal Sentence's protocols are {', '.join(PROTOCOLS)}, found {protocol!r}."
         )
     protocol = protocol or "900"
-    folder = DISTRIBUTION.find(data_dir, (PICTURES, SENTENCES))
-    images = _images(folder)
+    files = DISTRIBUTION.open(data_dir, cache_dir=cache_dir, images=True)
+    images = described(files)
+    files.log()
     generator = np.random.default_rng(seed)
     counts = PROTOCOLS[protocol]
     splits: dict[str, list[RawPair]] = {"train": [], "validation": [], "test": []}
@@ -127,7 +140,7 @@ def load_raw(data_dir: str | None, protocol: str | None = None, seed: int = 0) -
         learning = sum(counts.values())
         if len(of_class) <= learning:
             raise InputError(
-                f"{folder / PICTURES / CLASSES[label]} holds {len(of_class)} pictures; protocol "
+                f"{files.folder}: class {CLASSES[label]} has {len(of_class)} images; protocol "
                 f"{protocol} needs more than {learning} in each class."
             )
         order = generator.permutation(len(of_class))
@@ -135,8 +148,7 @@ def load_raw(data_dir: str | None, protocol: str | None = None, seed: int = 0) -
             splits, np.split(order, np.cumsum(list(counts.values()))), strict=True
         ):
             for row in np.sort(rows):
-                name, image, sentences = of_class[row]
-                splits[part] += _pairs_of(name, image, sentences, label, apart)
+                splits[part] += _pairs_of(of_class[row], label, apart)
     return RawPairs(
         f"pascal_sentence_{protocol}",
         tuple(splits["train"]),
@@ -146,71 +158,24 @@ def load_raw(data_dir: str | None, protocol: str | None = None, seed: int = 0) -
     )
 
 
-def _pairs_of(
-    name: str, image: Path, sentences: list[str], label: int, apart: bool
-) -> list[RawPair]:
+def _pairs_of(image: DescribedImage, label: int, apart: bool) -> list[RawPair]:
     if not apart:
-        return [RawPair(name, image, " ".join(sentences), label)]
+        return [RawPair(image.name, image.path, " ".join(image.sentences), label)]
     return [
-        RawPair(f"{name}#{number}", image, sentence, label, group=name)
-        for number, sentence in enumerate(sentences, 1)
+        RawPair(f"{image.name}#{number}", image.path, sentence, label, group=image.name)
+        for number, sentence in enumerate(image.sentences, 1)
     ]
 
 
-def _images(folder: Path) -> list[list[tuple[str, Path, list[str]]]]:
-    """Return the images of each class, by name: name, file and sentences."""
-    lacking: list[str] = []
-    images: list[list[tuple[str, Path, list[str]]]] = []
-    for name in CLASSES:
-        pictures = _files(folder / PICTURES / name, ".jpg")
-        # The usual script to fetch the sentences leaves the dot before "txt" out.
-        texts = _files(folder / SENTENCES / name, "txt") | _files(folder / SENTENCES / name, ".txt")
-        if not pictures:
-            lacking.append(f"{PICTURES}/{name}/*.jpg")
-        if not texts:
-            lacking.append(f"{SENTENCES}/{name}/*.txt")
-        if pictures and texts:
-            bare = sorted(pictures.keys() - texts.keys())
-            lacking += [f"{SENTENCES}/{name}/{stem}.txt" for stem in bare]
-            unseen = sorted(texts.keys() - pictures.keys())
-            lacking += [f"{PICTURES}/{name}/{stem}.jpg" for stem in unseen]
-        if not lacking:
-            images.append(
-                [
-                    (f"{name}/{stem}", pictures[stem], _sentences(texts[stem]))
-                    for stem in sorted(pictures)
-                ]
-            )
-    if lacking:
-        raise DISTRIBUTION.missing(folder, lacking)
-    return images
+def _array(files: Files, key: str) -> np.ndarray:
+    path = files.path(f"{key}.mat")
 
-
-def _files(folder: Path, ending: str) -> dict[str, Path]:
-    """The files whose names end so, in any case, by what stands before; hidden ones left out."""
-    found = {}
-    for path in folder.iterdir() if folder.is_dir() else ():
-        stem = path.name[: -len(ending)]
-        if path.name.lower().endswith(ending) and not stem.endswith(".") and path.name[0] != ".":
-            found[stem] = path
-    return found
-
-
-def _sentences(path: Path) -> list[str]:
-    sentences = [line.strip() for line in read_text(path).splitlines() if line.strip()]
-    if not sentences:
-        raise InputError(f"{path} is empty; expected one sentence a line, 3 to 6 of them.")
-    return sentences
-
-
-def _array(folder: Path, key: str) -> np.ndarray:
-    path = folder / f"{key}.mat"
-
-    def check_names(names: Collection[str]) -> None:
+    def check_names(names: Collection[str]) -> list[str]:
         if key not in names:
             raise InputError(
                 f"{path} holds {', '.join(sorted(names)) or 'nothing'}; expected one array named "
                 f"{key}, as its file is."
             )
+        return [key]
 
     return array_files.read(path, check_names)[key]

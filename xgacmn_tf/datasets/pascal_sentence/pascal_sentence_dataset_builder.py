@@ -3,12 +3,8 @@
 import tensorflow_datasets as tfds
 
 from xgacmn_tf.datasets.paired_builder import PairedBuilder, PairedConfig
-from xgacmn_tf.datasets.pascal_sentence import (
-    CLASSES,
-    DISTRIBUTION,
-    RELEASE_CLASSES,
-    SENTENCES_APART,
-)
+from xgacmn_tf.datasets.pascal_sentence import DISTRIBUTION, RELEASE_CLASSES, SENTENCES_APART
+from xgacmn_tf.datasets.pascal_sentence.captions import CLASSES
 
 _SPLIT = {
     "900": "45 training and 5 test pairs of each class",

@@ -1,22 +1,24 @@
 """The Wikipedia data set (paper, §4.2): 2,866 pictures with sections of articles, 10 categories.
 
-`load` reads the shallow features of the distribution, `load_raw` its pictures and texts. README.md
-in this folder tells where it comes from and how it is laid out.
+`load` reads the shallow features of the distribution or published deep features, `load_raw` its
+images and texts. README.md in this folder describes the files.
 
 Reference: Rasiwasia et al., "A New Approach to Cross-Modal Multimedia Retrieval", ACM MM 2010.
 """
 
+import os
 from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
 
 from xgacmn_tf.datasets import array_files
-from xgacmn_tf.datasets.distribution import Distribution
+from xgacmn_tf.datasets.distribution import Distribution, Files
+from xgacmn_tf.datasets.feature_file import numbered_ids
 from xgacmn_tf.datasets.paired import PairedDataset, Split
 from xgacmn_tf.datasets.raw import RawPairs
 from xgacmn_tf.datasets.wikipedia.lists import Listed, categories, listed, training_rows
-from xgacmn_tf.datasets.wikipedia.pairs import raw_pair
+from xgacmn_tf.datasets.wikipedia.pairs import raw_pairs
 from xgacmn_tf.errors import InputError
 
 FEATURES = "raw_features.mat"
@@ -24,6 +26,13 @@ LISTS = {"train": "trainset_txt_img_cat.list", "test": "testset_txt_img_cat.list
 CATEGORIES = "categories.list"
 KEYS = {"train": ("I_tr", "T_tr"), "test": ("I_te", "T_te")}
 PROTOCOLS = ("2173", "1300")
+# VGG-19 and Doc2Vec features of the shipped split, as several published programs read them.
+DEEP = "wiki.mat"
+DEEP_KEYS = {
+    part: (f"{part}_imgs_deep", f"{part}_texts_doc", f"{part}_imgs_labels") for part in LISTS
+}
+NUM_CATEGORIES = 10
+IMAGE_FEATURES = ("shallow", "deep")
 
 DISTRIBUTION = Distribution(
     name="wikipedia",
@@ -35,47 +44,45 @@ DISTRIBUTION = Distribution(
         f"Its folder holds {LISTS['train']} and {LISTS['test']} (text id, image id, category; "
         f"tab-separated), {CATEGORIES}, {FEATURES} (I_tr, T_tr, I_te, T_te: needed for the shallow "
         "features), texts/<text id>.xml and images/<category>/<image id>.jpg (needed for features "
-        "made anew)."
+        f"made anew), or {DEEP} ({', '.join(DEEP_KEYS['train'])}, …: needed for the deep "
+        "features). Only the names of files matter: they may lie in any folders below it, or in "
+        "zip archives."
     ),
-    below=("wikipedia_dataset",),
 )
 
 
-def load(data_dir: str | None, protocol: str | None = None, seed: int = 0) -> PairedDataset:
-    """The shallow features of the distribution under one of the two protocols.
+def load(
+    data_dir: str | None,
+    protocol: str | None = None,
+    seed: int = 0,
+    image_features: str | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+) -> PairedDataset:
+    """Read the features that come with the data set.
 
-    Images are histograms of 128 SIFT words, texts are 10 LDA topic proportions. The pairs have no
-    titles or thumbnails.
+    Shallow features: images are histograms of 128 SIFT words, texts are 10 LDA topic proportions.
+    Deep features: images are 4096-D, texts 300-D; pairs have no ids, and categories are named by
+    their numbers. There are no titles or thumbnails.
 
     Args:
-        data_dir: the folder of the distribution, or the one that holds it.
+        data_dir: a folder that holds the files of the distribution in any folders below it.
         protocol: "2173" (as is None) is the split that the data set ships with (2,173 train, 693
             test); "1300" draws 130 pairs of every category for training and tests on the others.
         seed: draws the split of protocol 1300; without effect on the other.
+        image_features: one of `IMAGE_FEATURES`, for texts, too; None for the shallow ones, or for
+            the deep ones where only these are there.
+        cache_dir: see `Distribution.open`.
 
     Raises:
         InputError: if the protocol is unknown, files are missing, or their content is broken.
     """
     protocol = _protocol(protocol)
-    folder = DISTRIBUTION.find(data_dir, (FEATURES, *LISTS.values(), CATEGORIES))
-    names, rows = _lists(folder)
-    features = _features(folder / FEATURES)
-    splits = {}
-    for part, path in LISTS.items():
-        image, text = (features[key] for key in KEYS[part])
-        for key, array in zip(KEYS[part], (image, text), strict=True):
-            if len(array) != len(rows[part]):
-                raise InputError(
-                    f"{folder / FEATURES}: {key} has {len(array)} rows, {path} lists "
-                    f"{len(rows[part])} pairs; the files do not belong together, fetch the "
-                    "distribution again."
-                )
-        splits[part] = Split(
-            image,
-            text,
-            label=np.array([row.label for row in rows[part]], np.int32),
-            id=np.array([row.text_id for row in rows[part]], dtype=str),
-        )
+    files = DISTRIBUTION.open(data_dir, cache_dir=cache_dir)
+    if image_features is None and not files.has(FEATURES) and files.has(DEEP):
+        image_features = "deep"
+    files.require([DEEP] if image_features == "deep" else [FEATURES, *LISTS.values(), CATEGORIES])
+    names, splits = _deep(files) if image_features == "deep" else _shallow(files)
+    files.log()
     if protocol == "1300":
         both = (splits["train"], splits["test"])
         pool = Split(
@@ -86,24 +93,29 @@ def load(data_dir: str | None, protocol: str | None = None, seed: int = 0) -> Pa
         )
         chosen = training_rows(pool.label, names, seed)
         splits = {"train": pool.take(chosen), "test": pool.take(~chosen)}
+    name = "wikipedia_deep" if image_features == "deep" else "wikipedia"
     return PairedDataset(
-        f"wikipedia_{protocol}", splits["train"], splits["test"], names, source=str(folder)
+        f"{name}_{protocol}", splits["train"], splits["test"], names, source=str(files.folder)
     )
 
 
-def load_raw(data_dir: str | None, protocol: str | None = None, seed: int = 0) -> RawPairs:
-    """The pictures and texts of the distribution, in the same splits and order as `load`.
+def load_raw(
+    data_dir: str | None,
+    protocol: str | None = None,
+    seed: int = 0,
+    cache_dir: str | os.PathLike[str] | None = None,
+) -> RawPairs:
+    """Read the images and texts of the distribution, in the same splits and order as `load`.
 
     Raises:
-        InputError: as `load`; naming texts and pictures that are listed but not there.
+        InputError: as `load`; naming texts and images that are listed but missing.
     """
     protocol = _protocol(protocol)
-    folder = DISTRIBUTION.find(data_dir, (*LISTS.values(), CATEGORIES, "texts", "images"))
-    names, rows = _lists(folder)
-    lacking: list[str] = []
-    pairs = {part: [raw_pair(folder, row, names, lacking) for row in rows[part]] for part in LISTS}
-    if lacking:
-        raise DISTRIBUTION.missing(folder, lacking)
+    files = DISTRIBUTION.open(data_dir, cache_dir=cache_dir, images=True)
+    files.require([*LISTS.values(), CATEGORIES])
+    names, rows = _lists(files)
+    pairs = raw_pairs(files, rows, names)
+    files.log()
     if protocol == "1300":
         pool = pairs["train"] + pairs["test"]
         labels = np.array([row.label for row in rows["train"] + rows["test"]])
@@ -121,17 +133,63 @@ def _protocol(protocol: str | None) -> str:
     return protocol or PROTOCOLS[0]
 
 
-def _lists(folder: Path) -> tuple[tuple[str, ...], dict[str, list[Listed]]]:
-    names = categories(folder / CATEGORIES)
-    return names, {part: listed(folder / path, len(names)) for part, path in LISTS.items()}
+def _lists(files: Files) -> tuple[tuple[str, ...], dict[str, list[Listed]]]:
+    names = categories(files.path(CATEGORIES))
+    return names, {part: listed(files.path(path), len(names)) for part, path in LISTS.items()}
 
 
-def _features(path: Path) -> dict[str, np.ndarray]:
-    needed = [key for pair in KEYS.values() for key in pair]
+def _shallow(files: Files) -> tuple[tuple[str, ...], dict[str, Split]]:
+    """Category names and splits."""
+    names, rows = _lists(files)
+    path = files.path(FEATURES)
+    features = _arrays(path, [key for pair in KEYS.values() for key in pair])
+    splits = {}
+    for part, list_name in LISTS.items():
+        image, text = (features[key] for key in KEYS[part])
+        for key, array in zip(KEYS[part], (image, text), strict=True):
+            if len(array) != len(rows[part]):
+                raise InputError(
+                    f"{path}: {key} has {len(array)} rows, {list_name} lists "
+                    f"{len(rows[part])} pairs; the files do not belong together, fetch the "
+                    "distribution again."
+                )
+        splits[part] = Split(
+            image,
+            text,
+            label=np.array([row.label for row in rows[part]], np.int32),
+            id=np.array([row.text_id for row in rows[part]], dtype=str),
+        )
+    return names, splits
 
-    def check_names(names: Collection[str]) -> None:
+
+def _deep(files: Files) -> tuple[tuple[str, ...], dict[str, Split]]:
+    """Numbers of the categories, counted from 0, and splits."""
+    path = files.path(DEEP)
+    features = _arrays(path, [key for keys in DEEP_KEYS.values() for key in keys])
+    labels = {part: features[keys[2]].ravel() for part, keys in DEEP_KEYS.items()}
+    for part, label in labels.items():
+        if label.dtype.kind not in "fiub" or not label.size:
+            raise InputError(
+                f"{path}: {DEEP_KEYS[part][2]} has {label.size} values of dtype {label.dtype}; "
+                "expected the number of a category for each pair"
+            )
+    # Copies of the file count from 0 or from 1.
+    first = 1 if max(label.max() for label in labels.values()) == NUM_CATEGORIES else 0
+    splits = {}
+    for part, (image, text, _) in DEEP_KEYS.items():
+        ids = numbered_ids(part, len(features[image]))
+        splits[part] = Split(features[image], features[text], labels[part] - first, ids)
+    return tuple(map(str, range(NUM_CATEGORIES))), splits
+
+
+def _arrays(path: Path, needed: list[str]) -> dict[str, np.ndarray]:
+    def check_names(names: Collection[str]) -> list[str]:
         lacking = [key for key in needed if key not in names]
         if lacking:
-            raise InputError(f"{path} lacks {', '.join(lacking)}; expected {', '.join(needed)}.")
+            raise InputError(
+                f"{path} lacks {', '.join(lacking)}; expected {', '.join(needed)}, found "
+                f"{', '.join(sorted(names)) or 'nothing'}"
+            )
+        return needed
 
     return array_files.read(path, check_names)

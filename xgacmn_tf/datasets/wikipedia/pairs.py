@@ -1,10 +1,10 @@
-"""Texts and pictures of the Wikipedia distribution, found by the ids of its lists."""
+"""Texts and images of the Wikipedia distribution, found by the ids of its lists."""
 
 import html
 import re
 from pathlib import Path
 
-from xgacmn_tf.datasets.distribution import read_text
+from xgacmn_tf.datasets.distribution import Files, read_text
 from xgacmn_tf.datasets.raw import RawPair
 from xgacmn_tf.datasets.wikipedia.lists import Listed
 from xgacmn_tf.errors import InputError
@@ -14,15 +14,33 @@ _OPENING = re.compile(r"<text\b[^>]*>")
 _CLOSINGS = ("</text>", "<imageset", "</document>")
 
 
-def raw_pair(folder: Path, row: Listed, names: tuple[str, ...], lacking: list[str]) -> RawPair:
-    """The pair of one line of a list. Files that are not there are added to `lacking`."""
-    text = folder / "texts" / f"{row.text_id}.xml"
-    nested = folder / "images" / names[row.label] / f"{row.image_id}.jpg"
-    flat = folder / "images" / nested.name
-    image = flat if flat.is_file() and not nested.is_file() else nested
-    there = text.is_file()
-    lacking += [path.relative_to(folder).as_posix() for path in (text, image) if not path.is_file()]
-    return RawPair(row.text_id, image, document_text(text) if there else "", row.label)
+def raw_pairs(
+    files: Files, rows: dict[str, list[Listed]], names: tuple[str, ...]
+) -> dict[str, list[RawPair]]:
+    """Return the pairs of each split, with images and texts found by their ids.
+
+    Raises:
+        InputError: naming missing texts and images; if a text is broken.
+    """
+    every = [row for of_part in rows.values() for row in of_part]
+    expected = [f"images/{names[row.label]}/{row.image_id}.jpg" for row in every]
+    images = iter(files.all_images([(path, None) for path in expected]))
+    missing: list[str] = []
+    pairs: dict[str, list[RawPair]] = {}
+    for part, of_part in rows.items():
+        pairs[part] = []
+        for row in of_part:
+            text, image = f"texts/{row.text_id}.xml", next(images)
+            if image is None:
+                missing.append(f"images/{names[row.label]}/{row.image_id}.jpg")
+            if not files.has(text):
+                missing.append(text)
+            elif image is not None:
+                content = document_text(files.path(text))
+                pairs[part].append(RawPair(row.text_id, image, content, row.label))
+    if missing:
+        raise files.missing(missing)
+    return pairs
 
 
 def document_text(path: Path) -> str:
