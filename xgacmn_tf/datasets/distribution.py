@@ -222,8 +222,8 @@ class Files:
             )
         places = [
             f"{count:,} in {os.path.relpath(folder, self.folder)}"
-            for folder, count in folders.most_common(_MAX_FOLDERS_SHOWN)
-        ]
+            for folder, count in sorted(folders.items(), key=lambda item: (-item[1], item[0]))
+        ][:_MAX_FOLDERS_SHOWN]
         more = len(folders) - len(places)
         places += [f"others in {more:,} folders"] if more else []
         tqdm.write(f"{self.distribution.name}: files found in {self.folder}: {', '.join(places)}")
