@@ -342,6 +342,20 @@ def test_hdf5_groups_and_matlab_arrays_under_its_suffixes(arrays, tmp_path):
     assert load(str(tmp_path / "matlab.h5")).fingerprint == expected
 
 
+@pytest.mark.parametrize("kind", ["mat73", "h5"])
+def test_hdf5_values_that_were_never_written(arrays, save, kind, monkeypatch):
+    path = save(arrays, kind)
+    with h5py.File(path, "r+") as file:
+        attributes = dict(file["text_test"].attrs)
+        shape = file["text_test"].shape
+        del file["text_test"]
+        file.create_dataset("text_test", shape, "f8", chunks=(2, 2))
+        file["text_test"].attrs.update(attributes)
+    assert not feature_file.load(path).test.text.any()
+    monkeypatch.setattr(array_files, "_UNWRITTEN_BYTES", 47)
+    assert "text_test declares 48 bytes but 0 are stored" in refusal(path)
+
+
 def test_hdf5_strings_are_bounded(arrays, save, monkeypatch):
     """A few bytes refer a thousand times to one long string."""
     path = save(arrays, "h5")

@@ -255,6 +255,14 @@ def page_and_flat_images(folder):
     flat_images(folder)
 
 
+def page_in_latin_1_and_all_of_voc(folder):
+    page("{}/{}.jpg")(folder)
+    flat_images(folder)
+    path = folder / "pascal-sentences.html"
+    path.write_bytes(b"<p>caf\xe9</p>" + path.read_bytes())
+    (folder / "images" / "2009_000001.jpg").write_text("without sentences")
+
+
 def json_file(folder):
     captions = {
         f"{path.stem}.jpg": {
@@ -277,6 +285,7 @@ def json_file(folder):
         page("{}/{}.jpg"),
         page("pascal-sentences_files/{1}.jpg"),
         page_and_flat_images,
+        page_in_latin_1_and_all_of_voc,
         json_file,
         wrapped("pascal"),
         zipped,

@@ -36,6 +36,11 @@ def test_a_path_is_read_as_it_stands_or_from_data_dir(features, monkeypatch):
     expected = load(str(features)).fingerprint
     assert load("mine.npz", data_dir=str(features.parent)).fingerprint == expected
     assert load(str(features), data_dir="/nowhere").fingerprint == expected  # absolute paths win
+    for name in ("mine.npz", "wikipedia", "nuswide"):
+        with pytest.raises(InputError, match="--data_dir=/nowhere: there is no such folder"):
+            load(name, data_dir="/nowhere")
+    with pytest.raises(InputError, match="--data_dir=/nowhere: there is no such folder"):
+        load_raw("pairs.csv", data_dir="/nowhere")
     monkeypatch.chdir(features.parent)
     assert load("mine.npz").fingerprint == expected
 

@@ -30,6 +30,7 @@ _PIECE_BYTES = 2**26
 
 # Deflate makes data at most this many times smaller.
 _DEFLATE_RATIO = 1032
+_UNWRITTEN_BYTES = 2**30
 # How HDF5 stores a string of any length.
 _REFERENCE = np.dtype([("length", "<u4"), ("address", "<u8"), ("index", "<u4")])
 # Suffixes of HDF5 files that are not MATLAB's, with axes in the order that Python has them.
@@ -338,7 +339,8 @@ def _check_stored(path: Path, name: str, node: h5py.Dataset, budget: _Budget) ->
         raise InputError(f"{path}: {name} keeps its values in other files; save them in this one.")
     declared = budget.take(name, node.shape, node.dtype.itemsize)
     stored, filters = node.id.get_storage_size(), node.id.get_create_plist().get_nfilters()
-    largest = stored * (_DEFLATE_RATIO if filters else 1)
+    # Chunks that were never written are zeros, which are accepted up to a size that does no harm.
+    largest = max(_UNWRITTEN_BYTES, stored * (_DEFLATE_RATIO if filters else 1))
     if declared > largest and (not filters or node.compression == "gzip"):
         raise InputError(
             f"{path}: {name} declares {declared} bytes but {stored} are stored; the file is "

@@ -1,5 +1,6 @@
 """Distributions of data sets: files found by name below a folder, whatever its layout."""
 
+import contextlib
 import filecmp
 import hashlib
 import lzma
@@ -16,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from tqdm import tqdm
 
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.files import atomic_path
+from xgacmn_tf.files import temporary_for
 
 PICKLE_SUFFIXES = (".pkl", ".pickle", ".p")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -221,8 +222,8 @@ class Files:
             )
         places = [
             f"{count:,} in {os.path.relpath(folder, self.folder)}"
-            for folder, count in folders.most_common(_MAX_FOLDERS_SHOWN)
-        ]
+            for folder, count in sorted(folders.items(), key=lambda item: (-item[1], item[0]))
+        ][:_MAX_FOLDERS_SHOWN]
         more = len(folders) - len(places)
         places += [f"others in {more:,} folders"] if more else []
         tqdm.write(f"{self.distribution.name}: files found in {self.folder}: {', '.join(places)}")
@@ -303,19 +304,22 @@ class Files:
                 f"{member} declares {info.file_size:,} bytes; at most {largest:,} can be unpacked "
                 f"to {root}; unpack it by hand, or name another cache_dir"
             )
+        temporary = temporary_for(target)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            with (
-                self._open_archives[archive].open(info) as source,
-                atomic_path(target) as temporary,
-                temporary.open("wb") as copy,
-            ):
+            with self._open_archives[archive].open(info) as source, temporary.open("wb") as copy:
                 shutil.copyfileobj(source, copy, 2**20)
+            # Not flushed as other files are, which takes minutes for thousands of images: a copy
+            # that a power cut has cut short has another size and is unpacked again.
+            os.replace(temporary, target)
         except _ARCHIVE_ERRORS as error:
             raise InputError(
                 f"{member} cannot be unpacked to {root} ({error}); fetch the archive again, or "
                 "unpack it by hand"
             ) from error
+        finally:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
         return target
 
 

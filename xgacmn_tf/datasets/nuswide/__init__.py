@@ -175,9 +175,7 @@ def own_texts(
         InputError: if an id is none of the data set, or as `load`.
     """
     files = DISTRIBUTION.open(data_dir, cache_dir=cache_dir)
-    missing = lacking(files, [sources.IMAGE_LIST], [sources.TAGS])
-    if missing:
-        raise files.missing(missing)
+    _check(files, [sources.IMAGE_LIST], [sources.TAGS])
     collection = Collection(files)
     row = {name: index for index, name in enumerate(collection.pictures)}
     unknown = [name for name in ids.tolist() if f"{name}.jpg" not in row]

@@ -48,7 +48,9 @@ def described(files: Files) -> list[list[DescribedImage]]:
     images: dict[str, list[Place]] = {}
     for suffix in IMAGE_SUFFIXES:
         for image_id, places in _by_id(files.places(suffix), suffix).items():
-            images.setdefault(image_id, []).extend(places)
+            # Images without caption or class belong to Pascal VOC, of which this is a part.
+            if image_id in captions or _folder_class(places):
+                images.setdefault(image_id, []).extend(places)
     if not captions and not images:
         raise files.missing(
             [f"{PICTURES}/<class>/2008_000716.jpg", f"{SENTENCES}/<class>/2008_000716.txt"]
@@ -85,16 +87,17 @@ def described(files: Files) -> list[list[DescribedImage]]:
 
 
 def _captions(files: Files) -> dict[str, _Caption]:
-    """The captions by image id; those in text files are preferred, then those in the JSON file."""
-    captions: dict[str, _Caption] = {}
-    for suffix in (".html", ".htm"):
-        for place in files.places(suffix):
-            captions |= _from_page(files.resolve([place]))
-    if files.has(JSON):
-        captions |= _from_json(files.path(JSON))
+    """The captions by image id, from text files, or else the JSON file, or else saved pages."""
     # A usual script to fetch the sentences leaves the dot before "txt" out.
-    for image_id, places in _by_id(files.places("txt"), "txt").items():
-        captions[image_id] = _Caption(_folder_class(places), _lines(files.resolve(places)))
+    captions = {
+        image_id: _Caption(_folder_class(places), _lines(files.resolve(places)))
+        for image_id, places in _by_id(files.places("txt"), "txt").items()
+    }
+    if not captions and files.has(JSON):
+        captions = _from_json(files.path(JSON))
+    if not captions:
+        for place in [*files.places(".html"), *files.places(".htm")]:
+            captions |= _from_page(files.resolve([place]))
     return captions
 
 
@@ -152,8 +155,13 @@ def _from_json(path: Path) -> dict[str, _Caption]:
 
 
 def _from_page(path: Path) -> dict[str, _Caption]:
+    content = path.read_bytes()
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError:  # The page states no encoding.
+        text = content.decode("cp1252", "replace")
     page = _Page()
-    page.feed(read_text(path))
+    page.feed(text)
     page.close()
     return page.captions
 
