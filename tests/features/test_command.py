@@ -66,6 +66,20 @@ def test_a_table_becomes_a_feature_file_that_trains(table, tmp_path, capsys):
     assert 0 < metrics["test"]["cosine"]["mAP"]["avg"] <= 1
 
 
+def test_columns_of_other_names(table, tmp_path):
+    pytest.importorskip("cv2", reason="pip install xgacmn_tf[sift]")
+    plain = feature_file.load(run(table, tmp_path)).fingerprint
+    text = table.read_text(encoding="utf-8")
+    table.write_text(text.replace("image,text", "picture,caption", 1), encoding="utf-8")
+    path = run(table, tmp_path, columns="image=picture,text=caption")
+    assert feature_file.load(path).fingerprint == plain
+
+
+def test_columns_are_rejected_where_there_are_none(tmp_path, capsys):
+    message = refusal("wikipedia", tmp_path, capsys, columns="text=caption", data_dir=tmp_path)
+    assert "--columns names arrays of feature files and columns of tables" in message
+
+
 def test_the_extractors_beside_the_file_make_its_features(table, tmp_path, raw_pairs):
     pytest.importorskip("cv2", reason="pip install xgacmn_tf[sift]")
     dataset = feature_file.load(run(table, tmp_path))

@@ -129,11 +129,7 @@ def load(
             "as nuswide/full or what `python -m xgacmn_tf.features` writes, or leave --streaming "
             "out."
         )
-    if columns and not (_is_table(name) or _is_feature_file(name)):
-        raise InputError(
-            f"--columns names arrays of feature files and columns of tables, and {name!r} is "
-            "neither; leave it out"
-        )
+    _check_columns(name, columns)
     if image_features is None and text_features is None:
         if image_weights or text_weights:
             raise InputError(
@@ -185,6 +181,7 @@ def load_raw(
     columns: Columns = (),
 ) -> RawPairs:
     """The images and texts of the data set called `name`; arguments and errors as of `load`."""
+    _check_columns(name, columns)
     if name in DISTRIBUTED:
         module = _distributed(name, protocol, data_dir)
         return module.load_raw(data_dir, protocol, seed, cache_dir=cache_dir)
@@ -287,6 +284,14 @@ def _check_features(name: str, module: Any, image: str | None, text: str | None)
                 f"--{modality}_features={value} is unknown for data set {name!r}; allowed are "
                 f"{', '.join(allowed)}"
             )
+
+
+def _check_columns(name: str, columns: Columns) -> None:
+    if columns and not (_is_table(name) or _is_feature_file(name)):
+        raise InputError(
+            f"--columns names arrays of feature files and columns of tables, and {name!r} is "
+            "neither; leave it out"
+        )
 
 
 def _refuse_protocol(name: str, protocol: str | None) -> None:

@@ -33,6 +33,12 @@ flags.DEFINE_string(
     flag_values=VALUES,
 )
 flags.DEFINE_string("data_dir", None, "folder that holds the data set's files", flag_values=VALUES)
+flags.DEFINE_list(
+    "columns",
+    [],
+    "columns of a table that calls them otherwise, such as text=caption",
+    flag_values=VALUES,
+)
 flags.DEFINE_string("protocol", None, "which split of the data set", flag_values=VALUES)
 flags.DEFINE_enum(
     "image", None, IMAGE_EXTRACTORS, "features to make of pictures", flag_values=VALUES
@@ -97,12 +103,14 @@ def _run() -> None:
     output, beam = Path(VALUES.output), VALUES.beam_options
     if beam is None and output.suffix != ".npz":
         raise InputError(f"--output={output}: expected a name that ends in .npz")
-    pairs = datasets.load_raw(VALUES.dataset, VALUES.data_dir, VALUES.protocol, VALUES.seed)
+    cache_dir = Path(VALUES.cache_dir or datasets.default_cache_dir())
+    pairs = datasets.load_raw(
+        VALUES.dataset, VALUES.data_dir, VALUES.protocol, VALUES.seed, cache_dir, VALUES.columns
+    )
     settings: dict[str, Any] = {
         name: VALUES[name].value
         for name in ("image_weights", "text_weights", "on_bad_image", "batch_size", "seed")
     }
-    cache_dir = Path(VALUES.cache_dir or datasets.default_cache_dir())
     if beam is None:
         if not output.parent.is_dir():
             raise InputError(f"--output={output}: there is no folder {output.parent}")
