@@ -27,6 +27,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from arguments import Parser, some_of
 from process_memory import memory, peak_memory
 
 from xgacmn_tf.baselines import NAMES
@@ -128,8 +129,10 @@ def table(results: list[dict]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--models", default=",".join(SYSTEMS), help="which, comma-separated")
+    parser = Parser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--models", type=some_of(SYSTEMS), default=",".join(SYSTEMS), help="which, comma-separated"
+    )
     parser.add_argument("--pairs", type=int, default=8000, help="of the training split")
     parser.add_argument("--image_dim", type=int, default=4096)
     parser.add_argument("--text_dim", type=int, default=1000)
@@ -141,9 +144,6 @@ def main() -> None:
         name, path = arguments.measure
         print(json.dumps(measure(name, Path(path))))
         return
-    models = arguments.models.split(",")
-    if unknown := {*models} - {*SYSTEMS}:
-        parser.error(f"--models: {', '.join(unknown)}: expected some of {', '.join(SYSTEMS)}")
     least = 8 * CLASSES
     if arguments.pairs < least:
         parser.error(f"--pairs={arguments.pairs}: expected at least {least}")
@@ -152,7 +152,7 @@ def main() -> None:
         path = Path(folder) / "pairs.npz"
         generate(path, **shape)
         results = []
-        for name in (YARDSTICK, *models):
+        for name in (YARDSTICK, *arguments.models):
             results.append(measure_apart(name, path))
             if arguments.json:
                 # All may take an hour: what is measured stays if a later system fails.

@@ -36,6 +36,7 @@ from pathlib import Path
 os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "TQDM_DISABLE": "1"}
 
 import numpy as np
+from arguments import Parser, sizes, some_of
 from process_memory import forget_peak, memory, peak_memory
 
 IMAGE_DIM, TEXT_DIM, CLASSES, CODE = 1280, 1000, 10, 100
@@ -210,9 +211,11 @@ def table(part: str, sizes: list[int], rows: list[Row]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--parts", default=",".join(PARTS), help="which, comma-separated")
-    parser.add_argument("--sizes", help="of a single part, ascending, comma-separated")
+    parser = Parser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--parts", type=some_of(PARTS), default=",".join(PARTS), help="which, comma-separated"
+    )
+    parser.add_argument("--sizes", type=sizes, help="of a single part, ascending, comma-separated")
     parser.add_argument("--json", type=Path, help="file to write the numbers to")
     parser.add_argument("--measure", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -220,19 +223,15 @@ def main() -> None:
         part, index, size = arguments.measure
         print(json.dumps(PARTS[part][2][int(index)](int(size))))
         return
-    parts = arguments.parts.split(",")
-    if unknown := {*parts} - {*PARTS}:
-        parser.error(f"--parts: {', '.join(unknown)}: expected some of {', '.join(PARTS)}")
+    parts = arguments.parts
     if arguments.sizes and len(parts) > 1:
         parser.error("--sizes: expected a single part in --parts")
     found = {}
     for part in parts:
-        sizes = list(PARTS[part][1])
-        if arguments.sizes:
-            sizes = [int(size) for size in arguments.sizes.split(",")]
-        rows = [measure_apart(part, size) for size in sizes]
-        print(table(part, sizes, rows), end="\n\n", flush=True)
-        found[part] = [{"size": size, **row} for size, row in zip(sizes, rows, strict=True)]
+        measured = arguments.sizes or list(PARTS[part][1])
+        rows = [measure_apart(part, size) for size in measured]
+        print(table(part, measured, rows), end="\n\n", flush=True)
+        found[part] = [{"size": size, **row} for size, row in zip(measured, rows, strict=True)]
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
     print(f"{os.cpu_count()} CPU cores; load averages of 1, 5 and 15 minutes at the end: {load}")
     if arguments.json:

@@ -26,7 +26,6 @@ one that listens on all interfaces while it runs. HNSW takes many minutes to bui
 embeddings on two cores; --engines can leave it out.
 """
 
-import argparse
 import contextlib
 import importlib.util
 import json
@@ -44,6 +43,7 @@ from typing import Any, NamedTuple
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
+from arguments import Parser, sizes, some_of
 
 from xgacmn_tf.search import Index, make_index, tune
 from xgacmn_tf.search.recall import exact_scores, recall_at
@@ -212,23 +212,25 @@ def milvus_server(uri: str | None, wanted: bool) -> Iterator[str | None]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--sizes", default="10000,200000", help="embeddings, comma-separated")
-    parser.add_argument("--engines", default=",".join(ENGINES), help="which, comma-separated")
+    parser = Parser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--sizes", type=sizes, default="10000,200000", help="embeddings, comma-separated"
+    )
+    parser.add_argument(
+        "--engines", type=some_of(ENGINES), default=",".join(ENGINES), help="which, comma-separated"
+    )
     parser.add_argument("--run", help="run folder: embeddings by its encoders, not generated ones")
     parser.add_argument("--milvus_uri", help="a running Milvus server")
     parser.add_argument("--json", type=Path, help="file to write the numbers to")
     arguments = parser.parse_args()
-    engines = arguments.engines.split(",")
-    if unknown := set(engines) - {*ENGINES}:
-        parser.error(f"--engines: {', '.join(unknown)}: expected some of {', '.join(ENGINES)}")
+    engines = arguments.engines
     if importlib.util.find_spec("faiss") is None:
         engines = [name for name in engines if name in ("exact", "milvus")]
     results = []
     with milvus_server(arguments.milvus_uri, "milvus" in engines) as uri:
         if uri is None:
             engines = [name for name in engines if name != "milvus"]
-        for size in map(int, arguments.sizes.split(",")):
+        for size in arguments.sizes:
             for data in of_run(arguments.run, size) if arguments.run else [generate(size)]:
                 results += compare(data, engines, uri)
                 print(table(results), flush=True)

@@ -24,6 +24,7 @@ from pathlib import Path
 os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "TQDM_DISABLE": "1"}
 
 import numpy as np
+from arguments import Parser, sizes, some_of
 from training_step import CLASSES, SHAPES, generate, weights
 
 STEPS, EPOCHS = 20, 4
@@ -94,9 +95,11 @@ def measure(shape: str, workers: int, share: int) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--shapes", default="wikipedia,openclipart,nuswide")
-    parser.add_argument("--batches", default="64,512", help="pairs of each worker in a step")
+    parser = Parser(description=__doc__.splitlines()[0])
+    parser.add_argument("--shapes", type=some_of(SHAPES), default="wikipedia,openclipart,nuswide")
+    parser.add_argument(
+        "--batches", type=sizes, default="64,512", help="pairs of each worker in a step"
+    )
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--work", help=argparse.SUPPRESS)
@@ -110,11 +113,11 @@ def main() -> None:
         f"| shape | batch each | 1 worker, ms a step | {arguments.workers} workers | efficiency "
         "| sent a step, MB |\n| --- | --- | --- | --- | --- | --- |"
     )
-    for shape in arguments.shapes.split(","):
+    for shape in arguments.shapes:
         image_dim, text_dim, _ = SHAPES[shape]
         size = 4 * weights(image_dim, text_dim)
         sent = 2 * (arguments.workers - 1) / arguments.workers * size
-        for share in map(int, arguments.batches.split(",")):
+        for share in arguments.batches:
             one, several = (measure(shape, count, share) for count in (1, arguments.workers))
             print(
                 f"| {shape} | {share} | {one:.1f} | {several:.1f} | {one / several:.2f} | "

@@ -22,6 +22,7 @@ from pathlib import Path
 os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "TQDM_DISABLE": "1"}
 
 import numpy as np
+from arguments import Parser, sizes, some_of
 from process_memory import memory, peak_memory
 
 SHAPES = {"wikipedia": (128, 10), "openclipart": (1280, 1000), "nuswide": (4096, 1000)}
@@ -109,9 +110,9 @@ def measure(folder: str, streaming: bool) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--shapes", default=",".join(SHAPES))
-    parser.add_argument("--pairs", default="8000")
+    parser = Parser(description=__doc__.splitlines()[0])
+    parser.add_argument("--shapes", type=some_of(SHAPES), default=",".join(SHAPES))
+    parser.add_argument("--pairs", type=sizes, default="8000")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--folder", help=argparse.SUPPRESS)
     parser.add_argument("--streaming", type=int, help=argparse.SUPPRESS)
@@ -122,8 +123,8 @@ def main() -> None:
     rows = []
     print("| shape | pairs | features GiB | from | open s | ms a step | × memory | peak GiB |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
-    for shape in arguments.shapes.split(","):
-        for pairs in map(int, arguments.pairs.split(",")):
+    for shape in arguments.shapes:
+        for pairs in arguments.pairs:
             with tempfile.TemporaryDirectory() as folder:
                 write(folder, *SHAPES[shape], pairs)
                 found = {name: measure(folder, name == "files") for name in ("memory", "files")}

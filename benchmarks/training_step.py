@@ -33,6 +33,7 @@ from pathlib import Path
 os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "TQDM_DISABLE": "1"}
 
 import numpy as np
+from arguments import Parser, some_of
 
 # Shape → image dimensions, text dimensions, batch.
 SHAPES = {
@@ -255,9 +256,9 @@ def compare(shape: str, systems: list[str], rate: float, width: float) -> list[d
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--shapes", default=",".join(SHAPES))
-    parser.add_argument("--systems", default=",".join(SYSTEMS))
+    parser = Parser(description=__doc__.splitlines()[0])
+    parser.add_argument("--shapes", type=some_of(SHAPES), default=",".join(SHAPES))
+    parser.add_argument("--systems", type=some_of(SYSTEMS), default=",".join(SYSTEMS))
     parser.add_argument("--json", type=Path)
     parser.add_argument("--work", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -265,15 +266,15 @@ def main() -> None:
         system, shape, steps = arguments.work.split(",")
         work(system, shape, int(steps))
     missing = {s for s, needs in SYSTEMS.items() if needs and not importlib.util.find_spec(needs)}
-    systems = [system for system in arguments.systems.split(",") if system not in missing]
+    systems = [system for system in arguments.systems if system not in missing]
     rate, width = machine()
     print(f"{rate / 1e9:.0f} GFLOP/s, {width / 1e9:.1f} GB/s, {os.cpu_count()} cores")
-    for system in sorted(missing & set(arguments.systems.split(","))):
+    for system in sorted(missing & set(arguments.systems)):
         print(f"{system}: {SYSTEMS[system]} is not installed")
     found = []
     print("| shape | system | ms a step (min – max) | × X-GACMN | of the floor | first turn (s) |")
     print("| --- | --- | --- | --- | --- | --- |")
-    for shape in arguments.shapes.split(","):
+    for shape in arguments.shapes:
         rows = compare(shape, systems, rate, width)
         found += rows
         first = rows[0]

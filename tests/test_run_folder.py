@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -66,3 +68,50 @@ def test_a_setting_that_was_added_later_is_compared_where_it_is_not_at_its_defau
     folder, config = earlier
     with pytest.raises(InputError, match="choose_epoch 'best' there, 'last' now"):
         experiment.run(dataclasses.replace(config, choose_epoch="last"), lambda text: None)
+
+
+def test_a_folder_that_another_process_writes_into_ends_in_one_line(tmp_path):
+    held = tmp_path / "run"
+    held.mkdir()
+    program = (
+        "import sys, time\n"
+        "from pathlib import Path\n"
+        "from xgacmn_tf.file_lock import locked\n"
+        "with locked(Path(sys.argv[1])) as free:\n"
+        "    print(free, flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program, held / ".lock"], stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout.readline() == "True\n"
+        with (
+            pytest.raises(InputError, match="another process is writing into this folder") as error,
+            RunFolder(held).locked(),
+        ):
+            pass
+        assert "\n" not in str(error.value)
+        other.kill()
+    # The lock of a killed process is free.
+    with RunFolder(held).locked():
+        pass
+
+
+def test_the_same_run_twice_at_once_is_trained_once(feature_file, tmp_path, monkeypatch):
+    config = Config(
+        dataset=str(feature_file), output_dir=str(tmp_path / "run"), model="sm", export=False
+    )
+    train, errors = experiment.train_system, []
+
+    def train_while_another_starts(*arguments):
+        monkeypatch.setattr(experiment, "train_system", train)
+        with pytest.raises(InputError, match="another process is writing") as error:
+            experiment.run(config, lambda text: None)
+        errors.append(error)
+        return train(*arguments)
+
+    monkeypatch.setattr(experiment, "train_system", train_while_another_starts)
+    metrics = experiment.run(config, lambda text: None)
+    assert errors and RunFolder(tmp_path / "run").read_metrics() == metrics
+    said = []
+    assert experiment.run(config, said.append) == metrics and "finished" in said[0]

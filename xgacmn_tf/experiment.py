@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
 import time
@@ -10,6 +11,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from tqdm import tqdm
 
 from xgacmn_tf import baselines, datasets
 from xgacmn_tf.baselines.training import train_system
@@ -21,7 +23,7 @@ from xgacmn_tf.errors import InputError
 from xgacmn_tf.evaluation.categories import category_table, unseen_categories
 from xgacmn_tf.evaluation.identity import Identity
 from xgacmn_tf.evaluation.representations import represent
-from xgacmn_tf.evaluation.retrieval import chance_levels, evaluate_retrieval
+from xgacmn_tf.evaluation.retrieval import BAR_DELAY, chance_levels, evaluate_retrieval
 from xgacmn_tf.export.savedmodel import export_encoder
 from xgacmn_tf.export.versions import versions as exported_versions
 from xgacmn_tf.features.keeping import keep_extractors
@@ -60,14 +62,20 @@ def run(config: Config, say: Callable[[str], None] = print) -> dict[str, Any]:
       What stands in metrics.json; nothing where this is not the chief of several workers.
 
     Raises:
+      InputError: another process writes into the run folder.
       WorkerLostError: another worker has stopped.
     """
     devices = make_devices(config.strategy)
-    with devices.watched():
-        return _run(config, devices, say)
+    with devices.watched(), contextlib.ExitStack() as stack:
+        return _run(config, devices, say, stack)
 
 
-def _run(config: Config, devices: Devices, say: Callable[[str], None]) -> dict[str, Any]:
+def _run(
+    config: Config,
+    devices: Devices,
+    say: Callable[[str], None],
+    stack: contextlib.ExitStack,
+) -> dict[str, Any]:
     started = time.perf_counter()
     dataset = datasets.for_config(config)
     folder = RunFolder.for_config(config)
@@ -75,6 +83,8 @@ def _run(config: Config, devices: Devices, say: Callable[[str], None]) -> dict[s
         check_evaluations(config, dataset, devices)
     if devices.is_chief:
         folder.claim(config, dataset.fingerprint)
+        if not folder.is_finished():
+            stack.enter_context(folder.locked())
     # The others come here once the chief has made the folder.
     devices.agree("data", dataset.fingerprint, "give all of them the same files")
     devices.agree("settings", config.fingerprint(), "start all of them by the same command")
@@ -105,11 +115,12 @@ def _run(config: Config, devices: Devices, say: Callable[[str], None]) -> dict[s
     metrics, arrays, per_query = evaluate(encoder, dataset, config, report)
     metrics["warnings"] += heard
     metrics |= facts | {"wall_time_s": round(time.perf_counter() - started, 3)}
-    keep_extractors(dataset, folder.extractors)
+    similarity = metrics["headline_similarity"]
+    steps: _Steps = [("extractors", lambda: keep_extractors(dataset, folder.extractors))]
     if config.export:
-        _export(folder, config, encoder, metrics["headline_similarity"], dataset)
-    folder.write_per_query(dataset.test.id, per_query)
-    _write(folder, config, encoder, metrics, arrays, dataset, history)
+        steps.append(("export", lambda: _export(folder, config, encoder, similarity, dataset)))
+    results = _results(folder, config, encoder, metrics, arrays, per_query, dataset, history)
+    _write(steps + results)
     say(results_table(metrics))
     say(f"results page: {folder.results_page}\ncurves: tensorboard --logdir {folder.tensorboard}")
     if config.export:
@@ -193,8 +204,8 @@ def evaluate_checkpoint(
     if config.output_dir:
         folder = RunFolder(config.output_dir)
         folder.claim(config, dataset.fingerprint)
-        folder.write_per_query(dataset.test.id, per_query)
-        _write(folder, config, encoder, metrics, arrays, dataset, history=[])
+        with folder.locked():
+            _write(_results(folder, config, encoder, metrics, arrays, per_query, dataset, []))
     say(results_table(metrics))
     return metrics
 
@@ -303,39 +314,62 @@ def test_identity(dataset: PairedDataset) -> Identity:
     return Identity.of(dataset.test.image, dataset.test.text, dataset.groups["test"], rows)
 
 
-def _write(
+# What is written after the evaluation, by name.
+_Steps = list[tuple[str, Callable[[], Any]]]
+
+
+def _write(steps: _Steps) -> None:
+    """Writes one after the other, with a progress bar unless that is done in an instant."""
+    with tqdm(steps, unit="step", dynamic_ncols=True, delay=BAR_DELAY) as bar:
+        for name, step in bar:
+            bar.set_description(f"writing: {name}")
+            step()
+
+
+def _results(
     folder: RunFolder,
     config: Config,
     encoder: CommonSpaceEncoder,
     metrics: dict[str, Any],
     arrays: dict[str, np.ndarray],
+    per_query: dict[str, np.ndarray],
     dataset: PairedDataset,
     history: list[dict[str, float]],
-) -> None:
-    """Fills the run folder. metrics.json comes last: where it stands, everything else does."""
-    folder.write_embeddings(arrays)
+) -> _Steps:
+    """The results in the run folder. metrics.json comes last: with it, everything is there."""
     headline = metrics["headline_similarity"]
-    write_results_page(
-        folder.results_page,
-        settings=config.as_dict(),
-        metrics=metrics,
-        history=history,
-        split=dataset.test,
-        label_names=dataset.label_names,
-        image_representation=represent(encoder, arrays["image"], headline, "image"),
-        text_representation=represent(encoder, arrays["text"], headline, "text"),
-        identity=test_identity(dataset),
-        seed=config.seed,
-    )
-    write_projector(
-        folder.tensorboard, dataset.test, dataset.label_names, arrays["image"], arrays["text"]
-    )
-    write_hparams(
-        folder.tensorboard,
-        config.as_dict(),
-        {f"test/mAP/{way}": value for way, value in metrics["test"][headline]["mAP"].items()},
-    )
-    write_json(folder.metrics, metrics)
+
+    def page() -> None:
+        write_results_page(
+            folder.results_page,
+            settings=config.as_dict(),
+            metrics=metrics,
+            history=history,
+            split=dataset.test,
+            label_names=dataset.label_names,
+            image_representation=represent(encoder, arrays["image"], headline, "image"),
+            text_representation=represent(encoder, arrays["text"], headline, "text"),
+            identity=test_identity(dataset),
+            seed=config.seed,
+        )
+
+    def projector() -> None:
+        write_projector(
+            folder.tensorboard, dataset.test, dataset.label_names, arrays["image"], arrays["text"]
+        )
+        write_hparams(
+            folder.tensorboard,
+            config.as_dict(),
+            {f"test/mAP/{way}": value for way, value in metrics["test"][headline]["mAP"].items()},
+        )
+
+    return [
+        ("per-query scores", lambda: folder.write_per_query(dataset.test.id, per_query)),
+        ("embeddings", lambda: folder.write_embeddings(arrays)),
+        ("results page", page),
+        ("projector", projector),
+        ("metrics", lambda: write_json(folder.metrics, metrics)),
+    ]
 
 
 def _export(

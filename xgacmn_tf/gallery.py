@@ -209,10 +209,15 @@ def _or_empty(category: np.ndarray | None, rows: int) -> np.ndarray:
 def _check_names(path: Path, names: Collection[str]) -> None:
     fits = "id" in names and any(name in names for name in FEATURES) and set(names) <= {*ALLOWED}
     if not fits:
+        of_data_set = any(f"{modality}_test" in names for modality in FEATURES)
+        remedy = (
+            "; this is the feature file of a data set, so write a new file with the items to "
+            "search, such as image_test as image, text_test as text, and an id for each row"
+        )
         raise InputError(
             f"gallery {path} holds {', '.join(sorted(names)) or 'nothing'}; expected id, image or "
             "text features or both, and title, category and pictures if there are any: "
-            f"{', '.join(ALLOWED)}"
+            f"{', '.join(ALLOWED)}{remedy if of_data_set else ''}"
         )
 
 

@@ -8,15 +8,19 @@ tensorboard/      event files, embedding projector
 extractors/       how raw pictures and texts become features, where that is known
 embeddings.npz    of the test split: codes as trained (image, text), class posteriors and the
                   calibration factors of the class logits that they come with (calibration_image,
-                  calibration_text), label, id
+                  calibration_text), label, id; without the posteriors where these would be more
+                  than `representations.MAX_NUMBERS`, as they follow from codes and checkpoint
 per_query.npz     average precision of every test query, at every similarity
 results.html      a page to look at
 models/           the trained encoders as a SavedModel for serving
 metrics.json      results; it appears last, so where it stands the run is complete
+.lock             locked while a process writes into the folder
 """
 
+import contextlib
 import dataclasses
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +29,7 @@ import numpy as np
 from xgacmn_tf.config import XGACMN, Config
 from xgacmn_tf.datasets import array_files
 from xgacmn_tf.errors import InputError
+from xgacmn_tf.file_lock import locked
 from xgacmn_tf.files import atomic_path, read_json, sweep, write_json
 
 
@@ -105,6 +110,23 @@ class RunFolder:
             )
         record = {"settings": config.as_dict(), "data_fingerprint": data_fingerprint}
         write_json(self.config, record)
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder during the block, so that no other process writes into it.
+
+        The lock of a process that was killed is free.
+
+        Raises:
+          InputError: another process holds the folder.
+        """
+        with locked(self.path / ".lock") as free:
+            if not free:
+                raise InputError(
+                    f"--output_dir={self.path}: another process is writing into this folder; wait "
+                    "until it has ended, or name a new folder"
+                )
+            yield
 
     def read_config(self) -> dict[str, Any]:
         """The record that `claim` wrote."""

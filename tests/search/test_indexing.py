@@ -11,7 +11,7 @@ from xgacmn_tf.errors import InputError
 from xgacmn_tf.gallery import Gallery
 from xgacmn_tf.search import indexing
 from xgacmn_tf.search.indexing import open_source, pictures_in, texts_in
-from xgacmn_tf.search.kept import KeptGallery, default_folder
+from xgacmn_tf.search.kept import KeptGallery, _check_size, default_folder
 from xgacmn_tf.trained_run import TrainedRun
 
 
@@ -229,6 +229,28 @@ def test_a_gallery_file(kept, tmp_path):
     assert list(kept(tmp_path / "items.npz").items.title) == ["A", "B"]
     with pytest.raises(InputError, match="items.npz holds pictures only, and --image searches"):
         open_source(None, str(tmp_path / "items.npz")).check("text")
+
+
+def test_a_feature_file_of_a_data_set_is_told_which_names_a_gallery_has(run, tmp_path):
+    features = {f"{m}_{part}": np.eye(3) for m in ("image", "text") for part in ("train", "test")}
+    np.savez(tmp_path / "items.npz", **features)
+    source = open_source(None, str(tmp_path / "items.npz"))
+    for modality in ("image", "text"):
+        source.check(modality)
+        with pytest.raises(InputError, match="expected id, .* such as image_test as image, text_"):
+            source.load(run, modality, tmp_path)
+
+
+def test_posteriors_of_too_many_categories_name_another_similarity():
+    class ManyCategories:
+        similarity = "posterior"
+
+        def represent(self, modality, features):
+            return np.zeros((len(features), 60_000))
+
+    _check_size(ManyCategories(), "text", np.zeros((17_000, 1)))
+    with pytest.raises(InputError, match="60,000 categories takes 4.5 GiB, and 4 GiB is the limit"):
+        _check_size(ManyCategories(), "text", np.zeros((20_000, 1)))
 
 
 @pytest.mark.parametrize(

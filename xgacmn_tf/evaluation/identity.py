@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -126,13 +127,18 @@ class Direction:
         own = (self._by_group.of(self._group[pairs]), self._by_content.of(self._content[pairs]))
         return self._place[np.concatenate([each.reshape(len(pairs), -1) for each in own], axis=1)]
 
-    def own_count(self) -> np.ndarray:
-        """(q,) the number of items that count as each query's own pair."""
+    def own_count(self, on_progress: Callable[[int], Any] = lambda queries: None) -> np.ndarray:
+        """(q,) the number of items that count as each query's own pair.
+
+        Args:
+            on_progress: called with the number of queries after each block of them.
+        """
         counts = []
         # Few at a time: a group may hold a large part of the gallery.
         for first in range(0, len(self.query), 64):
             own = np.sort(self.own(slice(first, first + 64)), axis=1)
             counts.append(1 + np.count_nonzero(np.diff(own, axis=1), axis=1))
+            on_progress(len(own))
         return np.concatenate(counts)
 
 

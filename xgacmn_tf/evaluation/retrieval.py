@@ -209,14 +209,13 @@ def chance_levels(
     identity = Identity(alone, alone, alone) if identity is None else identity
     levels: Measures = {}
     ways = directions(identity, deduplicated)
-    with _bar(title, ways) as bar:
-        counts = {
-            name: _relevant_items(direction, checked, name, block_size, bar)
-            for name, direction in ways.items()
-        }
+    counts = {}
+    with _bar(title, ways, passes=2) as bar:
+        for name, direction in ways.items():
+            relevant = _relevant_items(direction, checked, name, block_size, bar)
+            counts[name] = relevant, direction.own_count(bar.update)
     for name, direction in ways.items():
-        relevant, items = counts[name], len(direction.gallery)
-        own = direction.own_count()
+        (relevant, own), items = counts[name], len(direction.gallery)
         found = {
             "mAP": _mean(chance_average_precision(relevant, items)),
             f"mAP@{depth}": _mean(chance_average_precision(relevant, items, depth, "hits")),
@@ -325,10 +324,10 @@ def _relevance(direction: Direction, targets: Labels, name: str) -> Relevance:
     return Relevance(of_images, targets) if name == "i2t" else Relevance(targets, of_images)
 
 
-def _bar(title: str | None, ways: Mapping[str, Direction]) -> tqdm:
+def _bar(title: str | None, ways: Mapping[str, Direction], passes: int = 1) -> tqdm:
     """A progress bar over the queries of all directions, which a short evaluation never shows."""
     return tqdm(
-        total=sum(len(direction.query) for direction in ways.values()),
+        total=passes * sum(len(direction.query) for direction in ways.values()),
         desc=title,
         unit="query",
         dynamic_ncols=True,

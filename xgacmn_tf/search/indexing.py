@@ -111,9 +111,11 @@ class GalleryFile(Source):
     def holds(self, modality: str) -> bool:
         try:
             with zipfile.ZipFile(self._path) as archive:
-                return f"{modality}.npy" in archive.namelist()
+                names = archive.namelist()
         except (OSError, zipfile.BadZipFile):
             return True  # `load` says what is wrong with it.
+        # Of a file without any features, `load` says which names it expects.
+        return f"{modality}.npy" in names or not {"image.npy", "text.npy"} & set(names)
 
     def load(self, run: TrainedRun, modality: str, keep: Path) -> tuple[Gallery, list[str]]:
         return gallery.from_file(self._path, run.dims), []
