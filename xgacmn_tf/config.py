@@ -14,7 +14,7 @@ from typing import Any
 
 from xgacmn_tf.baselines import HOLD_OUT, NAMES
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.names import MAP_NAMES, SIMILARITIES
+from xgacmn_tf.names import CODE_SIMILARITIES, MAP_NAMES
 from xgacmn_tf.settings import check, kind_of, setting
 
 XGACMN = "xgacmn"
@@ -158,6 +158,43 @@ class Config:
     discriminate_features: bool = _own(True, "train D_I and D_T")
     discriminate_codes: bool = _own(True, "train D_C")
 
+    # Item embeddings, beyond the paper.
+    item_embedding: bool = _own(
+        True,
+        "train item embeddings beside the paper's codes, which stay as they are: searches then "
+        "rank by the category and by the item",
+        later=True,
+        before=False,
+    )
+    item_dim: int = _own(100, "dimension of the item embeddings", least=1, later=True)
+    item_hidden: tuple[int, ...] = _own(
+        (512,), "hidden layers of the item towers", least=1, later=True
+    )
+    item_dropout: float = _own(
+        0.6, "dropout after the item towers' hidden layers", least=0.0, most=0.95, later=True
+    )
+    item_temperature: float = _own(
+        0.1, "temperature of the contrastive loss", least=0.001, later=True
+    )
+    item_batch_size: int = _own(128, "pairs in a step of the item towers", least=2, later=True)
+    item_learning_rate: float = _own(
+        5e-4, "Adam's learning rate for the item towers", least=1e-9, later=True
+    )
+    item_epochs: int | None = _own(
+        None,
+        "maximum number of epochs of the item towers; by default as many as make 800 steps, at "
+        "least 20. The epoch with the highest mean R@10 of five evaluations is kept",
+        least=1,
+        later=True,
+    )
+    item_weight: float | None = _own(
+        None,
+        "weight of the item embeddings' cosine beside the class posteriors; by default the one "
+        "with the highest R@10 on the validation split that loses at most 0.025 of the mAP there",
+        least=0.0,
+        later=True,
+    )
+
     # Optimization, Algorithm 1.
     epochs: int | None = _own(
         None,
@@ -210,7 +247,7 @@ class Config:
         "the run's headline similarity, which also chooses the best epoch; every other one is "
         "reported beside it. auto: the model's own, which for X-GACMN is posterior (cosine without "
         "a class loss)",
-        choices=("auto", *SIMILARITIES),
+        choices=("auto", *CODE_SIMILARITIES),
     )
     deduplicate_gallery: bool = setting(
         False,
@@ -342,12 +379,13 @@ class Config:
     def fingerprint(self) -> str:
         """Eight hexadecimal digits that differ whenever `result_settings` do.
 
-        Settings that were added later count only where they are not at their default, so that
+        Settings that were added later count only where they change what was done before, so that
         the same command finds the run folder of an earlier version.
         """
         values = self.result_settings()
         for field in dataclasses.fields(self):
-            if field.metadata["later"] and getattr(self, field.name) == field.default:
+            value = getattr(self, field.name)
+            if field.metadata["later"] and value == field.metadata["before"]:
                 values.pop(field.name, None)
         text = json.dumps(values, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:8]

@@ -29,7 +29,8 @@ from xgacmn_tf.export.versions import versions as exported_versions
 from xgacmn_tf.features.keeping import keep_extractors
 from xgacmn_tf.files import atomic_path, write_json
 from xgacmn_tf.gallery import from_split
-from xgacmn_tf.model.encoders import CommonSpaceEncoder
+from xgacmn_tf.model.encoders import CommonSpaceEncoder, search_similarity
+from xgacmn_tf.names import MODALITIES
 from xgacmn_tf.provenance import git_commit, versions
 from xgacmn_tf.report.projector import write_projector
 from xgacmn_tf.report.results_page import write_results_page
@@ -46,6 +47,7 @@ from xgacmn_tf.training.callbacks import (
     write_hparams,
 )
 from xgacmn_tf.training.devices import Devices, make_devices
+from xgacmn_tf.training.items import add_items
 from xgacmn_tf.training.loop import train
 
 
@@ -115,7 +117,7 @@ def _run(
     metrics, arrays, per_query = evaluate(encoder, dataset, config, report)
     metrics["warnings"] += heard
     metrics |= facts | {"wall_time_s": round(time.perf_counter() - started, 3)}
-    similarity = metrics["headline_similarity"]
+    similarity = metrics["search_similarity"]
     steps: _Steps = [("extractors", lambda: keep_extractors(dataset, folder.extractors))]
     if config.export:
         steps.append(("export", lambda: _export(folder, config, encoder, similarity, dataset)))
@@ -168,6 +170,13 @@ def _train(
         held = dataset.validation
         factors = calibration_factors(chosen, held.image, held.text, held.label)
         encoder, more["calibration"] = calibrated(encoder, factors), factors
+    if config.item_embedding:
+        board = ScalarBoard(folder.tensorboard / "items")
+        board.on_train_begin()
+        encoder, more["item_embedding"] = add_items(
+            config, dataset, chosen, encoder, board.on_epoch_end
+        )
+        board.on_train_end()
     with atomic_path(folder.best) as temporary:
         encoder.save(temporary)
     examples = progress.history[-1]["step"] * min(config.batch_size, len(dataset.train))
@@ -222,13 +231,13 @@ def evaluate(
       The body of metrics.json, and the arrays of embeddings.npz and per_query.npz.
     """
     test = dataset.test
-    image, text = encoder.codes(test.image, test.text)
-    arrays = {"image": image.numpy(), "text": text.numpy()}
+    encodings = {m: encoder.encodings_of(m, getattr(test, m)).numpy() for m in MODALITIES}
+    arrays = {m: encodings[m][:, : encoder.code_dim] for m in MODALITIES}
     identity, deduplicated = test_identity(dataset), config.deduplicate_gallery
     results, represented = {}, {}
     for similarity in encoder.similarities():
         represented[similarity] = pair = [
-            represent(encoder, arrays[m], similarity, m) for m in ("image", "text")
+            represent(encoder, encodings[m], similarity, m) for m in MODALITIES
         ]
         if similarity == "posterior":
             for side in pair:
@@ -248,6 +257,10 @@ def evaluate(
     headline = config.headline(own)
     # A checkpoint without its run's settings may lack the similarity that is the default.
     headline = headline if headline in results else next(iter(results))
+    searched = search_similarity(encoder, headline)
+    for side in represented[searched]:
+        if side.is_whole:
+            arrays[f"search_{side.name}"] = side[:].astype(np.float32)
     trained = pairs_per_category(dataset.train.label, dataset.num_classes)
     if dataset.held_out and dataset.validation is not None:
         trained += pairs_per_category(dataset.validation.label, dataset.num_classes)
@@ -270,6 +283,7 @@ def evaluate(
         "queries": {way: len(found["AP"]) for way, found in results[headline].per_query.items()},
         "deduplicated_gallery": deduplicated,
         "headline_similarity": headline,
+        "search_similarity": searched,
         "normalizer": {"mAP": "relevant", "mAP@50": "hits", "mAP@50/min": "min"},
         "queries_without_relevant": results[headline].queries_without_relevant,
         "seed": config.seed,
@@ -337,7 +351,11 @@ def _results(
     history: list[dict[str, float]],
 ) -> _Steps:
     """The results in the run folder. metrics.json comes last: with it, everything is there."""
-    headline = metrics["headline_similarity"]
+    headline, searched = metrics["headline_similarity"], metrics["search_similarity"]
+    represented = {
+        m: represent(encoder, encoder.encodings_of(m, getattr(dataset.test, m)), searched, m)
+        for m in MODALITIES
+    }
 
     def page() -> None:
         write_results_page(
@@ -347,8 +365,8 @@ def _results(
             history=history,
             split=dataset.test,
             label_names=dataset.label_names,
-            image_representation=represent(encoder, arrays["image"], headline, "image"),
-            text_representation=represent(encoder, arrays["text"], headline, "text"),
+            image_representation=represented["image"],
+            text_representation=represented["text"],
             identity=test_identity(dataset),
             seed=config.seed,
         )

@@ -1,6 +1,9 @@
 """Names that settings offer and code knows: here, so that neither has to load the other."""
 
+MODALITIES = ("image", "text")
 # How a query and a gallery item are compared: always the inner product of two representations.
-SIMILARITIES = ("posterior", "cosine", "dot")
+CODE_SIMILARITIES = ("posterior", "cosine", "dot")
+# Of which the last takes item embeddings as well.
+SIMILARITIES = (*CODE_SIMILARITIES, "item")
 # How features are brought to the encoders' scale, see `input_maps`.
 MAP_NAMES = ("auto", "zscore", "hellinger", "chi2", "tfidf", "unit", "none")

@@ -19,12 +19,14 @@ def setting(
     shapes_result: bool = True,
     own: bool = False,
     later: bool = False,
+    before: Any = None,
 ) -> Any:
     """A field of `Config`.
 
     `shapes_result=False`: changing it does not change a run's numbers. `own=True`: it is X-GACMN's
     own, and the compared systems have no use for it. `later=True`: there are run folders from
-    before it, so at its default it is no part of the fingerprint that names a run folder.
+    before it, which did what `before`, or else the default, does; with that value it is no part of
+    the fingerprint that names a run folder.
     """
     return dataclasses.field(
         default=default,
@@ -36,6 +38,7 @@ def setting(
             "shapes_result": shapes_result,
             "own": own,
             "later": later,
+            "before": default if before is None else before,
         },
     )
 

@@ -19,6 +19,7 @@ from xgacmn_tf.errors import InputError
 from xgacmn_tf.features.extractor import Extractor
 from xgacmn_tf.features.registry import load_extractor
 from xgacmn_tf.gallery import Gallery
+from xgacmn_tf.model.encoders import search_similarity
 from xgacmn_tf.run_folder import RunFolder
 
 
@@ -31,7 +32,7 @@ class TrainedRun:
     Attributes:
       folder: the same, as a `RunFolder`.
       encoder: the best encoders.
-      similarity: the run's headline similarity, which searches rank by.
+      similarity: what searches rank by, see `encoders.search_similarity`.
 
     Raises:
       InputError: there is no finished run.
@@ -51,7 +52,7 @@ class TrainedRun:
                 f"{self.folder.metrics}: headline_similarity is {similarity!r}; this run's "
                 f"encoders define {', '.join(self.encoder.similarities())}"
             )
-        self.similarity = str(similarity)
+        self.similarity = search_similarity(self.encoder, str(similarity))
 
     @property
     def dims(self) -> dict[str, int]:
@@ -105,24 +106,32 @@ class TrainedRun:
 
     def represent(self, modality: str, features: np.ndarray) -> np.ndarray:
         """(n, d) features → (n, e) float32 embeddings, whose inner products rank."""
-        return self._embeddings(modality, self.encoder.codes_of(modality, features))
+        encodings = self.encoder.encodings_of(modality, features)
+        return self.encoder.represent(encodings, self.similarity, modality).numpy()
 
     def test_embeddings(self, modality: str) -> np.ndarray:
         """Return the embeddings of the test split, (n, e) float32.
 
-        They come from the codes in embeddings.npz, so that the data set need not be loaded, which
-        may mean extracting features again. The data set is loaded only where that file is missing
-        or damaged.
+        They come from embeddings.npz, so that the data set need not be loaded, which may mean
+        extracting features again. The data set is loaded only where that file is missing or
+        damaged.
 
         Raises:
           InputError: neither embeddings.npz nor the data set can be read.
         """
         try:
-            codes = array_files.read(self.folder.embeddings, lambda names: None)[modality]
-            return self._embeddings(modality, codes)
+            return self.stored_embeddings(modality)
         except (InputError, KeyError, ValueError, tf.errors.InvalidArgumentError):
             return self.represent(modality, getattr(self.dataset().test, modality))
 
-    def _embeddings(self, modality: str, codes: Any) -> np.ndarray:
-        """(n, code_dim) codes of a modality → (n, e) float32 embeddings."""
-        return self.encoder.represent(codes, self.similarity, modality).numpy()
+    def stored_embeddings(self, modality: str) -> np.ndarray:
+        """Return the embeddings of the test split from embeddings.npz, (n, e) float32.
+
+        Raises:
+          InputError: the file is missing or damaged.
+          KeyError: it lacks the codes.
+        """
+        arrays = array_files.read(self.folder.embeddings, lambda names: None)
+        if self.similarity == "item":
+            return np.asarray(arrays[f"search_{modality}"])
+        return self.encoder.represent(arrays[modality], self.similarity, modality).numpy()

@@ -37,13 +37,13 @@ class _Queries(NamedTuple):
     Attributes:
       input: name of the signature's input, for messages.
       modality: "image" or "text".
-      codes: (n, code_dim) float32, finite.
+      encodings: (n, code_dim + item_dim) float32, finite.
       known: (n,) bool, whether any feature is not zero.
     """
 
     input: str
     modality: str
-    codes: tf.Tensor
+    encodings: tf.Tensor
     known: tf.Tensor
 
 
@@ -77,10 +77,10 @@ def serving_module(
     functions: dict[str, _Function] = {}
 
     def encoded(name: str, features: tf.Tensor, modality: str) -> _Queries:
-        encode = encoder.encode_image if modality == "image" else encoder.encode_text
         features = _finite(name, features, "features are NaN or infinite; send finite numbers")
         known = tf.reduce_any(tf.not_equal(features, 0), axis=1)
-        return _Queries(name, modality, _finite(name, encode(features), _TOO_LARGE), known)
+        encodings = _finite(name, encoder.encode(modality, features), _TOO_LARGE)
+        return _Queries(name, modality, encodings, known)
 
     def image_features(then: Callable[[_Queries], Outputs]) -> _Function:
         spec = tf.TensorSpec([None, encoder.image_map.input_dim], tf.float32, "image_features")
@@ -176,36 +176,37 @@ def _searches(
     shown: tuple[Gallery, tf.Variable, tf.Variable] | None = None
     for modality in gallery.features:
         items = gallery.of_modality(modality)
-        codes = encoder.codes_of(modality, items.features[modality])
+        encodings = encoder.encodings_of(modality, items.features[modality])
         # Where no image is repeated, both modalities have the same ids and titles.
         if shown is None or shown[0].id is not items.id:
             ids = _variable(items.id.tolist(), tf.string, f"gallery_{modality}_id")
             titles = _variable(items.title.tolist(), tf.string, f"gallery_{modality}_title")
             shown = items, ids, titles
-        nearest = _nearest(encoder, similarity, modality, codes)
+        nearest = _nearest(encoder, similarity, modality, encodings)
         searches[modality] = search_in(nearest, len(items), *shown[1:])
     return searches
 
 
 def _nearest(
-    encoder: CommonSpaceEncoder, similarity: str, modality: str, codes: tf.Tensor
+    encoder: CommonSpaceEncoder, similarity: str, modality: str, encodings: tf.Tensor
 ) -> _Nearest:
-    """Search among items with these codes: queries (b, e) float64 and k → rows and scores (b, k).
+    """Search among items with these encodings: queries (b, e) float64, k → rows, scores (b, k).
 
     Embeddings of more than `MAX_NUMBERS` numbers, such as posteriors of many categories, are not
-    stored: a search computes them from the codes, block by block.
+    stored: a search computes them from the encodings, block by block.
     """
-    items, dim = len(codes), int(encoder.represent(codes[:1], similarity, modality).shape[1])
+    items = len(encodings)
+    dim = int(encoder.represent(encodings[:1], similarity, modality).shape[1])
     name, size = f"gallery_{modality}", max(1, MAX_NUMBERS // dim)
     if items <= size:
-        embeddings = encoder.represent(codes, similarity, modality)
+        embeddings = encoder.represent(encodings, similarity, modality)
         stored = _variable(embeddings, tf.float64, name)
         return lambda queries, k: top(queries, stored, k)
-    stored_codes = _variable(codes, tf.float32, name)
+    stored_encodings = _variable(encodings, tf.float32, name)
 
     def nearest(queries: tf.Tensor, k: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         def step(first: tf.Tensor, rows: tf.Tensor, scores: tf.Tensor) -> list[tf.Tensor]:
-            block = encoder.represent(stored_codes[first : first + size], similarity, modality)
+            block = encoder.represent(stored_encodings[first : first + size], similarity, modality)
             block = tf.cast(block, tf.float64)
             found, found_scores = top(queries, block, tf.minimum(k, tf.shape(block)[0]))
             # Earlier items come first, so that ties still go to the lower row.
@@ -231,7 +232,7 @@ def _nearest(
 
 def _represented(encoder: CommonSpaceEncoder, queries: _Queries, similarity: str) -> tf.Tensor:
     """(n, e) embeddings of queries."""
-    embeddings = encoder.represent(queries.codes, similarity, queries.modality)
+    embeddings = encoder.represent(queries.encodings, similarity, queries.modality)
     return _finite(queries.input, embeddings, _TOO_LARGE)
 
 

@@ -37,6 +37,13 @@ class CommonSpaceEncoder(keras.Model):
       calibration: {"image": a_v, "text": a_t}, the factors of the class logits that temperature
         scaling found, above 0; 1 without calibration. Only posteriors read them: codes stay as
         they were trained.
+      image_items, text_items: layers from mapped features to item embeddings, see `item_towers`;
+        None without item embeddings.
+      item_weight: weight β ≥ 0 of the item embeddings' cosine beside the inner product of class
+        posteriors (or, without a class layer, the cosine of the codes) in the similarity "item".
+
+    Beside the common code, an item may have an item embedding. Both together, code first, are its
+    *encoding*: (n, code_dim + item_dim), from which `represent` makes what any similarity compares.
     """
 
     def __init__(
@@ -47,17 +54,28 @@ class CommonSpaceEncoder(keras.Model):
         text_encoder: keras.layers.Layer,
         class_layer: keras.layers.Layer | None,
         calibration: Mapping[str, float] | None = None,
+        image_items: keras.layers.Layer | None = None,
+        text_items: keras.layers.Layer | None = None,
+        item_weight: float = 1.0,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self._calibration = _checked_calibration(calibration)
+        self._item_weight = _checked_item_weight(item_weight)
         self.image_map, self.text_map = image_map, text_map
         self.image_encoder, self.text_encoder = image_encoder, text_encoder
         self.class_layer = class_layer
-        for layer, input_map in ((image_encoder, image_map), (text_encoder, text_map)):
+        self.image_items, self.text_items = image_items, text_items
+        for layer, input_map in (
+            (image_encoder, image_map),
+            (text_encoder, text_map),
+            (image_items, image_map),
+            (text_items, text_map),
+        ):
             # Parts that come out of a saved model are built already.
-            if not layer.built:
+            if layer is not None and not layer.built:
                 layer.build((None, input_map.output_dim))
+        self.code_dim = int(image_encoder.compute_output_shape((None, image_map.output_dim))[-1])
         if class_layer is not None and not class_layer.built:
             class_layer.build(image_encoder.compute_output_shape((None, image_map.output_dim)))
         self.built = True
@@ -72,9 +90,25 @@ class CommonSpaceEncoder(keras.Model):
         layers = [self.image_encoder, self.text_encoder]
         return layers if self.class_layer is None else [*layers, self.class_layer]
 
+    @property
+    def item_weight(self) -> float:
+        """Weight β of the item embeddings in the similarity "item"."""
+        return self._item_weight
+
+    @property
+    def has_items(self) -> bool:
+        """Whether there are item embeddings."""
+        return self.image_items is not None
+
     def similarities(self) -> tuple[str, ...]:
-        """The similarities this model defines: without a class layer there is no posterior."""
-        return tuple(s for s in SIMILARITIES if s != "posterior" or self.class_layer is not None)
+        """The similarities that this model defines.
+
+        Without a class layer there is no "posterior", without item embeddings no "item".
+        """
+        missing = {"posterior"} if self.class_layer is None else set()
+        if not self.has_items:
+            missing.add("item")
+        return tuple(s for s in SIMILARITIES if s not in missing)
 
     def encode_image(self, features: tf.Tensor) -> tf.Tensor:
         """Image features (n, d_v) → codes v_c (n, code_dim), float32."""
@@ -84,28 +118,52 @@ class CommonSpaceEncoder(keras.Model):
         """Text features (n, d_t) → codes t_c (n, code_dim), float32."""
         return tf.cast(self.text_encoder(self.text_map(features)), tf.float32)
 
+    def encode(self, modality: str, features: tf.Tensor) -> tf.Tensor:
+        """Return encodings (n, code_dim + item_dim), float32, of "image" or "text" features.
+
+        Without item embeddings these are the codes.
+        """
+        mapped = (self.image_map if modality == "image" else self.text_map)(features)
+        layer = self.image_encoder if modality == "image" else self.text_encoder
+        codes = tf.cast(layer(mapped), tf.float32)
+        items = self.image_items if modality == "image" else self.text_items
+        if items is None:
+            return codes
+        embeddings = tf.math.l2_normalize(tf.cast(items(mapped), tf.float32), axis=-1)
+        return tf.concat([codes, embeddings], axis=-1)
+
     def represent(
-        self, codes: np.ndarray | tf.Tensor, similarity: str, modality: str | None = None
+        self, encodings: np.ndarray | tf.Tensor, similarity: str, modality: str | None = None
     ) -> tf.Tensor:
-        """Codes (n, code_dim) → the representation whose inner product is `similarity`.
+        """Encodings → the representation whose inner product is `similarity`.
 
         "dot" are the codes themselves, "cosine" the codes at unit length, "posterior" the class
-        posteriors softmax(a ‖x‖ cos θ_c), calibrated by the modality's factor a.
+        posteriors softmax(a ‖x‖ cos θ_c), calibrated by the modality's factor a. "item" are the
+        class posteriors (without a class layer: the codes at unit length), followed by √β times the
+        item embedding.
 
         Args:
-          codes: of images or of texts.
+          encodings: (n, code_dim + item_dim) of images or of texts; for other similarities than
+            "item" the codes, (n, code_dim), suffice.
           similarity: one of `similarities()`.
-          modality: "image" or "text", whichever the codes are of; "posterior" needs it.
+          modality: "image" or "text", whichever the codes are of; posteriors need it.
 
         Raises:
           InputError: this model does not define the similarity.
-          ValueError: "posterior" without a modality.
+          ValueError: posteriors without a modality, or "item" of codes alone.
         """
         if similarity not in self.similarities():
             raise InputError(
                 f"similarity {similarity!r}: this model defines {', '.join(self.similarities())}"
             )
-        codes = tf.convert_to_tensor(codes)
+        encodings = tf.convert_to_tensor(encodings)
+        codes, items = encodings[:, : self.code_dim], encodings[:, self.code_dim :]
+        if similarity == "item":
+            if items.shape[1] == 0:
+                raise ValueError("similarity 'item' of codes alone: expected whole encodings")
+            category = "posterior" if self.class_layer is not None else "cosine"
+            categories = self.represent(codes, category, modality)
+            return tf.concat([categories, self._item_weight**0.5 * items], axis=-1)
         if similarity == "posterior" and self.class_layer is not None:
             if modality not in self._calibration:
                 raise ValueError(f"posteriors of modality {modality!r}: expected image or text")
@@ -117,11 +175,15 @@ class CommonSpaceEncoder(keras.Model):
         encode = {"image": self.encode_image, "text": self.encode_text}
         return {modality: encode[modality](features) for modality, features in inputs.items()}
 
-    def codes_of(self, modality: str, features: np.ndarray | tf.Tensor) -> tf.Tensor:
-        """(n, d) "image" or "text" features of at least one item → codes, encoded in blocks."""
+    def encodings_of(self, modality: str, features: np.ndarray | tf.Tensor) -> tf.Tensor:
+        """(n, d) "image" or "text" features of at least one item → encodings, in blocks."""
         encode = {"image": self._compiled_image, "text": self._compiled_text}[modality]
         blocks = [features[i : i + ROWS_AT_ONCE] for i in range(0, len(features), ROWS_AT_ONCE)]
         return tf.concat([encode(block) for block in blocks], axis=0)
+
+    def codes_of(self, modality: str, features: np.ndarray | tf.Tensor) -> tf.Tensor:
+        """(n, d) features as of `encodings_of` → codes (n, code_dim)."""
+        return self.encodings_of(modality, features)[:, : self.code_dim]
 
     def codes(self, image: np.ndarray, text: np.ndarray) -> tuple[tf.Tensor, tf.Tensor]:
         """Codes of a whole split, (n, d_v) and (n, d_t) arrays."""
@@ -130,17 +192,17 @@ class CommonSpaceEncoder(keras.Model):
     def represent_pairs(
         self, image: np.ndarray, text: np.ndarray, similarity: str
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Features (n, d_v) and (n, d_t) of a split → what `represent` gives for their codes."""
-        v, t = self.codes(image, text)
+        """Features (n, d_v), (n, d_t) of a split → what `represent` gives for their encodings."""
+        v, t = self.encodings_of("image", image), self.encodings_of("text", text)
         return self.represent(v, similarity, "image"), self.represent(t, similarity, "text")
 
     @tf.function(autograph=False, reduce_retracing=True)
     def _compiled_image(self, features: tf.Tensor) -> tf.Tensor:
-        return self.encode_image(features)
+        return self.encode("image", features)
 
     @tf.function(autograph=False, reduce_retracing=True)
     def _compiled_text(self, features: tf.Tensor) -> tf.Tensor:
-        return self.encode_text(features)
+        return self.encode("text", features)
 
     def get_config(self) -> dict[str, Any]:
         parts = {
@@ -149,23 +211,39 @@ class CommonSpaceEncoder(keras.Model):
             "image_encoder": self.image_encoder,
             "text_encoder": self.text_encoder,
             "class_layer": self.class_layer,
+            "image_items": self.image_items,
+            "text_items": self.text_items,
         }
         serialize = keras.saving.serialize_keras_object
         return {
             **super().get_config(),
             **{name: serialize(part) for name, part in parts.items()},
             "calibration": self.calibration,
+            "item_weight": self.item_weight,
         }
 
     @classmethod
     def from_config(
         cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None
     ) -> Self:
-        for name in ("image_map", "text_map", "image_encoder", "text_encoder", "class_layer"):
+        layers = ("image_map", "text_map", "image_encoder", "text_encoder", "class_layer")
+        # Files of earlier versions have no item embeddings.
+        for name in (*layers, *(n for n in ("image_items", "text_items") if n in config)):
             config[name] = keras.saving.deserialize_keras_object(
                 config[name], custom_objects=custom_objects
             )
         return cls(**config)
+
+
+def search_similarity(encoder: CommonSpaceEncoder, headline: str) -> str:
+    """The similarity that searches rank by: "item" where there is one, else the headline's."""
+    return "item" if encoder.has_items else headline
+
+
+def _checked_item_weight(weight: float) -> float:
+    if not (isinstance(weight, int | float) and 0 <= weight < math.inf):
+        raise ValueError(f"item_weight={weight}: expected a finite number of at least 0")
+    return float(weight)
 
 
 def _checked_calibration(given: Mapping[str, float] | None) -> dict[str, float]:

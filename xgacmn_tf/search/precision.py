@@ -10,9 +10,8 @@ from xgacmn_tf.errors import InputError
 from xgacmn_tf.evaluation.identity import Identity
 from xgacmn_tf.evaluation.representations import represent
 from xgacmn_tf.evaluation.retrieval import evaluate_retrieval
+from xgacmn_tf.names import MODALITIES
 from xgacmn_tf.trained_run import TrainedRun
-
-_NEEDED = {"image", "text", "label"}
 
 
 @dataclass(frozen=True)
@@ -53,13 +52,22 @@ def precision_of_test_split(run: TrainedRun, depth: int = 10) -> Precision:
     if not path.is_file():
         raise InputError(f"{path}: there is no such file, and --evaluate reads it; train again")
 
+    needed = {*MODALITIES, "label"}
+    if run.similarity == "item":
+        needed |= {f"search_{modality}" for modality in MODALITIES}
+
     def check(names: Collection[str]) -> None:
-        if not set(names) >= _NEEDED:
-            raise InputError(f"{path}: expected {', '.join(sorted(_NEEDED))}; train again")
+        if not set(names) >= needed:
+            raise InputError(f"{path}: expected {', '.join(sorted(needed))}; train again")
 
     arrays = array_files.read(path, check)
     label = arrays["label"]
-    image, text = (represent(run.encoder, arrays[m], run.similarity, m) for m in ("image", "text"))
+    image, text = (
+        arrays[f"search_{modality}"]
+        if run.similarity == "item"
+        else represent(run.encoder, arrays[modality], run.similarity, modality)
+        for modality in MODALITIES
+    )
     # Identical images have identical codes.
     identity = Identity.of(arrays["image"], arrays["text"])
     result = evaluate_retrieval(

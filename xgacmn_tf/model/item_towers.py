@@ -1,0 +1,142 @@
+"""Item embeddings: a tower per modality, trained to tell each pair from all others.
+
+The paper's codes say of which category an item is, and little beyond it. Beside them, each modality
+has a tower of its own that learns by contrast over the batch which text belongs to which image
+(InfoNCE: van den Oord et al. 2018; in both directions as in CLIP: Radford et al., ICML 2021). The
+towers share nothing with the paper's networks, so that codes and their scores are the same with or
+without them. Not in the paper.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import keras
+import tensorflow as tf
+
+from xgacmn_tf.model.networks import Encoder
+from xgacmn_tf.model.optimizers import FusedAdam, move_towards
+from xgacmn_tf.names import MODALITIES
+
+
+class ItemTowers:
+    """The towers with their training.
+
+    Args:
+      input_dims: modality → number of mapped features.
+      hidden: units of the hidden layers.
+      dim: of the embeddings.
+      dropout: share of hidden units that are dropped.
+      temperature: of the softmax over the batch.
+      learning_rate: Adam's.
+      average_decay: decay of the moving average of the weights that `averaged` holds.
+
+    Attributes:
+      towers, averaged: modality → layer from mapped features (n, d) to embeddings (n, dim), which
+        are not yet of unit length.
+    """
+
+    TERMS = ("item/loss", "item/accuracy")
+
+    def __init__(
+        self,
+        input_dims: Mapping[str, int],
+        hidden: tuple[int, ...] = (512,),
+        dim: int = 100,
+        dropout: float = 0.3,
+        temperature: float = 0.1,
+        learning_rate: float = 5e-4,
+        average_decay: float = 0.99,
+    ):
+        self.temperature, self.average_decay = temperature, average_decay
+        self.towers, self.averaged = (
+            {
+                modality: Encoder(
+                    hidden=hidden,
+                    code_dim=dim,
+                    code_activation="linear",
+                    dropout=dropout,
+                    name=f"{modality}_items{suffix}",
+                )
+                for modality in MODALITIES
+            }
+            for suffix in ("", "_averaged")
+        )
+        for modality, input_dim in input_dims.items():
+            for made in (self.towers, self.averaged):
+                made[modality].build((None, input_dim))
+            for weight, average in self._averaged_pairs(modality):
+                average.assign(weight)
+        self.optimizer = FusedAdam(learning_rate)
+        self.optimizer.build(self.weights)
+
+    @property
+    def weights(self) -> list[keras.Variable]:
+        """What training moves."""
+        return [w for modality in MODALITIES for w in self.towers[modality].trainable_weights]
+
+    @property
+    def variables(self) -> list[keras.Variable]:
+        """All state, for checkpoints."""
+        layers = [
+            made[modality] for made in (self.towers, self.averaged) for modality in MODALITIES
+        ]
+        return [*(v for layer in layers for v in layer.variables), *self.optimizer.variables]
+
+    def _averaged_pairs(self, modality: str) -> list[tuple[keras.Variable, keras.Variable]]:
+        weights = self.towers[modality].trainable_weights
+        return list(zip(weights, self.averaged[modality].trainable_weights, strict=True))
+
+    def step(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Moves the towers by one batch.
+
+        Args:
+          batch: mapped features "image" (n, d_v) and "text" (n, d_t); "key" (n, k) int64, of which
+            two pairs share a column's value if they belong together: the same image, the same text
+            or the same group.
+
+        Returns:
+          The terms of `TERMS` by name, before the update.
+        """
+        weights = self.weights
+        with tf.GradientTape() as tape:
+            made = [
+                tf.math.l2_normalize(self.towers[modality](batch[modality], training=True), axis=-1)
+                for modality in MODALITIES
+            ]
+            loss, accuracy = contrastive_loss(made[0], made[1], batch["key"], self.temperature)
+        self.optimizer.apply(tape.gradient(loss, weights), weights)
+        steps = tf.cast(self.optimizer.iterations, tf.float32)
+        decay = tf.minimum(self.average_decay, steps / (10.0 + steps))
+        for modality in MODALITIES:
+            for weight, average in self._averaged_pairs(modality):
+                move_towards(average, weight, 1.0 - decay)
+        return dict(zip(self.TERMS, (loss, accuracy), strict=True))
+
+
+def contrastive_loss(
+    image: tf.Tensor, text: tf.Tensor, key: tf.Tensor, temperature: float
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return the symmetric InfoNCE loss of a batch and the share of pairs that are found.
+
+    Args:
+      image: (n, d) embeddings of unit length.
+      text: (n, d) likewise; row i of both is a pair.
+      key: (n, k) int64. Pairs that share a value in any column are no negatives of each other.
+      temperature: what cosines are divided by.
+
+    Returns:
+      The loss in nats and the accuracy, float32 scalars, each the mean of both directions.
+    """
+    logits = tf.matmul(tf.cast(image, tf.float32), tf.cast(text, tf.float32), transpose_b=True)
+    logits /= temperature
+    together = tf.reduce_any(key[:, tf.newaxis] == key[tf.newaxis], axis=-1)
+    rows = tf.range(tf.shape(key)[0])
+    alone = together & (rows[:, tf.newaxis] != rows)
+    logits = tf.where(alone, logits.dtype.min, logits)
+    losses, found = [], []
+    for each in (logits, tf.transpose(logits)):
+        losses.append(tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(rows, each)))
+        best = tf.argmax(each, axis=1, output_type=tf.int32)
+        found.append(tf.reduce_mean(tf.cast(best == rows, tf.float32)))
+    return (losses[0] + losses[1]) / 2.0, (found[0] + found[1]) / 2.0

@@ -1,0 +1,263 @@
+"""Training of item embeddings, and the choice of their weight in the similarity "item".
+
+The towers are trained after X-GACMN and apart from it, on one device: they share its input maps and
+nothing else. The validation split chooses the epoch by R@10 of the own pair, by the same rule as
+X-GACMN's; then the towers are trained on all pairs for as many epochs. A training that is
+interrupted starts again, with the same result.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from xgacmn_tf.config import Config
+from xgacmn_tf.datasets.paired import PairedDataset, Split, give_back
+from xgacmn_tf.evaluation.identity import Identity
+from xgacmn_tf.evaluation.representations import represent
+from xgacmn_tf.evaluation.retrieval import evaluate_retrieval
+from xgacmn_tf.groups import content_keys, first_rows
+from xgacmn_tf.model.encoders import ROWS_AT_ONCE, CommonSpaceEncoder
+from xgacmn_tf.model.item_towers import ItemTowers
+from xgacmn_tf.names import MODALITIES
+from xgacmn_tf.training.calibration import calibrated
+from xgacmn_tf.training.epoch_choice import best_evaluation, default_patience, is_exhausted
+
+# Where --item_epochs is not given.
+STEPS, MIN_EPOCHS = 800, 20
+# Validation pairs that an evaluation ranks, at most.
+MAX_PAIRS = 2000
+DEPTH = 10
+# Weights that are tried, and the loss of mAP by category that is accepted.
+WEIGHTS = (0.0, 0.03, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0)
+MAX_LOSS = 0.025
+# Without a validation split to choose by.
+DEFAULT_WEIGHT = 0.3
+
+Log = Callable[[int, dict[str, float]], Any]
+
+
+@dataclass(frozen=True)
+class TrainedItems:
+    """Trained towers.
+
+    Attributes:
+        towers: modality → layer from mapped features to embeddings.
+        epochs: number of epochs that they were trained for.
+        recall: R@10 of the own pair on the validation split, mean of both directions, at the epoch
+            that is kept; None without a validation split.
+    """
+
+    towers: dict[str, keras.layers.Layer]
+    epochs: int
+    recall: float | None
+
+
+def train_items(
+    config: Config,
+    dataset: PairedDataset,
+    encoder: CommonSpaceEncoder,
+    epochs: int | None = None,
+    log: Log = lambda epoch, terms: None,
+) -> TrainedItems:
+    """Train item towers on a data set.
+
+    Args:
+        config: the settings.
+        dataset: its training split is learned from; its validation split chooses the epoch.
+        encoder: its input maps are shared.
+        epochs: exact number of epochs; None chooses.
+        log: receives each epoch's number, from 1, and its numbers by name.
+    """
+    keras.utils.set_random_seed(config.seed)
+    # Of a streamed split, the sample that is in memory.
+    train = dataset.train.to_fit()
+    features, key = _mapped(encoder, train), tf.constant(_keys(train))
+    towers = ItemTowers(
+        {modality: int(values.shape[1]) for modality, values in features.items()},
+        hidden=config.item_hidden,
+        dim=config.item_dim,
+        dropout=config.item_dropout,
+        temperature=config.item_temperature,
+        learning_rate=config.item_learning_rate,
+        average_decay=config.average_decay,
+    )
+    rows = len(train)
+    size = min(config.item_batch_size, rows)
+    steps = rows // size
+
+    @tf.function(autograph=False)
+    def run(epoch: tf.Tensor) -> tf.Tensor:
+        order = tf.random.experimental.stateless_shuffle(tf.range(rows), seed=[config.seed, epoch])
+
+        def step(number: tf.Tensor, totals: tf.Tensor) -> list[tf.Tensor]:
+            chosen = order[number * size : (number + 1) * size]
+            batch = {name: tf.gather(values, chosen) for name, values in features.items()}
+            terms = towers.step({**batch, "key": tf.gather(key, chosen)})
+            return [number + 1, totals + tf.stack([terms[name] for name in towers.TERMS])]
+
+        start = [tf.constant(0), tf.zeros(len(towers.TERMS))]
+        return tf.while_loop(lambda number, _: number < steps, step, start)[1] / steps
+
+    validate = None
+    if epochs is None and dataset.validation is not None:
+        validate = _Validation(encoder, dataset, config.seed)
+    planned = epochs or config.item_epochs or max(MIN_EPOCHS, math.ceil(STEPS / steps))
+    scores: list[float] = []
+    kept: list[np.ndarray] = []
+    best = planned
+    with tqdm(total=planned, unit="epoch", desc="item embeddings") as bar:
+        for epoch in range(1, planned + 1):
+            terms = dict(zip(towers.TERMS, run(tf.constant(epoch)).numpy().tolist(), strict=True))
+            bar.update()
+            if validate is not None:
+                scores.append(validate(towers.averaged))
+                terms["item/validation_R@10"] = scores[-1]
+                if best_evaluation(scores) == epoch - 1:
+                    best, kept = epoch, _weights(towers.averaged)
+            bar.set_postfix({name.partition("/")[2]: f"{x:.3g}" for name, x in terms.items()})
+            log(epoch, terms)
+            if validate is not None and is_exhausted(scores, default_patience(planned)):
+                break
+    if kept:
+        for weight, value in zip(_variables(towers.averaged), kept, strict=True):
+            weight.assign(value)
+    return TrainedItems(towers.averaged, best, scores[best - 1] if scores else None)
+
+
+def add_items(
+    config: Config,
+    dataset: PairedDataset,
+    chosen: CommonSpaceEncoder,
+    encoder: CommonSpaceEncoder,
+    log: Log = lambda epoch, terms: None,
+) -> tuple[CommonSpaceEncoder, dict[str, Any]]:
+    """Return an encoder with item embeddings, and what metrics.json has on their training.
+
+    Args:
+        config: the settings.
+        dataset: as X-GACMN was trained on it.
+        chosen: the encoders that never saw the validation split.
+        encoder: the run's encoders, calibrated, which may have been trained on all pairs.
+        log: see `train_items`.
+    """
+    trained = train_items(config, dataset, chosen, log=log)
+    weight = config.item_weight
+    if weight is None and dataset.validation is not None:
+        calibrated_chosen = calibrated(chosen, encoder.calibration)
+        weight = choose_weight(
+            with_items(calibrated_chosen, trained.towers, 1.0), dataset, config.seed
+        )
+    weight = DEFAULT_WEIGHT if weight is None else weight
+    facts = {"epochs": trained.epochs, "weight": weight, "validation_R@10": trained.recall}
+    if config.refit and dataset.held_out:
+        trained = train_items(config, give_back(dataset), encoder, trained.epochs)
+    return with_items(encoder, trained.towers, weight), facts
+
+
+def choose_weight(encoder: CommonSpaceEncoder, dataset: PairedDataset, seed: int) -> float:
+    """Return the weight of the item embeddings with the highest R@10 on the validation split.
+
+    Args:
+        encoder: with item embeddings, neither trained on the validation split.
+        dataset: with a validation split.
+        seed: draws the pairs of a large split.
+
+    Returns:
+        Among `WEIGHTS` that lose at most `MAX_LOSS` of the mAP of weight 0, the one with the
+        highest R@10 of the own pair; the smallest of equals.
+    """
+    split, identity = _sample(dataset, seed)
+    encodings = {m: encoder.encodings_of(m, getattr(split, m)).numpy() for m in MODALITIES}
+    found = {}
+    for weight in WEIGHTS:
+        weighted = with_items(
+            encoder, {m: getattr(encoder, f"{m}_items") for m in MODALITIES}, weight
+        )
+        sides = [represent(weighted, encodings[m], "item", m) for m in MODALITIES]
+        measures = evaluate_retrieval(
+            sides[0], sides[1], split.label, identity=identity, recall_depths=(DEPTH,)
+        ).measures
+        found[weight] = measures["mAP"]["avg"], measures[f"R@{DEPTH}"]["avg"]
+    allowed = {w: recall for w, (mean, recall) in found.items() if mean >= found[0.0][0] - MAX_LOSS}
+    return max(allowed, key=lambda weight: (allowed[weight], -weight))
+
+
+def with_items(
+    encoder: CommonSpaceEncoder, towers: dict[str, keras.layers.Layer], weight: float
+) -> CommonSpaceEncoder:
+    """Return an encoder of the same layers and calibration with item embeddings."""
+    return CommonSpaceEncoder(
+        encoder.image_map,
+        encoder.text_map,
+        encoder.image_encoder,
+        encoder.text_encoder,
+        encoder.class_layer,
+        calibration=encoder.calibration,
+        image_items=towers["image"],
+        text_items=towers["text"],
+        item_weight=weight,
+    )
+
+
+class _Validation:
+    """R@10 of the own pair on the validation split, mean of both directions."""
+
+    def __init__(self, encoder: CommonSpaceEncoder, dataset: PairedDataset, seed: int):
+        split, self.identity = _sample(dataset, seed)
+        self.features, self.label = _mapped(encoder, split), split.label
+
+    def __call__(self, towers: dict[str, keras.layers.Layer]) -> float:
+        image, text = (
+            tf.math.l2_normalize(towers[modality](self.features[modality]), axis=-1)
+            for modality in MODALITIES
+        )
+        result = evaluate_retrieval(
+            image, text, self.label, identity=self.identity, recall_depths=(DEPTH,)
+        )
+        return result.measures[f"R@{DEPTH}"]["avg"]
+
+
+def _sample(dataset: PairedDataset, seed: int) -> tuple[Split, Identity]:
+    """The validation split, or `MAX_PAIRS` pairs of it, and their identity."""
+    split, groups = dataset.validation, dataset.groups["validation"]
+    assert split is not None
+    if len(split) > MAX_PAIRS:
+        rows = np.sort(np.random.default_rng(seed).permutation(len(split))[:MAX_PAIRS])
+        split, groups = split.take(rows), groups[rows]
+    total = sum(len(part) for _, part in dataset.splits())
+    return split, Identity.of(split.image, split.text, groups, total)
+
+
+def _mapped(encoder: CommonSpaceEncoder, split: Split) -> dict[str, tf.Tensor]:
+    """Modality → mapped features (n, d)."""
+    mapped = {}
+    for modality in MODALITIES:
+        # Compiled: the kernel map goes row by row, five times as slowly outside of a graph.
+        layer = tf.function(getattr(encoder, f"{modality}_map"), autograph=False)
+        values = getattr(split, modality)
+        starts = range(0, len(values), ROWS_AT_ONCE)
+        blocks = [layer(tf.constant(values[first : first + ROWS_AT_ONCE])) for first in starts]
+        mapped[modality] = tf.concat(blocks, axis=0)
+    return mapped
+
+
+def _keys(split: Split) -> np.ndarray:
+    """(n, 3) int64: image, text and group of each pair; see `ItemTowers.step`."""
+    keys = [content_keys(split.image), content_keys(split.text), split.group_keys]
+    return np.stack([first_rows(values) for values in keys], axis=1)
+
+
+def _variables(towers: dict[str, keras.layers.Layer]) -> list[keras.Variable]:
+    return [weight for modality in MODALITIES for weight in towers[modality].trainable_weights]
+
+
+def _weights(towers: dict[str, keras.layers.Layer]) -> list[np.ndarray]:
+    return [np.array(weight) for weight in _variables(towers)]
