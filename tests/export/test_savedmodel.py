@@ -17,11 +17,13 @@ from xgacmn_tf.config import Config
 from xgacmn_tf.datasets.paired import PairedDataset
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.evaluation.ranking import rank_gallery
-from xgacmn_tf.export import export_run, savedmodel
+from xgacmn_tf.export import export_run, savedmodel, serving
 from xgacmn_tf.export.versions import versions
 from xgacmn_tf.model.angular_softmax import AngularSoftmax, PlainSoftmax
 from xgacmn_tf.run_folder import RunFolder
 from xgacmn_tf.serve.failure import from_model
+
+MODALITIES = ("image", "text")
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +55,25 @@ def test_codes(run, exported, feature_file):
     default = loaded["serving_default"](image_features=tf.constant(image))
     again = loaded["encode_image"](image_features=tf.constant(image))
     np.testing.assert_array_equal(default["embedding"], again["embedding"])
+
+
+def test_posteriors_of_many_categories_are_searched_in_blocks(
+    run, exported, feature_file, tmp_path, monkeypatch
+):
+    """Blocks of four items: as with 60,000 categories, the codes are stored."""
+    monkeypatch.setattr(serving, "MAX_NUMBERS", 12)
+    in_blocks = tf.saved_model.load(str(export_run(run, tmp_path, "pairs", depth=7))).signatures
+    whole = tf.saved_model.load(str(exported)).signatures
+    with np.load(feature_file) as arrays:
+        features = {f"{m}_features": arrays[f"{m}_test"].astype(np.float32) for m in MODALITIES}
+    for name, given in (
+        ("search_images_by_text", "text_features"),
+        ("search_texts_by_image", "image_features"),
+    ):
+        expected = whole[name](**{given: tf.constant(features[given])})
+        found = in_blocks[name](**{given: tf.constant(features[given])})
+        np.testing.assert_array_equal(found["ids"], expected["ids"])
+        np.testing.assert_allclose(found["scores"], expected["scores"], rtol=1e-6)
 
 
 @pytest.mark.parametrize("copies", [0, 1, 3], ids=["empty", "one block", "two blocks"])

@@ -10,6 +10,7 @@ from xgacmn_tf.errors import InputError
 from xgacmn_tf.model.angular_softmax import AngularSoftmax, PlainSoftmax
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
 from xgacmn_tf.model.input_maps import Identity
+from xgacmn_tf.training import calibration
 from xgacmn_tf.training.calibration import calibrated, calibration_factors
 
 RNG = np.random.default_rng(0)
@@ -146,3 +147,12 @@ def test_damaged_factors_are_rejected(encoder, broken, tmp_path, monkeypatch):
 def test_posteriors_ask_for_the_modality(encoder):
     with pytest.raises(ValueError, match="modality None: expected image or text"):
         encoder.represent(np.zeros((1, 3), np.float32), "posterior")
+
+
+def test_blocks_and_labels_give_the_same_factors(encoder, monkeypatch):
+    image, text, targets = pairs_with_true_factors(2.0, 0.5)
+    whole = calibration_factors(encoder, image, text, targets)
+    assert calibration_factors(encoder, image, text, targets.argmax(axis=1)) == whole
+    monkeypatch.setattr(calibration, "MAX_NUMBERS", 3 * ROWS // 7)
+    blocks = calibration_factors(encoder, image, text, targets.argmax(axis=1))
+    assert blocks == pytest.approx(whole, rel=1e-3)
