@@ -376,6 +376,16 @@ class Config:
         }
         return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
 
+    @classmethod
+    def earlier(cls, model: str) -> dict[str, Any]:
+        """What runs of `model` did before settings were added, by name and as JSON has it."""
+        values = {
+            field.name: field.metadata["before"]
+            for field in dataclasses.fields(cls)
+            if field.metadata["later"] and (model == XGACMN or not field.metadata["own"])
+        }
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+
     def fingerprint(self) -> str:
         """Eight hexadecimal digits that differ whenever `result_settings` do.
 

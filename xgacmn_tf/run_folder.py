@@ -85,8 +85,11 @@ class RunFolder:
                 "where you may create files"
             ) from error
         before = self.read_config()
-        # A run from before a setting was added had what is its default now.
-        recorded = {**Config().result_settings(), **before["settings"]}
+        recorded = {
+            **Config().result_settings(),
+            **Config.earlier(config.model),
+            **before["settings"],
+        }
         differences = [
             f"{name} {recorded.get(name)!r} there, {value!r} now"
             for name, value in config.result_settings().items()
@@ -152,6 +155,7 @@ class RunFolder:
                 f"{self.config} names settings that this version does not have: "
                 f"{', '.join(unknown)}; use the version that trained the run"
             )
+        settings = {**Config.earlier(settings.get("model", XGACMN)), **settings}
         # JSON has lists for tuples.
         tuples: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value

@@ -35,6 +35,7 @@ _SIMILARITY_NOTES = {
     "cosine": "angle between codes",
     "dot": "inner product of codes",
     "posterior": "inner product of class posteriors",
+    "item": "posterior, and cosine of item embeddings",
 }
 
 
@@ -122,6 +123,7 @@ def write_results_page(
             metrics=metrics,
             dataset=metrics.get("dataset") or "results",
             headline=headline,
+            searched=metrics.get("search_similarity", headline),
             cards=_headline_cards(metrics, headline),
             similarities=_similarities(metrics, headline),
             similarity_note=_SIMILARITY_NOTES,

@@ -23,6 +23,7 @@ SIMILARITY_NOTES = {
     "cosine": "the cosine of the angle between both codes, 1 at best",
     "dot": "the inner product of both codes",
     "posterior": "how surely both belong to the same category, 1 at best",
+    "item": "how surely both belong to the same category, and how well both fit each other",
 }
 
 

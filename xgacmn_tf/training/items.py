@@ -260,4 +260,4 @@ def _variables(towers: dict[str, keras.layers.Layer]) -> list[keras.Variable]:
 
 
 def _weights(towers: dict[str, keras.layers.Layer]) -> list[np.ndarray]:
-    return [np.array(weight) for weight in _variables(towers)]
+    return [weight.numpy() for weight in _variables(towers)]

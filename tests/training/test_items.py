@@ -1,0 +1,168 @@
+"""Item embeddings in a run: the paper's numbers stay, the item is found, the weight is chosen."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from xgacmn_tf import datasets, experiment
+from xgacmn_tf.checkpoint import load_encoder
+from xgacmn_tf.config import Config
+from xgacmn_tf.errors import InputError
+from xgacmn_tf.run_folder import RunFolder
+from xgacmn_tf.trained_run import TrainedRun
+from xgacmn_tf.training import items
+
+LATENT = 8
+
+
+@pytest.fixture(scope="module")
+def features(tmp_path_factory):
+    """Pairs with something in common that their category does not tell."""
+    rng = np.random.default_rng(0)
+    to = {"image": rng.normal(size=(LATENT, 20)), "text": rng.normal(size=(LATENT, 15))}
+    centers = 2 * rng.normal(size=(4, LATENT))
+    data = {}
+    for part, rows in (("train", 300), ("test", 100)):
+        label = np.arange(rows) % 4
+        own = centers[label] + rng.normal(size=(rows, LATENT))
+        data[f"label_{part}"] = label
+        for modality, matrix in to.items():
+            data[f"{modality}_{part}"] = own @ matrix + 0.1 * rng.normal(size=(rows, len(matrix.T)))
+    path = tmp_path_factory.mktemp("items") / "data.npz"
+    np.savez(path, **data)
+    return path
+
+
+@pytest.fixture(scope="module")
+def config(features):
+    return Config(
+        dataset=str(features),
+        encoder_hidden=(32, 16),
+        code_dim=8,
+        feature_discriminator_hidden=12,
+        common_discriminator_hidden=5,
+        epochs=8,
+        item_hidden=(64,),
+        item_dim=16,
+        item_dropout=0.1,
+        item_batch_size=64,
+        item_epochs=60,
+    )
+
+
+@pytest.fixture(scope="module")
+def runs(config, tmp_path_factory):
+    """The folders and metrics of a run with item embeddings and of one without."""
+    found = {}
+    for on in (True, False):
+        folder = tmp_path_factory.mktemp("run") / "run"
+        own = dataclasses.replace(config, item_embedding=on, export=on, output_dir=str(folder))
+        experiment.run(own, say=lambda text: None)
+        found[on] = RunFolder(folder), json.loads((folder / "metrics.json").read_text())
+    return found
+
+
+def test_the_papers_numbers_are_the_same_with_and_without(runs):
+    (on, with_items), (off, without) = runs[True], runs[False]
+    assert set(with_items["test"]) - set(without["test"]) == {"item"}
+    for similarity, measures in without["test"].items():
+        assert with_items["test"][similarity] == measures
+    assert with_items["calibration"] == without["calibration"]
+    with np.load(on.embeddings) as a, np.load(off.embeddings) as b:
+        for name in ("image", "text", "image_posterior", "text_posterior"):
+            np.testing.assert_array_equal(a[name], b[name])
+        np.testing.assert_array_equal(b["search_image"], b["image_posterior"])
+
+
+def test_the_item_is_found(runs):
+    metrics = runs[True][1]
+    posterior, item = metrics["test"]["posterior"], metrics["test"]["item"]
+    assert item["R@10"]["avg"] > posterior["R@10"]["avg"] + 0.2
+    assert item["mAP"]["avg"] > posterior["mAP"]["avg"] - 0.1
+    found = metrics["item_embedding"]
+    assert found["weight"] in items.WEIGHTS and found["weight"] > 0
+    assert 0 < found["epochs"] <= 60 and found["validation_R@10"] > 0.3
+    assert metrics["headline_similarity"] == "posterior"
+    assert metrics["search_similarity"] == "item"
+
+
+def test_item_is_posteriors_and_the_weighted_cosine_of_item_embeddings(runs):
+    folder, metrics = runs[True]
+    encoder = load_encoder(folder.best)
+    with np.load(folder.embeddings) as arrays:
+        posterior = arrays["image_posterior"] @ arrays["text_posterior"].T
+        total = arrays["search_image"] @ arrays["search_text"].T
+    test = datasets.for_config(folder.recorded_config()).test
+    own = [
+        encoder.encodings_of(m, getattr(test, m)).numpy()[:, encoder.code_dim :]
+        for m in ("image", "text")
+    ]
+    np.testing.assert_allclose(np.linalg.norm(own[0], axis=1), 1, rtol=1e-5)
+    weight = metrics["item_embedding"]["weight"]
+    np.testing.assert_allclose(total, posterior + weight * own[0] @ own[1].T, atol=1e-5)
+
+
+def test_searches_rank_by_it(runs):
+    folder, _ = runs[True]
+    run = TrainedRun(folder.path)
+    assert run.similarity == "item"
+    np.testing.assert_allclose(
+        run.test_embeddings("text"), run.represent("text", run.dataset().test.text), atol=1e-6
+    )
+    assert TrainedRun(runs[False][0].path).similarity == "posterior"
+
+
+def test_the_exported_search_ranks_by_it(runs):
+    tf = pytest.importorskip("tensorflow")
+    folder, _ = runs[True]
+    test = datasets.for_config(folder.recorded_config()).test
+    model = tf.saved_model.load(str(folder.models / "xgacmn" / "1"))
+    found = model.signatures["search_images_by_text"](text_features=tf.constant(test.text))
+    with np.load(folder.embeddings) as arrays:
+        scores = arrays["search_text"].astype(np.float64) @ arrays["search_image"].T
+    best = test.id[scores.argmax(axis=1)]
+    assert (found["ids"].numpy()[:, 0].astype(str) == best).mean() > 0.98
+
+
+def test_the_same_seed_gives_the_same_towers(config, runs):
+    dataset = datasets.for_config(config)
+    encoder = load_encoder(runs[True][0].selected)
+    one, two = (items.train_items(config, dataset, encoder, epochs=3) for _ in range(2))
+    for a, b in zip(items._variables(one.towers), items._variables(two.towers), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_without_a_validation_split_all_epochs_are_trained(config, runs):
+    dataset = datasets.load(config.dataset)
+    encoder = load_encoder(runs[True][0].selected)
+    own = dataclasses.replace(config, validation_fraction=0.0, item_epochs=3)
+    found, facts = items.add_items(own, dataset, encoder, encoder)
+    assert facts == {"epochs": 3, "weight": items.DEFAULT_WEIGHT, "validation_R@10": None}
+    assert found.item_weight == items.DEFAULT_WEIGHT
+    given = dataclasses.replace(own, item_weight=0.7, item_epochs=1)
+    assert items.add_items(given, dataset, encoder, encoder)[0].item_weight == 0.7
+
+
+def test_a_weight_may_lose_little_of_the_category(config, runs, monkeypatch):
+    dataset = datasets.for_config(config)
+    encoder = load_encoder(runs[True][0].best)
+    monkeypatch.setattr(items, "MAX_LOSS", 0.0)
+    strict = items.choose_weight(encoder, dataset, seed=0)
+    monkeypatch.setattr(items, "MAX_LOSS", 1.0)
+    assert items.choose_weight(encoder, dataset, seed=0) >= strict
+
+
+def test_folders_of_runs_without_item_embeddings_are_found_again(tmp_path):
+    """The digits are those of the version before item embeddings."""
+    plain = Config(dataset="wikipedia", epochs=16, item_embedding=False)
+    assert plain.fingerprint() == "f7498217"
+    assert Config(dataset="wikipedia", epochs=16).fingerprint() != "f7498217"
+    settings = {k: v for k, v in plain.as_dict().items() if not k.startswith("item_")}
+    folder = RunFolder(tmp_path)
+    folder.config.write_text(json.dumps({"settings": settings, "data_fingerprint": "0"}))
+    folder.claim(plain, "0")
+    assert folder.recorded_config() == plain
+    with pytest.raises(InputError, match="item_embedding False there, True now"):
+        folder.claim(dataclasses.replace(plain, item_embedding=True), "0")
