@@ -39,6 +39,15 @@ class FusedAdam(keras.optimizers.Adam):
         self._powers = tf.pow(self.beta_1, step), tf.pow(self.beta_2, step)
         return super().apply(grads, trainable_variables)
 
+    def _all_reduce_sum_gradients(
+        self, grads_and_vars: list[tuple[tf.Tensor | None, tf.Variable]]
+    ) -> list[tuple[tf.Tensor | None, tf.Variable]]:
+        # A single replica has nothing to sum. TensorFlow's sum would keep the whole graph of every
+        # training until the process ends, in the registry of `tf.custom_gradient`.
+        if tf.distribute.get_strategy().num_replicas_in_sync == 1:
+            return list(grads_and_vars)
+        return super()._all_reduce_sum_gradients(grads_and_vars)
+
     def update_step(
         self, gradient: tf.Tensor, variable: keras.Variable | tf.Variable, learning_rate: tf.Tensor
     ) -> None:

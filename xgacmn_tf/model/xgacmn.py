@@ -374,16 +374,11 @@ def _branches(x: tf.Tensor, count: int) -> list[tf.Tensor]:
     TensorFlow's own sum of three or more begins with whichever buffer happens to be free: where
     codes have a multiple of 16 dimensions, the last bits would differ from run to run.
     """
-
-    @tf.custom_gradient
-    def branch(x: tf.Tensor) -> tuple[list[tf.Tensor], Any]:
-        def gradient(*upstream: tf.Tensor) -> tf.Tensor:
-            return tf.reduce_sum(tf.stack(upstream), axis=0)
-
-        return [tf.identity(x) for _ in range(count)], gradient
-
-    found: list[tf.Tensor] = branch(x)
-    return found
+    # The gradient of a broadcast is one sum along an axis. Of functions with `tf.custom_gradient`
+    # TensorFlow keeps the whole graph until the process ends, which took 50 MiB a run.
+    copies = tf.broadcast_to(x, tf.concat([[count], tf.shape(x)], axis=0))
+    branches: list[tf.Tensor] = tf.unstack(tf.ensure_shape(copies, [count, *x.shape]))
+    return branches
 
 
 def _share(loss: tf.Tensor) -> tf.Tensor:
