@@ -21,9 +21,15 @@ from xgacmn_tf.datasets.paired import PairedDataset, give_back
 from xgacmn_tf.datasets.report import DataReport, data_report, pairs_per_category
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.evaluation.categories import category_table, unseen_categories
+from xgacmn_tf.evaluation.first_results import spread_measures
 from xgacmn_tf.evaluation.identity import Identity
 from xgacmn_tf.evaluation.representations import represent
-from xgacmn_tf.evaluation.retrieval import BAR_DELAY, chance_levels, evaluate_retrieval
+from xgacmn_tf.evaluation.retrieval import (
+    BAR_DELAY,
+    chance_levels,
+    evaluate_retrieval,
+    mean_average_precision,
+)
 from xgacmn_tf.export.savedmodel import export_encoder
 from xgacmn_tf.export.versions import versions as exported_versions
 from xgacmn_tf.features.keeping import keep_extractors
@@ -253,6 +259,12 @@ def evaluate(
             deduplicated=deduplicated,
             title=f"evaluation by {similarity}",
         )
+        measures = results[similarity].measures
+        if test.fine_label is not None:
+            # Numbered, as labels are.
+            fine = np.unique(test.fine_label, return_inverse=True)[1].astype(np.int32)
+            measures["fine_mAP"] = mean_average_precision(pair[0], pair[1], fine)
+        measures |= spread_measures(pair[0], pair[1])
     own = None if config.model == XGACMN else baselines.system(config.model).similarity
     headline = config.headline(own)
     # A checkpoint without its run's settings may lack the similarity that is the default.

@@ -2,7 +2,7 @@
 
     image_train, text_train, label_train, image_test, text_test, label_test    always
     image_validation, text_validation, label_validation                        all three or none
-    id_<split>, title_<split>, group_<split>, label_names                      where there are any
+    id_<split>, title_<split>, group_<split>, fine_label_<split>, label_names  where there are any
 
 Features are (pairs, dimension), of any dimension. Labels are whole numbers from 0, one a pair, or
 multi-hot rows (pairs, classes), or strings as in tables. Pairs of one group, strings or whole
@@ -26,7 +26,7 @@ SPLITS = ("train", "validation", "test")
 # Up to here every whole number is a double of its own.
 _LARGEST_WHOLE = 2.0**53
 REQUIRED = ("image", "text", "label")
-OPTIONAL = ("id", "title", "group")
+OPTIONAL = ("id", "title", "group", "fine_label")
 ALLOWED = (*(f"{field}_{part}" for part in SPLITS for field in REQUIRED + OPTIONAL), "label_names")
 
 
@@ -77,7 +77,7 @@ def load(path: Path, columns: Columns = ()) -> PairedDataset:
     for part in parts:
         image = arrays[f"image_{part}"]
         rows = len(np.atleast_1d(image))
-        ids, title, group = (arrays.get(f"{field}_{part}") for field in OPTIONAL)
+        ids, title, group, fine = (arrays.get(f"{field}_{part}") for field in OPTIONAL)
         splits[part] = Split(
             image=image,
             text=arrays[f"text_{part}"],
@@ -85,6 +85,7 @@ def load(path: Path, columns: Columns = ()) -> PairedDataset:
             id=numbered_ids(part, rows) if ids is None else _strings(ids, rows),
             title=None if title is None else _strings(title, rows),
             group=None if group is None else _strings(group, rows),
+            fine_label=None if fine is None else _strings(fine, rows),
         )
     return PairedDataset(
         path.stem, splits["train"], splits["test"], names, splits.get("validation"), str(path)

@@ -32,6 +32,8 @@ class Split:
         thumbnail: n encoded pictures (WebP, PNG or JPEG), or None.
         group: (n,) str, equal for pairs that no split may divide, or None: pairs with identical
             image features belong together then.
+        fine_label: (n,) str, finer than the categories, or None. Training never reads them; the
+            test split is also scored by them.
     """
 
     image: np.ndarray
@@ -41,6 +43,7 @@ class Split:
     title: np.ndarray | None = None
     thumbnail: tuple[bytes, ...] | None = None
     group: np.ndarray | None = None
+    fine_label: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.image)
@@ -84,22 +87,25 @@ class Split:
             title=None if self.title is None else self.title[rows],
             thumbnail=None if self.thumbnail is None else tuple(self.thumbnail[r] for r in rows),
             group=None if self.group is None else self.group[rows],
+            fine_label=None if self.fine_label is None else self.fine_label[rows],
         )
 
     def followed_by(self, other: "Split") -> "Split":
         """The pairs of this split, then those of another one."""
-        title = thumbnail = group = None
+        title = thumbnail = group = fine = None
         if self.title is not None and other.title is not None:
             title = np.concatenate([self.title, other.title])
         if self.group is not None and other.group is not None:
             group = np.concatenate([self.group, other.group])
+        if self.fine_label is not None and other.fine_label is not None:
+            fine = np.concatenate([self.fine_label, other.fine_label])
         if self.thumbnail is not None and other.thumbnail is not None:
             thumbnail = (*self.thumbnail, *other.thumbnail)
         arrays = {
             name: np.concatenate([getattr(self, name), getattr(other, name)])
             for name in ("image", "text", "label", "id")
         }
-        return Split(**arrays, title=title, thumbnail=thumbnail, group=group)
+        return Split(**arrays, title=title, thumbnail=thumbnail, group=group, fine_label=fine)
 
     def content(self, part: str) -> Iterator[tuple[str, str, tuple[int, ...], list[Any]]]:
         """Name, dtype, shape and bytes of every array, for `PairedDataset.fingerprint`."""
@@ -357,6 +363,7 @@ def _checked_split(split: Split, part: str, num_classes: int, source: str) -> Sp
     if group is not None and (group == "").any():
         # As in tables, a pair without a group belongs to those with the same image.
         group = np.where(group == "", content_keys(image), group)
+    fine = None if split.fine_label is None else strings(split.fine_label, name("fine_label"))
     for field, values in (
         ("text", text),
         ("label", label),
@@ -364,6 +371,7 @@ def _checked_split(split: Split, part: str, num_classes: int, source: str) -> Sp
         ("title", title),
         ("thumbnail", thumbnail),
         ("group", group),
+        ("fine_label", fine),
     ):
         if values is not None and len(values) != rows:
             raise InputError(
@@ -373,4 +381,4 @@ def _checked_split(split: Split, part: str, num_classes: int, source: str) -> Sp
     for row, picture in enumerate(thumbnail or ()):
         if not isinstance(picture, bytes) or not picture:
             raise InputError(f"{name('thumbnail')} has no encoded picture (bytes) at row {row}.")
-    return Split(image, text, label, ids, title, thumbnail, group)
+    return Split(image, text, label, ids, title, thumbnail, group, fine)

@@ -21,6 +21,7 @@ class RawPair:
         label: the class, in [0, c); or the classes, at least one, ascending.
         group: equal for pairs that no split may divide; None in all pairs of a data set where pairs
             with identical image features belong together.
+        fine_label: see `paired.Split`; None in all pairs of a data set without fine labels.
     """
 
     id: str
@@ -28,6 +29,7 @@ class RawPair:
     text: str
     label: int | tuple[int, ...]
     group: str | None = None
+    fine_label: str | None = None
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@
     photos/1.jpg,"A cat, asleep",animal|indoors,train
 
 `image`, `text` and `label` are always there; paths start from the table's folder and stay in it;
-several labels are joined by "|". `split` (train, validation, test), `id` and `group` are optional.
-Rows of one group, or of the same image where no group is given, are never divided by a split that
+several labels are joined by "|". `split` (train, validation, test), `id`, `group` and `fine_label`
+are optional. Rows of one group, or of the same image where no group is given, are never divided by a split that
 is drawn.
 """
 
@@ -23,7 +23,7 @@ from xgacmn_tf.groups import file_keys, in_part
 
 SUFFIXES = (".csv", ".tsv")
 REQUIRED = ("image", "text", "label")
-OPTIONAL = ("split", "id", "group")
+OPTIONAL = ("split", "id", "group", "fine_label")
 SPLITS = ("train", "validation", "test")
 # Expected share of the groups that test where the table does not say which do.
 TEST_FRACTION = 0.2
@@ -64,7 +64,8 @@ def load_raw(path: Path, seed: int = 0, columns: Columns = ()) -> RawPairs:
         if not image.is_file():
             missing.append(f"{row['image']} (line {line})")
         name = row.get("id") or (row["image"] if use == 1 else f"{row['image']}#{use}")
-        pairs.append(RawPair(name, image, row["text"], labels if several else labels[0]))
+        label = labels if several else labels[0]
+        pairs.append(RawPair(name, image, row["text"], label, fine_label=row.get("fine_label")))
     if missing:
         more = f" and {len(missing) - _SHOWN:,} more" if len(missing) > _SHOWN else ""
         raise InputError(

@@ -6,17 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 from scipy import sparse
 
 from xgacmn_tf.datasets.paired import label_matrix
+from xgacmn_tf.evaluation.first_results import first_results
 from xgacmn_tf.evaluation.identity import Identity, directions
-from xgacmn_tf.evaluation.representations import MAX_NUMBERS, Representations, similarities
-
-# Results per query in which confusions are counted.
-DEPTH = 10
-# Queries, evenly spaced, whose results are looked at: ranking 90,000 once more takes minutes.
-MAX_QUERIES = 10_000
+from xgacmn_tf.evaluation.representations import Representations
 
 
 def category_table(
@@ -163,15 +158,8 @@ def _confusion(
     gallery_values: Representations,
 ) -> sparse.csr_array:
     """(c, c) share of wrong items by their category among the first results of each category."""
-    items, depth = len(gallery_values), min(DEPTH, len(gallery_values))
-    rows = np.linspace(0, len(query_values) - 1, min(len(query_values), MAX_QUERIES)).astype(int)
-    query, query_values = query[rows], query_values.take(rows)
-    order = np.concatenate(
-        [
-            tf.math.top_k(similarities(query_values[block], gallery_values), depth).indices.numpy()
-            for block in query_values.slices(max(1, MAX_NUMBERS // items))
-        ]
-    )
+    rows, order = first_results(query_values, gallery_values)
+    query, depth = query[rows], order.shape[1]
     # An item that shares a label with the query is right.
     results = gallery[order.ravel()]
     right = query[np.repeat(np.arange(len(rows)), depth)].multiply(results).sum(axis=1)

@@ -92,6 +92,9 @@ def extract_features(
             group=None
             if readable[0].group is None
             else np.array([pair.group for pair in readable], dtype=str),
+            fine_label=None
+            if readable[0].fine_label is None
+            else np.array([pair.fine_label for pair in readable], dtype=str),
         )
     digest = hashlib.sha256(f"{images.folder.name}\0{texts.folder.name}".encode()).hexdigest()
     source = keeping.make_folder(

@@ -71,7 +71,7 @@ def write_feature_file(dataset: PairedDataset, path: Path) -> None:
     """Writes a data set as `datasets.feature_file` reads it, and its extractors beside it."""
     arrays = {"label_names": np.array(dataset.label_names, dtype=str)}
     for part, split in dataset.splits():
-        for field in ("image", "text", "label", "id", "title", "group"):
+        for field in ("image", "text", "label", "id", "title", "group", "fine_label"):
             if getattr(split, field) is not None:
                 arrays[f"{field}_{part}"] = getattr(split, field)
     with atomic_path(path) as temporary:

@@ -219,7 +219,7 @@ def _measure_rows(metrics: Mapping[str, Any], headline: str) -> list[dict[str, A
             # Where all are equal none is best.
             if len(values := {r[way] for r in results.values() if r.get(way) is not None}) > 1
         }
-        show = "{:.1f}" if measure == "median_rank" else "{:.3f}"
+        show = "{:.1f}" if measure in ("median_rank", "distinct_first") else "{:.3f}"
         groups = []
         for name in [*similarities, *(["chance"] if metrics.get("chance") else [])]:
             found = results.get(name, metrics.get("chance", {}).get(measure, {}))
@@ -246,6 +246,12 @@ def _measure_note(measure: str, normalizer: Mapping[str, str]) -> str:
     """What a measure's number means: its depth and its normaliser."""
     kind, _, depth = measure.partition("@")
     depth = depth.partition("/")[0]  # "mAP@50/min" names its normaliser after the depth.
+    if kind == "coverage":
+        return f"share of the gallery in the top {depth} of some query"
+    if measure == "distinct_first":
+        return "number of different items that are some query's first result"
+    if measure == "fine_mAP":
+        return "mAP by fine labels, which training never saw"
     if kind == "R":
         return f"share of queries with their own pair, or an identical item, in the top {depth}"
     if measure == "median_rank":

@@ -39,9 +39,21 @@ def results_table(metrics: dict[str, Any]) -> str:
         chose = "best_epoch" in metrics and bool(metrics.get("validation")) and rule == "best"
         by = ", which chose the epoch on the validation split" if chose else ""
         lines.append(f"* the run's own similarity{by}.")
+    lines += _items(metrics)
     lines += _unseen(metrics)
     lines += [f"warning: {warning}" for warning in metrics.get("warnings", [])]
     return "\n".join(lines)
+
+
+def _items(metrics: dict[str, Any]) -> list[str]:
+    """What searches by the item find, beside the category: in runs that measured it."""
+    lines = []
+    for name, title in (("coverage@10", "of the gallery in some top 10"), ("fine_mAP", "fine mAP")):
+        means = {s: m[name]["avg"] for s, m in metrics["test"].items() if name in m}
+        if means:
+            cells = ", ".join(f"{similarity} {mean:.3f}" for similarity, mean in means.items())
+            lines.append(f"{title}: {cells}")
+    return lines
 
 
 def _unseen(metrics: dict[str, Any]) -> list[str]:

@@ -47,7 +47,7 @@ def load() -> PairedDataset:
         image: (n, 1280) float32 pooled EfficientNet-Lite2 features, each in [0, 6].
         text: (n, 1000) float32 word counts; a row can be all zeros.
         label: the top folder, one of ten. id: the path in the package without its suffix.
-        title: as the author gave it. thumbnail: 72-pixel WebP.
+        title: as the author gave it. thumbnail: 72-pixel WebP. fine_label: the whole folder.
     """
     rows = entries()
     words = len(vocabulary())
@@ -70,6 +70,7 @@ def load() -> PairedDataset:
             id=np.array([rows[n]["id"] for n in chosen]),
             title=np.array([rows[n]["title"] for n in chosen]),
             thumbnail=tuple(webp[offset[n] : offset[n + 1]] for n in chosen),
+            fine_label=np.array([rows[n]["id"].rpartition("/")[0] for n in chosen]),
         )
 
     return PairedDataset(
