@@ -5,8 +5,8 @@
 
 `image`, `text` and `label` are always there; paths start from the table's folder and stay in it;
 several labels are joined by "|". `split` (train, validation, test), `id`, `group` and `fine_label`
-are optional. Rows of one group, or of the same image where no group is given, are never divided by a split that
-is drawn.
+are optional. Rows of one group, or of the same image where no group is given, are never divided by
+a split that is drawn.
 """
 
 import csv
