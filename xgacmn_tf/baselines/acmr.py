@@ -29,22 +29,22 @@ import tensorflow as tf
 
 from xgacmn_tf.baselines import System, TrainingData
 from xgacmn_tf.baselines.epochs import train_epochs
+from xgacmn_tf.baselines.input_maps import MapSettings
 from xgacmn_tf.baselines.layers import LinearClasses
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
-from xgacmn_tf.model.input_maps import fit_map
+from xgacmn_tf.model.input_maps import fit_maps
 from xgacmn_tf.model.networks import Encoder
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
+class Settings(MapSettings):
     """Hyper-parameters; the symbols are those of the module's formula.
 
-    image_map, text_map: as the flags of X-GACMN. label_weight: β. margin: μ. pair_weight: α.
+    label_weight: β. margin: μ. pair_weight: α.
     code_dim: of the common space. as_released: leave out what the released code leaves out.
     """
 
     image_map: str = "none"
-    text_map: str = "auto"
     epochs: int = 60
     batch_size: int = 64
     learning_rate: float = 1e-3
@@ -57,12 +57,9 @@ class Settings:
 
 def fit(data: TrainingData, settings: Settings) -> CommonSpaceEncoder:
     """See the module."""
-    image_map = fit_map(settings.image_map, data.image, "image")
-    text_map = fit_map(settings.text_map, data.text, "text")
     classes = LinearClasses(data.targets.shape[1])
     encoder = CommonSpaceEncoder(
-        image_map,
-        text_map,
+        *fit_maps(settings, data.image, data.text),
         Encoder((512, 100), settings.code_dim),
         Encoder((40, 100), settings.code_dim),
         classes,

@@ -20,9 +20,9 @@ import keras
 import tensorflow as tf
 
 from xgacmn_tf.baselines import System, TrainingData
+from xgacmn_tf.baselines.checks import check_at_least
 from xgacmn_tf.baselines.epochs import train_epochs
 from xgacmn_tf.baselines.layers import Chain
-from xgacmn_tf.baselines.linear import check_at_least
 from xgacmn_tf.baselines.rbm_layers import Beside
 from xgacmn_tf.baselines.rbm_stack import StackSettings, on_top, pretrained, with_codes, z_scores
 from xgacmn_tf.model.encoders import CommonSpaceEncoder

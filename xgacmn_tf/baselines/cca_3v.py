@@ -20,7 +20,8 @@ import numpy as np
 from scipy import linalg
 
 from xgacmn_tf.baselines import System, TrainingData
-from xgacmn_tf.baselines.linear import centred, check_at_least, projections, whitening
+from xgacmn_tf.baselines.checks import check_at_least
+from xgacmn_tf.baselines.linear import centred, projections, whitening
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
 
 # μ is 1 for a direction that no other view correlates with, up to single-precision rounding, and

@@ -23,9 +23,9 @@ import tensorflow as tf
 
 from xgacmn_tf.baselines import System, TrainingData
 from xgacmn_tf.baselines.bimodal_ae import reconstruction_loss
+from xgacmn_tf.baselines.checks import check_at_least
 from xgacmn_tf.baselines.epochs import train_epochs
 from xgacmn_tf.baselines.layers import Chain
-from xgacmn_tf.baselines.linear import check_at_least
 from xgacmn_tf.baselines.rbm_stack import StackSettings, on_top, pretrained, with_codes, z_scores
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.model.encoders import CommonSpaceEncoder

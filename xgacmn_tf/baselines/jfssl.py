@@ -26,7 +26,8 @@ from scipy import sparse
 from sklearn.neighbors import kneighbors_graph
 
 from xgacmn_tf.baselines import System, TrainingData
-from xgacmn_tf.baselines.linear import centred, check_at_least, projections, row_lengths, solve
+from xgacmn_tf.baselines.checks import check_at_least
+from xgacmn_tf.baselines.linear import centred, projections, row_lengths, solve
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
 
 

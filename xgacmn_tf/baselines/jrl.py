@@ -33,8 +33,9 @@ from scipy.special import expit
 from sklearn.neighbors import kneighbors_graph
 
 from xgacmn_tf.baselines import System, TrainingData
+from xgacmn_tf.baselines.checks import check_at_least
 from xgacmn_tf.baselines.layers import Affine, Chain, Posteriors
-from xgacmn_tf.baselines.linear import check_at_least, row_lengths, solve
+from xgacmn_tf.baselines.linear import row_lengths, solve
 from xgacmn_tf.baselines.neighbour_layers import NeighbourClasses
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
 from xgacmn_tf.model.input_maps import Identity

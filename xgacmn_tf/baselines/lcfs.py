@@ -23,14 +23,8 @@ import numpy as np
 from scipy import linalg
 
 from xgacmn_tf.baselines import System, TrainingData
-from xgacmn_tf.baselines.linear import (
-    SMOOTHING,
-    centred,
-    check_at_least,
-    projections,
-    row_lengths,
-    solve,
-)
+from xgacmn_tf.baselines.checks import check_at_least
+from xgacmn_tf.baselines.linear import SMOOTHING, centred, projections, row_lengths, solve
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
 
 

@@ -16,8 +16,8 @@ import keras
 import numpy as np
 
 from xgacmn_tf.baselines import TrainingData
+from xgacmn_tf.baselines.checks import check_at_least
 from xgacmn_tf.baselines.layers import Chain
-from xgacmn_tf.baselines.linear import check_at_least
 from xgacmn_tf.baselines.rbm import RBM, Schedule, train_rbm
 from xgacmn_tf.baselines.rbm_layers import Counts
 from xgacmn_tf.errors import InputError

@@ -17,8 +17,8 @@ import keras
 import numpy as np
 
 from xgacmn_tf.baselines import System, TrainingData
+from xgacmn_tf.baselines.checks import check_at_least
 from xgacmn_tf.baselines.layers import Affine, Chain, Posteriors
-from xgacmn_tf.baselines.linear import check_at_least
 from xgacmn_tf.baselines.logistic import fit_logistic
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
 from xgacmn_tf.model.input_maps import Identity

@@ -26,7 +26,8 @@ from scipy import linalg
 from sklearn.cluster import KMeans
 
 from xgacmn_tf.baselines import System, TrainingData
-from xgacmn_tf.baselines.linear import centred, check_at_least, projections, whitening
+from xgacmn_tf.baselines.checks import check_at_least
+from xgacmn_tf.baselines.linear import centred, projections, whitening
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
 
 # Features of both modalities, (n, d_v) and (n, d_t), float64.

@@ -14,16 +14,17 @@ import keras
 import tensorflow as tf
 
 from xgacmn_tf.baselines import System, TrainingData
+from xgacmn_tf.baselines.checks import check_at_least
 from xgacmn_tf.baselines.epochs import train_epochs
+from xgacmn_tf.baselines.input_maps import MapSettings
 from xgacmn_tf.baselines.layers import Chain
-from xgacmn_tf.baselines.linear import check_at_least
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
-from xgacmn_tf.model.input_maps import fit_map
+from xgacmn_tf.model.input_maps import fit_maps
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
+class Settings(MapSettings):
     """hidden, code_dim: widths of each tower. temperature: τ."""
 
     epochs: int = 40
@@ -35,6 +36,7 @@ class Settings:
     temperature: float = 0.5
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_at_least(1, epochs=self.epochs, batch_size=self.batch_size)
         check_at_least(1, hidden=self.hidden, code_dim=self.code_dim)
         check_at_least(0, learning_rate=self.learning_rate)
@@ -48,8 +50,7 @@ class Settings:
 def fit(data: TrainingData, settings: Settings) -> CommonSpaceEncoder:
     """See the module."""
     encoder = CommonSpaceEncoder(
-        fit_map("auto", data.image, "image"),
-        fit_map("auto", data.text, "text"),
+        *fit_maps(settings, data.image, data.text),
         _tower(settings),
         _tower(settings),
         None,

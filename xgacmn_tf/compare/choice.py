@@ -62,7 +62,8 @@ def tuned(cells: Sequence[Cell], jobs: int) -> tuple[list[Cell], dict[Cell, str]
                 failed |= dict.fromkeys(group, result)
                 continue
             for cell, settings in zip(group, result, strict=True):
-                config = dataclasses.replace(cell.config, model_settings=settings)
+                given = cell.config.model_settings
+                config = dataclasses.replace(cell.config, model_settings=(*given, *settings))
                 found[_key(cell)] = dataclasses.replace(cell, config=config)
     untuned = {_key(cell) for cell in failed}
     return [found.get(_key(c), c) for c in cells if _key(c) not in untuned], failed
@@ -156,7 +157,8 @@ def _scores(config: Config, system: System, dataset: PairedDataset) -> list[dict
     for settings in grid_points(system):
         point: dict[str, Any] = {"settings": list(settings)}
         try:
-            encoder = fit_system(system, data, baselines.parse_settings(config.model, settings))
+            both = (*config.model_settings, *settings)
+            encoder = fit_system(system, data, baselines.parse_settings(config.model, both))
             v, t = encoder.represent_pairs(image, text, similarity)
             point["mAP"] = mean_average_precision(v, t, targets)
         except (InputError, DivergenceError) as error:
