@@ -89,8 +89,9 @@ def _table(runs: Runs, study: Study) -> Table:
     caption = (
         f"{study.title}. Full-gallery mAP: AP over the whole gallery, divided by all relevant "
         f"items in it; {document.seeds_in_words(seeds)}, test split. Best in bold, second "
-        "underlined, within each similarity. p: paired randomisation test over queries against "
-        "the block's best average, Holm-corrected. The paper names no similarity. "
+        "underlined, within each similarity. p: paired randomisation test over pairs, both queries "
+        "of a pair together, against the block's best average, Holm-corrected. The paper names no "
+        "similarity. "
         f"{SETTINGS_FROM[study.tuned]}"
     )
     reasons = runs.reasons(study.label)
