@@ -32,7 +32,7 @@ class Settings:
     ridge: added to the diagonals of the covariances, in squared units of the features.
     """
 
-    components: int = 9
+    components: int = 6
     ridge: float = 1e-4
 
     def __post_init__(self) -> None:
@@ -65,5 +65,5 @@ SYSTEM = System(
     similarity="cosine",
     settings=Settings,
     fit=fit,
-    grid={"ridge": (1e-4, 1e-2, 1.0), "components": (9, 20, 50)},
+    grid={"ridge": (1e-4, 1e-2, 1.0), "components": (6, 20, 50)},
 )

@@ -21,11 +21,14 @@ from xgacmn_tf.baselines.layers import Chain
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
 from xgacmn_tf.model.input_maps import fit_maps
+from xgacmn_tf.training.automatic import FEW_DIMENSIONS
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings(MapSettings):
-    """hidden, code_dim: widths of each tower. temperature: τ."""
+    """hidden, code_dim: widths of each tower. dropout: after the hidden layer; none for features of
+    few dimensions, by the rule of X-GACMN. temperature: τ.
+    """
 
     epochs: int = 40
     batch_size: int = 256
@@ -51,8 +54,8 @@ def fit(data: TrainingData, settings: Settings) -> CommonSpaceEncoder:
     """See the module."""
     encoder = CommonSpaceEncoder(
         *fit_maps(settings, data.image, data.text),
-        _tower(settings),
-        _tower(settings),
+        _tower(settings, data.image.shape[1]),
+        _tower(settings, data.text.shape[1]),
         None,
     )
     layers = [encoder.image_encoder, encoder.text_encoder]
@@ -92,11 +95,11 @@ def supervised_contrastive(codes: tf.Tensor, targets: tf.Tensor, temperature: fl
     )
 
 
-def _tower(settings: Settings) -> Chain:
+def _tower(settings: Settings, dim: int) -> Chain:
     return Chain(
         [
             keras.layers.Dense(settings.hidden, "relu"),
-            keras.layers.Dropout(settings.dropout),
+            keras.layers.Dropout(settings.dropout if dim > FEW_DIMENSIONS else 0.0),
             keras.layers.Dense(settings.code_dim),
         ]
     )
