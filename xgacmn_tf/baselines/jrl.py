@@ -179,7 +179,7 @@ def objective(
 SYSTEM = System(
     title="JRL",
     citation="Zhai et al., TCSVT 2014",
-    fidelity="from published code",
+    fidelity="after published code",
     similarity="posterior",
     settings=Settings,
     fit=fit,
