@@ -142,8 +142,8 @@ def test_planned_epochs_are_those_that_run(pairs):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (("components=many",), "components=many: --model=cca takes int there, such as 9"),
-        (("colour=red",), "--model_settings=colour=red: --model=cca has .*components=9, ridge="),
+        (("components=many",), "components=many: --model=cca takes int there, such as 6"),
+        (("colour=red",), "--model_settings=colour=red: --model=cca has .*components=6, ridge="),
         (("components",), "--model_settings=components: --model=cca has"),
     ],
 )
