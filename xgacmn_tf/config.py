@@ -14,7 +14,7 @@ from typing import Any
 
 from xgacmn_tf.baselines import HOLD_OUT, NAMES
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.names import CODE_SIMILARITIES, MAP_NAMES
+from xgacmn_tf.names import CHI2_COMPONENTS, CHI2_GAMMA, CODE_SIMILARITIES, MAP_NAMES
 from xgacmn_tf.settings import check, kind_of, setting
 
 XGACMN = "xgacmn"
@@ -100,12 +100,14 @@ class Config:
     )
     text_map: str = _own("auto", "the same for text features", choices=MAP_NAMES)
     chi2_gamma: float = _own(
-        2.0,
+        CHI2_GAMMA,
         "width of the chi2 map's kernel: γ times the mean χ² distance of two training rows",
         least=1e-6,
     )
     chi2_components: int = _own(
-        500, "components that the chi2 map keeps, at most, and at most ten a dimension", least=1
+        CHI2_COMPONENTS,
+        "components that the chi2 map keeps, at most, and at most ten a dimension",
+        least=1,
     )
 
     # Networks, §4.1.

@@ -7,3 +7,6 @@ CODE_SIMILARITIES = ("posterior", "cosine", "dot")
 SIMILARITIES = (*CODE_SIMILARITIES, "item")
 # How features are brought to the encoders' scale, see `input_maps`.
 MAP_NAMES = ("auto", "zscore", "hellinger", "chi2", "tfidf", "unit", "none")
+# Width and number of components of the χ² map, for X-GACMN and every compared system that uses it.
+CHI2_GAMMA = 2.0
+CHI2_COMPONENTS = 500

@@ -52,7 +52,26 @@ def test_objective_of_corr_ae_by_hand():
 def test_codes_are_z_scores_of_the_given_rows():
     rows = np.array([[1.0, 5.0], [3.0, 9.0]], np.float32)
     scores = rbm_stack.z_scores(2, rows)(rows)
-    np.testing.assert_allclose(scores, [[-1, -1], [1, 1]], atol=1e-3)
+    np.testing.assert_allclose(scores, [[-1, -1], [1, 1]], atol=1e-6)
+
+
+def test_z_scores_of_small_deviations_are_not_shrunk():
+    rows = np.array([[0.5, 0.3], [0.5002, 0.3], [0.5001, 0.3]], np.float32)
+    scores = np.asarray(rbm_stack.z_scores(2, rows)(rows))
+    np.testing.assert_allclose(scores[:, 0].std(), 1, rtol=1e-3)
+    # A constant feature is only centered, also where a test row differs from it.
+    np.testing.assert_allclose(scores[:, 1], 0, atol=1e-6)
+    layer = rbm_stack.z_scores(2, rows)
+    np.testing.assert_allclose(layer(np.array([[0.5, 0.8]], np.float32))[0, 1], 0.5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", AUTOENCODERS)
+def test_training_codes_are_z_scores(name, pairs):
+    codes = trained(name, pairs).codes(pairs.image, pairs.text)
+    for code in codes:
+        # Two epochs leave codes that hardly differ, so that single precision rounds them coarsely.
+        np.testing.assert_allclose(np.mean(code, axis=0), 0, atol=0.05)
+        np.testing.assert_allclose(np.std(code, axis=0), 1, atol=0.05)
 
 
 @pytest.mark.parametrize(

@@ -126,3 +126,41 @@ def test_same_seed_same_codes_also_after_reloading(pairs, tmp_path):
 def test_settings_out_of_range():
     with pytest.raises(InputError, match="--model_settings=voters=0: expected at least 1"):
         jrl.Settings(voters=0)
+
+
+def test_a_round_of_the_released_code_uses_the_old_weights(pairs):
+    settings = dataclasses.replace(SMALL, as_released=True)
+    views, targets, weights = problem(pairs, settings)
+    new = jrl.improve(views, weights, settings)
+    for p in (0, 1):
+        view, other = views[p], views[1 - p]
+        ridge = np.diag(settings.sparsity / (2 * row_lengths(weights[p])))
+        right = settings.pairs * view.features.T @ other.features @ weights[1 - p]
+        right += settings.labels * view.features.T @ targets
+        np.testing.assert_allclose(np.linalg.inv(view.system + ridge) @ right, new[p], atol=1e-8)
+
+
+def test_weighted_votes_by_hand(tmp_path):
+    embeddings, targets = np.array([[0.0], [2.0], [9.0]]), np.eye(3)
+    layer = NeighbourClasses.of(embeddings, targets, 2, weighted=True)
+    near, far = expit(-0.5), expit(-1.5)
+    np.testing.assert_allclose(layer(np.array([[0.5]])), [[near, far, 0] / (near + far)], rtol=1e-5)
+    # At distances whose sigmoid is rounded to 0 the nearer one still counts more.
+    np.testing.assert_allclose(
+        layer(np.array([[-1000.0]])), [[1, np.exp(-2), 0] / (1 + np.exp(-2))]
+    )
+    assert NeighbourClasses.from_config(layer.get_config()).weighted
+    # Layers saved before there were weights have equal votes.
+    config = {key: value for key, value in layer.get_config().items() if key != "weighted"}
+    assert not NeighbourClasses.from_config(config).weighted
+
+
+def test_the_released_code_trains_and_survives_reloading(pairs, tmp_path):
+    settings = dataclasses.replace(SMALL, as_released=True)
+    encoder = jrl.fit(pairs, settings)
+    encoder.save(tmp_path / "model.keras")
+    ours = encoder.codes(pairs.image, pairs.text)
+    again = load_encoder(tmp_path / "model.keras").codes(pairs.image, pairs.text)
+    for code, reloaded in zip(ours, again, strict=True):
+        np.testing.assert_array_equal(code, reloaded)
+        np.testing.assert_allclose(np.sum(code, axis=1), 1, rtol=1e-5)

@@ -88,6 +88,22 @@ def test_acmr_triplets_by_hand():
     np.testing.assert_array_equal(acmr._triplet(anchor, other, tf.ones([2, 1]), settings), [0, 0])
 
 
+def test_acmr_triplets_of_the_released_code_by_hand():
+    anchor = tf.constant([[0.0, 0.0], [1.0, 0.0], [4.0, 0.0]])
+    other = tf.constant([[0.0, 1.0], [3.0, 0.0], [4.0, 2.0]])
+    # Rows 1 and 2 are of one class. By direction, input 2 is more like input 0 than input 1 is.
+    features = tf.constant([[1.0, 0.0], [0.0, 1.0], [5.0, 1.0]])
+    targets = tf.constant([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
+    settings = acmr.Settings(margin=0.1, pair_weight=5.0)
+    positive = (1 + 4 + 4) / 2
+    negative = (np.square([4, 2]).sum() + np.square([1, 1]).sum() + np.square([4, 1]).sum()) / 2
+    loss = acmr._released_triplet(anchor, other, features, targets, settings)
+    np.testing.assert_allclose(loss, 0.1 + 5 * positive - negative, rtol=1e-6)
+    # One hinge for the batch: it is 0 where the negatives as a whole are far enough.
+    near = dataclasses.replace(settings, pair_weight=0.1)
+    assert acmr._released_triplet(anchor, other, features, targets, near) == 0
+
+
 def test_acmr_as_released_leaves_the_label_classifier_alone(data):
     settings = acmr.Settings(epochs=1, batch_size=8, as_released=True)
     keras.utils.set_random_seed(0)

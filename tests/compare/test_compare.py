@@ -8,6 +8,7 @@ import pytest
 from xgacmn_tf.compare import __main__ as command
 from xgacmn_tf.compare import grid, tables
 from xgacmn_tf.compare.published import PUBLISHED
+from xgacmn_tf.compare.significance import randomisation_test
 from xgacmn_tf.errors import InputError
 
 
@@ -118,12 +119,30 @@ def test_a_broken_flag_file_is_one_clear_error(tmp_path):
         grid.cells(("cca",), [str(tmp_path / "bad.flags")], 1, None, tmp_path)
 
 
-def test_the_best_row_is_compared_query_by_query():
-    def row(name, scores):
-        queries = {str(number): value for number, value in enumerate(scores)}
-        return tables.Row(name, "cosine", True, {"avg": np.array([np.mean(scores)])}, queries, 1.0)
+def row(name, queries):
+    scores = {"avg": np.array([np.mean(list(queries.values()))])}
+    return tables.Row(name, "cosine", True, scores, queries, 1.0)
 
-    scores = np.random.default_rng(0).random(100)
-    found = [row("cca", scores), row("sm", scores + 0.2), row("lcfs", scores + 0.2)]
+
+def test_the_best_row_is_compared_query_by_query():
+    def system(name, gain):
+        scores = np.random.default_rng(0).random(100) + gain
+        return row(name, {f"i2t/{number}": value for number, value in enumerate(scores)})
+
+    found = [system("cca", 0), system("sm", 0.2), system("lcfs", 0.2)]
     tables.compare_with_best(found)
     assert found[1].p is None and found[2].p == 1.0 and found[0].p < 0.001
+
+
+def test_rows_are_compared_by_pairs():
+    """Both queries of a pair say the same, so the p-value is that of the pairs."""
+
+    def system(name, generator, gain):
+        scores = generator.random(10) + gain
+        return row(name, {f"{way}/{n}": x for way in ("i2t", "t2i") for n, x in enumerate(scores)})
+
+    generator = np.random.default_rng(4)
+    found = [system("cca", generator, 0), system("sm", generator, 0.1)]
+    tables.compare_with_best(found)
+    first, second = ([r.queries[f"i2t/{n}"] for n in range(10)] for r in found)
+    assert found[0].p == randomisation_test(np.array(second), np.array(first))

@@ -28,6 +28,24 @@ def test_p_value_agrees_with_ranx():
     assert ours == pytest.approx(theirs[0], abs=0.005)
 
 
+def test_both_queries_of_a_pair_are_exchanged_together():
+    """Two queries that say the same count once: 2n of them are no more evidence than n."""
+    generator = np.random.default_rng(2)
+    first, second = generator.random((2, 12))
+    pairs = [str(number) for number in range(12)]
+    expected = randomisation_test(first, second)
+    twice = [np.concatenate([scores, scores]) for scores in (first, second)]
+    assert randomisation_test(*twice, pairs * 2) == expected
+    # Taken for independent, they would make the difference look more certain.
+    assert randomisation_test(*twice) < 0.8 * expected
+    # The order of the queries does not matter, and opposite differences within a pair cancel.
+    order = generator.permutation(24)
+    mixed = [scores[order] for scores in twice]
+    assert randomisation_test(*mixed, np.array(pairs * 2)[order]) == pytest.approx(expected)
+    opposite = np.concatenate([first, second]), np.concatenate([second, first])
+    assert randomisation_test(*opposite, pairs * 2) == 1.0
+
+
 def test_equal_scores_do_not_differ():
     assert randomisation_test(np.ones(5), np.ones(5)) == 1.0
 

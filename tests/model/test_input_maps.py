@@ -157,4 +157,4 @@ def test_components_are_capped_by_the_dimensions():
 
 
 def test_components_are_capped_by_the_rows():
-    assert ChiSquareKernelPCA(12, rows=10, components=500).output_dim == 9
+    assert ChiSquareKernelPCA(12, rows=10, components=500, gamma=1.0).output_dim == 9

@@ -86,7 +86,8 @@ class System:
     Attributes:
       title: its name in tables, as the paper prints it.
       citation: authors, title, venue and year, one line.
-      fidelity: "exact", "from published code", "reconstruction", or "beyond the paper".
+      fidelity: "exact", "from published code", "after published code" (with differences that the
+        module names), "reconstruction", or "beyond the paper".
       similarity: the similarity that it ranks by: "cosine", "dot" or "posterior".
       settings: a frozen dataclass of its hyper-parameters; the defaults are those of the tables.
       fit: trains it, (data, settings) → encoder. Raises an `InputError` for data it cannot take.

@@ -5,8 +5,8 @@ Ngiam, Khosla, Kim, Nam, Lee and Ng, "Multimodal deep learning", ICML 2011; the 
 Objective, for the upper RBM layers v, t of a pair, a logistic code h and a logistic decoder r:
   min Σ_{x ∈ {[v, 0], [0, t], [v, t]}} ½ ‖r(h(x)) − [v, t]‖², by stochastic gradient descent,
 after two RBMs a modality (`rbm_stack`). An item's code is h of its own modality beside zeros, as
-z-scores by the running means of training: logistic codes are all positive, and the cosine would see
-little but their mean.
+z-scores by the mean and the deviation of all training codes: logistic codes are all positive, and
+the cosine would see little but their mean.
 
 Fidelity: reconstruction, after the description in Feng, Wang and Li, "Cross-modal retrieval with
 correspondence autoencoder" (ACM Multimedia 2014), which compares with it on the same features. The
@@ -20,11 +20,18 @@ import keras
 import tensorflow as tf
 
 from xgacmn_tf.baselines import System, TrainingData
+from xgacmn_tf.baselines.checks import check_at_least
 from xgacmn_tf.baselines.epochs import train_epochs
 from xgacmn_tf.baselines.layers import Chain
-from xgacmn_tf.baselines.linear import check_at_least
 from xgacmn_tf.baselines.rbm_layers import Beside
-from xgacmn_tf.baselines.rbm_stack import StackSettings, on_top, pretrained, with_codes, z_scores
+from xgacmn_tf.baselines.rbm_stack import (
+    StackSettings,
+    on_top,
+    pretrained,
+    set_z_scores,
+    with_codes,
+    z_scores,
+)
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
 from xgacmn_tf.model.input_maps import Identity
 
@@ -59,11 +66,13 @@ def autoencoder(data: TrainingData, settings: Settings) -> CommonSpaceEncoder:
     joint.build((None, d_v + d_t))
     image_scores, text_scores = z_scores(settings.code_dim), z_scores(settings.code_dim)
     decoder.build((None, settings.code_dim))
+    image_layers = Beside(d_t, first=True), joint
+    text_layers = Beside(d_v, first=False), joint
     encoder = CommonSpaceEncoder(
         Identity(d_v),
         Identity(d_t),
-        Chain([Beside(d_t, first=True), joint, image_scores]),
-        Chain([Beside(d_v, first=False), joint, text_scores]),
+        Chain([*image_layers, image_scores]),
+        Chain([*text_layers, text_scores]),
         None,
     )
     variables = [*joint.trainable_variables, *decoder.trainable_variables]
@@ -80,11 +89,15 @@ def autoencoder(data: TrainingData, settings: Settings) -> CommonSpaceEncoder:
                 tf.nn.l2_loss(joint.kernel) + tf.nn.l2_loss(decoder.kernel)
             )
         optimizer.apply(tape.gradient(loss, variables), variables)
-        of_image, of_text, _ = tf.split(codes, 3)
-        image_scores(of_image, training=True)
-        text_scores(of_text, training=True)
 
-    train_epochs(data, encoder, step, settings.epochs, settings.batch_size, "cosine")
+    def after_epoch() -> None:
+        for score, (beside, joint_layer), x in (
+            (image_scores, image_layers, data.image),
+            (text_scores, text_layers, data.text),
+        ):
+            set_z_scores(score, joint_layer(beside(x)).numpy())
+
+    train_epochs(data, encoder, step, settings.epochs, settings.batch_size, "cosine", after_epoch)
     return encoder
 
 

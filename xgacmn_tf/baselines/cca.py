@@ -16,7 +16,8 @@ import numpy as np
 from scipy import linalg
 
 from xgacmn_tf.baselines import System, TrainingData
-from xgacmn_tf.baselines.linear import centred, check_at_least, projections, whitening
+from xgacmn_tf.baselines.checks import check_at_least
+from xgacmn_tf.baselines.linear import centred, projections, whitening
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
 
 # Single-precision features leave smaller correlations by rounding.
@@ -31,7 +32,7 @@ class Settings:
     ridge: added to the diagonals of the covariances, in squared units of the features.
     """
 
-    components: int = 9
+    components: int = 6
     ridge: float = 1e-4
 
     def __post_init__(self) -> None:
@@ -64,5 +65,5 @@ SYSTEM = System(
     similarity="cosine",
     settings=Settings,
     fit=fit,
-    grid={"ridge": (1e-4, 1e-2, 1.0), "components": (9, 20, 50)},
+    grid={"ridge": (1e-4, 1e-2, 1.0), "components": (6, 20, 50)},
 )

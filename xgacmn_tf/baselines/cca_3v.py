@@ -7,10 +7,11 @@ Objective: with views X_v, X_t and Y, min Σ_{p<q} ‖X_p W_p − X_q W_q‖² s
 = I. Solved exactly by the leading solutions of C w = μ blockdiag(C_vv, C_tt, C_yy) w, where C is
 the covariance of all views side by side and both sides have a small ridge on their diagonals. An
 item's code is X_p W_p D^power with D the eigenvalues μ, which lets what the views share outweigh
-the rest; without it (power 0) the codes are much worse.
+the rest: on validation pairs of shallow Wikipedia power 4 reaches 0.247 and power 0 0.216.
 
 Fidelity: exact for linear views, the features taken as they are (the article maps them by kernels
-first); its power is 2, 3 or 4 by data set, the ridge and the number of components are ours.
+first); its power is 2, 3 or 4 by data set, the ridge and the number of components are ours
+(docs/results.md).
 """
 
 import dataclasses
@@ -20,7 +21,8 @@ import numpy as np
 from scipy import linalg
 
 from xgacmn_tf.baselines import System, TrainingData
-from xgacmn_tf.baselines.linear import centred, check_at_least, projections, whitening
+from xgacmn_tf.baselines.checks import check_at_least
+from xgacmn_tf.baselines.linear import centred, projections, whitening
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
 
 # μ is 1 for a direction that no other view correlates with, up to single-precision rounding, and

@@ -12,9 +12,12 @@ Stages, each trained on the frozen output of those before it:
      share: min ½ ‖r(h(x)) − [v, t]‖² / (d_v + d_t) + CE(h(x)) over x ∈ {[v, 0], [0, t], [v, t]};
   6. z-scores of the last codes, cosine.
 
-Fidelity: reconstruction from the paper's description. The published row is for deep features alone.
-Its widths (2048-1024 and joint 2048, 1024-512, 1024, 3 × 1024, 512-256-128-64) are for those too:
-ours are a quarter to a half of them. The numbers of steps and epochs are ours.
+Fidelity: reconstruction from the paper's description. The authors' code is public
+(PKU-ICST-MIPL/CMDN_IJCAI2016) and has the same chain of stages. Its last z-scores (calMap.py) use
+the mean and deviation of the *test* codes; ours use those of the training codes, so that an item
+can be encoded alone. The published row is for deep features alone. Its widths (2048-1024 and joint
+2048, 1024-512, 1024, 3 × 1024, 512-256-128-64) are for those too: ours are a quarter to a half of
+them. The numbers of steps and epochs are ours.
 """
 
 import dataclasses
@@ -27,9 +30,9 @@ import tensorflow as tf
 
 from xgacmn_tf.baselines import System, TrainingData, mdbn
 from xgacmn_tf.baselines.bimodal_ae import reconstruction_loss, three_views
+from xgacmn_tf.baselines.checks import check_at_least
 from xgacmn_tf.baselines.epochs import train_epochs
 from xgacmn_tf.baselines.layers import Chain, LinearClasses
-from xgacmn_tf.baselines.linear import check_at_least
 from xgacmn_tf.baselines.rbm import RBM, Schedule, train_rbm
 from xgacmn_tf.baselines.rbm_layers import Beside, Parallel
 from xgacmn_tf.baselines.rbm_stack import on_top, pretrained, with_codes, z_scores

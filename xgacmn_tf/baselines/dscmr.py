@@ -19,15 +19,16 @@ import keras
 import tensorflow as tf
 
 from xgacmn_tf.baselines import System, TrainingData
+from xgacmn_tf.baselines.checks import check_at_least
 from xgacmn_tf.baselines.epochs import train_epochs
+from xgacmn_tf.baselines.input_maps import MapSettings
 from xgacmn_tf.baselines.layers import Affine, Chain
-from xgacmn_tf.baselines.linear import check_at_least
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
-from xgacmn_tf.model.input_maps import fit_map
+from xgacmn_tf.model.input_maps import fit_maps
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
+class Settings(MapSettings):
     """hidden and code_dim: widths. similarity_weight: λ. pair_weight: η."""
 
     epochs: int = 40
@@ -39,6 +40,7 @@ class Settings:
     pair_weight: float = 0.1
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_at_least(1, epochs=self.epochs, batch_size=self.batch_size)
         check_at_least(1, hidden=self.hidden, code_dim=self.code_dim)
         check_at_least(0, learning_rate=self.learning_rate)
@@ -50,8 +52,7 @@ def fit(data: TrainingData, settings: Settings) -> CommonSpaceEncoder:
     shared = Affine(settings.code_dim)
     shared.build((None, settings.hidden))
     encoder = CommonSpaceEncoder(
-        fit_map("auto", data.image, "image"),
-        fit_map("auto", data.text, "text"),
+        *fit_maps(settings, data.image, data.text),
         Chain([keras.layers.Dense(settings.hidden, "relu"), shared]),
         Chain([keras.layers.Dense(settings.hidden, "relu"), shared]),
         None,

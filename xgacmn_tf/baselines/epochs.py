@@ -23,6 +23,7 @@ def train_epochs(
     epochs: int,
     batch_size: int,
     similarity: str,
+    after_epoch: Callable[[], None] | None = None,
 ) -> None:
     """Call `step` for every batch of every epoch and keep the weights of the best epoch.
 
@@ -37,6 +38,7 @@ def train_epochs(
       step: one update; it is traced once.
       epochs, batch_size: at least 1. A batch is at most the training split.
       similarity: what validation ranks by.
+      after_epoch: updates parts of the encoder that no gradient does, before it is evaluated.
     """
     image, text, targets = (tf.constant(x) for x in (data.image, data.text, data.targets))
     size = min(batch_size, len(data.image))
@@ -59,6 +61,8 @@ def train_epochs(
         order = np.random.default_rng((data.seed, epoch)).permutation(len(data.image))
         batches = order[: steps * size].reshape(steps, size).astype(np.int32)
         epoch_of(tf.constant(batches), tf.constant(epoch / epochs, tf.float32))
+        if after_epoch is not None:
+            after_epoch()
         if data.validation is not None:
             *features, labels = data.validation
             v, t = encoder.represent_pairs(features[0], features[1], similarity)

@@ -10,7 +10,7 @@ held-out pairs, by stratified cross-validation within the training split; the ma
 labels, is fitted once on all of it. The common space is the class posteriors, compared by inner
 product.
 
-Fidelity: beyond the paper; it tells what X-GACMN's input maps alone are worth.
+Fidelity: beyond the paper; it measures what X-GACMN's input maps alone are worth.
 """
 
 import dataclasses
@@ -23,15 +23,15 @@ from scipy.special import log_softmax
 from sklearn.model_selection import StratifiedKFold
 
 from xgacmn_tf.baselines import System, TrainingData
+from xgacmn_tf.baselines.checks import check_at_least
+from xgacmn_tf.baselines.input_maps import MapSettings
 from xgacmn_tf.baselines.layers import Affine, Chain, Posteriors
-from xgacmn_tf.baselines.linear import check_at_least
 from xgacmn_tf.baselines.logistic import fit_logistic
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
-from xgacmn_tf.model.input_maps import InputMap, fit_map
+from xgacmn_tf.model.input_maps import InputMap, fit_maps
 
-# Maps differ in their scale: the C chosen were .003 (χ²), .01 (1,280 z-scores), .1 (1,000 tf-idf)
-# and 1 (ten z-scores).
+# Maps differ in scale and dimension, and so does the best C.
 DECADES = (1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0, 100.0)
 # The log-loss of a class that no training pair of a fold has would be infinite.
 LEAST_LOG = np.log(1e-12)
@@ -40,20 +40,15 @@ FOLD_GRADIENT = 1e-4
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
-    """image_map, text_map, chi2_gamma, chi2_components: as the flags of X-GACMN. folds: at most;
-    where every class has fewer pairs, as many as the largest has.
+class Settings(MapSettings):
+    """folds: maximum number of folds; where every class has fewer pairs, as many as the largest
+    has.
     """
 
-    image_map: str = "auto"
-    text_map: str = "auto"
-    chi2_gamma: float = 3.0
-    chi2_components: int = 500
     folds: int = 5
 
     def __post_init__(self) -> None:
-        check_at_least(1e-6, chi2_gamma=self.chi2_gamma)
-        check_at_least(1, chi2_components=self.chi2_components)
+        super().__post_init__()
         check_at_least(2, folds=self.folds)
 
 
@@ -65,22 +60,19 @@ def fit(data: TrainingData, settings: Settings) -> CommonSpaceEncoder:
     """
     parts = folds(data.targets, settings.folds, data.seed, data.group)
 
-    def side(modality: str, features: np.ndarray) -> tuple[InputMap, Chain]:
-        mapped = fit_map(
-            getattr(settings, f"{modality}_map"),
-            features,
-            modality,
-            gamma=settings.chi2_gamma,
-            components=settings.chi2_components,
-        )
-        x = mapped(features).numpy()
+    def classifier(input_map: InputMap, features: np.ndarray) -> Chain:
+        x = input_map(features).numpy()
         c = choose_c(x, data.targets, parts, data.progress)
-        classify = Affine.of(*fit_logistic(x, data.targets, c))
-        return mapped, Chain([classify, keras.layers.Softmax()])
+        return Chain([Affine.of(*fit_logistic(x, data.targets, c)), keras.layers.Softmax()])
 
-    image_map, image_encoder = side("image", data.image)
-    text_map, text_encoder = side("text", data.text)
-    return CommonSpaceEncoder(image_map, text_map, image_encoder, text_encoder, Posteriors())
+    image_map, text_map = fit_maps(settings, data.image, data.text)
+    return CommonSpaceEncoder(
+        image_map,
+        text_map,
+        classifier(image_map, data.image),
+        classifier(text_map, data.text),
+        Posteriors(),
+    )
 
 
 def folds(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from scipy import linalg
 
@@ -14,13 +12,6 @@ from xgacmn_tf.model.input_maps import Identity
 
 # Added to ‖u‖² of a row, so that the norm of a row of zeros has a slope.
 SMOOTHING = 1e-7
-
-
-def check_at_least(least: float, **settings: float) -> None:
-    """Raises an `InputError` that names the first setting below `least` or not finite."""
-    for name, value in settings.items():
-        if not least <= value < math.inf:
-            raise InputError(f"--model_settings={name}={value}: expected at least {least:g}")
 
 
 def centred(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -21,7 +21,7 @@ import dataclasses
 import numpy as np
 
 from xgacmn_tf.baselines import System, TrainingData
-from xgacmn_tf.baselines.linear import check_at_least
+from xgacmn_tf.baselines.checks import check_at_least
 from xgacmn_tf.baselines.rbm import RBM, Schedule, train_rbm
 from xgacmn_tf.baselines.rbm_layers import MeanField
 from xgacmn_tf.baselines.rbm_stack import StackSettings, on_top, pretrained, with_codes

@@ -16,23 +16,29 @@ from xgacmn_tf.model.angular_softmax import PACKAGE
 class NeighbourClasses(keras.layers.Layer):
     """x (n, d) → the share (n, c) of each class among its nearest training embeddings.
 
-    Nearest by Euclidean distance, the first of equals. A neighbour with several labels shares its
-    vote among them; a row sums to 1 unless some neighbours have no label.
+    Nearest by Euclidean distance, the first of equals. A neighbor with several labels shares its
+    vote among them; a row sums to 1 unless some neighbors have no label.
 
     Args:
       rows: m, the number of training embeddings.
       classes: c.
-      neighbours: k, how many of them vote, at most m.
+      neighbours: k, number of them that vote, at most m.
+      weighted: weigh each vote by sigmoid(−distance), in proportion; otherwise all count alike.
     """
 
-    def __init__(self, rows: int, classes: int, neighbours: int, **kwargs: Any):
+    def __init__(
+        self, rows: int, classes: int, neighbours: int, weighted: bool = False, **kwargs: Any
+    ):
         super().__init__(**kwargs)
         self.rows, self.classes, self.neighbours = rows, classes, min(neighbours, rows)
+        self.weighted = weighted
 
     @classmethod
-    def of(cls, embeddings: np.ndarray, targets: np.ndarray, neighbours: int) -> NeighbourClasses:
+    def of(
+        cls, embeddings: np.ndarray, targets: np.ndarray, neighbours: int, weighted: bool = False
+    ) -> NeighbourClasses:
         """The layer with embeddings (m, d) and targets (m, c), one-hot or multi-hot."""
-        layer = cls(len(targets), targets.shape[1], neighbours)
+        layer = cls(len(targets), targets.shape[1], neighbours, weighted)
         layer.build((None, embeddings.shape[1]))
         layer.embeddings.assign(embeddings)
         layer.votes.assign(targets / np.maximum(targets.sum(axis=1, keepdims=True), 1))
@@ -53,8 +59,13 @@ class NeighbourClasses(keras.layers.Layer):
 
         def one_row(item: tf.Tensor) -> tf.Tensor:
             square = ops.sum(ops.square(item - embeddings), axis=-1)
-            nearest = ops.top_k(-square, self.neighbours)[1]
-            return ops.mean(ops.take(votes, nearest, axis=0), axis=0)
+            negative, nearest = ops.top_k(-square, self.neighbours)
+            voters = ops.take(votes, nearest, axis=0)
+            if not self.weighted:
+                return ops.mean(voters, axis=0)
+            # In logarithms: at distances over 100 every sigmoid is rounded to 0.
+            weights = ops.softmax(-ops.softplus(ops.sqrt(-negative)))
+            return ops.sum(weights[:, None] * voters, axis=0)
 
         # Row by row: memory grows with m and not with n · m.
         return tf.map_fn(one_row, tf.cast(x, tf.float32))
@@ -63,5 +74,10 @@ class NeighbourClasses(keras.layers.Layer):
         return (*input_shape[:-1], self.classes)
 
     def get_config(self) -> dict[str, Any]:
-        own = {"rows": self.rows, "classes": self.classes, "neighbours": self.neighbours}
+        own = {
+            "rows": self.rows,
+            "classes": self.classes,
+            "neighbours": self.neighbours,
+            "weighted": self.weighted,
+        }
         return {**super().get_config(), **own}

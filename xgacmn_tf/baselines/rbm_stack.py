@@ -16,8 +16,8 @@ import keras
 import numpy as np
 
 from xgacmn_tf.baselines import TrainingData
+from xgacmn_tf.baselines.checks import check_at_least
 from xgacmn_tf.baselines.layers import Chain
-from xgacmn_tf.baselines.linear import check_at_least
 from xgacmn_tf.baselines.rbm import RBM, Schedule, train_rbm
 from xgacmn_tf.baselines.rbm_layers import Counts
 from xgacmn_tf.errors import InputError
@@ -116,16 +116,30 @@ def _copy(layer: keras.layers.Layer, input_dim: int) -> keras.layers.Layer:
 
 
 def z_scores(width: int, features: np.ndarray | None = None) -> keras.layers.BatchNormalization:
-    """(n, width) → z-scores by the mean and variance of training rows `features`.
+    """A layer (n, width) → z-scores; `set_z_scores` gives it its statistics.
 
-    Without these by running ones, which every call with `training=True` moves.
+    Args:
+      width: number of features.
+      features: (m, width) training rows to take the statistics from at once.
     """
-    layer = keras.layers.BatchNormalization(momentum=0.9, center=False, scale=False)
+    # Keras adds epsilon to the variance, and its default is as large as the variance of some
+    # logistic codes.
+    layer = keras.layers.BatchNormalization(center=False, scale=False, epsilon=0.0)
     layer.build((None, width))
     if features is not None:
-        layer.moving_mean.assign(features.mean(axis=0))
-        layer.moving_variance.assign(features.var(axis=0))
+        set_z_scores(layer, features)
     return layer
+
+
+def set_z_scores(layer: keras.layers.BatchNormalization, features: np.ndarray) -> None:
+    """Give the layer the mean and the variance of training rows (n, width).
+
+    A feature that is constant in training is only centered.
+    """
+    standardize = Standardize(features.shape[1])
+    standardize.fit(features)
+    layer.moving_mean.assign(standardize.mean)
+    layer.moving_variance.assign(standardize.scale**2)
 
 
 def _text_map(text: np.ndarray, units: str) -> tuple[InputMap, str]:

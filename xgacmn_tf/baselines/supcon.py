@@ -5,7 +5,8 @@ Khosla et al., "Supervised contrastive learning", NeurIPS 2020, over the items o
 Objective, for unit codes z of all 2b items of a batch and P(i) the items that share a label with i:
   mean_i −1/|P(i)| Σ_{p ∈ P(i)} log(e^{z_i·z_p / τ} / Σ_{a ≠ i} e^{z_i·z_a / τ}).
 
-Fidelity: beyond the paper; widths, dropout and τ are ours, chosen on validation pairs.
+Fidelity: beyond the paper; widths, dropout and τ are ours, chosen on validation pairs. Features of
+few dimensions take no dropout, as in X-GACMN: on ten topics that gains 0.002.
 """
 
 import dataclasses
@@ -14,17 +15,21 @@ import keras
 import tensorflow as tf
 
 from xgacmn_tf.baselines import System, TrainingData
+from xgacmn_tf.baselines.checks import check_at_least
 from xgacmn_tf.baselines.epochs import train_epochs
+from xgacmn_tf.baselines.input_maps import MapSettings
 from xgacmn_tf.baselines.layers import Chain
-from xgacmn_tf.baselines.linear import check_at_least
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
-from xgacmn_tf.model.input_maps import fit_map
+from xgacmn_tf.model.input_maps import fit_maps
+from xgacmn_tf.training.automatic import FEW_DIMENSIONS
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
-    """hidden, code_dim: widths of each tower. temperature: τ."""
+class Settings(MapSettings):
+    """hidden, code_dim: widths of each tower. dropout: after the hidden layer; none for features of
+    few dimensions, by the rule of X-GACMN. temperature: τ.
+    """
 
     epochs: int = 40
     batch_size: int = 256
@@ -35,6 +40,7 @@ class Settings:
     temperature: float = 0.5
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_at_least(1, epochs=self.epochs, batch_size=self.batch_size)
         check_at_least(1, hidden=self.hidden, code_dim=self.code_dim)
         check_at_least(0, learning_rate=self.learning_rate)
@@ -48,10 +54,9 @@ class Settings:
 def fit(data: TrainingData, settings: Settings) -> CommonSpaceEncoder:
     """See the module."""
     encoder = CommonSpaceEncoder(
-        fit_map("auto", data.image, "image"),
-        fit_map("auto", data.text, "text"),
-        _tower(settings),
-        _tower(settings),
+        *fit_maps(settings, data.image, data.text),
+        _tower(settings, data.image.shape[1]),
+        _tower(settings, data.text.shape[1]),
         None,
     )
     layers = [encoder.image_encoder, encoder.text_encoder]
@@ -91,11 +96,11 @@ def supervised_contrastive(codes: tf.Tensor, targets: tf.Tensor, temperature: fl
     )
 
 
-def _tower(settings: Settings) -> Chain:
+def _tower(settings: Settings, dim: int) -> Chain:
     return Chain(
         [
             keras.layers.Dense(settings.hidden, "relu"),
-            keras.layers.Dropout(settings.dropout),
+            keras.layers.Dropout(settings.dropout if dim > FEW_DIMENSIONS else 0.0),
             keras.layers.Dense(settings.code_dim),
         ]
     )

@@ -62,7 +62,8 @@ def tuned(cells: Sequence[Cell], jobs: int) -> tuple[list[Cell], dict[Cell, str]
                 failed |= dict.fromkeys(group, result)
                 continue
             for cell, settings in zip(group, result, strict=True):
-                config = dataclasses.replace(cell.config, model_settings=settings)
+                given = cell.config.model_settings
+                config = dataclasses.replace(cell.config, model_settings=(*given, *settings))
                 found[_key(cell)] = dataclasses.replace(cell, config=config)
     untuned = {_key(cell) for cell in failed}
     return [found.get(_key(c), c) for c in cells if _key(c) not in untuned], failed
@@ -99,7 +100,7 @@ def _settings(
             choice["seeds"].append(config.seed)
             break
     else:
-        points = _scores(config, system, dataset)
+        points = scores(config, system, dataset, grid_points(system))
         choice = {
             "seeds": [config.seed],
             "data_fingerprint": dataset.fingerprint,
@@ -139,8 +140,24 @@ def best(points: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
     return tuple(max(scored, key=lambda p: p.get("mAP", {}).get("avg", 0.0))["settings"])
 
 
-def _scores(config: Config, system: System, dataset: PairedDataset) -> list[dict[str, Any]]:
-    """{"settings", "mAP": {"i2t", "t2i", "avg"}} of each point, or {"settings", "error"}."""
+def scores(
+    config: Config,
+    system: System,
+    dataset: PairedDataset,
+    points: Sequence[tuple[str, ...]],
+) -> list[dict[str, Any]]:
+    """The scores of a system on validation pairs with each of several settings.
+
+    Args:
+      config: names the system and the share of the pairs that are held out; its seed draws them
+        where the data set does not bring them, and all that is random in the training.
+      system: the same.
+      dataset: the data set; its test split is not read.
+      points: settings, as `--model_settings` has them.
+
+    Returns:
+      {"settings", "mAP": {"i2t", "t2i", "avg"}} of each point, or {"settings", "error"}.
+    """
     from xgacmn_tf.baselines.training import fit_system, training_data
     from xgacmn_tf.evaluation.retrieval import mean_average_precision
 
@@ -153,10 +170,11 @@ def _scores(config: Config, system: System, dataset: PairedDataset) -> list[dict
         data = dataclasses.replace(data, unlabelled=(image, text))
     similarity = config.headline(system.similarity)
     found = []
-    for settings in grid_points(system):
+    for settings in points:
         point: dict[str, Any] = {"settings": list(settings)}
         try:
-            encoder = fit_system(system, data, baselines.parse_settings(config.model, settings))
+            both = (*config.model_settings, *settings)
+            encoder = fit_system(system, data, baselines.parse_settings(config.model, both))
             v, t = encoder.represent_pairs(image, text, similarity)
             point["mAP"] = mean_average_precision(v, t, targets)
         except (InputError, DivergenceError) as error:

@@ -15,7 +15,8 @@ from absl import flags
 from tqdm import tqdm
 
 from xgacmn_tf import flag_files
-from xgacmn_tf.baselines import NAMES
+from xgacmn_tf.baselines import NAMES, system
+from xgacmn_tf.baselines.input_maps import MAP_FLAGS, MapSettings
 from xgacmn_tf.command_line import config_from_flags, define_flags
 from xgacmn_tf.config import XGACMN, Config
 from xgacmn_tf.errors import InputError
@@ -65,7 +66,8 @@ def cells(
     Args:
       models: names of systems.
       specifications: data sets as `--dataset` takes them, or flag files that name one. A flag
-        file's other settings are X-GACMN's; the compared systems take only those that all share.
+        file's other settings are X-GACMN's; the compared systems take only those that all share,
+        and the input maps where they have settings of that name.
       seeds: each cell is run with the seeds 0, 1, …, seeds − 1.
       data_dir: for data sets that need files.
       output_dir: holds the run folders.
@@ -184,4 +186,13 @@ def _cell(base: Config, model: str, seed: int, data_dir: str | None, folder: Pat
     if model != XGACMN:
         own = {f.name: f.default for f in dataclasses.fields(Config) if f.metadata["own"]}
         settings |= own | {"similarity": "auto", "validation_fraction": _SHARE}
+        settings["model_settings"] = _map_settings(base, model)
     return dataclasses.replace(base, **settings)
+
+
+def _map_settings(base: Config, model: str) -> tuple[str, ...]:
+    """The input maps that a flag file gives X-GACMN, as settings of a system that shares them."""
+    changed = [name for name in MAP_FLAGS if getattr(base, name) != getattr(Config, name)]
+    if not changed or not issubclass(system(model).settings, MapSettings):
+        return ()
+    return tuple(f"{name}={getattr(base, name)}" for name in changed)

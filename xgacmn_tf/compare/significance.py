@@ -1,4 +1,4 @@
-"""Whether two systems differ by more than the choice of queries explains."""
+"""Significance of the difference between two systems that answered the same queries."""
 
 from __future__ import annotations
 
@@ -11,17 +11,31 @@ RESAMPLES = 10_000
 
 
 def randomisation_test(
-    first: np.ndarray, second: np.ndarray, seed: int = 0, resamples: int = RESAMPLES
+    first: np.ndarray,
+    second: np.ndarray,
+    pairs: Sequence[str] | None = None,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
 ) -> float:
     """Two-sided p-value of the paired randomisation test of equal means (Fisher; Smucker 2007).
 
+    The image query and the text query of a pair depend on each other, so they are exchanged
+    together: the test permutes pairs, not queries.
+
     Args:
-      first, second: (q,) scores of two systems; entry i of both belongs to the same query.
+      first: (q,) scores of one system.
+      second: (q,) scores of the other; entry i of both belongs to the same query.
+      pairs: (q,) the pair of each query; by default every query is a pair of its own.
       seed: draws the exchanges.
-      resamples: how many exchanges are drawn; the smallest p-value is 1 / (resamples + 1).
+      resamples: number of exchanges that are drawn, unless all possible ones are fewer; the
+        smallest p-value is 1 / (resamples + 1).
     """
     if np.array_equal(first, second):
         return 1.0
+    if pairs is not None:
+        # Sums, not means: a pair with both of its queries weighs twice as much as one with one.
+        _, pair = np.unique(np.asarray(pairs), return_inverse=True)
+        first, second = (np.bincount(pair, weights=scores) for scores in (first, second))
 
     def difference(x: np.ndarray, y: np.ndarray, axis: int) -> np.ndarray:
         return np.mean(x - y, axis=axis)

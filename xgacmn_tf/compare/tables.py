@@ -29,7 +29,7 @@ class Row:
       model, similarity: which.
       own: whether it is the similarity that the system itself names.
       scores: direction → (seeds,) full-gallery mAP.
-      queries: query → mean average precision over the seeds, both directions.
+      queries: "<direction>/<id>" → mean average precision over the seeds, both directions.
       seconds: median time of training.
       p: p-value of the difference from the best row of its group, corrected for the number of
         rows; None for the best itself.
@@ -120,6 +120,8 @@ def compare_with_best(found: Sequence[Row]) -> None:
             randomisation_test(
                 np.array([best.queries[q] for q in queries]),
                 np.array([row.queries[q] for q in queries]),
+                # A query is "<direction>/<id of its pair>", see `RunFolder.read_per_query`.
+                [q.partition("/")[2] for q in queries],
             )
         )
     for row, p in zip(others, holm(p_values), strict=True):
@@ -150,8 +152,9 @@ def write_tables(
     within = " of each similarity; * the system's own" if any(row.group for row in found) else ""
     note = (
         f"Full-gallery mAP on the test split of {dataset}, mean ± sd over {seeds} seeds; best in "
-        f"bold, second underlined{within}. p: paired randomisation test over queries against the "
-        "best row, Holm-corrected. Fit: median seconds."
+        f"bold, second underlined{within}. p: paired randomisation test against the best row, over "
+        "pairs (both queries of a pair are exchanged together), Holm-corrected; the best row was "
+        "found on the same queries. Fit: median seconds."
     )
     changed = dict.fromkeys(f"{row.title}: {row.settings}" for row in found if row.settings)
     if changed:

@@ -7,7 +7,7 @@ themselves, or z-scored ones where the map leaves the feature space.
 """
 
 from types import ModuleType
-from typing import Any
+from typing import Any, Protocol
 
 import keras
 import numpy as np
@@ -18,7 +18,7 @@ from sklearn.metrics.pairwise import additive_chi2_kernel, chi2_kernel
 
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.model.angular_softmax import PACKAGE
-from xgacmn_tf.names import MAP_NAMES
+from xgacmn_tf.names import CHI2_COMPONENTS, CHI2_GAMMA, MAP_NAMES
 
 # Training rows that the χ² kernel compares with. The kernel between them is formed once, in memory,
 # and every item that is encoded is compared with each: 4,000 rows are 128 MB of float64.
@@ -166,15 +166,13 @@ class ChiSquareKernelPCA(InputMap):
     Args:
       input_dim: d, length of the histograms.
       rows: n, number of training rows that the kernel compares with, the landmarks.
-      components: how many components to keep, at most n − 1.
-      gamma: γ > 0.
+      components: number of components to keep, at most n − 1.
+      gamma: γ > 0, in units of 1 / χ² distance; `fit_map` derives it from the mean distance.
     """
 
     leaves_feature_space = True
 
-    def __init__(
-        self, input_dim: int, rows: int, components: int = 500, gamma: float = 3.0, **kwargs: Any
-    ):
+    def __init__(self, input_dim: int, rows: int, components: int, gamma: float, **kwargs: Any):
         super().__init__(input_dim, **kwargs)
         self.rows, self.components, self.gamma = rows, min(components, rows - 1), gamma
 
@@ -284,8 +282,60 @@ def choose_map(features: np.ndarray) -> str:
     return "unit" if zeros >= SPARSE else "zscore"
 
 
+class MapSettings(Protocol):
+    """The settings of both input maps: those of X-GACMN's `Config`, under the same names."""
+
+    @property
+    def image_map(self) -> str: ...
+
+    @property
+    def text_map(self) -> str: ...
+
+    @property
+    def chi2_gamma(self) -> float: ...
+
+    @property
+    def chi2_components(self) -> int: ...
+
+
+def fit_maps(
+    settings: MapSettings, image: np.ndarray, text: np.ndarray
+) -> tuple[InputMap, InputMap]:
+    """Return the image map and the text map, fitted on training features.
+
+    X-GACMN and the compared systems that share its input maps all get them from here.
+
+    Args:
+      settings: names of the maps and the settings of the χ² map.
+      image: (n, d_v) float32.
+      text: (n, d_t) float32.
+
+    Raises:
+      InputError: as `fit_map` does.
+    """
+    image_map, text_map = (
+        fit_map(
+            name,
+            features,
+            modality,
+            gamma=settings.chi2_gamma,
+            components=settings.chi2_components,
+        )
+        for name, features, modality in (
+            (settings.image_map, image, "image"),
+            (settings.text_map, text, "text"),
+        )
+    )
+    return image_map, text_map
+
+
 def fit_map(
-    name: str, features: np.ndarray, modality: str, *, gamma: float = 2.0, components: int = 500
+    name: str,
+    features: np.ndarray,
+    modality: str,
+    *,
+    gamma: float = CHI2_GAMMA,
+    components: int = CHI2_COMPONENTS,
 ) -> InputMap:
     """Makes the map called `name` (one of `MAP_NAMES`) and fits it on training features (n, d).
 

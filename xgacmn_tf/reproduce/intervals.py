@@ -32,10 +32,10 @@ def over_seeds(differences: np.ndarray) -> Interval | None:
 
 
 def over_pairs(differences: np.ndarray, seed: int = 0) -> Interval:
-    """Percentile bootstrap interval of the mean difference, as if other pairs had been asked.
+    """Percentile bootstrap interval of the mean difference, as if other pairs had been drawn.
 
-    The two queries of a pair, its image and its text, are drawn together, because their scores
-    depend on each other.
+    The image query and the text query of a pair are drawn together, because their scores depend on
+    each other; `compare.significance` exchanges them together for the same reason.
 
     Args:
       differences: (n,) setting minus reference of each test pair, averaged over directions and

@@ -18,8 +18,9 @@ class Study:
       table: where the systems are compared on it, one of `contents.TABLES`.
       folder: where its files are, below --data_dir; None for what comes with the package.
       published: system → the paper's figures, image → text and text → image.
-      tuned: choose the compared systems' settings on validation pairs. Their defaults were chosen
-        so on Wikipedia's shallow features already.
+      tuned: choose the compared systems' settings on validation pairs. Otherwise they have their
+        defaults: those that docs/results.md lists were chosen on validation parts of the training
+        split of Wikipedia 2173, shallow features.
     """
 
     label: str

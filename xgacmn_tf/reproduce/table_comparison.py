@@ -32,7 +32,8 @@ BLOCKS = {
     "posterior": "all that have class posteriors, at their inner product",
 }
 SETTINGS_FROM = {
-    False: "Compared systems have their default settings, chosen on validation pairs.",
+    False: "Compared systems have their default settings, of which those named in docs/results.md "
+    "were chosen on validation parts of the training split of Wikipedia 2173.",
     True: "Compared systems have the settings that are best on validation pairs of these data.",
 }
 HEADER = (
@@ -89,8 +90,9 @@ def _table(runs: Runs, study: Study) -> Table:
     caption = (
         f"{study.title}. Full-gallery mAP: AP over the whole gallery, divided by all relevant "
         f"items in it; {document.seeds_in_words(seeds)}, test split. Best in bold, second "
-        "underlined, within each similarity. p: paired randomisation test over queries against "
-        "the block's best average, Holm-corrected. The paper names no similarity. "
+        "underlined, within each similarity. p: paired randomisation test over pairs, both queries "
+        "of a pair together, against the block's best average, Holm-corrected. The paper names no "
+        "similarity. "
         f"{SETTINGS_FROM[study.tuned]}"
     )
     reasons = runs.reasons(study.label)

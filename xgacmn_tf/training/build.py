@@ -13,7 +13,7 @@ from xgacmn_tf.model.angular_softmax import (
     PlainSoftmax,
 )
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
-from xgacmn_tf.model.input_maps import fit_map
+from xgacmn_tf.model.input_maps import fit_maps
 from xgacmn_tf.model.networks import Encoder
 from xgacmn_tf.model.optimizers import FusedAdam
 from xgacmn_tf.model.xgacmn import XGACMN
@@ -23,16 +23,8 @@ from xgacmn_tf.training.automatic import dropout
 def build_model(config: Config, dataset: PairedDataset) -> XGACMN:
     """An untrained, compiled model; input maps are fitted on the training split."""
     keras.utils.set_random_seed(config.seed)
-    maps = {
-        modality: fit_map(
-            getattr(config, f"{modality}_map"),
-            getattr(dataset.train.to_fit(), modality),
-            modality,
-            gamma=config.chi2_gamma,
-            components=config.chi2_components,
-        )
-        for modality in ("image", "text")
-    }
+    rows = dataset.train.to_fit()
+    image_map, text_map = fit_maps(config, rows.image, rows.text)
     # bfloat16 has float32's range, so no loss needs scaling.
     dtype = "float32" if config.precision == "float32" else f"mixed_{config.precision}"
     encoders = {
@@ -54,9 +46,7 @@ def build_model(config: Config, dataset: PairedDataset) -> XGACMN:
     elif config.classifier == "softmax":
         class_layer = PlainSoftmax(dataset.num_classes, name="softmax")
     model = XGACMN(
-        CommonSpaceEncoder(
-            maps["image"], maps["text"], encoders["image"], encoders["text"], class_layer
-        ),
+        CommonSpaceEncoder(image_map, text_map, encoders["image"], encoders["text"], class_layer),
         decoder_hidden=config.encoder_hidden[::-1],
         output_activation=config.generated_activation,
         feature_discriminator_hidden=(
