@@ -124,6 +124,11 @@ def test_the_exported_search_ranks_by_it(runs):
         scores = arrays["search_text"].astype(np.float64) @ arrays["search_image"].T
     best = test.id[scores.argmax(axis=1)]
     assert (found["ids"].numpy()[:, 0].astype(str) == best).mean() > 0.98
+    for modality in ("image", "text"):
+        features = {f"{modality}_features": tf.constant(getattr(test, modality))}
+        encoded = model.signatures[f"encode_{modality}"](**features)
+        with np.load(folder.embeddings) as arrays:
+            np.testing.assert_allclose(encoded["search"], arrays[f"search_{modality}"], atol=1e-5)
 
 
 def test_the_same_seed_gives_the_same_towers(config, runs):

@@ -1,8 +1,8 @@
 """A run's two encoders as ONNX graphs, at three precisions.
 
 Each takes features (n, d) float32 and gives what the SavedModel's `encode_image` and `encode_text`
-give: `embedding` and, with a class layer, `posterior`, both float32. Input maps are inside. A row
-with NaN or infinite features, which the SavedModel rejects, gives NaN.
+give: `embedding`, with a class layer `posterior`, and with item embeddings `search`, all float32.
+Input maps are inside. A row with NaN or infinite features, which the SavedModel rejects, gives NaN.
 
 float32  TensorFlow's own numbers.
 float16  the encoder networks hold and compute half precision, as under Keras' "mixed_float16".
@@ -36,7 +36,7 @@ from xgacmn_tf.model.encoders import CommonSpaceEncoder
 
 PRECISIONS = ("float32", "float16", "int8")
 # What a graph gives, and the similarity that inner products of it are.
-OUTPUTS = {"embedding": "cosine", "posterior": "posterior"}
+OUTPUTS = {"embedding": "cosine", "posterior": "posterior", "search": "item"}
 # The newest operator set that tf2onnx writes.
 OPSET = 18
 # Training rows that show int8 how far the values between the layers go.
@@ -73,7 +73,9 @@ def encoder_graphs(
     """
     encoder = load_encoder(checkpoint)
     if precision == "float16":
-        for network in (encoder.image_encoder, encoder.text_encoder):
+        networks = (encoder.image_encoder, encoder.text_encoder)
+        items = (encoder.image_items, encoder.text_items) if encoder.has_items else ()
+        for network in (*networks, *items):
             for layer in network._flatten_layers():
                 layer.dtype_policy = "mixed_float16"
     graphs = {modality: _convert(encoder, modality) for modality in ("image", "text")}
@@ -82,10 +84,10 @@ def encoder_graphs(
     return graphs
 
 
-def represent(encoder: CommonSpaceEncoder, codes: Any, modality: str) -> dict[str, Any]:
-    """Codes (n, code_dim) of a modality → what a graph gives for them, by output."""
+def represent(encoder: CommonSpaceEncoder, encodings: Any, modality: str) -> dict[str, Any]:
+    """Encodings (n, e) of a modality → what a graph gives for them, by output."""
     return {
-        name: encoder.represent(codes, similarity, modality)
+        name: encoder.represent(encodings, similarity, modality)
         for name, similarity in OUTPUTS.items()
         if similarity in encoder.similarities()
     }
@@ -93,17 +95,14 @@ def represent(encoder: CommonSpaceEncoder, codes: Any, modality: str) -> dict[st
 
 def _convert(encoder: CommonSpaceEncoder, modality: str) -> onnx.ModelProto:
     """Checked whole, because tf2onnx only logs the operations that it cannot translate."""
-    encode, input_map = {
-        "image": (encoder.encode_image, encoder.image_map),
-        "text": (encoder.encode_text, encoder.text_map),
-    }[modality]
+    input_map = encoder.image_map if modality == "image" else encoder.text_map
     spec = tf.TensorSpec([None, input_map.input_dim], tf.float32, f"{modality}_features")
 
     @tf.function(autograph=False, input_signature=[spec])
     def outputs(features: tf.Tensor) -> dict[str, tf.Tensor]:
         # ONNX has no assertions. Without this, int8 clips such features to ones that look sound.
         finite = tf.reduce_all(tf.math.is_finite(features), axis=1, keepdims=True)
-        outputs = represent(encoder, encode(features), modality)
+        outputs = represent(encoder, encoder.encode(modality, features), modality)
         return {name: tf.where(finite, value, float("nan")) for name, value in outputs.items()}
 
     model, _ = tf2onnx.convert.from_function(outputs, [spec], opset=OPSET)

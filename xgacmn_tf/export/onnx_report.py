@@ -88,7 +88,7 @@ def _onnx(graph: Any, modality: str, features: np.ndarray) -> Outputs:
 
 
 def _tensorflow(encoder: CommonSpaceEncoder, modality: str, features: np.ndarray) -> Outputs:
-    outputs = represent(encoder, encoder.codes_of(modality, features), modality)
+    outputs = represent(encoder, encoder.encodings_of(modality, features), modality)
     return {name: values.numpy() for name, values in outputs.items()}
 
 

@@ -71,6 +71,8 @@ def serving_module(
         outputs = {"embedding": _represented(encoder, queries, "cosine")}
         if "posterior" in encoder.similarities():
             outputs["posterior"] = _represented(encoder, queries, "posterior")
+        if encoder.has_items:
+            outputs["search"] = _represented(encoder, queries, "item")
         return outputs
 
     searches = _searches(encoder, similarity, gallery, depth)

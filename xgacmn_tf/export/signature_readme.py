@@ -12,6 +12,7 @@ MEANING = {
     "image_bytes": "a JPEG or PNG file's content",
     "embedding": "unit-length code on the hypersphere; cosine is the inner product",
     "posterior": "probability of each class",
+    "search": "what searches rank by: their similarity is the inner product",
     "known_words": "number of words of the text that the vocabulary has; with 0, a search finds "
     "nothing and a code means nothing",
     "ids": "the nearest items, best first; all empty if the query was not understood",
