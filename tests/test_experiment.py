@@ -27,6 +27,7 @@ SMALL = {
     "common_discriminator_hidden": 5,
 }
 MEASURES = {"mAP", "mAP@50", "mAP@50/min", "R@1", "R@5", "R@10", "median_rank"}
+MEASURES |= {"distinct_first", "coverage@10"}
 
 
 def read_metrics(folder):
@@ -45,7 +46,7 @@ def test_folder_holds_what_was_promised(finished_run):
 
 def test_metrics_name_every_similarity_measure_and_direction(finished_run):
     metrics = read_metrics(finished_run[0])
-    assert set(metrics["test"]) == {"posterior", "cosine", "dot"}
+    assert set(metrics["test"]) == {"posterior", "cosine", "dot", "item"}
     for measures in metrics["test"].values():
         assert set(measures) == MEASURES
         for ways in measures.values():
@@ -75,7 +76,10 @@ def test_embeddings_give_the_reported_map(finished_run):
         arrays = dict(arrays)
     factors = {m: float(arrays.pop(f"calibration_{m}")) for m in ("image", "text")}
     assert factors == metrics["calibration"]
-    assert set(arrays) == {"image", "text", "image_posterior", "text_posterior", "label", "id"}
+    names = {"image", "text"}
+    assert set(arrays) == {"label", "id"}.union(
+        names, *({f"{name}_posterior", f"search_{name}"} for name in names)
+    )
     assert all(len(values) == 30 for values in arrays.values())
     relevant = arrays["label"][:, None] == arrays["label"][None, :]
     scores = arrays["image_posterior"].astype(float) @ arrays["text_posterior"].astype(float).T

@@ -185,7 +185,8 @@ class Config:
     item_epochs: int | None = _own(
         None,
         "maximum number of epochs of the item towers; by default as many as make 800 steps, at "
-        "least 20. The epoch with the highest mean R@10 of five evaluations is kept",
+        "least 20, but not more than --epochs. The epoch with the highest mean R@10 of five "
+        "evaluations is kept",
         least=1,
         later=True,
     )

@@ -109,7 +109,7 @@ def train_items(
     validate = None
     if epochs is None and dataset.validation is not None:
         validate = _Validation(encoder, dataset, config.seed)
-    planned = epochs or config.item_epochs or max(MIN_EPOCHS, math.ceil(STEPS / steps))
+    planned = epochs or config.item_epochs or _planned(config, steps)
     scores: list[float] = []
     kept: list[np.ndarray] = []
     best = planned
@@ -223,6 +223,12 @@ class _Validation:
             image, text, self.label, identity=self.identity, recall_depths=(DEPTH,)
         )
         return result.measures[f"R@{DEPTH}"]["avg"]
+
+
+def _planned(config: Config, steps: int) -> int:
+    """The number of epochs where --item_epochs is not given; --epochs limits it as well."""
+    planned = max(MIN_EPOCHS, math.ceil(STEPS / steps))
+    return planned if config.epochs is None else min(planned, config.epochs)
 
 
 def _sample(dataset: PairedDataset, seed: int) -> tuple[Split, Identity]:
