@@ -169,7 +169,7 @@ def _confusion(
     order = np.concatenate(
         [
             tf.math.top_k(similarities(query_values[block], gallery_values), depth).indices.numpy()
-            for block in query_values.slices(max(1, MAX_NUMBERS // items))
+            for block in query_values.slices(min(query_values.block, max(1, MAX_NUMBERS // items)))
         ]
     )
     # An item that shares a label with the query is right.
