@@ -141,6 +141,8 @@ def small_networks() -> dict[str, Any]:
         "code_dim": 6,
         "feature_discriminator_hidden": 12,
         "common_discriminator_hidden": 5,
+        "item_hidden": (12,),
+        "item_dim": 4,
     }
 
 

@@ -5,6 +5,7 @@ import pytest
 
 from xgacmn_tf.evaluation.categories import category_table, unseen_categories
 from xgacmn_tf.evaluation.identity import Identity, directions
+from xgacmn_tf.evaluation.representations import Representations
 from xgacmn_tf.evaluation.retrieval import evaluate_retrieval
 
 NAMES = ("apple", "bear", "chair", "dune")
@@ -130,3 +131,23 @@ def test_sixty_thousand_categories_take_little_memory():
     table = category_table(names, np.ones(60_000, int), label, image, text, scores, identity)
     assert len(table) == n
     assert table[0]["name"] == f"c{label.min()}"
+
+
+def test_representations_that_do_not_fit_are_read_in_their_blocks():
+    image, text, label = pairs()
+    identity = Identity.of(image, text)
+    scores = evaluated(image, text, label, identity)
+    rows_at_once = []
+
+    def in_blocks(name: str, values: np.ndarray) -> Representations:
+        def compute(rows):
+            rows_at_once.append(len(values[rows]))
+            return values[rows]
+
+        return Representations(name, values.shape, compute, block=7)
+
+    arguments = NAMES, np.ones(4, int), label
+    whole = category_table(*arguments, image, text, scores, identity)
+    sides = in_blocks("image", image), in_blocks("text", text)
+    assert category_table(*arguments, *sides, scores, identity) == whole
+    assert max(rows_at_once) == 7

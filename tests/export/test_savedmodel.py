@@ -38,18 +38,19 @@ def test_codes(run, exported, feature_file):
     with np.load(feature_file) as arrays:
         image, text = (arrays[f"{m}_test"].astype(np.float32) for m in ("image", "text"))
     assert encoder.calibration["image"] != encoder.calibration["text"]
-    for modality, codes, outputs in zip(
+    for modality, encodings, outputs in zip(
         ("image", "text"),
-        encoder.codes(image, text),
+        (encoder.encodings_of("image", image), encoder.encodings_of("text", text)),
         (
             loaded["encode_image"](image_features=tf.constant(image)),
             loaded["encode_text"](text_features=tf.constant(text)),
         ),
         strict=True,
     ):
-        assert set(outputs) == {"embedding", "posterior"}
-        for name, similarity in (("embedding", "cosine"), ("posterior", "posterior")):
-            expected = encoder.represent(codes, similarity, modality)
+        similarities = {"embedding": "cosine", "posterior": "posterior", "search": "item"}
+        assert set(outputs) == set(similarities)
+        for name, similarity in similarities.items():
+            expected = encoder.represent(encodings, similarity, modality)
             np.testing.assert_allclose(outputs[name], expected, atol=1e-6, rtol=0)
         np.testing.assert_allclose(np.linalg.norm(outputs["embedding"], axis=1), 1, atol=1e-6)
     default = loaded["serving_default"](image_features=tf.constant(image))
@@ -61,7 +62,7 @@ def test_posteriors_of_many_categories_are_searched_in_blocks(
     run, exported, feature_file, tmp_path, monkeypatch
 ):
     """Blocks of four items: as with 60,000 categories, the codes are stored."""
-    monkeypatch.setattr(serving, "MAX_NUMBERS", 12)
+    monkeypatch.setattr(serving, "MAX_NUMBERS", 28)
     in_blocks = tf.saved_model.load(str(export_run(run, tmp_path, "pairs", depth=7))).signatures
     whole = tf.saved_model.load(str(exported)).signatures
     with np.load(feature_file) as arrays:
@@ -163,8 +164,9 @@ def test_nothing_of_training_is_inside(run, exported):
     values = dict(tf.train.list_variables(str(exported / "variables" / "variables")))
     sizes = [int(np.prod(shape)) for name, shape in values.items() if name.startswith("state/")]
     # By hand: z-scores 2·(8 + 5); encoders 8→16→8→6 (144 + 136 + 54) and 5→16→8→6 (96 + 136 + 54);
-    # class directions 6·3; two galleries of posteriors 30·3; ids and titles 30 each.
-    assert sum(sizes) == 26 + 334 + 286 + 18 + 2 * 90 + 2 * 30
+    # class directions 6·3; item towers 8→12→4 (108 + 52) and 5→12→4 (72 + 52); two galleries of
+    # posteriors and item embeddings 30·(3 + 4); ids and titles 30 each.
+    assert sum(sizes) == 26 + 334 + 286 + 18 + 160 + 124 + 2 * 210 + 2 * 30
     assert {name.split("/")[0] for name in values} == {"state", "_CHECKPOINTABLE_OBJECT_GRAPH"}
     names = [variable.name for variable in tf.saved_model.load(str(exported)).state]
     assert not [n for n in names if "discriminator" in n or "decoder" in n or "adam" in n.lower()]
@@ -179,7 +181,7 @@ def test_what_travels_along(run, exported):
     assert "# pairs, version 1" in text and record["data_fingerprint"] in text
     assert record["config_fingerprint"] in text
     assert "30 items, the run's test split; searched: 30 distinct images, 30 texts" in text
-    assert "return 7 items, or all where there are fewer, by similarity `posterior`" in text
+    assert "return 7 items, or all where there are fewer, by similarity `item`" in text
     assert record["gallery"]["searched"] == {"image": 30, "text": 30}
     for signature in tf.saved_model.load(str(exported)).signatures:
         assert f"## {signature}\n" in text

@@ -28,9 +28,10 @@ def first_results(
     """
     rows = np.linspace(0, len(query) - 1, min(len(query), MAX_QUERIES)).astype(int)
     chosen, depth = query.take(rows), min(depth, len(gallery))
+    size = min(chosen.block, max(1, MAX_NUMBERS // len(gallery)))
     blocks = [
         tf.math.top_k(similarities(chosen[block], gallery), depth).indices.numpy()
-        for block in chosen.slices(max(1, MAX_NUMBERS // len(gallery)))
+        for block in chosen.slices(size)
     ]
     return rows, np.concatenate(blocks)
 
