@@ -144,7 +144,9 @@ def test_settings_are_read_by_the_code():
     config_code = (ROOT / "xgacmn_tf" / "config.py").read_text()
     for field in dataclasses.fields(Config):
         stem = re.sub("^(image|text|margin_weight)_", "", field.name)
-        used = f"config.{field.name}" in code or f'_{stem}"' in code
+        # What compared systems share with X-GACMN is read from either's settings.
+        read = (f"config.{field.name}", f"settings.{field.name}")
+        used = any(name in code for name in read) or f'_{stem}"' in code
         # Some are read through a property of `Config`.
         assert used or f'"{stem}"' in config_code or f"self.{stem}" in config_code, field.name
 
