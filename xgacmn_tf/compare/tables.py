@@ -16,7 +16,7 @@ from xgacmn_tf.compare.grid import Cell
 from xgacmn_tf.compare.significance import holm, mean_by_query, randomisation_test
 from xgacmn_tf.config import XGACMN
 from xgacmn_tf.files import atomic_path
-from xgacmn_tf.names import SIMILARITIES
+from xgacmn_tf.names import CODE_SIMILARITIES
 
 WAYS = ("i2t", "t2i", "avg")
 
@@ -80,7 +80,9 @@ def uncompared_rows(cells: Sequence[Cell], all_similarities: bool = False) -> li
         runs = [cell.folder for cell in mine]
         metrics = [run.read_metrics() for run in runs]
         own = metrics[0]["headline_similarity"]
-        for similarity in metrics[0]["test"] if all_similarities else [own]:
+        # Compared systems have no item embeddings.
+        defined = [s for s in metrics[0]["test"] if s in CODE_SIMILARITIES]
+        for similarity in defined if all_similarities else [own]:
             scores = {
                 way: np.array([m["test"][similarity]["mAP"][way] for m in metrics]) for way in WAYS
             }
@@ -91,7 +93,7 @@ def uncompared_rows(cells: Sequence[Cell], all_similarities: bool = False) -> li
             row.group = similarity if all_similarities else ""
             found.append(row)
     # Stable: within a similarity the systems keep their order.
-    found.sort(key=lambda row: SIMILARITIES.index(row.group) if row.group else 0)
+    found.sort(key=lambda row: CODE_SIMILARITIES.index(row.group) if row.group else 0)
     return found
 
 

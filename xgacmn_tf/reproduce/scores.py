@@ -25,7 +25,7 @@ from xgacmn_tf.datasets import array_files
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.evaluation.retrieval import evaluate_retrieval
 from xgacmn_tf.files import atomic_path
-from xgacmn_tf.names import SIMILARITIES
+from xgacmn_tf.names import CODE_SIMILARITIES
 from xgacmn_tf.run_folder import RunFolder
 
 DIRECTIONS = ("i2t", "t2i")
@@ -69,7 +69,7 @@ def read_codes(folder: RunFolder) -> Codes:
     represented = {"cosine": (image, text), "dot": codes}
     if "image_posterior" in found:
         represented["posterior"] = found["image_posterior"], found["text_posterior"]
-    return Codes(ids, label, {s: represented[s] for s in SIMILARITIES if s in represented})
+    return Codes(ids, label, {s: represented[s] for s in CODE_SIMILARITIES if s in represented})
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -119,7 +119,7 @@ def read_scores(output: Path, cell: Cell) -> Scores:
     try:
         found = array_files.read(path, lambda names: None)
         rows = {way: found["direction"] == way for way in DIRECTIONS}
-        similarities = [s for s in SIMILARITIES if f"AP_{s}" in found]
+        similarities = [s for s in CODE_SIMILARITIES if f"AP_{s}" in found]
         return Scores(
             found["query"][rows["i2t"]],
             {
