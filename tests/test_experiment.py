@@ -25,6 +25,8 @@ SMALL = {
     "code_dim": 6,
     "feature_discriminator_hidden": 12,
     "common_discriminator_hidden": 5,
+    "item_hidden": (12,),
+    "item_dim": 4,
 }
 MEASURES = {"mAP", "mAP@50", "mAP@50/min", "R@1", "R@5", "R@10", "median_rank"}
 MEASURES |= {"distinct_first", "coverage@10"}
