@@ -25,7 +25,8 @@ def test_p_value_agrees_with_ranx():
     second = first + generator.normal(0.02, 0.15, 200)
     theirs = fisher_randomization_test(first, second, 100_000, 0.01, 0)
     ours = randomisation_test(first, second, resamples=100_000)
-    assert ours == pytest.approx(theirs[0], abs=0.005)
+    # Both are drawn, with a standard deviation of 0.0016 each.
+    assert ours == pytest.approx(theirs[0], abs=0.01)
 
 
 def test_both_queries_of_a_pair_are_exchanged_together():
