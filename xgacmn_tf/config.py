@@ -377,7 +377,7 @@ class Config:
             if field.metadata["shapes_result"]
             and not (field.metadata["own"] and self.model != XGACMN)
         }
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+        return _as_json(values)
 
     @classmethod
     def earlier(cls, model: str) -> dict[str, Any]:
@@ -387,7 +387,7 @@ class Config:
             for field in dataclasses.fields(cls)
             if field.metadata["later"] and (model == XGACMN or not field.metadata["own"])
         }
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+        return _as_json(values)
 
     def fingerprint(self) -> str:
         """Eight hexadecimal digits that differ whenever `result_settings` do.
@@ -402,3 +402,8 @@ class Config:
                 values.pop(field.name, None)
         text = json.dumps(values, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def _as_json(values: dict[str, Any]) -> dict[str, Any]:
+    """Settings with lists for tuples, as JSON has them."""
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}

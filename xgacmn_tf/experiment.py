@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import datetime
 import os
 import time
@@ -18,12 +19,12 @@ from xgacmn_tf.baselines.training import train_system
 from xgacmn_tf.checkpoint import load_encoder
 from xgacmn_tf.config import XGACMN, Config
 from xgacmn_tf.datasets.paired import PairedDataset, give_back
-from xgacmn_tf.datasets.report import DataReport, data_report, pairs_per_category
+from xgacmn_tf.datasets.report import DataReport, data_report
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.evaluation.categories import category_table, unseen_categories
 from xgacmn_tf.evaluation.first_results import spread_measures
 from xgacmn_tf.evaluation.identity import Identity
-from xgacmn_tf.evaluation.representations import represent
+from xgacmn_tf.evaluation.representations import Representations, represent
 from xgacmn_tf.evaluation.retrieval import (
     BAR_DELAY,
     chance_levels,
@@ -120,15 +121,15 @@ def _run(
     if not devices.is_chief:
         return {}
     encoder = load_encoder(folder.best)
-    metrics, arrays, per_query = evaluate(encoder, dataset, config, report)
+    found = evaluate(encoder, dataset, config, report)
+    metrics = found.metrics
     metrics["warnings"] += heard
     metrics |= facts | {"wall_time_s": round(time.perf_counter() - started, 3)}
     similarity = metrics["search_similarity"]
     steps: _Steps = [("extractors", lambda: keep_extractors(dataset, folder.extractors))]
     if config.export:
         steps.append(("export", lambda: _export(folder, config, encoder, similarity, dataset)))
-    results = _results(folder, config, encoder, metrics, arrays, per_query, dataset, history)
-    _write(steps + results)
+    _write(steps + _results(folder, config, found, dataset, history))
     say(results_table(metrics))
     say(f"results page: {folder.results_page}\ncurves: tensorboard --logdir {folder.tensorboard}")
     if config.export:
@@ -215,36 +216,48 @@ def evaluate_checkpoint(
                 f"--checkpoint={checkpoint} takes {modality} features of dimension {expected}, "
                 f"--dataset={config.dataset} has {dim}; name the data set it was trained on"
             )
-    metrics, arrays, per_query = evaluate(encoder, dataset, config, report)
+    found = evaluate(encoder, dataset, config, report)
     if config.output_dir:
         folder = RunFolder(config.output_dir)
         folder.claim(config, dataset.fingerprint)
         with folder.locked():
-            _write(_results(folder, config, encoder, metrics, arrays, per_query, dataset, []))
-    say(results_table(metrics))
-    return metrics
+            _write(_results(folder, config, found, dataset, history=[]))
+    say(results_table(found.metrics))
+    return found.metrics
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """The results on the test split.
+
+    Attributes:
+      metrics: the body of metrics.json.
+      arrays, per_query: of embeddings.npz and per_query.npz.
+      represented: the images and the texts as searches compare them.
+      identity: which items count as one another's own pair.
+    """
+
+    metrics: dict[str, Any]
+    arrays: dict[str, np.ndarray]
+    per_query: dict[str, np.ndarray]
+    represented: tuple[Representations, Representations]
+    identity: Identity
 
 
 def evaluate(
     encoder: CommonSpaceEncoder, dataset: PairedDataset, config: Config, report: DataReport
-) -> tuple[dict[str, Any], dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Scores the test split at every similarity the encoder defines.
-
-    Args:
-      report: on the data set.
-
-    Returns:
-      The body of metrics.json, and the arrays of embeddings.npz and per_query.npz.
-    """
+) -> Evaluation:
+    """Scores the test split at every similarity the encoder defines; `report` is on the data."""
     test = dataset.test
     encodings = {m: encoder.encodings_of(m, getattr(test, m)).numpy() for m in MODALITIES}
     arrays = {m: encodings[m][:, : encoder.code_dim] for m in MODALITIES}
     identity, deduplicated = test_identity(dataset), config.deduplicate_gallery
     results, represented = {}, {}
     for similarity in encoder.similarities():
-        represented[similarity] = pair = [
-            represent(encoder, encodings[m], similarity, m) for m in MODALITIES
-        ]
+        represented[similarity] = pair = (
+            represent(encoder, encodings["image"], similarity, "image"),
+            represent(encoder, encodings["text"], similarity, "text"),
+        )
         if similarity == "posterior":
             for side in pair:
                 # In blocks they are too large for a file, and can be computed from the codes.
@@ -273,9 +286,7 @@ def evaluate(
     for side in represented[searched]:
         if side.is_whole:
             arrays[f"search_{side.name}"] = side[:].astype(np.float32)
-    trained = pairs_per_category(dataset.train.label, dataset.num_classes)
-    if dataset.held_out and dataset.validation is not None:
-        trained += pairs_per_category(dataset.validation.label, dataset.num_classes)
+    trained = dataset.trained_pairs
     average_precision = {
         similarity: {way: scores["AP"] for way, scores in result.per_query.items()}
         for similarity, result in results.items()
@@ -311,8 +322,7 @@ def evaluate(
             dataset.label_names,
             trained,
             test.label,
-            represented[headline][0],
-            represented[headline][1],
+            *represented[headline],
             average_precision[headline],
             identity,
             deduplicated,
@@ -331,7 +341,8 @@ def evaluate(
     }
     if deduplicated:
         per_query["id_i2t"] = test.id[results[headline].per_query["i2t"]["pair"]]
-    return metrics, arrays | {"label": test.label, "id": test.id}, per_query
+    arrays |= {"label": test.label, "id": test.id}
+    return Evaluation(metrics, arrays, per_query, represented[searched], identity)
 
 
 def test_identity(dataset: PairedDataset) -> Identity:
@@ -355,19 +366,14 @@ def _write(steps: _Steps) -> None:
 def _results(
     folder: RunFolder,
     config: Config,
-    encoder: CommonSpaceEncoder,
-    metrics: dict[str, Any],
-    arrays: dict[str, np.ndarray],
-    per_query: dict[str, np.ndarray],
+    found: Evaluation,
     dataset: PairedDataset,
     history: list[dict[str, float]],
 ) -> _Steps:
     """The results in the run folder. metrics.json comes last: with it, everything is there."""
-    headline, searched = metrics["headline_similarity"], metrics["search_similarity"]
-    represented = {
-        m: represent(encoder, encoder.encodings_of(m, getattr(dataset.test, m)), searched, m)
-        for m in MODALITIES
-    }
+    metrics, arrays = found.metrics, found.arrays
+    scores = metrics["test"][metrics["headline_similarity"]]
+    image, text = found.represented
 
     def page() -> None:
         write_results_page(
@@ -377,9 +383,9 @@ def _results(
             history=history,
             split=dataset.test,
             label_names=dataset.label_names,
-            image_representation=represented["image"],
-            text_representation=represented["text"],
-            identity=test_identity(dataset),
+            image_representation=image,
+            text_representation=text,
+            identity=found.identity,
             seed=config.seed,
         )
 
@@ -390,11 +396,11 @@ def _results(
         write_hparams(
             folder.tensorboard,
             config.as_dict(),
-            {f"test/mAP/{way}": value for way, value in metrics["test"][headline]["mAP"].items()},
+            {f"test/mAP/{way}": value for way, value in scores["mAP"].items()},
         )
 
     return [
-        ("per-query scores", lambda: folder.write_per_query(dataset.test.id, per_query)),
+        ("per-query scores", lambda: folder.write_per_query(dataset.test.id, found.per_query)),
         ("embeddings", lambda: folder.write_embeddings(arrays)),
         ("results page", page),
         ("projector", projector),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from xgacmn_tf.checkpoint import load_encoder
 from xgacmn_tf.datasets import array_files
 from xgacmn_tf.datasets.paired import PairedDataset
 from xgacmn_tf.errors import InputError
+from xgacmn_tf.evaluation.representations import Representations, represent
 from xgacmn_tf.features.extractor import Extractor
 from xgacmn_tf.features.registry import load_extractor
 from xgacmn_tf.gallery import Gallery
@@ -120,18 +121,17 @@ class TrainedRun:
           InputError: neither embeddings.npz nor the data set can be read.
         """
         try:
-            return self.stored_embeddings(modality)
+            arrays = array_files.read(self.folder.embeddings, lambda names: None)
+            return self.from_stored(arrays, modality)[:].astype(np.float32)
         except (InputError, KeyError, ValueError, tf.errors.InvalidArgumentError):
             return self.represent(modality, getattr(self.dataset().test, modality))
 
-    def stored_embeddings(self, modality: str) -> np.ndarray:
-        """Return the embeddings of the test split from embeddings.npz, (n, e) float32.
+    def from_stored(self, arrays: Mapping[str, np.ndarray], modality: str) -> Representations:
+        """Return what searches rank the test split by, from the arrays of embeddings.npz.
 
         Raises:
-          InputError: the file is missing or damaged.
-          KeyError: it lacks the codes.
+          KeyError: an array is missing.
         """
-        arrays = array_files.read(self.folder.embeddings, lambda names: None)
         if self.similarity == "item":
-            return np.asarray(arrays[f"search_{modality}"])
-        return self.encoder.represent(arrays[modality], self.similarity, modality).numpy()
+            return Representations.of(modality, arrays[f"search_{modality}"])
+        return represent(self.encoder, arrays[modality], self.similarity, modality)

@@ -57,9 +57,19 @@ class Split:
         return self.text.shape[1]
 
     @cached_property
+    def image_keys(self) -> np.ndarray:
+        """(n,) str: keys of the image features, see `groups.content_keys`."""
+        return content_keys(self.image)
+
+    @cached_property
+    def text_keys(self) -> np.ndarray:
+        """(n,) str: keys of the text features."""
+        return content_keys(self.text)
+
+    @property
     def group_keys(self) -> np.ndarray:
         """(n,) str: `group`, or keys of the image features where there is none."""
-        return content_keys(self.image) if self.group is None else self.group
+        return self.image_keys if self.group is None else self.group
 
     def to_fit(self) -> "Split":
         """The pairs that what precedes the networks is fitted on: all."""
@@ -122,7 +132,7 @@ class Split:
             yield f"thumbnail_{part}", "bytes", (len(thumbnails),), thumbnails
         # Groups by image add nothing to the features, and data of before had none.
         if self.group is not None and not np.array_equal(
-            first_rows(self.group), first_rows(content_keys(self.image))
+            first_rows(self.group), first_rows(self.image_keys)
         ):
             yield _strings_content(f"group_{part}", self.group)
 
@@ -146,6 +156,11 @@ def label_matrix(labels: np.ndarray, num_classes: int) -> sparse.csr_array:
         return sparse.csr_array(labels != 0)
     rows = np.arange(len(labels) + 1)
     return sparse.csr_array((np.ones(len(labels), bool), labels, rows), (len(labels), num_classes))
+
+
+def pairs_per_category(labels: np.ndarray, num_classes: int) -> np.ndarray:
+    """Return the number of pairs of each category, (num_classes,) int64; labels as of a split."""
+    return np.asarray(label_matrix(labels, num_classes).sum(axis=0, dtype=np.int64))
 
 
 def _strings_content(name: str, values: Any) -> tuple[str, str, tuple[int, ...], list[Any]]:
@@ -230,6 +245,14 @@ class PairedDataset:
         names, splits = zip(*self.splits(), strict=True)
         ends = np.cumsum([len(split) for split in splits])[:-1]
         return dict(zip(names, np.split(values, ends), strict=True))
+
+    @cached_property
+    def trained_pairs(self) -> np.ndarray:
+        """(c,) int64 training pairs of each category, those that `hold_out` set aside included."""
+        counts = pairs_per_category(self.train.label, self.num_classes)
+        if self.held_out and self.validation is not None:
+            counts += pairs_per_category(self.validation.label, self.num_classes)
+        return counts
 
     @cached_property
     def fingerprint(self) -> str:

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from xgacmn_tf.datasets.paired import PairedDataset
-from xgacmn_tf.groups import ALWAYS_ALLOWED, LARGEST_SHARE, content_keys, first_rows, too_large
+from xgacmn_tf.datasets.paired import PairedDataset, pairs_per_category
+from xgacmn_tf.groups import ALWAYS_ALLOWED, LARGEST_SHARE, first_rows, too_large
 
 SHOWN = 3
 # A larger share of divided groups, or of images or texts without content, distorts the scores.
@@ -93,10 +93,7 @@ class _Inspection:
         """Modality → split → (n,) keys of the features of each item."""
         return {
             modality: {
-                part: split.group_keys
-                if modality == "image" and split.group is None
-                else content_keys(getattr(split, modality))
-                for part, split in self.loaded.items()
+                part: getattr(split, f"{modality}_keys") for part, split in self.loaded.items()
             }
             for modality in _ITEMS
         }
@@ -258,12 +255,8 @@ class _Inspection:
     def categories(self) -> None:
         """Categories without pairs or with one, and their imbalance."""
         dataset, names = self.dataset, self.dataset.label_names
-        pairs = {
-            part: pairs_per_category(split.label, len(names)) for part, split in self.parts.items()
-        }
-        # What was held out is trained on again, or at least chosen by.
-        learned = pairs["train"] + (pairs["validation"] if dataset.held_out else 0)
-        tested = pairs["test"]
+        learned = dataset.trained_pairs
+        tested = pairs_per_category(self.parts["test"].label, len(names))
         absent = np.flatnonzero((learned == 0) & (tested == 0))
         if absent.size:
             self.notes.append(f"{_have(absent, names)} no pair: {_named(absent, names)}")
@@ -283,8 +276,8 @@ class _Inspection:
                 self.notes.append(f"{_have(rows, names)} {text}: {_named(rows, names)}")
         largest = int(learned.argmax())
         smallest = int(np.where(learned > 0, learned, learned.max() + 1).argmin())
-        total = len(self.parts["train"])
-        share = pairs["train"][largest] / total
+        train = self.parts["train"]
+        share = pairs_per_category(train.label, len(names))[largest] / len(train)
         if share > MAX_CATEGORY:
             self.warnings.append(
                 f"{share:.1%} of the training pairs have the category {names[largest]!r}, so that "
@@ -318,13 +311,6 @@ def _is_single_color(encoded: bytes) -> bool:
     except Exception:  # Pillow's readers raise many kinds of errors; pages report such files.
         return False
     return bool((low_high[:, 0] == low_high[:, 1]).all())
-
-
-def pairs_per_category(label: np.ndarray, num_classes: int) -> np.ndarray:
-    """Return the number of pairs of each category, (c,) int64; labels as of `Split.label`."""
-    if label.ndim == 2:
-        return label.sum(axis=0, dtype=np.int64)
-    return np.bincount(label, minlength=num_classes)
 
 
 def _cell(value: float | None) -> str:

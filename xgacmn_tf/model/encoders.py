@@ -23,6 +23,16 @@ from xgacmn_tf.names import SIMILARITIES
 
 # Rows encoded at once outside of training: bounds memory without costing speed.
 ROWS_AT_ONCE = 1024
+# Arguments of `CommonSpaceEncoder` that are layers. Files of earlier versions lack the last two.
+_LAYERS = (
+    "image_map",
+    "text_map",
+    "image_encoder",
+    "text_encoder",
+    "class_layer",
+    "image_items",
+    "text_items",
+)
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
@@ -84,6 +94,12 @@ class CommonSpaceEncoder(keras.Model):
     def calibration(self) -> dict[str, float]:
         """The factor of each modality's class logits."""
         return dict(self._calibration)
+
+    def replaced(self, **changes: Any) -> Self:
+        """Return an encoder with the same arguments but for `changes`; layers are shared."""
+        arguments = {name: getattr(self, name) for name in _LAYERS}
+        arguments |= {"calibration": self.calibration, "item_weight": self.item_weight}
+        return type(self)(**(arguments | changes))
 
     def trained_layers(self) -> list[keras.layers.Layer]:
         """The layers whose weights training moves, in a fixed order."""
@@ -205,19 +221,10 @@ class CommonSpaceEncoder(keras.Model):
         return self.encode("text", features)
 
     def get_config(self) -> dict[str, Any]:
-        parts = {
-            "image_map": self.image_map,
-            "text_map": self.text_map,
-            "image_encoder": self.image_encoder,
-            "text_encoder": self.text_encoder,
-            "class_layer": self.class_layer,
-            "image_items": self.image_items,
-            "text_items": self.text_items,
-        }
         serialize = keras.saving.serialize_keras_object
         return {
             **super().get_config(),
-            **{name: serialize(part) for name, part in parts.items()},
+            **{name: serialize(getattr(self, name)) for name in _LAYERS},
             "calibration": self.calibration,
             "item_weight": self.item_weight,
         }
@@ -226,9 +233,7 @@ class CommonSpaceEncoder(keras.Model):
     def from_config(
         cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None
     ) -> Self:
-        layers = ("image_map", "text_map", "image_encoder", "text_encoder", "class_layer")
-        # Files of earlier versions have no item embeddings.
-        for name in (*layers, *(n for n in ("image_items", "text_items") if n in config)):
+        for name in (name for name in _LAYERS if name in config):
             config[name] = keras.saving.deserialize_keras_object(
                 config[name], custom_objects=custom_objects
             )

@@ -15,7 +15,7 @@ import keras
 import tensorflow as tf
 
 from xgacmn_tf.model.networks import Encoder
-from xgacmn_tf.model.optimizers import FusedAdam, move_towards
+from xgacmn_tf.model.optimizers import FusedAdam, update_average
 from xgacmn_tf.names import MODALITIES
 
 
@@ -75,14 +75,6 @@ class ItemTowers:
         """What training moves."""
         return [w for modality in MODALITIES for w in self.towers[modality].trainable_weights]
 
-    @property
-    def variables(self) -> list[keras.Variable]:
-        """All state, for checkpoints."""
-        layers = [
-            made[modality] for made in (self.towers, self.averaged) for modality in MODALITIES
-        ]
-        return [*(v for layer in layers for v in layer.variables), *self.optimizer.variables]
-
     def _averaged_pairs(self, modality: str) -> list[tuple[keras.Variable, keras.Variable]]:
         weights = self.towers[modality].trainable_weights
         return list(zip(weights, self.averaged[modality].trainable_weights, strict=True))
@@ -106,11 +98,10 @@ class ItemTowers:
             ]
             loss, accuracy = contrastive_loss(made[0], made[1], batch["key"], self.temperature)
         self.optimizer.apply(tape.gradient(loss, weights), weights)
-        steps = tf.cast(self.optimizer.iterations, tf.float32)
-        decay = tf.minimum(self.average_decay, steps / (10.0 + steps))
         for modality in MODALITIES:
-            for weight, average in self._averaged_pairs(modality):
-                move_towards(average, weight, 1.0 - decay)
+            update_average(
+                self._averaged_pairs(modality), self.average_decay, self.optimizer.iterations
+            )
         return dict(zip(self.TERMS, (loss, accuracy), strict=True))
 
 

@@ -21,7 +21,7 @@ from xgacmn_tf.model import losses
 from xgacmn_tf.model.angular_softmax import PACKAGE, AngularSoftmax, MarginAnnealing
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
 from xgacmn_tf.model.networks import Decoder, Discriminator
-from xgacmn_tf.model.optimizers import move_towards
+from xgacmn_tf.model.optimizers import update_average
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
@@ -212,7 +212,9 @@ class XGACMN(keras.Model):
             with tf.GradientTape() as tape:
                 loss, generator_terms = self._generator_loss(batch, self._generate(batch))
             self.g_optimizer.apply(tape.gradient(loss, weights), weights)
-        self._update_average()
+        update_average(
+            self._averaged_pairs(), self.settings["average_decay"], self.g_optimizer.iterations
+        )
         terms |= generator_terms
         return {name: terms[name] for name in self.term_names()}
 
@@ -300,15 +302,6 @@ class XGACMN(keras.Model):
                 terms["margin_weight"] = margin_weight
         terms["G/loss"] = total
         return self.g_optimizer.scale_loss(_share(total)), terms
-
-    def _update_average(self) -> None:
-        """Moves `averaged` towards the encoders. The decay starts small: early weights age fast."""
-        steps = tf.cast(self.g_optimizer.iterations, tf.float32)
-        decay = tf.minimum(self.settings["average_decay"], steps / (10.0 + steps))
-        if self.settings["average_decay"] == 0:
-            decay = 0.0
-        for weight, average in self._averaged_pairs():
-            move_towards(average, weight, 1.0 - decay)
 
     # Use and keeping.
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from xgacmn_tf.datasets import array_files
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.evaluation.identity import Identity
-from xgacmn_tf.evaluation.representations import represent
 from xgacmn_tf.evaluation.retrieval import evaluate_retrieval
 from xgacmn_tf.names import MODALITIES
 from xgacmn_tf.trained_run import TrainedRun
@@ -62,12 +61,7 @@ def precision_of_test_split(run: TrainedRun, depth: int = 10) -> Precision:
 
     arrays = array_files.read(path, check)
     label = arrays["label"]
-    image, text = (
-        arrays[f"search_{modality}"]
-        if run.similarity == "item"
-        else represent(run.encoder, arrays[modality], run.similarity, modality)
-        for modality in MODALITIES
-    )
+    image, text = (run.from_stored(arrays, modality) for modality in MODALITIES)
     # Identical images have identical codes.
     identity = Identity.of(arrays["image"], arrays["text"])
     result = evaluate_retrieval(

@@ -72,11 +72,4 @@ def _factor(encoder: CommonSpaceEncoder, codes: tf.Tensor, label: np.ndarray) ->
 
 def calibrated(encoder: CommonSpaceEncoder, factors: dict[str, float]) -> CommonSpaceEncoder:
     """Return an encoder of the same layers whose posteriors are calibrated by `factors`."""
-    return CommonSpaceEncoder(
-        encoder.image_map,
-        encoder.text_map,
-        encoder.image_encoder,
-        encoder.text_encoder,
-        encoder.class_layer,
-        calibration=factors,
-    )
+    return encoder.replaced(calibration=factors)

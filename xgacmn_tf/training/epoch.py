@@ -19,23 +19,29 @@ from xgacmn_tf.datasets.streamed import StreamedSplit
 from xgacmn_tf.errors import DivergenceError
 from xgacmn_tf.model.encoders import ROWS_AT_ONCE
 from xgacmn_tf.model.xgacmn import XGACMN
+from xgacmn_tf.names import MODALITIES
 from xgacmn_tf.training.devices import Devices
 
 
 def prepared(model: XGACMN, split: Split) -> dict[str, tf.Tensor]:
     """`XGACMN.prepare` of a whole split."""
-    return _mapped(model, "image", split.image) | _mapped(model, "text", split.text)
-
-
-def _mapped(model: XGACMN, modality: str, features: np.ndarray) -> dict[str, tf.Tensor]:
-    """A block of rows at a time, which spares the memory of two copies of them all."""
-    # Compiled: the kernel map goes row by row, five times as slowly outside of a graph.
-    mapped = tf.function(
-        functools.partial(model.mapped, modality), autograph=False, reduce_retracing=True
+    image, text = (
+        in_blocks(functools.partial(model.mapped, modality), getattr(split, modality))
+        for modality in MODALITIES
     )
+    return image | text
+
+
+def in_blocks(function: Callable[[tf.Tensor], Any], features: np.ndarray) -> Any:
+    """`function` of features (n, d), a tensor or a dict of tensors with n rows each.
+
+    It sees a block of rows at a time, which spares the memory of two copies of them all.
+    """
+    # Compiled: the kernel map goes row by row, five times as slowly outside of a graph.
+    compiled = tf.function(function, autograph=False, reduce_retracing=True)
     starts = range(0, len(features), ROWS_AT_ONCE)
-    blocks = [mapped(features[first : first + ROWS_AT_ONCE]) for first in starts]
-    return {name: tf.concat([block[name] for block in blocks], axis=0) for name in blocks[0]}
+    blocks = [compiled(features[first : first + ROWS_AT_ONCE]) for first in starts]
+    return tf.nest.map_structure(lambda *parts: tf.concat(parts, axis=0), *blocks)
 
 
 class Labels:

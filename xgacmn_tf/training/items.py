@@ -23,11 +23,12 @@ from xgacmn_tf.datasets.paired import PairedDataset, Split, give_back
 from xgacmn_tf.evaluation.identity import Identity
 from xgacmn_tf.evaluation.representations import represent
 from xgacmn_tf.evaluation.retrieval import evaluate_retrieval
-from xgacmn_tf.groups import content_keys, first_rows
-from xgacmn_tf.model.encoders import ROWS_AT_ONCE, CommonSpaceEncoder
+from xgacmn_tf.groups import first_rows
+from xgacmn_tf.model.encoders import CommonSpaceEncoder
 from xgacmn_tf.model.item_towers import ItemTowers
 from xgacmn_tf.names import MODALITIES
 from xgacmn_tf.training.calibration import calibrated
+from xgacmn_tf.training.epoch import in_blocks
 from xgacmn_tf.training.epoch_choice import best_evaluation, default_patience, is_exhausted
 
 # Where --item_epochs is not given.
@@ -178,9 +179,7 @@ def choose_weight(encoder: CommonSpaceEncoder, dataset: PairedDataset, seed: int
     encodings = {m: encoder.encodings_of(m, getattr(split, m)).numpy() for m in MODALITIES}
     found = {}
     for weight in WEIGHTS:
-        weighted = with_items(
-            encoder, {m: getattr(encoder, f"{m}_items") for m in MODALITIES}, weight
-        )
+        weighted = encoder.replaced(item_weight=weight)
         sides = [represent(weighted, encodings[m], "item", m) for m in MODALITIES]
         measures = evaluate_retrieval(
             sides[0], sides[1], split.label, identity=identity, recall_depths=(DEPTH,)
@@ -194,16 +193,8 @@ def with_items(
     encoder: CommonSpaceEncoder, towers: dict[str, keras.layers.Layer], weight: float
 ) -> CommonSpaceEncoder:
     """Return an encoder of the same layers and calibration with item embeddings."""
-    return CommonSpaceEncoder(
-        encoder.image_map,
-        encoder.text_map,
-        encoder.image_encoder,
-        encoder.text_encoder,
-        encoder.class_layer,
-        calibration=encoder.calibration,
-        image_items=towers["image"],
-        text_items=towers["text"],
-        item_weight=weight,
+    return encoder.replaced(
+        image_items=towers["image"], text_items=towers["text"], item_weight=weight
     )
 
 
@@ -244,20 +235,15 @@ def _sample(dataset: PairedDataset, seed: int) -> tuple[Split, Identity]:
 
 def _mapped(encoder: CommonSpaceEncoder, split: Split) -> dict[str, tf.Tensor]:
     """Modality → mapped features (n, d)."""
-    mapped = {}
-    for modality in MODALITIES:
-        # Compiled: the kernel map goes row by row, five times as slowly outside of a graph.
-        layer = tf.function(getattr(encoder, f"{modality}_map"), autograph=False)
-        values = getattr(split, modality)
-        starts = range(0, len(values), ROWS_AT_ONCE)
-        blocks = [layer(tf.constant(values[first : first + ROWS_AT_ONCE])) for first in starts]
-        mapped[modality] = tf.concat(blocks, axis=0)
-    return mapped
+    return {
+        modality: in_blocks(getattr(encoder, f"{modality}_map"), getattr(split, modality))
+        for modality in MODALITIES
+    }
 
 
 def _keys(split: Split) -> np.ndarray:
     """(n, 3) int64: image, text and group of each pair; see `ItemTowers.step`."""
-    keys = [content_keys(split.image), content_keys(split.text), split.group_keys]
+    keys = [split.image_keys, split.text_keys, split.group_keys]
     return np.stack([first_rows(values) for values in keys], axis=1)
 
 
