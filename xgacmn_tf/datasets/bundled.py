@@ -1,0 +1,128 @@
+"""Data sets that come with this package: features, texts and thumbnails in one layout.
+
+A folder `data/` holds
+
+- `entries.tsv`: one row per pair, ordered by split, with at least the columns `split`, `id`
+  (category/…/name), `title` and `text`;
+- `features.npz`: image features as `image` (n, d_v) uint8 times `image_step` (d_v,) float32;
+- `texts.npz`: sentence embeddings, `sentence` (n, 384) float16, and word counts as sparse rows,
+  `text_offset` (n + 1,), `text_word` and `text_count`; a protocol may have such a file of its own;
+- `thumbnails.npz`: encoded images one after the other, `webp` (bytes,) uint8, and their `offset`;
+- `extractors/`: for each text feature, what makes such features of other images and texts.
+
+`bundling` writes these files.
+"""
+
+import csv
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from xgacmn_tf.datasets.paired import PairedDataset, Split
+from xgacmn_tf.errors import InputError
+
+SPLITS = ("train", "validation", "test")
+IMAGE_FEATURES = "efficientnet_lite2"
+# The default first.
+TEXT_FEATURES = ("minilm", "bow")
+ENTRIES, FEATURES, THUMBNAILS = "entries.tsv", "features.npz", "thumbnails.npz"
+EXTRACTORS, TEXTS = "extractors", "texts.npz"
+
+
+@dataclass(frozen=True)
+class Bundled:
+    """One of the data sets.
+
+    Attributes:
+        name: what `--dataset` calls it.
+        data: the folder with its files.
+        texts: protocol → file name of its texts' features; the default first.
+    """
+
+    name: str
+    data: Path
+    texts: dict[str, str]
+
+    @property
+    def protocols(self) -> tuple[str, ...]:
+        """Names of the protocols, the default first; only one where there is no choice."""
+        return tuple(self.texts)
+
+    def vocabulary(self) -> tuple[str, ...]:
+        """Return the words that the columns of the word counts stand for."""
+        path = self.data / EXTRACTORS / "bow" / "text" / "vocabulary.json"
+        return tuple(json.loads(path.read_text(encoding="utf-8")))
+
+    def entries(self) -> list[dict[str, str]]:
+        """Return one row per pair, in the order of train, validation and test."""
+        with open(self.data / ENTRIES, encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file, dialect="excel-tab"))
+
+    def load(self, text_features: str | None = None, protocol: str | None = None) -> PairedDataset:
+        """Load the three splits.
+
+        Args:
+            text_features: "minilm" (default) for (n, 384) sentence embeddings of unit length, or
+                "bow" for word counts, of which a row can be all zeros.
+            protocol: one of `protocols`; None for the first.
+
+        Returns:
+            Image features are (n, 1280) pooled EfficientNet-Lite2 outputs, each in [0, 6]. The
+            label is the first part of the id, the fine label its whole folder.
+
+        Raises:
+            InputError: there are no such features or protocol.
+        """
+        text_features = text_features or TEXT_FEATURES[0]
+        if text_features not in TEXT_FEATURES:
+            raise InputError(
+                f"--text_features={text_features}: data set {self.name!r} comes with "
+                f"{' and '.join(TEXT_FEATURES)}; name one of them"
+            )
+        protocol = protocol or self.protocols[0]
+        if protocol not in self.texts:
+            raise InputError(
+                f"--protocol={protocol}: data set {self.name!r} has "
+                f"{', '.join(self.protocols)}; name one of them"
+            )
+        rows = self.entries()
+        with np.load(self.data / FEATURES, allow_pickle=False) as arrays:
+            image = arrays["image"] * arrays["image_step"]
+        text = self._text(text_features, self.texts[protocol], len(rows))
+        with np.load(self.data / THUMBNAILS, allow_pickle=False) as arrays:
+            webp, offset = arrays["webp"].tobytes(), arrays["offset"]
+        folders = [row["id"].partition("/")[0] for row in rows]
+        categories = sorted(set(folders))
+
+        def split(name: str) -> Split:
+            numbers = [number for number, row in enumerate(rows) if row["split"] == name]
+            return Split(
+                image=image[numbers],
+                text=text[numbers],
+                label=np.array([categories.index(folders[n]) for n in numbers], np.int32),
+                id=np.array([rows[n]["id"] for n in numbers]),
+                title=np.array([rows[n]["title"] for n in numbers]),
+                thumbnail=tuple(webp[offset[n] : offset[n + 1]] for n in numbers),
+                fine_label=np.array([rows[n]["id"].rpartition("/")[0] for n in numbers]),
+            )
+
+        return PairedDataset(
+            name=self.name,
+            train=split("train"),
+            validation=split("validation"),
+            test=split("test"),
+            label_names=tuple(name.replace("_", " ") for name in categories),
+            source=str(self.data / EXTRACTORS / text_features),
+        )
+
+    def _text(self, features: str, file: str, rows: int) -> np.ndarray:
+        """(n, d_t) float32."""
+        with np.load(self.data / file, allow_pickle=False) as arrays:
+            if features == "minilm":
+                return arrays["sentence"].astype(np.float32)
+            counts = np.zeros((rows, len(self.vocabulary())), np.float32)
+            row_of_count = np.repeat(np.arange(rows), np.diff(arrays["text_offset"]))
+            counts[row_of_count, arrays["text_word"]] = arrays["text_count"]
+        return counts
