@@ -42,7 +42,9 @@ __all__ = [
 # argument; `own_texts(data_dir, ids)`, if there, is its texts' features (n, d_t) beside others.
 # All of them take `cache_dir`.
 DISTRIBUTED = ("wikipedia", "pascal_sentence", "nuswide")
-BUILT_IN = ("openclipart", *DISTRIBUTED)
+# Those that come with this package; each module has a `bundled.Bundled` of its name in capitals.
+BUNDLED = ("emoji", "openclipart")
+BUILT_IN = (*BUNDLED, *DISTRIBUTED)
 # TFDS names of the same, with the modules that register them. TFDS has a `wikipedia` of its own.
 BUILDERS = {
     "wikipedia_pairs": "xgacmn_tf.datasets.wikipedia.wikipedia_dataset_builder",
@@ -130,6 +132,8 @@ def load(
             "out."
         )
     _check_columns(name, columns)
+    if name in BUNDLED:
+        return _load_bundled(name, data_dir, protocol, image_features, text_features)
     if image_features is None and text_features is None:
         if image_weights or text_weights:
             raise InputError(
@@ -210,15 +214,6 @@ def _load_features(
         module = _distributed(name, protocol, data_dir)
         return module.load(data_dir, protocol, seed, cache_dir=cache_dir)
     _refuse_protocol(name, protocol)
-    if name == "openclipart":
-        if data_dir is not None:
-            raise InputError(
-                f"Data set 'openclipart' comes with the package and reads no data_dir, found "
-                f"{data_dir!r}; leave data_dir out."
-            )
-        from xgacmn_tf.datasets import openclipart
-
-        return openclipart.load()
     suffix = Path(name).suffix.lower()
     if _is_feature_file(name):
         from xgacmn_tf.datasets import feature_file
@@ -233,6 +228,26 @@ def _load_features(
 
         return tfds_source.load(name, data_dir, streaming)
     raise InputError(f"Unknown data set {name!r}; {ALLOWED}.")
+
+
+def _load_bundled(
+    name: str, data_dir: str | None, protocol: str | None, image: str | None, text: str | None
+) -> PairedDataset:
+    """`load` of a data set that comes with this package."""
+    from xgacmn_tf.datasets.bundled import IMAGE_FEATURES
+
+    if data_dir is not None:
+        raise InputError(
+            f"Data set {name!r} comes with the package and reads no data_dir, found "
+            f"{data_dir!r}; leave data_dir out."
+        )
+    if image not in (None, IMAGE_FEATURES):
+        raise InputError(
+            f"--image_features={image}: data set {name!r} comes with {IMAGE_FEATURES}; leave "
+            "image_features out"
+        )
+    module: Any = importlib.import_module(f"{__name__}.{name}")
+    return getattr(module, name.upper()).load(text, protocol)
 
 
 def _with_texts(
