@@ -48,6 +48,7 @@ def pairs(folder: Path, seed: int = 0) -> list[dict[str, str]]:
                     "image": str(image.relative_to(folder)),
                     "text": caption,
                     "label": label,
+                    "fine_label": image.relative_to(folder).parent.as_posix(),
                     "split": split,
                 }
                 for image in images
@@ -64,7 +65,7 @@ def write_table(folder: Path, path: Path) -> int:
     for row in rows:
         row["image"] = f"{link.name}/{row['image']}"
     with open(path, "w", encoding="utf-8", newline="") as file:
-        table = csv.DictWriter(file, ("image", "text", "label", "split"))
+        table = csv.DictWriter(file, list(rows[0]))
         table.writeheader()
         table.writerows(rows)
     return len(rows)

@@ -168,7 +168,11 @@ def write(
         np.savez(path, webp=np.frombuffer(b"".join(thumbnails), np.uint8), offset=offsets)
     bag.save(folder / EXTRACTORS / "bow" / "text")
     # By the hash of their weights: the networks themselves would be larger than all the rest.
-    for extractor, place in ((image, "bow/image"), (image, "minilm/image"), (sentence, "minilm/text")):
+    for extractor, place in (
+        (image, "bow/image"),
+        (image, "minilm/image"),
+        (sentence, "minilm/text"),
+    ):
         (folder / EXTRACTORS / place).mkdir(parents=True, exist_ok=True)
         extractor.save_manifest(folder / EXTRACTORS / place)
     with atomic_path(folder / ENTRIES) as path:

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 from absl import app, flags
 from PIL import Image, ImageDraw, ImageFont, features
 from tqdm import tqdm

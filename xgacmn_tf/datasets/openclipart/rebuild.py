@@ -1,4 +1,4 @@
-"""Rebuilds the shipped data of `openclipart` from the two Debian packages.
+"""Rebuild the shipped data of `openclipart` from the two Debian packages.
 
     python -m xgacmn_tf.datasets.openclipart.rebuild \\
         --svg_deb=openclipart-svg_0.18+dfsg-19_all.deb \\
@@ -10,7 +10,6 @@ they are, without unpacking, and a link in them is no regular file, so it is nev
 """
 
 import collections
-import csv
 import html
 import io
 import re
@@ -19,7 +18,6 @@ import warnings
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 from absl import app, flags
@@ -27,27 +25,21 @@ from PIL import Image
 from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 from tqdm import tqdm
 
-from xgacmn_tf.datasets.openclipart import COLUMNS, DATA, EXTRACTORS, SPLITS
+from xgacmn_tf.datasets.bundled import SPLITS
+from xgacmn_tf.datasets.bundling import Entry, Picture, webp, write
+from xgacmn_tf.datasets.openclipart import OPENCLIPART
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.features import efficientnet_lite
 from xgacmn_tf.features.cnn import EfficientNetLite
-from xgacmn_tf.features.words import BagOfWords, plain_words
-from xgacmn_tf.files import atomic_path
+from xgacmn_tf.features.words import plain_words
 
 CATEGORIES = 10
-VOCABULARY = 1000
-SEED = 0
-SHARES = {"test": 0.2, "validation": 0.12}
-# Many pictures with one text, such as 120 pictograms under one title, tell little as queries.
-LARGEST_HELD_OUT_GROUP = 8
 DROPPED_FOLDERS = ("computer/icons", "shapes/stars", "special", "unsorted")
 # Keywords that name a folder in another spelling; the singular and the plural need no entry.
 FOLDER_SYNONYMS = frozenset(
     "arrowshape mapsym musicstuff networksym signalflag signalflags transport weathersym".split()
 )
-THUMBNAIL_SIDE = 72
-# Cosine of the features from which on two pictures are the same but for a colour or a detail.
-SAME_PICTURE = 0.98
+THUMBNAIL_SIDE = 144
 _CC = "{http://web.resource.org/cc/}"
 _DC = "{http://purl.org/dc/elements/1.1/}"
 _SVG = "{http://www.w3.org/2000/svg}"
@@ -57,23 +49,6 @@ _CREDIT = re.compile(r"^\s*clip ?art by .*? - ", re.IGNORECASE)
 _ADDRESS = re.compile(r"[\[(<]?\S+@[^\s\])>]+[\])>]?")
 # Addresses of Perl objects, which a faulty program once wrote into the keywords.
 _JUNK = re.compile(r"^(hash|0x[0-9a-f]+|unsorted)\b", re.IGNORECASE)
-
-
-class Entry(NamedTuple):
-    """What one SVG file says about itself; `text` is without class and folder names."""
-
-    id: str
-    author: str
-    title: str
-    text: str
-
-    @property
-    def category(self) -> str:
-        return self.id.partition("/")[0]
-
-    @property
-    def folder(self) -> str:
-        return self.id.rpartition("/")[0]
 
 
 def package_files(deb: str, suffix: str) -> Iterator[tuple[str, bytes]]:
@@ -162,7 +137,9 @@ def read_entry(name: str, work: ElementTree.Element, removed: frozenset[str]) ->
     kept = [word for word in words(" ".join(phrases)) if word not in removed]
     if not title or set(kept) <= ENGLISH_STOP_WORDS:
         return None
-    return Entry(name, author, title, " ".join(kept))
+    # A series: `foo_01`, `foo_02`.
+    series = re.sub(r"[\d\W_]+", " ", title.lower()).strip()
+    return Entry(name, title, " ".join(kept), series, {"author": author})
 
 
 def read_entries(svg_deb: str) -> list[Entry]:
@@ -186,10 +163,8 @@ def read_entries(svg_deb: str) -> list[Entry]:
     return [entry for entry in entries if entry is not None]
 
 
-def read_pictures(
-    png_deb: str, names: set[str], extractor: EfficientNetLite
-) -> dict[str, tuple[bytes, np.ndarray]]:
-    """The thumbnail and the (1280,) features of each usable render among `names`."""
+def read_pictures(png_deb: str, names: set[str], extractor: EfficientNetLite) -> dict[str, Picture]:
+    """Return the thumbnail and features of each usable render among `names`."""
     thumbnails: dict[str, bytes] = {}
 
     def renders() -> Iterator[np.ndarray]:
@@ -210,111 +185,12 @@ def read_pictures(
             square = efficientnet_lite.letterbox(drawing, extractor.side)
             if np.std(square, dtype=np.float64) < 1.0:
                 continue  # Blank, or white on white.
-            thumbnail = io.BytesIO()
-            small = Image.fromarray(efficientnet_lite.letterbox(drawing, THUMBNAIL_SIDE))
-            small.save(thumbnail, "WEBP", quality=75, method=6)
-            thumbnails[name] = thumbnail.getvalue()
+            thumbnails[name] = webp(efficientnet_lite.letterbox(drawing, THUMBNAIL_SIDE))
             yield square
 
     features = efficientnet_lite.extract(extractor.network, renders())
-    rows = zip(thumbnails.values(), features, strict=True)
-    return dict(zip(thumbnails, rows, strict=True))
-
-
-def group(entries: list[Entry], features: np.ndarray) -> np.ndarray:
-    """Numbers the entries so that those which may not be parted have the same number.
-
-    They belong together when they have the same words, nearly the same picture, or, within a
-    folder, the same title but for digits (`foo_01`, `foo_02`).
-    """
-    parent = list(range(len(entries)))
-
-    def root(row: int) -> int:
-        while parent[row] != row:
-            row = parent[row]
-        return row
-
-    first: dict[tuple[Any, ...], int] = {}
-    for row, entry in enumerate(entries):
-        bag = tuple(sorted(set(entry.text.split()) - ENGLISH_STOP_WORDS))
-        title = re.sub(r"[\d\W_]+", " ", entry.title.lower()).strip()
-        for key in (("text", bag), ("title", entry.folder, title)):
-            parent[root(row)] = root(first.setdefault(key, row))
-    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
-    for row, other in np.argwhere(np.triu(unit @ unit.T > SAME_PICTURE, 1)):
-        parent[root(other)] = root(row)
-    return np.array([root(row) for row in range(len(entries))])
-
-
-def assign(groups: np.ndarray, labels: np.ndarray) -> list[str]:
-    """A split's name for each row: per class the shares of SHARES, whole groups, seeded."""
-    sizes = np.bincount(labels)
-    room = {split: share * sizes for split, share in SHARES.items()}
-    splits = np.full(len(groups), "train", dtype=object)
-    for number in np.random.default_rng(SEED).permutation(np.unique(groups)):
-        members = groups == number
-        needed = np.bincount(labels[members], minlength=len(sizes))
-        fitting = [split for split, left in room.items() if (needed <= left).all()]
-        if fitting and members.sum() <= LARGEST_HELD_OUT_GROUP:
-            # The emptier split first, so that small groups do not all go to one of them.
-            split = max(fitting, key=lambda name: needed @ (room[name] / sizes) / SHARES[name])
-            room[split] = room[split] - needed
-            splits[members] = split
-    return list(splits)
-
-
-def quantise(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Non-negative features as (n, d) uint8 and the (d,) float32 step of each dimension."""
-    step = np.maximum(features.max(axis=0), 1e-6) / 255
-    return np.rint(features / step).astype(np.uint8), step.astype(np.float32)
-
-
-def write(
-    entries: list[Entry],
-    pictures: dict[str, tuple[bytes, np.ndarray]],
-    extractor: EfficientNetLite,
-    folder: Path,
-) -> collections.Counter[tuple[str, str]]:
-    """Splits the entries and writes all files; returns the number per category and split."""
-    names = sorted({entry.category for entry in entries})
-    labels = np.array([names.index(entry.category) for entry in entries])
-    splits = assign(group(entries, np.stack([pictures[e.id][1] for e in entries])), labels)
-    # By split and then by id, so that each split is one run of rows.
-    order = sorted(range(len(entries)), key=lambda row: (SPLITS.index(splits[row]), row))
-    entries, splits = [entries[row] for row in order], [splits[row] for row in order]
-    thumbnails = [pictures[entry.id][0] for entry in entries]
-
-    bag = BagOfWords(size=VOCABULARY, plain=True)
-    texts = [entry.text for entry in entries]
-    bag.fit(texts[: splits.count("train")])
-    counts = bag.counts(texts)
-    counts.sort_indices()
-    image, step = quantise(np.stack([pictures[entry.id][1] for entry in entries]))
-
-    folder.mkdir(parents=True, exist_ok=True)
-    with atomic_path(folder / "features.npz") as path:
-        np.savez_compressed(
-            path,
-            image=image,
-            image_step=step,
-            text_offset=counts.indptr.astype(np.int32),
-            text_word=counts.indices.astype(np.int16),
-            text_count=counts.data.astype(np.uint8),
-        )
-    with atomic_path(folder / "thumbnails.npz") as path:
-        offsets = np.cumsum([0, *map(len, thumbnails)], dtype=np.int32)
-        np.savez(path, webp=np.frombuffer(b"".join(thumbnails), np.uint8), offset=offsets)
-    bag.save(folder / EXTRACTORS / "text")
-    # By the hash of its weights: the network itself would be larger than all the rest.
-    (folder / EXTRACTORS / "image").mkdir(parents=True, exist_ok=True)
-    extractor.save_manifest(folder / EXTRACTORS / "image")
-    with atomic_path(folder / "entries.tsv") as path:
-        with open(path, "w", encoding="utf-8", newline="") as file:
-            table = csv.writer(file, "excel-tab", lineterminator="\n")
-            table.writerow(COLUMNS)
-            for split, entry in zip(splits, entries, strict=True):
-                table.writerow((split, *entry))
-    return collections.Counter(zip((e.category for e in entries), splits, strict=True))
+    pairs = zip(thumbnails.items(), features, strict=True)
+    return {name: Picture(thumbnail, row) for (name, thumbnail), row in pairs}
 
 
 def define_flags() -> None:
@@ -326,7 +202,7 @@ def define_flags() -> None:
         None,
         "The .pth file of EfficientNet-Lite2; by default that of the installed wheel.",
     )
-    flags.DEFINE_string("output_dir", str(DATA), "Where the files are written.")
+    flags.DEFINE_string("output_dir", str(OPENCLIPART.data), "Where the files are written.")
 
 
 def main(_: list[str]) -> None:
@@ -336,7 +212,8 @@ def main(_: list[str]) -> None:
     extractor = EfficientNetLite("efficientnet_lite2", values.weights, crop=True)
     pictures = read_pictures(values.png_deb, {entry.id for entry in entries}, extractor)
     entries = [entry for entry in entries if entry.id in pictures]
-    counts = write(entries, pictures, extractor, Path(values.output_dir))
+    folder = Path(values.output_dir)
+    counts = write(entries, pictures, extractor, folder, plain_words=True)
     for category in sorted({entry.category for entry in entries}):
         print(f"{category:20}", *(f"{split} {counts[category, split]:5}" for split in SPLITS))
 
