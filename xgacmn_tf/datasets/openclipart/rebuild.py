@@ -29,7 +29,7 @@ from tqdm import tqdm
 
 from xgacmn_tf.datasets.openclipart import COLUMNS, DATA, EXTRACTORS, SPLITS
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.features import efficientnet_lite
+from xgacmn_tf.features import efficientnet_lite, image_preprocessing
 from xgacmn_tf.features.cnn import EfficientNetLite
 from xgacmn_tf.features.words import BagOfWords, plain_words
 from xgacmn_tf.files import atomic_path
@@ -207,11 +207,11 @@ def read_pictures(
                 continue
             # Many drawings stand small on a transparent page.
             drawing = page.crop(page.getbbox())
-            square = efficientnet_lite.letterbox(drawing, extractor.side)
+            square = image_preprocessing.letterbox(drawing, extractor.side)
             if np.std(square, dtype=np.float64) < 1.0:
                 continue  # Blank, or white on white.
             thumbnail = io.BytesIO()
-            small = Image.fromarray(efficientnet_lite.letterbox(drawing, THUMBNAIL_SIDE))
+            small = Image.fromarray(image_preprocessing.letterbox(drawing, THUMBNAIL_SIDE))
             small.save(thumbnail, "WEBP", quality=75, method=6)
             thumbnails[name] = thumbnail.getvalue()
             yield square
