@@ -9,7 +9,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from xgacmn_tf.export.picture_bytes import for_each_picture, on_white
+from xgacmn_tf.export.picture_bytes import for_each_picture
+from xgacmn_tf.features.image_preprocessing import on_white
 from xgacmn_tf.features.pictures import open_picture
 
 GREY, RGB, PALETTE, GREY_AND_OPACITY, RGB_AND_OPACITY = 0, 2, 3, 4, 6

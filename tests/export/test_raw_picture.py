@@ -76,11 +76,15 @@ def turned(value) -> Image.Exif:
 
 def files() -> list[bytes]:
     drawing = on_page(noise(130, 77))
+    large = on_page(Image.effect_noise((6000, 21), 90).convert("RGB"))
     sizes = [(1, 1), (2, 1), (1, 5000), (5000, 1), (260, 260), (224, 224), (3, 1300), (405, 767)]
     return [
         *(saved(drawing, "JPEG", exif=turned(value), quality=90) for value in range(1, 9)),
         *(saved(on_page(noise(41, 300)), exif=turned(value)) for value in range(1, 9)),
         *(saved(noise(*size)) for size in sizes),
+        # Large enough to be averaged first, with pixels left over.
+        *(saved(large, exif=turned(value)) for value in range(1, 9)),
+        saved(noise(1801, 2723, "RGBA")),
         *(saved(noise(50, 40, mode)) for mode in ("L", "LA", "RGBA")),
         *(saved(drawing.convert(mode)) for mode in ("P", "1")),
         saved(Image.fromarray(np.arange(6000, dtype=np.uint16).reshape(60, 100) * 10)),

@@ -1,5 +1,7 @@
 """VGG-19 and EfficientNet-Lite as extractors; the real VGG-19 is slow and has random weights."""
 
+import json
+
 import keras
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ from PIL import Image
 
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.features import cnn, efficientnet_lite, image_extractor, load_extractor
+from xgacmn_tf.features.image_preprocessing import squeeze
 
 
 @pytest.fixture
@@ -36,7 +39,8 @@ def test_saved_ones_give_the_same_and_load_late(small_vgg, tmp_path, monkeypatch
     vgg.save(tmp_path)
     monkeypatch.undo()  # The real VGG-19 would be built if the saved network were not used.
     loaded = load_extractor(tmp_path)
-    assert loaded.settings() == vgg.settings() == {"weights": "hub"}
+    assert loaded.settings() == vgg.settings()
+    assert vgg.settings() == {"weights": "hub", "preprocessing": "keras.layers.Resizing"}
     assert "network" not in vars(loaded)
     picture = vgg.prepare(Image.effect_noise((30, 30), 90).convert("RGB"))
     np.testing.assert_allclose(loaded.encode([picture]), vgg.encode([picture]), rtol=1e-6)
@@ -77,6 +81,17 @@ def test_efficientnet_lite_is_letterboxed(monkeypatch, tmp_path):
     np.testing.assert_allclose(rows, expected, atol=1e-5)
 
 
+def test_a_saved_extractor_of_an_earlier_version_loads(small_vgg, tmp_path):
+    vgg = image_extractor("vgg19")
+    vgg.save(tmp_path)
+    manifest = {"modality": "image", "name": "vgg19", "settings": {"weights": "hub"}}
+    (tmp_path / "extractor.json").write_text(json.dumps(manifest))
+    loaded = load_extractor(tmp_path)
+    assert loaded.settings() != vgg.settings(), "their cached features must not be mixed"
+    picture = Image.effect_noise((300, 30), 90).convert("RGB")
+    np.testing.assert_array_equal(loaded.prepare(picture), vgg.prepare(picture))
+
+
 def test_unknown_features():
     with pytest.raises(InputError, match="Unknown image features 'resnet'; expected one of effici"):
         image_extractor("resnet")
@@ -92,7 +107,7 @@ def test_the_real_vgg_gives_fc2(tmp_path):
     picture = Image.effect_noise((300, 200), 90).convert("RGB")
     row = extractor.encode([extractor.prepare(picture)])
     # Keras Applications' own preprocessing is the oracle.
-    pixels = np.asarray(picture.resize((224, 224), Image.Resampling.BILINEAR), np.float32)
+    pixels = squeeze(picture, 224).astype(np.float32)
     expected = keras.applications.vgg19.preprocess_input(pixels[None].copy())
     expected = keras.Model(whole.input, whole.get_layer("fc2").output).predict_on_batch(expected)
     assert row.shape == (1, 4096)

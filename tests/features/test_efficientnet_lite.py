@@ -12,6 +12,7 @@ from PIL import Image
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.features import efficientnet_lite as lite
 from xgacmn_tf.features import legacy_torch
+from xgacmn_tf.features.image_preprocessing import letterbox
 from xgacmn_tf.features.legacy_torch import read_legacy_torch
 
 MAGIC = 0x1950A86A20F9469CFC6C
@@ -201,17 +202,6 @@ def test_weights_of_another_network_are_refused(tmp_path):
         lite.efficientnet_lite(0, path)
 
 
-def test_letterbox_is_white_around_the_picture_and_behind_it():
-    picture = Image.new("RGBA", (40, 20), (255, 0, 0, 255))
-    picture.paste((0, 0, 0, 0), (20, 0, 40, 20))  # Its right half is transparent (black).
-    square = lite.letterbox(picture, 8)
-    assert square.shape == (8, 8, 3) and square.dtype == np.uint8
-    # 40 × 20 becomes 8 × 4, in rows 2 to 5; columns 0 to 3 are red.
-    assert (square[[0, 1, 6, 7]] == 255).all()
-    assert (square[2:6, 0:2] == [255, 0, 0]).all()
-    assert (square[2:6, 6:8] == 255).all()
-
-
 def test_extract_keeps_order_and_batches_change_nothing():
     model = lite.build(0)
     pictures = np.random.default_rng(0).integers(0, 256, (5, 224, 224, 3), np.uint8)
@@ -232,6 +222,6 @@ def test_real_weights_name_what_a_photograph_shows(variant):
         pytest.skip(str(error))
     cbook = pytest.importorskip("matplotlib.cbook", reason="its sample photograph is used")
     with cbook.get_sample_data("grace_hopper.jpg") as file:
-        picture = lite.letterbox(Image.open(file), lite.VARIANTS[variant][0])
+        picture = letterbox(Image.open(file), lite.VARIANTS[variant][0])
     logits = lite.extract(lite.efficientnet_lite(variant, path, include_top=True), [picture], 1)
     assert logits[0].argmax() == 652  # "military uniform" in ImageNet's order

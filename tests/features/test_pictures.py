@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from xgacmn_tf.features import pictures
 from xgacmn_tf.features.pictures import BadPictureError, open_picture, thumbnail
 
 
@@ -34,6 +33,25 @@ def test_photographs_are_turned_upright(tmp_path):
     exif[0x0112] = 6  # "rotate by 90° to see it as it was taken"
     picture.save(tmp_path / "a.jpg", exif=exif)
     assert open_picture(tmp_path / "a.jpg").size == (20, 40)
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG"])
+def test_tensorflow_decodes_jpeg_and_png_files(tmp_path, monkeypatch, form):
+    picture = Image.effect_noise((30, 20), 90).convert("RGB")
+    picture.save(tmp_path / "a", form)
+    expected = np.asarray(Image.open(tmp_path / "a"))
+    monkeypatch.setattr(Image.Image, "convert", None)  # which all that Pillow decodes goes through
+    np.testing.assert_array_equal(open_picture(tmp_path / "a"), expected)
+
+
+def test_pillow_decodes_what_tensorflow_does_not(tmp_path):
+    Image.new("CMYK", (4, 4), (0, 255, 255, 0)).save(tmp_path / "cmyk.jpg")
+    Image.new("RGB", (4, 4), (9, 8, 7)).save(tmp_path / "a.png")
+    whole = (tmp_path / "a.png").read_bytes()
+    (tmp_path / "without_end.png").write_bytes(whole[:-12])
+    red = np.asarray(open_picture(tmp_path / "cmyk.jpg"))
+    assert (red[..., 0] > 240).all() and (red[..., 1:] < 15).all()
+    assert np.unique(np.asarray(open_picture(tmp_path / "without_end.png"))).tolist() == [7, 8, 9]
 
 
 def test_sixteen_bits_are_scaled_not_cut(tmp_path):
@@ -135,7 +153,6 @@ def test_a_bomb_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
 
 def test_thumbnails_keep_proportions():
     small = Image.open(io.BytesIO(thumbnail(Image.new("RGB", (400, 200), "red"))))
-    assert (small.format, small.size) == ("WEBP", (72, 36))
+    assert (small.format, small.size) == ("WEBP", (144, 72))
     tiny = Image.open(io.BytesIO(thumbnail(Image.new("RGB", (10, 5), "red"))))
     assert tiny.size == (10, 5), "nothing is enlarged"
-    assert pictures.THUMBNAIL_SIDE == 72

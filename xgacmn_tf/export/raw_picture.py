@@ -13,8 +13,7 @@ from absl import logging
 
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.evaluation.ranking import over_blocks
-from xgacmn_tf.export.picture_bytes import Picture, for_each_picture
-from xgacmn_tf.export.picture_square import letterboxed, squeezed
+from xgacmn_tf.export.picture_bytes import for_each_picture
 from xgacmn_tf.features.cnn import VGG19, EfficientNetLite
 from xgacmn_tf.features.registry import load_extractor
 from xgacmn_tf.run_folder import RunFolder
@@ -37,8 +36,7 @@ class PictureReader(tf.Module):
         super().__init__()
         network = extractor.network
         self.side, self.dim = extractor.side, int(network.output_shape[-1])
-        self.cropped = isinstance(extractor, EfficientNetLite) and extractor.crop
-        self.squeezed = isinstance(extractor, VGG19)
+        self.square = extractor.square
         # SavedModel takes no names such as "_bn0/gamma", and all that Keras knows is no use to it.
         self.trained = _copies(network.trainable_variables)
         self.statistics = _copies(network.non_trainable_variables)
@@ -61,16 +59,10 @@ class PictureReader(tf.Module):
 
     def prepare(self, image_bytes: tf.Tensor) -> tf.Tensor:
         """Files (n,) string → what the network sees, (n, side, side, 3) uint8."""
-
-        def square(picture: Picture) -> tf.Tensor:
-            if self.squeezed:
-                return squeezed(picture, self.side)
-            return letterboxed(picture, self.side, self.cropped)
-
         spec = tf.TensorSpec([self.side, self.side, 3], tf.uint8)
         # Pictures are decoded on the CPU; from there, their pixels are not worth a journey.
         with tf.device("CPU:0"):
-            return for_each_picture(image_bytes, square, spec)
+            return for_each_picture(image_bytes, self.square, spec)
 
 
 def picture_reader_of(folder: RunFolder) -> PictureReader | None:

@@ -8,14 +8,19 @@ from typing import Any, ClassVar, Self
 
 import keras
 import numpy as np
+import tensorflow as tf
 from PIL import Image
 
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.features import efficientnet_lite
+from xgacmn_tf.features import efficientnet_lite, image_preprocessing
 from xgacmn_tf.features.extractor import Extractor, file_hash, one_line
+from xgacmn_tf.features.image_preprocessing import StoredImage
 
 _NETWORK = "network.keras"
 _HUB = "hub"
+# Part of the settings, so that cached features of another preprocessing are not mixed with new
+# ones. A saved extractor of an earlier version, without it, uses the current preprocessing.
+_PREPROCESSING = "keras.layers.Resizing"
 
 
 class _Network(Extractor):
@@ -35,7 +40,11 @@ class _Network(Extractor):
 
     def settings(self) -> dict[str, Any]:
         if self._settings is None:
-            self._settings = {"weights": self._weights_hash(), **self._more_settings()}
+            self._settings = {
+                "weights": self._weights_hash(),
+                "preprocessing": _PREPROCESSING,
+                **self._more_settings(),
+            }
         return self._settings
 
     def _more_settings(self) -> dict[str, Any]:
@@ -71,6 +80,10 @@ class _Network(Extractor):
     @abc.abstractmethod
     def _build(self) -> keras.Model:
         """The network with its weights."""
+
+    @abc.abstractmethod
+    def square(self, image: StoredImage) -> tf.Tensor:
+        """Preprocess an image in a graph as `prepare` does: (side, side, 3) uint8."""
 
     def encode(self, prepared: Sequence[Any]) -> np.ndarray:
         return efficientnet_lite.extract(self.network, prepared, self.batch_size)
@@ -115,9 +128,10 @@ class EfficientNetLite(_Network):
         return {"crop": True} if self.crop else {}
 
     def prepare(self, item: Image.Image) -> np.ndarray:
-        if self.crop:
-            item = efficientnet_lite.crop_to_content(item)
-        return efficientnet_lite.letterbox(item, self.side)
+        return image_preprocessing.letterbox(item, self.side, self.crop)
+
+    def square(self, image: StoredImage) -> tf.Tensor:
+        return image_preprocessing.letterboxed(image, self.side, self.crop)
 
     @classmethod
     def _load(cls, folder: Path, name: str, settings: dict[str, Any]) -> Self:
@@ -159,4 +173,7 @@ class VGG19(_Network):
         return keras.Model(pixels, fc2(scaled), name="vgg19_fc2")
 
     def prepare(self, item: Image.Image) -> np.ndarray:
-        return np.asarray(item.resize((self.side, self.side), Image.Resampling.BILINEAR))
+        return image_preprocessing.squeeze(item, self.side)
+
+    def square(self, image: StoredImage) -> tf.Tensor:
+        return image_preprocessing.squeezed(image, self.side)

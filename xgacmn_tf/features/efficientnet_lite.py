@@ -15,7 +15,6 @@ from typing import Any
 
 import keras
 import numpy as np
-from PIL import Image, ImageChops
 
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.features.legacy_torch import read_legacy_torch
@@ -167,32 +166,13 @@ def efficientnet_lite(
     return model
 
 
-def crop_to_content(picture: Image.Image) -> Image.Image:
-    """Cuts off the white margins of an RGB picture; an all-white one stays whole."""
-    return picture.crop(ImageChops.invert(picture).getbbox() or (0, 0, *picture.size))
-
-
-def letterbox(picture: Image.Image, side: int) -> np.ndarray:
-    """Fits a picture into a white square: (side, side, 3) uint8 RGB, its proportions kept.
-
-    Whatever is transparent shows white. A picture smaller than the square is enlarged.
-    """
-    picture = picture.convert("RGBA")
-    scale = side / max(picture.size)
-    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
-    # RGBa has colours multiplied by opacity, so that hidden colours do not bleed into edges.
-    picture = picture.convert("RGBa").resize(size, Image.Resampling.BICUBIC).convert("RGBA")
-    square = Image.new("RGBA", (side, side), "white")
-    square.alpha_composite(picture, ((side - size[0]) // 2, (side - size[1]) // 2))
-    return np.asarray(square.convert("RGB"))
-
-
 def extract(model: keras.Model, pictures: Iterable[np.ndarray], batch_size: int = 32) -> np.ndarray:
     """Encodes pictures, holding only one batch of them at a time.
 
     Args:
         model: from `efficientnet_lite`.
-        pictures: (side, side, 3) arrays with values in [0, 255], as `letterbox` makes them.
+        pictures: (side, side, 3) arrays with values in [0, 255], as `image_preprocessing.letterbox`
+            returns them.
         batch_size: pictures a step.
 
     Returns:

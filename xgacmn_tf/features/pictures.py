@@ -8,12 +8,15 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from xgacmn_tf.errors import InputError
+from xgacmn_tf.features import image_preprocessing
+from xgacmn_tf.features.image_preprocessing import MAX_PIXELS
 
-# Where Pillow starts to warn of a "decompression bomb"; at twice that it refuses by itself.
-MAX_PIXELS = 89_478_485
 # The formats of photographs and drawings. Others, such as EPS, would start other programs.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
-THUMBNAIL_SIDE = 72
+THUMBNAIL_SIDE = 144
+# No image of `MAX_PIXELS` needs a larger file; Pillow reads those in pieces.
+_MAX_FILE_BYTES = 8 * MAX_PIXELS
+_DECODED_BY_TENSORFLOW = ("JPEG", "MPO", "PNG")
 # Possible values of white in grays of 32 bits and of floating point.
 _WHITES = (1, 255, 65535)
 
@@ -25,8 +28,9 @@ class BadPictureError(InputError):
 def open_picture(path: Path) -> Image.Image:
     """The picture in a file, decoded: RGB, turned upright, on white where it is transparent.
 
-    Of an animation, the first frame. Gray values of more than 8 bits are scaled to 8 bits, see
-    `_eight_bits`.
+    `image_preprocessing` decodes JPEG and PNG files. Pillow decodes what TensorFlow does not read:
+    other formats, CMYK, and PNG files without their end. Of an animation, the first frame is used.
+    Gray values of more than 8 bits are scaled to 8 bits, see `_eight_bits`.
 
     Raises:
         BadPictureError: naming the file, if it is missing, truncated, of another format, would
@@ -41,6 +45,11 @@ def open_picture(path: Path) -> Image.Image:
                     f"{picture.width} × {picture.height} pixels; a picture may have "
                     f"{MAX_PIXELS:,} at most"
                 )
+            pixels = None
+            if picture.format in _DECODED_BY_TENSORFLOW and path.stat().st_size <= _MAX_FILE_BYTES:
+                pixels = image_preprocessing.read(path.read_bytes())
+            if pixels is not None:
+                return Image.fromarray(pixels)
             picture.load()
             # Pillow has mode I for values of these formats that it has scaled to 16 bits.
             whites = _WHITES[-1:] if picture.format in ("PNG", "PPM") else _WHITES
@@ -54,7 +63,7 @@ def open_picture(path: Path) -> Image.Image:
 
 
 def thumbnail(picture: Image.Image) -> bytes:
-    """A WebP of at most 72 × 72 pixels, as results pages show it."""
+    """A WebP of at most `THUMBNAIL_SIDE` pixels a side, as results pages show it."""
     small = picture.copy()
     small.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
     stream = io.BytesIO()

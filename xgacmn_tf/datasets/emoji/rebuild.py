@@ -21,7 +21,7 @@ from xgacmn_tf.datasets.bundled import SPLITS
 from xgacmn_tf.datasets.bundling import Entry, Picture
 from xgacmn_tf.datasets.emoji import EMOJI, WITHOUT_GROUP_WORDS
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.features import efficientnet_lite
+from xgacmn_tf.features import efficientnet_lite, image_preprocessing
 from xgacmn_tf.features.cnn import EfficientNetLite
 
 # The only size of the font's bitmaps, which are 136 × 128 pixels.
@@ -164,8 +164,8 @@ def main(_: list[str]) -> None:
             )
         )
         drawing = draw(font, emoji.characters)
-        squares.append(efficientnet_lite.letterbox(drawing, extractor.side))
-        thumbnails.append(bundling.webp(efficientnet_lite.letterbox(drawing, SIDE)))
+        squares.append(image_preprocessing.letterbox(drawing, extractor.side))
+        thumbnails.append(bundling.webp(image_preprocessing.letterbox(drawing, SIDE)))
     rows = efficientnet_lite.extract(extractor.network, squares)
     pictures = {
         entry.id: Picture(thumbnail, row)

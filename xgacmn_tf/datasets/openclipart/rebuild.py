@@ -29,7 +29,7 @@ from xgacmn_tf.datasets.bundled import SPLITS
 from xgacmn_tf.datasets.bundling import Entry, Picture, webp, write
 from xgacmn_tf.datasets.openclipart import OPENCLIPART
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.features import efficientnet_lite
+from xgacmn_tf.features import efficientnet_lite, image_preprocessing
 from xgacmn_tf.features.cnn import EfficientNetLite
 from xgacmn_tf.features.words import plain_words
 
@@ -182,10 +182,10 @@ def read_pictures(png_deb: str, names: set[str], extractor: EfficientNetLite) ->
                 continue
             # Many drawings stand small on a transparent page.
             drawing = page.crop(page.getbbox())
-            square = efficientnet_lite.letterbox(drawing, extractor.side)
+            square = image_preprocessing.letterbox(drawing, extractor.side)
             if np.std(square, dtype=np.float64) < 1.0:
                 continue  # Blank, or white on white.
-            thumbnails[name] = webp(efficientnet_lite.letterbox(drawing, THUMBNAIL_SIDE))
+            thumbnails[name] = webp(image_preprocessing.letterbox(drawing, THUMBNAIL_SIDE))
             yield square
 
     features = efficientnet_lite.extract(extractor.network, renders())

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from xgacmn_tf.export.picture_metadata import read_metadata
+from xgacmn_tf.features.image_metadata import read_metadata
 
 SHORT, LONG, ASCII = 3, 4, 2
 XMP = b'<x:xmpmeta><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
