@@ -1,4 +1,4 @@
-"""Folders of sentence-transformers models: what they hold, checked before anything is loaded.
+"""Folders of sentence-transformers models with a BERT, checked before anything is loaded.
 
 A folder in Hugging Face's format holds config.json, model.safetensors, vocab.txt or tokenizer.json,
 tokenizer_config.json, modules.json, sentence_bert_config.json and the pooling module's config.json.
@@ -16,11 +16,6 @@ from xgacmn_tf.errors import InputError
 from xgacmn_tf.features.extractor import file_hash, one_line
 from xgacmn_tf.files import read_json
 
-# By `model_type`: the class of KerasHub, and the names of the width and of the activation.
-ARCHITECTURES = {
-    "bert": ("BertBackbone", "hidden_size", "hidden_act"),
-    "distilbert": ("DistilBertBackbone", "dim", "activation"),
-}
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 WEIGHTS = "model.safetensors"
 _CONFIG = "config.json"
@@ -30,8 +25,13 @@ _TOKENIZER_CONFIG = "tokenizer_config.json"
 _SENTENCE_CONFIG = "sentence_bert_config.json"
 _VOCABULARY = "vocab.txt"
 _POOLING = {"mean_tokens": "mean", "cls_token": "cls", "mean": "mean", "cls": "cls"}
-# As KerasHub builds these networks.
-_EPSILON = 1e-12
+# What KerasHub's BERT is built for, by names of config.json.
+_EXPECTED = {
+    "model_type": "bert",
+    "hidden_act": "gelu",
+    "layer_norm_eps": 1e-12,
+    "position_embedding_type": "absolute",
+}
 _LARGEST_TEXT_FILE = 2**26
 
 
@@ -40,7 +40,6 @@ class SentenceModel(NamedTuple):
 
     Attributes:
         folder: where it lies.
-        backbone: name of its class in `keras_hub.models`.
         dim: number of features.
         max_tokens: maximum number of tokens of a text, [CLS] and [SEP] among them.
         pooling: "mean" of the tokens' states, or "cls", the first token's state.
@@ -50,7 +49,6 @@ class SentenceModel(NamedTuple):
     """
 
     folder: Path
-    backbone: str
     dim: int
     max_tokens: int
     pooling: str
@@ -77,13 +75,10 @@ def _read_model(folder: Path) -> SentenceModel:
     config = _read(folder, _CONFIG)
     if "registered_name" in config:
         return _read_preset(folder, config["config"])
-    architecture = config.get("model_type")
-    _expect(folder, _CONFIG, "model_type", architecture, ARCHITECTURES)
-    backbone, width, activation = ARCHITECTURES[architecture]
-    _expect(folder, _CONFIG, activation, config.get(activation, "gelu"), ["gelu"])
-    _expect(folder, _CONFIG, "layer_norm_eps", config.get("layer_norm_eps", _EPSILON), [_EPSILON])
-    position = "position_embedding_type"
-    _expect(folder, _CONFIG, position, config.get(position, "absolute"), ["absolute"])
+    for name, expected in _EXPECTED.items():
+        # Old files leave out all but the first.
+        default = None if name == "model_type" else expected
+        _expect(folder, _CONFIG, name, config.get(name, default), [expected])
     if not (folder / WEIGHTS).is_file():
         raise InputError(
             f"{folder}: {WEIGHTS} is missing; expected a sentence-transformers model in Hugging "
@@ -100,8 +95,7 @@ def _read_model(folder: Path) -> SentenceModel:
     tokenizer = _read(folder, _TOKENIZER, {})
     return SentenceModel(
         folder,
-        backbone,
-        int(config[width]),
+        int(config["hidden_size"]),
         max_tokens,
         _pooling(folder),
         _lowercase(folder, tokenizer),
@@ -235,9 +229,7 @@ def _read_preset(folder: Path, config: Any) -> SentenceModel:
     lowercase = bool(_read(folder, _TOKENIZER)["config"]["lowercase"])
     longest = min(256, config["max_sequence_length"])
     width = int(config["hidden_dim"])
-    return SentenceModel(
-        folder, "BertBackbone", width, longest, "mean", lowercase, False, vocabulary
-    )
+    return SentenceModel(folder, width, longest, "mean", lowercase, False, vocabulary)
 
 
 def _expect(folder: Path, file: str, name: str, found: Any, expected: Any) -> None:

@@ -1,4 +1,4 @@
-"""Sentence embeddings by BERT-like sentence-transformers models (Reimers and Gurevych 2019).
+"""Sentence embeddings by sentence-transformers models with a BERT (Reimers and Gurevych 2019).
 
 Texts are tokenized by TensorFlow Text and encoded by KerasHub's networks in one TensorFlow program,
 which extraction, search and exported models share.
@@ -167,23 +167,19 @@ class SentenceReader(tf.Module):
                 token_out_type=tf.int32,
                 lower_case_nfd_strip_accents=model.lowercase,
             )
-            backbone = getattr(keras_hub.models, model.backbone).from_preset(
-                str(model.folder), dtype="float32"
-            )
+            backbone = keras_hub.models.BertBackbone.from_preset(str(model.folder), dtype="float32")
         except Exception as error:  # Safetensors, JSON and libraries fail in a dozen ways.
             raise InputError(
                 f"{model.folder}: the sentence-transformers model cannot be loaded "
-                f"({one_line(error)}); expected the files of a {model.backbone} as published"
+                f"({one_line(error)}); expected the files of a BERT as published"
             ) from error
         for layer in backbone.transformer_layers:
             # KerasHub approximates the GELU of BERT.
             layer._feedforward_intermediate_dense.activation = keras.activations.gelu
-        states = backbone.output
-        states = states["sequence_output"] if isinstance(states, dict) else states
-        network = keras.Model(backbone.input, states)
+        network = keras.Model(backbone.input, backbone.output["sequence_output"])
         # As an attribute, the network's training state would come along.
         self.states_of: Callable[[dict[str, tf.Tensor]], tf.Tensor] = lambda inputs: network(
-            {name: inputs[name] for name in network.input}, training=False
+            inputs, training=False
         )
 
     def read(
