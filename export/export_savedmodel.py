@@ -40,15 +40,20 @@ def main(argv: list[str]) -> None:
     try:
         # Imported here: TensorFlow takes seconds to load, and --help need not wait for it.
         from xgacmn_tf.export import export_run
+        from xgacmn_tf.features.keeping import missing_note
+        from xgacmn_tf.run_folder import RunFolder
 
         version = export_run(
             VALUES.run, VALUES.output, VALUES.name, VALUES.version, VALUES.gallery, VALUES.depth
         )
+        note = missing_note(RunFolder(VALUES.run).extractors)
     except InputError as error:
         stop(str(error))
     except KeyboardInterrupt:
         stop("interrupted; nothing was exported", status=130)
     print(version)
+    if note:
+        print(note, file=sys.stderr)
 
 
 if __name__ == "__main__":

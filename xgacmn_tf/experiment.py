@@ -33,7 +33,7 @@ from xgacmn_tf.evaluation.retrieval import (
 )
 from xgacmn_tf.export.savedmodel import export_encoder
 from xgacmn_tf.export.versions import versions as exported_versions
-from xgacmn_tf.features.keeping import keep_extractors
+from xgacmn_tf.features.keeping import keep_extractors, missing_note
 from xgacmn_tf.files import atomic_path, write_json
 from xgacmn_tf.gallery import from_split
 from xgacmn_tf.model.encoders import CommonSpaceEncoder, search_similarity
@@ -134,6 +134,8 @@ def _run(
     say(f"results page: {folder.results_page}\ncurves: tensorboard --logdir {folder.tensorboard}")
     if config.export:
         say(f"to serve: {folder.models / config.model}")
+    if note := missing_note(folder.extractors):
+        say(note)
     return metrics
 
 

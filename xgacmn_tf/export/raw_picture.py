@@ -68,12 +68,12 @@ class PictureReader(tf.Module):
 def picture_reader_of(folder: RunFolder) -> PictureReader | None:
     """The reader for a run's image features; None where no convolutional network made them.
 
-    None as well, with a warning, where that network's weights are not at hand.
+    None as well where that network's weights are missing, and with a warning where they differ.
     """
     if not (folder.extractors / "image").is_dir():
         return None
     extractor = load_extractor(folder.extractors / "image")
-    if not isinstance(extractor, EfficientNetLite | VGG19):
+    if not isinstance(extractor, EfficientNetLite | VGG19) or extractor.missing():
         return None
     try:
         return PictureReader(extractor)

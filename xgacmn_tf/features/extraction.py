@@ -166,6 +166,7 @@ def make_extractors(
         text_weights = image_weights
     made = image_extractor(image, image_weights, seed), text_extractor(text, text_weights, seed)
     for extractor in made:
+        extractor.check()  # Before a long run, not in it.
         extractor.batch_size = batch_size
     return made
 

@@ -2,6 +2,8 @@
 
 import abc
 import hashlib
+import importlib.util
+import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -12,6 +14,7 @@ from xgacmn_tf.errors import InputError
 from xgacmn_tf.files import write_json
 
 MANIFEST = "extractor.json"
+NO_DEPS = "--no-deps "
 
 
 class Extractor(abc.ABC):
@@ -56,6 +59,22 @@ class Extractor(abc.ABC):
     def encode(self, prepared: Sequence[Any]) -> np.ndarray:
         """(n, dim) float32 features of n prepared items, each as if it stood alone."""
 
+    def missing(self) -> tuple[str, ...]:
+        """What `encode` needs and is not installed, as arguments of `install_command`."""
+        return ()
+
+    def check(self) -> None:
+        """Check that all is there that `encode` needs, without loading it.
+
+        Raises:
+            InputError: a package or weights are missing, or the weights have changed.
+        """
+        if self.missing():
+            raise InputError(
+                f"{self.name} features need what is not installed; run "
+                f"`{install_command(self.missing())}`"
+            )
+
     def save(self, folder: Path) -> None:
         """Writes all that `load_extractor` needs. The manifest comes last: with it, all is there.
 
@@ -96,9 +115,23 @@ def one_line(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def missing_package(extractor: str, extra: str, error: ImportError) -> InputError:
-    """The error for features whose library is an extra that is not installed."""
-    return InputError(
-        f"{extractor} features need {error.name or error}, which is not installed; "
-        f"run `pip install xgacmn_tf[{extra}]`"
-    )
+def install_command(requirements: Iterable[str]) -> str:
+    """Return the command that installs requirements.
+
+    Args:
+        requirements: as pip takes them; those that begin with "--no-deps " are installed without
+            their dependencies, because only their data are wanted.
+    """
+    unique = sorted(set(requirements))
+    alone = [each.removeprefix(NO_DEPS) for each in unique if each.startswith(NO_DEPS)]
+    others = [each for each in unique if not each.startswith(NO_DEPS)]
+    commands = [f"pip install {shlex.join(others)}"] if others else []
+    commands += [f"pip install {NO_DEPS}{shlex.join(alone)}"] if alone else []
+    return " && ".join(commands)
+
+
+def package_folder(package: str) -> Path | None:
+    """Where an installed top-level package lies, found without running any of its code."""
+    spec = importlib.util.find_spec(package)
+    folders = spec.submodule_search_locations if spec else None
+    return Path(folders[0]) if folders else None

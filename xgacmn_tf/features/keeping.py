@@ -6,6 +6,7 @@ feature file, and the bundled clip art ships one; all hold `image/` and `text/`,
 """
 
 import hashlib
+import itertools
 import os
 import shutil
 import zipfile
@@ -15,7 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from xgacmn_tf.datasets.paired import PairedDataset
-from xgacmn_tf.features.extractor import MANIFEST
+from xgacmn_tf.features.extractor import MANIFEST, install_command
+from xgacmn_tf.features.registry import load_extractor
 from xgacmn_tf.files import atomic_path, read_json, temporary_for, write_json
 
 MODALITIES = ("image", "text")
@@ -48,6 +50,25 @@ def keep_extractors(dataset: PairedDataset, folder: Path) -> bool:
         return False
     make_folder(folder, {modality: found / modality for modality in MODALITIES})
     return True
+
+
+def missing_note(folder: Path) -> str | None:
+    """How to make saved extractors usable, in one line; None where nothing is missing.
+
+    Args:
+        folder: holds extractors by modality; one that does not exist holds none.
+    """
+    missing = {
+        modality: load_extractor(folder / modality).missing()
+        for modality in ("text", "image")
+        if (folder / modality / MANIFEST).is_file()
+    }
+    queries = {"text": "typed sentences", "image": "image files"}
+    searched = " and ".join(queries[modality] for modality in missing if missing[modality])
+    command = install_command(itertools.chain(*missing.values()))
+    if not command:
+        return None
+    return f"to search with {searched}, here and in models exported afterwards: {command}"
 
 
 def make_folder(folder: Path, extractors: Mapping[str, Path]) -> Path:

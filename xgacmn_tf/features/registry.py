@@ -16,7 +16,7 @@ IMAGE_EXTRACTORS = (
     "clip",
     "siglip",
 )
-TEXT_EXTRACTORS = ("bow", "lda", "minilm", "clip", "siglip")
+TEXT_EXTRACTORS = ("bow", "lda", "minilm", "sentence", "clip", "siglip")
 
 
 def image_extractor(name: str, weights: str | None = None, seed: int = 0) -> Extractor:
@@ -76,11 +76,13 @@ def _class(modality: str, name: str) -> Any:
         from xgacmn_tf.features import sift
 
         return sift.VisualWords
-    if name in ("clip", "siglip", "minilm"):
+    if name in ("minilm", "sentence"):
+        from xgacmn_tf.features import sentences
+
+        return sentences.Sentences
+    if name in ("clip", "siglip"):
         from xgacmn_tf.features import hub
 
-        if name == "minilm":
-            return hub.MiniLM
         return hub.PairedImages if modality == "image" else hub.PairedTexts
     from xgacmn_tf.features import cnn
 

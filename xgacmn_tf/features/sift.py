@@ -4,6 +4,7 @@ Lowe (2004) describes the corners and blobs of a picture by 128 numbers each; k-
 training pictures' descriptors gives 128 visual words; a picture is the share of each word.
 """
 
+import functools
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -14,7 +15,7 @@ from sklearn.cluster import MiniBatchKMeans
 
 from xgacmn_tf.datasets import array_files
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.features.extractor import Extractor, missing_package
+from xgacmn_tf.features.extractor import Extractor, package_folder
 from xgacmn_tf.files import atomic_path
 
 _WORDS = "visual_words.npz"
@@ -41,11 +42,16 @@ class VisualWords(Extractor):
     def __init__(self, name: str = "sift", seed: int = 0, size: int = 128):
         self.name, self.seed, self.size = name, seed, size
         self.words = np.zeros((size, 128), np.float32)
-        try:
-            import cv2
-        except ImportError as error:
-            raise missing_package(name, "sift", error) from error
-        self._cv2: Any = cv2
+
+    def missing(self) -> tuple[str, ...]:
+        return () if package_folder("cv2") else ("xgacmn_tf[sift]",)
+
+    @functools.cached_property
+    def _cv2(self) -> Any:
+        self.check()
+        import cv2
+
+        return cv2
 
     @property
     def dim(self) -> int:

@@ -63,7 +63,7 @@ def search(asked: Search, say: Callable[[str], None] = print) -> list[Answer]:
     kinds = [kind for kind in FINDS if any(query.modality == kind for query in queries)]
     for kind in kinds:
         source.check(FINDS[kind])
-        run.extractor(kind)  # Raises an error if the run takes no such queries.
+        run.extractor(kind).check()  # Raises an error if the run takes no such queries.
     answers: list[Answer] = []
     sizes: dict[str, int] = {}
     for kind in kinds:

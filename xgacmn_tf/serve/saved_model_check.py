@@ -1,7 +1,8 @@
 """A SavedModel is a program: what is looked at before TensorFlow is given one to run.
 
 Refused is whatever reaches out of the model: operations that read or write files, open
-connections, run Python or end the process, and operations that TensorFlow does not know.
+connections, run Python or end the process, and operations that TensorFlow does not know, except for
+the tokenizer of TensorFlow Text, which is loaded for models that hold it.
 """
 
 import re
@@ -32,6 +33,8 @@ _IN_MEMORY = re.compile(
     "|Prefetch|Options|Reduce)Dataset(V2)?|AnonymousIteratorV3|MakeIterator"
     "|IteratorGetNext(AsOptional)?"
 )
+# TensorFlow Text's tokenizer of sentences, which TensorFlow Serving has too.
+_TOKENIZER = {"FastBertNormalize", "FastWordpieceTokenizeWithOffsets"}
 
 
 def read_checked(folder: Path) -> saved_model_pb2.SavedModel:
@@ -57,14 +60,28 @@ def read_checked(folder: Path) -> saved_model_pb2.SavedModel:
     graphs = saved_model.meta_graphs
     if len(graphs) != 1 or not graphs[0].HasField("object_graph_def"):
         raise InputError(f"{path} is not a SavedModel of TensorFlow 2")
-    refused = sorted({op for op in _operations(graphs[0]) if not _is_harmless(op)})
+    operations = set(_operations(graphs[0]))
+    refused = sorted(op for op in operations - _TOKENIZER if not _is_harmless(op))
     if refused:
         raise InputError(
             f"{path} holds operations that touch files or other processes, run Python, or are "
             f"unknown to TensorFlow {tf.__version__}: {', '.join(refused[:10])}; this server does "
             "not run them"
         )
+    if operations & _TOKENIZER:
+        _register_tokenizer(path)
     return saved_model
+
+
+def _register_tokenizer(path: Path) -> None:
+    try:
+        import tensorflow_text  # noqa: F401 - TensorFlow knows its operations from then on
+    except Exception as error:  # Missing, or built for another version of TensorFlow.
+        raise InputError(
+            f"{path} reads sentences with operations of TensorFlow Text, which cannot be imported "
+            f"({' '.join(str(error).split())}); run `pip install 'tensorflow-text>=2.21,<2.22'`, "
+            "which has no build for Windows"
+        ) from error
 
 
 def _is_harmless(operation: str) -> bool:

@@ -1,0 +1,268 @@
+"""Folders of sentence-transformers models with a BERT, checked before anything is loaded.
+
+A folder in Hugging Face's format holds config.json, model.safetensors, vocab.txt or tokenizer.json,
+tokenizer_config.json, modules.json, sentence_bert_config.json and the pooling module's config.json.
+Nothing in it is executed.
+"""
+
+import contextlib
+import hashlib
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from xgacmn_tf.errors import InputError
+from xgacmn_tf.features.extractor import file_hash, one_line
+from xgacmn_tf.files import read_json
+
+SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
+WEIGHTS = "model.safetensors"
+_CONFIG = "config.json"
+_MODULES = "modules.json"
+_TOKENIZER = "tokenizer.json"
+_TOKENIZER_CONFIG = "tokenizer_config.json"
+_SENTENCE_CONFIG = "sentence_bert_config.json"
+_VOCABULARY = "vocab.txt"
+_POOLING = {"mean_tokens": "mean", "cls_token": "cls", "mean": "mean", "cls": "cls"}
+# What KerasHub's BERT is built for, by names of config.json.
+_EXPECTED = {
+    "model_type": "bert",
+    "hidden_act": "gelu",
+    "layer_norm_eps": 1e-12,
+    "position_embedding_type": "absolute",
+}
+_LARGEST_TEXT_FILE = 2**26
+
+
+class SentenceModel(NamedTuple):
+    """The description of a model.
+
+    Attributes:
+        folder: where it lies.
+        dim: number of features.
+        max_tokens: maximum number of tokens of a text, [CLS] and [SEP] among them.
+        pooling: "mean" of the tokens' states, or "cls", the first token's state.
+        lowercase: whether the tokenizer reads lower-case letters without accents.
+        lowercase_first: whether texts become lower-case before that, with their accents.
+        vocabulary: the word pieces in the order of their numbers.
+    """
+
+    folder: Path
+    dim: int
+    max_tokens: int
+    pooling: str
+    lowercase: bool
+    lowercase_first: bool
+    vocabulary: list[str]
+
+
+def read_sentence_model(folder: Path) -> SentenceModel:
+    """Read the description of the model in a folder.
+
+    Args:
+        folder: in Hugging Face's format, or as KerasHub's `save_to_preset` wrote all-MiniLM-L6-v2
+            for extractors of earlier versions.
+
+    Raises:
+        InputError: a file is missing or damaged, or the model is of an unsupported form.
+    """
+    with _readable(folder):
+        return _read_model(folder)
+
+
+def _read_model(folder: Path) -> SentenceModel:
+    config = _read(folder, _CONFIG)
+    if "registered_name" in config:
+        return _read_preset(folder, config["config"])
+    for name, expected in _EXPECTED.items():
+        # Old files leave out all but the first.
+        default = None if name == "model_type" else expected
+        _expect(folder, _CONFIG, name, config.get(name, default), [expected])
+    if not (folder / WEIGHTS).is_file():
+        raise InputError(
+            f"{folder}: {WEIGHTS} is missing; expected a sentence-transformers model in Hugging "
+            "Face's format, saved with save_pretrained(safe_serialization=True)"
+        )
+    sentence = _read(folder, _SENTENCE_CONFIG, {})
+    longest = config["max_position_embeddings"]
+    max_tokens = sentence.get("max_seq_length") or longest
+    if not isinstance(max_tokens, int) or not 3 <= max_tokens <= longest:
+        raise InputError(
+            f"{folder / _SENTENCE_CONFIG}: max_seq_length is {max_tokens!r}; expected a number of "
+            f"tokens from 3 to the network's {longest}"
+        )
+    tokenizer = _read(folder, _TOKENIZER, {})
+    return SentenceModel(
+        folder,
+        int(config["hidden_size"]),
+        max_tokens,
+        _pooling(folder),
+        _lowercase(folder, tokenizer),
+        bool(sentence.get("do_lower_case", False)),
+        _vocabulary(folder, tokenizer),
+    )
+
+
+def model_hash(folder: Path) -> str:
+    """SHA-256 (hex) over the files of a model that its features depend on.
+
+    Raises:
+        InputError: the folder holds no model.
+    """
+    if not (folder / _CONFIG).is_file():
+        raise InputError(
+            f"{folder}: {_CONFIG} is missing; name the folder of a sentence-transformers model in "
+            "Hugging Face's format"
+        )
+    digest = hashlib.sha256()
+    with _readable(folder):
+        for name in _files(folder):
+            digest.update(f"{name}\0{file_hash(folder / name)}\0".encode())
+    return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def _readable(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:  # A crafted or cut file fails in a dozen ways.
+        raise InputError(
+            f"{folder}: cannot be read as a sentence-transformers model ({one_line(error)}); "
+            "expected the files as published in Hugging Face's format"
+        ) from error
+
+
+def copy_model(folder: Path, target: Path) -> None:
+    """Copy the files of a model that its features depend on."""
+    for name in _files(folder):
+        (target / name).parent.mkdir(exist_ok=True)
+        shutil.copyfile(folder / name, target / name)
+
+
+def _files(folder: Path) -> list[str]:
+    names = [
+        _CONFIG,
+        WEIGHTS,
+        _MODULES,
+        _SENTENCE_CONFIG,
+        _TOKENIZER_CONFIG,
+        _TOKENIZER,
+        _VOCABULARY,
+        f"{_modules(folder)[1]}/{_CONFIG}",
+    ]
+    return [name for name in names if (folder / name).is_file()]
+
+
+def _modules(folder: Path) -> tuple[list[str], str]:
+    """The types of the modules, and the folder of the pooling module."""
+    modules = _read(folder, _MODULES, [])
+    types = [str(module["type"]).rpartition(".")[2] for module in modules]
+    if types not in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"]):
+        raise InputError(
+            f"{folder / _MODULES}: the modules are {', '.join(types) or 'missing'}; expected "
+            "Transformer, Pooling and possibly Normalize, and no others such as Dense"
+        )
+    path = str(modules[1].get("path"))
+    if modules[0].get("path") or Path(path).name != path:
+        raise InputError(
+            f"{folder / _MODULES}: expected the Transformer's files in the folder itself and the "
+            f"Pooling's in a folder in it, found {modules[0].get('path')!r} and {path!r}"
+        )
+    return types, path
+
+
+def _pooling(folder: Path) -> str:
+    name = f"{_modules(folder)[1]}/{_CONFIG}"
+    config, prefix = _read(folder, name), "pooling_mode_"
+    modes = [key.removeprefix(prefix) for key in config if key.startswith(prefix) and config[key]]
+    modes += [config["pooling_mode"]] if "pooling_mode" in config else []
+    found = modes[0] if len(modes) == 1 else modes
+    _expect(folder, name, "pooling mode", found, _POOLING)
+    return _POOLING[modes[0]]
+
+
+def _lowercase(folder: Path, tokenizer: Any) -> bool:
+    """Whether the tokenizer lowers letters and removes accents, which must go together."""
+    config, normalizer = _read(folder, _TOKENIZER_CONFIG, {}), tokenizer.get("normalizer") or {}
+
+    def setting(name: str, name_in_tokenizer: str, default: bool | None) -> bool | None:
+        value = config.get(name, normalizer.get(name_in_tokenizer, default))
+        _expect(folder, _TOKENIZER_CONFIG, name, value, [True, False, None])
+        return value
+
+    lowercase = bool(setting("do_lower_case", "lowercase", True))
+    accents = setting("strip_accents", "strip_accents", None)
+    _expect(folder, _TOKENIZER_CONFIG, "strip_accents", accents, [None, lowercase])
+    chinese = setting("tokenize_chinese_chars", "handle_chinese_chars", True)
+    _expect(folder, _TOKENIZER_CONFIG, "tokenize_chinese_chars", chinese, [True])
+    return lowercase
+
+
+def _vocabulary(folder: Path, tokenizer: Any) -> list[str]:
+    """The word pieces from tokenizer.json, or from vocab.txt if there is none."""
+    if tokenizer:
+        model = tokenizer.get("model", {})
+        _expect(folder, _TOKENIZER, "the type of its model", model.get("type"), ["WordPiece"])
+        _expect(folder, _TOKENIZER, "prefix", model.get("continuing_subword_prefix", "##"), ["##"])
+        numbers = model["vocab"]
+        words = sorted(numbers, key=numbers.__getitem__)
+        if [numbers[word] for word in words] != list(range(len(words))):
+            raise InputError(f"{folder / _TOKENIZER}: expected word pieces numbered from 0")
+    else:
+        words = _lines(folder, _VOCABULARY)
+    missing = [token for token in SPECIAL_TOKENS if token not in words]
+    if missing or len(set(words)) < len(words):
+        raise InputError(
+            f"{folder / (_TOKENIZER if tokenizer else _VOCABULARY)}: expected distinct word pieces "
+            f"with {', '.join(SPECIAL_TOKENS)} among them"
+            + (f"; missing: {', '.join(missing)}" if missing else "")
+        )
+    return words
+
+
+def _read_preset(folder: Path, config: Any) -> SentenceModel:
+    """all-MiniLM-L6-v2 as earlier versions saved it."""
+    vocabulary = _lines(folder, "assets/tokenizer/vocabulary.txt")
+    lowercase = bool(_read(folder, _TOKENIZER)["config"]["lowercase"])
+    longest = min(256, config["max_sequence_length"])
+    width = int(config["hidden_dim"])
+    return SentenceModel(folder, width, longest, "mean", lowercase, False, vocabulary)
+
+
+def _expect(folder: Path, file: str, name: str, found: Any, expected: Any) -> None:
+    if not any(found is each or found == each for each in expected):
+        known = ", ".join(map(str, expected))
+        raise InputError(
+            f"{folder / file}: {name} is {found!r}, which is not supported; expected "
+            f"{'one of ' if len(expected) > 1 else ''}{known}"
+        )
+
+
+def _text(folder: Path, name: str) -> str:
+    path = folder / name
+    if not path.is_file():
+        raise InputError(
+            f"{path} is missing; expected a sentence-transformers model in Hugging Face's format"
+        )
+    if path.stat().st_size > _LARGEST_TEXT_FILE:
+        raise InputError(f"{path}: expected a file of at most {_LARGEST_TEXT_FILE:,} bytes")
+    return path.read_text(encoding="utf-8")
+
+
+def _lines(folder: Path, name: str) -> list[str]:
+    return _text(folder, name).removesuffix("\n").split("\n")
+
+
+def _read(folder: Path, name: str, default: Any = None) -> Any:
+    """The JSON object or list in a file; `default`, if it is given, where there is no file."""
+    if default is not None and not (folder / name).is_file():
+        return default
+    _text(folder, name)
+    value = read_json(folder / name)
+    expected = list if name == _MODULES else dict
+    if not isinstance(value, expected):
+        raise InputError(f"{folder / name}: expected a JSON {expected.__name__}")
+    return value
