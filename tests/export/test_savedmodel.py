@@ -177,6 +177,7 @@ def test_nothing_of_training_is_inside(run, exported):
 
 def test_what_travels_along(run, exported):
     text = (exported / "assets.extra" / "README.md").read_text(encoding="utf-8")
+    assert "`import tensorflow` before" in text
     record = json.loads((exported / "assets.extra" / "run.json").read_text())
     assert "# pairs, version 1" in text and record["data_fingerprint"] in text
     assert record["config_fingerprint"] in text

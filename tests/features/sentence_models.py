@@ -1,4 +1,4 @@
-"""Small sentence-transformers models, BERTs with random weights, and their forward pass in NumPy."""
+"""Small sentence-transformers models with random weights, and their forward pass in NumPy."""
 
 import json
 import math

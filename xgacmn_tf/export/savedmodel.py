@@ -23,6 +23,7 @@ from xgacmn_tf.export.serving import serving_module
 from xgacmn_tf.export.signature_readme import signature_readme
 from xgacmn_tf.export.versions import check_name, new_version
 from xgacmn_tf.export.warmup import write_warmup_requests
+from xgacmn_tf.features.sentences import SentenceReader
 from xgacmn_tf.files import write_json
 from xgacmn_tf.gallery import Gallery
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
@@ -112,8 +113,9 @@ def export_encoder(
     """
     sizes = {modality: len(gallery.of_modality(modality)) for modality in gallery.features}
     depth = min(depth, max(sizes.values()))
+    text_reader = text_reader_of(folder)
     module, signatures = serving_module(
-        encoder, similarity, gallery, depth, text_reader_of(folder), picture_reader_of(folder)
+        encoder, similarity, gallery, depth, text_reader, picture_reader_of(folder)
     )
     config, record = folder.recorded_config(), folder.read_config()
     with new_version(Path(base_dir) / name, version) as (number, path):
@@ -133,6 +135,11 @@ def export_encoder(
                 "searched": sizes,
                 "depth": depth,
             },
+            # What Python must import before it loads the model.
+            "imports": [
+                "tensorflow",
+                *["tensorflow_text"] * isinstance(text_reader, SentenceReader),
+            ],
             "versions": versions(),
             "git_commit": git_commit(),
         }

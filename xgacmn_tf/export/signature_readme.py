@@ -39,6 +39,8 @@ def signature_readme(signatures: Mapping[str, Any], name: str, record: Mapping[s
         f"- searches return {gallery['depth']} items, or all where there are fewer, by similarity "
         f"`{record['similarity']}`",
         f"- TensorFlow {record['versions']['tensorflow']}, Keras {record['versions']['keras']}",
+        f"- Python programs must `import {', '.join(record['imports'])}` before they load it; "
+        "TensorFlow Serving has all it needs",
         "",
         "n is the size of the batch: dimension 0 of every input and output. `serving_default` is "
         "`encode_image`.",

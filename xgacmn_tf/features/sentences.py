@@ -103,18 +103,14 @@ class Sentences(Extractor):
         self.check()
         return SentenceReader(read_sentence_model(self._source()))
 
-    @functools.cached_property
-    def _read(self) -> Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
-        signature = [tf.TensorSpec([None], tf.string), tf.TensorSpec([], tf.int32)]
-        return tf.function(self.reader.read, signature, autograph=False)
-
     @property
     def dim(self) -> int:
         return read_sentence_model(self._source()).dim
 
     def encode(self, prepared: Sequence[str]) -> np.ndarray:
         texts = [text.encode("utf-8", errors="replace") for text in prepared]
-        features, _ = self._read(tf.constant(texts, tf.string), tf.constant(self.batch_size))
+        encode = self.reader.encode
+        features, _ = encode(tf.constant(texts, tf.string), tf.constant(self.batch_size))
         return features.numpy()
 
     def _save_files(self, folder: Path) -> None:
@@ -182,9 +178,15 @@ class SentenceReader(tf.Module):
             inputs, training=False
         )
 
-    def read(
-        self, texts: tf.Tensor, at_once: int | tf.Tensor = SENTENCES_AT_ONCE
-    ) -> tuple[tf.Tensor, tf.Tensor]:
+    def read(self, texts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Encode texts; see `encode`."""
+        return self.encode(texts, tf.constant(SENTENCES_AT_ONCE))
+
+    @tf.function(
+        input_signature=[tf.TensorSpec([None], tf.string), tf.TensorSpec([], tf.int32)],
+        autograph=False,
+    )
+    def encode(self, texts: tf.Tensor, at_once: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Encode texts.
 
         Args:
@@ -214,8 +216,7 @@ class SentenceReader(tf.Module):
             return [self._features(padded[first:last, :longest], lengths[first:last])]
 
         spec = tf.TensorSpec([None, self.dim], tf.float32)
-        block = tf.convert_to_tensor(at_once)
-        features = over_blocks(features_of_block, tf.shape(padded)[0], block, [spec])[0]
+        features = over_blocks(features_of_block, tf.shape(padded)[0], at_once, [spec])[0]
         features = tf.reshape(features, [-1, self.dim])  # The loop forgets the width.
         return tf.where(tf.expand_dims(known > 0, 1), features, 0.0), known
 
