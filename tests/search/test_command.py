@@ -365,7 +365,7 @@ def test_lines_fit_the_terminal():
 def test_scores_are_inner_products_of_what_the_run_represents(search, colour_run):
     run = TrainedRun(colour_run)
     text = run.represent("text", run.features("text", ["green and blue"]))
-    image = run.represent("image", run.test_gallery().features["image"])
+    image = run.represent("image", run.gallery("test").features["image"])
     expected = sorted((image @ text[0]).tolist(), reverse=True)
     np.testing.assert_allclose(
         [hit[1] for hit in found(search("green and blue"))], expected, atol=5e-4
