@@ -22,7 +22,7 @@ MEANING = {
     "category_posterior": "the probability of that category by the item alone, whatever the query",
     "query_category": "the most probable class of the query",
     "query_category_posterior": "the probability of that class",
-    "no_good_match": "the nearest items fit the query badly, so that probably nothing right is there; "
+    "no_good_match": "the nearest items fit the query badly, so that nothing right may be there; "
     "so it is for 5 % of the validation queries that have a match",
 }
 
