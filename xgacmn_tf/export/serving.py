@@ -197,12 +197,12 @@ def _searches(
             if categories is not None and names is not None:
                 category, posterior = (tf.gather(values, rows) for values in categories)
                 classes = encoder.posteriors_of(embeddings)
-                best = tf.gather(tf.constant(names), tf.argmax(classes, axis=1))
+                likely = tf.gather(tf.constant(names), tf.argmax(classes, axis=1))
                 largest = tf.cast(tf.reduce_max(classes, axis=1), tf.float32)
                 outputs |= {
                     "category": tf.where(column, category, ""),
                     "category_posterior": tf.where(column, posterior, 0.0),
-                    "query_category": tf.where(understood, best, ""),
+                    "query_category": tf.where(understood, likely, ""),
                     "query_category_posterior": tf.where(understood, largest, 0.0),
                 }
             threshold = encoder.match_threshold(similarity, split, queries.modality)

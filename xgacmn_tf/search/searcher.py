@@ -172,7 +172,7 @@ def answer(
             answers.append(Answer(query, (), unknown, understood=False))
             continue
         # Where fewer are found than asked for, the rest of the ids is empty.
-        rows = [row_of[name] for name in found.ids[row].tolist() if name]
+        rows = np.array([row_of[name] for name in found.ids[row].tolist() if name], np.int64)
         hits = _hits(run, items, rows[:k], found.scores[row])
         answers.append(
             Answer(
@@ -189,15 +189,13 @@ def answer(
     return answers
 
 
-def _hits(
-    run: TrainedRun, items: Gallery, rows: Sequence[int], scores: Sequence[float]
-) -> tuple[Hit, ...]:
-    """The items at `rows`, best first; `scores` may be longer."""
+def _hits(run: TrainedRun, items: Gallery, rows: np.ndarray, scores: np.ndarray) -> tuple[Hit, ...]:
+    """The items at `rows` (k,), best first; `scores` may be longer."""
     category = None if items.category is None else items.category[rows]
     (vectors,) = items.features.values()
     found = _categories(run, vectors[rows], category)
     hits = []
-    for place, (row, score) in enumerate(zip(rows, scores, strict=False)):
+    for place, (row, score) in enumerate(zip(rows.tolist(), scores, strict=False)):
         shown, posterior, known = "" if category is None else str(category[place]), None, True
         if found is not None and (found[2][place] or not shown):
             shown, posterior, known = (values[place].item() for values in found)
@@ -227,10 +225,10 @@ def _categories(
 
 
 def _has_no_match(
-    run: TrainedRun, query: np.ndarray, items: Gallery, rows: Sequence[int], threshold: float
+    run: TrainedRun, query: np.ndarray, items: Gallery, rows: np.ndarray, threshold: float
 ) -> bool:
     """Whether a query's first hits fit it too badly."""
-    if not rows:
+    if not len(rows):
         return True
     (vectors,) = items.features.values()
     best = vectors[rows[:MATCH_DEPTH]]
