@@ -688,9 +688,19 @@ def _print_found(found: Mapping[str, np.ndarray]) -> None:
     if not any(found["ids"][0]):
         print("all features of the query are zero: nothing is found")
         return
-    columns = (found[name][0] for name in ("scores", "ids", "titles"))
-    for rank, (score, item, title) in enumerate(zip(*columns, strict=True), 1):
-        print(f"{rank:3}  {score:.4f}  {item}  {title}")
+    # Models exported by older versions lack the outputs that are looked up by `get`.
+    if "query_category" in found:
+        posterior = found["query_category_posterior"][0]
+        print(f"most probable category: {found['query_category'][0]} ({posterior:.2f})")
+    if found.get("no_good_match", [False])[0]:
+        print("No good match: the nearest items are shown.")
+    categories = [""] * len(found["ids"][0])
+    if "category" in found:
+        pairs = zip(found["category"][0], found["category_posterior"][0], strict=True)
+        categories = [f"  {category} ({posterior:.2f})" for category, posterior in pairs]
+    columns = (*(found[name][0] for name in ("scores", "ids", "titles")), categories)
+    for rank, (score, item, title, category) in enumerate(zip(*columns, strict=True), 1):
+        print(f"{rank:3}  {score:.4f}  {item}  {title}{category}")
 
 
 def _run(client: Client, arguments: argparse.Namespace, picture: bytes | None) -> None:

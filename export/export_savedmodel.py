@@ -4,8 +4,8 @@
         writes models/xgacmn/1/; again, models/xgacmn/2/.
     python export/export_savedmodel.py --run=RUN --output=models --gallery=items.npz --depth=50
         the same encoders with other items to find: arrays image, text or both, id, title.
-    python export/export_savedmodel.py --run=RUN --output=models --gallery=test,more.npz
-        with the run's test split and more items.
+    python export/export_savedmodel.py --run=RUN --output=models --gallery=all,more.npz
+        with all items of the run's data set and more; `test` is its test split.
 
 assets.extra/README.md in the new folder lists the signatures.
 """
@@ -26,8 +26,10 @@ flags.DEFINE_integer(
 )
 flags.DEFINE_list(
     "gallery",
-    ["test"],
-    ".npz files of items to search; `test` stands for the run's test split",
+    None,
+    ".npz files of items to search; `all` stands for the items of the run's data set, `test` for "
+    "its test split. By default all, or test where the training split is streamed or all features "
+    "take more than 1 GiB",
     flag_values=VALUES,
 )
 flags.DEFINE_integer("depth", 10, "items that a search returns", flag_values=VALUES)

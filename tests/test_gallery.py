@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 
-from xgacmn_tf.gallery import LONGEST_TITLE, Gallery
+from xgacmn_tf.gallery import (
+    LONGEST_TITLE,
+    Gallery,
+    categories_with_posteriors,
+    from_file,
+    join,
+)
 
 
 def gallery(image, **fields) -> Gallery:
@@ -62,3 +68,34 @@ def test_images_without_features_are_told_apart_by_their_thumbnails_alone(thumbn
     assert images.id.tolist() == (
         ["id-0", "id-1", "id-2"] if thumbnail is None else ["id-0", "id-1"]
     )
+
+
+def test_fine_labels_travel_through_files_and_stand_beside_galleries_without():
+    image = np.float32([[1, 0], [1, 0], [0, 1]])
+    one = gallery(image, fine_label=np.array(["apple", "pear", ""]))
+    assert one.of_modality("image").fine_label.tolist() == ["apple, pear", ""]
+    assert one.of_modality("text").fine_label.tolist() == ["apple", "pear", ""]
+    other = gallery(image, id=np.array(["x", "y", "z"]))
+    assert join([other, one]).fine_label.tolist() == ["", "", "", "apple", "pear", ""]
+    assert join([other, gallery(image)]).fine_label is None
+
+
+def test_a_gallery_file_has_fine_labels(tmp_path):
+    labels = np.array(["apple", "pear", ""])
+    gallery(np.eye(3, dtype=np.float32), fine_label=labels).write(tmp_path / "items.npz")
+    assert from_file(tmp_path / "items.npz", {}).fine_label.tolist() == labels.tolist()
+
+
+def test_categories_by_hand():
+    posteriors = np.float32([[0.7, 0.2, 0.1], [0.5, 0.2, 0.3], [0.1, 0.6, 0.3], [0.2, 0.3, 0.5]])
+    names = ("sky", "sea, lake", "land")
+    category = np.array(["land", "sky, land", "fruit", ""])
+    shown, values, known = categories_with_posteriors(posteriors, names, category)
+    assert shown.tolist() == ["land", "sky, land", "sea, lake", "land"]
+    np.testing.assert_allclose(values, [0.1, 0.8, 0.6, 0.5], rtol=1e-6)
+    assert known.tolist() == [True, True, False, False]
+    whole = categories_with_posteriors(posteriors[:1], names, np.array(["sea, lake"]))
+    assert (whole[0][0], whole[1][0], whole[2][0]) == ("sea, lake", np.float32(0.2), True)
+    assert categories_with_posteriors(posteriors, names)[0].tolist() == [
+        "sky", "sky", "sea, lake", "land",
+    ]  # fmt: skip

@@ -36,7 +36,7 @@ def test_a_finished_run_of_before_a_setting_was_added_is_found_and_loaded(earlie
     said = []
     assert experiment.run(config, said.append) == folder.read_metrics()
     assert "finished" in said[0]
-    assert len(TrainedRun(folder.path).test_gallery()) == 30
+    assert len(TrainedRun(folder.path).gallery("test")) == 30
 
 
 def test_a_run_of_before_posteriors_were_calibrated_still_has_its_test_gallery(
@@ -51,7 +51,7 @@ def test_a_run_of_before_posteriors_were_calibrated_still_has_its_test_gallery(
     record = json.loads((tmp_path / "run" / "config.json").read_text())
     record["data_fingerprint"] = datasets.for_config(everything).fingerprint
     (tmp_path / "run" / "config.json").write_text(json.dumps(record))
-    assert len(TrainedRun(tmp_path / "run").test_gallery()) == 30
+    assert len(TrainedRun(tmp_path / "run").gallery("test")) == 30
     with pytest.raises(InputError, match="what is held out"):
         experiment.run(config, lambda text: None)
 

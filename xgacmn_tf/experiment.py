@@ -31,11 +31,11 @@ from xgacmn_tf.evaluation.retrieval import (
     evaluate_retrieval,
     mean_average_precision,
 )
-from xgacmn_tf.export.savedmodel import export_encoder
+from xgacmn_tf.export.savedmodel import SOURCES, export_encoder
 from xgacmn_tf.export.versions import versions as exported_versions
 from xgacmn_tf.features.keeping import keep_extractors, missing_note
 from xgacmn_tf.files import atomic_path, write_json
-from xgacmn_tf.gallery import from_split
+from xgacmn_tf.gallery import from_dataset, searched_split
 from xgacmn_tf.model.encoders import CommonSpaceEncoder, search_similarity
 from xgacmn_tf.names import MODALITIES
 from xgacmn_tf.provenance import git_commit, versions
@@ -134,6 +134,9 @@ def _run(
     say(f"results page: {folder.results_page}\ncurves: tensorboard --logdir {folder.tensorboard}")
     if config.export:
         say(f"to serve: {folder.models / config.model}")
+        split, note = _searched(dataset, config)
+        if note is not None:
+            say(f"its searches find items of the {split} split only: {note}")
     if note := missing_note(folder.extractors):
         say(note)
     return metrics
@@ -299,6 +302,7 @@ def evaluate(
     metrics = {
         "model": config.model,
         "dataset": dataset.name,
+        "label_names": [*dataset.label_names],
         "date": datetime.date.today().isoformat(),
         "test": {similarity: result.measures for similarity, result in results.items()},
         "chance": chance_levels(
@@ -417,11 +421,28 @@ def _export(
     similarity: str,
     dataset: PairedDataset,
 ) -> None:
-    """Leaves one version for a server, with the test split to search."""
+    """Writes one version for a server, with the items of the data set to search."""
     # A run killed after its export finds it again, and its encoders were the same.
     if not exported_versions(folder.models / config.model):
-        gallery = from_split(dataset.test, dataset.label_names)
-        export_encoder(encoder, similarity, gallery, folder, folder.models, config.model)
+        split, note = _searched(dataset, config)
+        export_encoder(
+            encoder,
+            similarity,
+            from_dataset(dataset, split),
+            folder,
+            folder.models,
+            config.model,
+            source=SOURCES[split] + (f" ({note})" if note else ""),
+            label_names=dataset.label_names,
+            split=split,
+        )
+
+
+def _searched(dataset: PairedDataset, config: Config) -> tuple[str, str | None]:
+    """The split that is searched by default, and why not all items, see `searched_split`."""
+    items = sum(len(part) for _, part in dataset.splits())
+    dims = {"image": dataset.image_dim, "text": dataset.text_dim}
+    return searched_split(items, dims, config.streaming)
 
 
 def _callbacks(

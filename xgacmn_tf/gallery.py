@@ -1,8 +1,9 @@
 """What is searched: features of pictures, of texts or of both, and what a person sees of each item.
 
 A gallery file is an `.npz` with any of `image` (n, d_v) and `text` (n, d_t), `id` (n,) and, where
-there are any, `title` (n,), `category` (n,), and encoded pictures one after the other in
-`thumbnail` (bytes,) uint8 with `thumbnail_offset` (n + 1,). Row i of every array is the same item.
+there are any, `title` (n,), `category` (n,), `fine_label` (n,), and encoded pictures one after the
+other in `thumbnail` (bytes,) uint8 with `thumbnail_offset` (n + 1,). Row i of every array is the
+same item.
 """
 
 from __future__ import annotations
@@ -16,14 +17,18 @@ from pathlib import Path
 import numpy as np
 
 from xgacmn_tf.datasets import array_files
-from xgacmn_tf.datasets.paired import Split, label_matrix
+from xgacmn_tf.datasets.paired import PairedDataset, Split, label_matrix
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.files import atomic_path
 from xgacmn_tf.groups import content_keys
+from xgacmn_tf.names import SEARCH_SPLITS
 
 FEATURES = ("image", "text")
 PICTURES = ("thumbnail", "thumbnail_offset")
-ALLOWED = (*FEATURES, "id", "title", "category", *PICTURES)
+ALLOWED = (*FEATURES, "id", "title", "category", "fine_label", *PICTURES)
+ALL, TEST = SEARCH_SPLITS
+# Bytes of the features of all items, up to which all are searched and not only the test split.
+MAX_ALL_BYTES = 2**30
 # Between the captions of one image in its title, which holds at most so many of them and, beyond
 # the first, so many characters.
 SEPARATOR = " | "
@@ -41,6 +46,7 @@ class Gallery:
       title: (n,) str, what a person reads; the id where nothing better is known.
       category: (n,) str, or None where it is not known; several are joined by ", ".
       thumbnail: n encoded pictures (WebP, PNG or JPEG, or empty), or None.
+      fine_label: (n,) str, finer than the category, or None where it is not known.
     """
 
     features: Mapping[str, np.ndarray]
@@ -48,6 +54,7 @@ class Gallery:
     title: np.ndarray
     category: np.ndarray | None = None
     thumbnail: tuple[bytes, ...] | None = None
+    fine_label: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.id)
@@ -80,14 +87,15 @@ class Gallery:
             members.setdefault(row_of_group, []).append(row)
         rows = np.array(list(members))  # In order of the first rows.
         titles = [_joined_titles(self.title[group].tolist()) for group in members.values()]
-        category = self.category
-        if category is not None:
-            category = np.array([_united(category[g].tolist()) for g in members.values()])
+        category, fine = (
+            None if values is None else np.array([_united(values[g]) for g in members.values()])
+            for values in (self.category, self.fine_label)
+        )
         thumbnail = self.thumbnail
         if thumbnail is not None:
             thumbnail = tuple(thumbnail[row] for row in members)
         return Gallery(
-            {modality: features[rows]}, self.id[rows], np.array(titles), category, thumbnail
+            {modality: features[rows]}, self.id[rows], np.array(titles), category, thumbnail, fine
         )
 
     def write(self, path: Path, with_features: bool = True) -> None:
@@ -97,6 +105,8 @@ class Gallery:
             arrays |= self.features
         if self.category is not None:
             arrays["category"] = self.category
+        if self.fine_label is not None:
+            arrays["fine_label"] = self.fine_label
         if self.thumbnail is not None:
             arrays["thumbnail"] = np.frombuffer(b"".join(self.thumbnail), np.uint8)
             arrays["thumbnail_offset"] = np.cumsum([0, *map(len, self.thumbnail)], dtype=np.int64)
@@ -111,7 +121,84 @@ def from_split(split: Split, label_names: Sequence[str]) -> Gallery:
     of_row = np.split(labels.indices, labels.indptr[1:-1])
     category = [", ".join(label_names[k] for k in row.tolist()) for row in of_row]
     features = {"image": split.image, "text": split.text}
-    return Gallery(features, split.id, title, np.array(category), split.thumbnail)
+    return Gallery(features, split.id, title, np.array(category), split.thumbnail, split.fine_label)
+
+
+def searched_split(
+    items: int, dims: Mapping[str, int], streamed: bool = False
+) -> tuple[str, str | None]:
+    """Return the split of a data set that is searched by default, and why it is not "all".
+
+    Args:
+      items: number of pairs of all splits.
+      dims: modality → number of features.
+      streamed: the features of the training split are read from files.
+
+    Returns:
+      "all", None; or "test" and a reason, where the training split is streamed or the float32
+      features of all items take more than `MAX_ALL_BYTES`.
+    """
+    if streamed:
+        return TEST, "the training split is streamed from files"
+    size = 4 * items * sum(dims.values())
+    if size > MAX_ALL_BYTES:
+        return TEST, (
+            f"the features of all {items:,} items take {size / 2**30:.1f} GiB, more than "
+            f"{MAX_ALL_BYTES / 2**30:g} GiB"
+        )
+    return ALL, None
+
+
+def from_dataset(dataset: PairedDataset, split: str) -> Gallery:
+    """Return both modalities of a data set's items, in the order training, validation, test.
+
+    A data set has no id twice, so that ids are unique over its splits.
+
+    Args:
+      dataset: the data set.
+      split: "all" or "test".
+
+    Raises:
+      InputError: "all" of a data set whose training split is streamed from files.
+    """
+    if split == TEST:
+        return from_split(dataset.test, dataset.label_names)
+    parts = [part for _, part in dataset.splits()]
+    if not all(isinstance(part, Split) for part in parts):
+        raise InputError(
+            f"the training split of {dataset.name} is streamed from files, so that not all items "
+            "can be searched; search the test split, or train without --streaming"
+        )
+    return join([from_split(part, dataset.label_names) for part in parts])
+
+
+def categories_with_posteriors(
+    posteriors: np.ndarray, label_names: Sequence[str], category: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the category of each item with the probability that the class layer gives it.
+
+    Args:
+      posteriors: (n, c) class posteriors of the items, by the encoder of their own modality.
+      label_names: c names of classes.
+      category: (n,) categories as known, several joined by ", "; None where none is known.
+
+    Returns:
+      (n,) str, the category as known or, where it is not known or no class, the most probable
+      class; (n,) float32 in [0, 1], its posterior, or the sum of those of several; and (n,) bool,
+      whether it is the category as known.
+    """
+    names = np.array(label_names)
+    best = posteriors.argmax(axis=1)
+    shown, known = names[best].tolist(), np.zeros(len(best), bool)
+    values = posteriors[np.arange(len(best)), best].astype(np.float32)
+    number = {name: place for place, name in enumerate(label_names)}
+    for row, text in enumerate([] if category is None else category.tolist()):
+        parts = [text] if text in number else dict.fromkeys(text.split(", "))
+        classes = [number[part] for part in parts if part in number]
+        if classes:
+            shown[row], known[row] = text, True
+            values[row] = min(1.0, posteriors[row, classes].sum())
+    return np.array(shown, str), values, known
 
 
 def from_file(path: str | os.PathLike[str], dims: Mapping[str, int]) -> Gallery:
@@ -141,8 +228,7 @@ def from_file(path: str | os.PathLike[str], dims: Mapping[str, int]) -> Gallery:
     if "" in ids:
         raise InputError(f"gallery {path}: the id of row {ids.tolist().index('')} is empty")
     strings = {"id": ids, "title": arrays.get("title", ids)}
-    if "category" in arrays:
-        strings["category"] = arrays["category"]
+    strings |= {name: arrays[name] for name in ("category", "fine_label") if name in arrays}
     for name, values in strings.items():
         _check_strings(path, name, values, rows)
     features = {
@@ -151,7 +237,12 @@ def from_file(path: str | os.PathLike[str], dims: Mapping[str, int]) -> Gallery:
         if modality in arrays
     }
     return Gallery(
-        features, ids, strings["title"], strings.get("category"), _pictures(path, arrays, rows)
+        features,
+        ids,
+        strings["title"],
+        strings.get("category"),
+        _pictures(path, arrays, rows),
+        strings.get("fine_label"),
     )
 
 
@@ -170,14 +261,14 @@ def join(galleries: Sequence[Gallery]) -> Gallery:
         raise InputError(f"galleries of {found} features cannot be one; give the same to all")
     ids = np.concatenate([gallery.id for gallery in galleries])
     _check_unique("the galleries together", ids)
-    categories = [_or_empty(g.category, len(g)) for g in galleries]
     pictures = [g.thumbnail or (b"",) * len(g) for g in galleries]
     return Gallery(
         {name: np.concatenate([g.features[name] for g in galleries]) for name in first.features},
         ids,
         np.concatenate([gallery.title for gallery in galleries]),
-        np.concatenate(categories) if any(g.category is not None for g in galleries) else None,
+        _joined_labels([(g.category, len(g)) for g in galleries]),
         sum(pictures, ()) if any(g.thumbnail for g in galleries) else None,
+        _joined_labels([(g.fine_label, len(g)) for g in galleries]),
     )
 
 
@@ -196,14 +287,17 @@ def _joined_titles(titles: Sequence[str]) -> str:
     return SEPARATOR.join([*shown, f"… and {left_out} more"] if left_out else shown)
 
 
-def _united(categories: Sequence[str]) -> str:
-    """The categories of several items, each once."""
-    names = [name for several in categories for name in several.split(", ") if name]
+def _joined_labels(labels: Sequence[tuple[np.ndarray | None, int]]) -> np.ndarray | None:
+    """Labels of several galleries with their sizes; empty where only others have any."""
+    if all(values is None for values, _ in labels):
+        return None
+    return np.concatenate([np.full(n, "") if values is None else values for values, n in labels])
+
+
+def _united(categories: np.ndarray) -> str:
+    """The categories or fine labels of several items, each once."""
+    names = [name for several in categories.tolist() for name in several.split(", ") if name]
     return ", ".join(dict.fromkeys(names))
-
-
-def _or_empty(category: np.ndarray | None, rows: int) -> np.ndarray:
-    return np.full(rows, "") if category is None else category
 
 
 def _check_names(path: Path, names: Collection[str]) -> None:

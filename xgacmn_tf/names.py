@@ -5,6 +5,8 @@ MODALITIES = ("image", "text")
 CODE_SIMILARITIES = ("posterior", "cosine", "dot")
 # Of which the last takes item embeddings as well.
 SIMILARITIES = (*CODE_SIMILARITIES, "item")
+# Items of a data set that are searched; "all" are those of every split.
+SEARCH_SPLITS = ("all", "test")
 # How features are brought to the encoders' scale, see `input_maps`.
 MAP_NAMES = ("auto", "zscore", "hellinger", "chi2", "tfidf", "unit", "none")
 # Width and number of components of the χ² map, for X-GACMN and every compared system that uses it.

@@ -79,10 +79,44 @@ class TrainedRun:
             )
         return dataset
 
-    def test_gallery(self) -> Gallery:
-        """The test split of the run's data set."""
-        dataset = self.dataset()
-        return gallery.from_split(dataset.test, dataset.label_names)
+    def searched_split(self) -> tuple[str, str | None]:
+        """The split that is searched by default, see `gallery.searched_split`."""
+        streamed = self.folder.recorded_config().streaming
+        counts = self.folder.read_metrics().get("splits")
+        if isinstance(counts, dict):
+            items = sum(counts.values())
+        else:  # As in runs of early versions.
+            items = sum(len(split) for _, split in self.dataset().splits())
+        return gallery.searched_split(items, self.dims, streamed)
+
+    def gallery(self, split: str | None = None) -> Gallery:
+        """The items of the run's data set, "all" or those of the "test" split.
+
+        Args:
+          split: which; None for `searched_split`.
+        """
+        return gallery.from_dataset(self.dataset(), split or self.searched_split()[0])
+
+    @functools.cached_property
+    def label_names(self) -> tuple[str, ...] | None:
+        """The names of the c classes; None where they are not known, as in runs of early versions.
+
+        Their metrics.json names the categories of the test split, which are all classes mostly.
+        """
+        if self.encoder.num_classes is None:
+            return None
+        metrics = self.folder.read_metrics()
+        names = metrics.get("label_names")
+        try:
+            if names is None:
+                names = [entry["name"] for entry in metrics.get("categories", [])]
+            names = tuple(map(str, names))
+        except (TypeError, KeyError) as error:
+            raise InputError(
+                f"{self.folder.metrics} lacks the names of categories ({error!r}); delete it to "
+                "evaluate the run again"
+            ) from error
+        return names if len(names) == self.encoder.num_classes else None
 
     @functools.cache  # noqa: B019 - a run is loaded once and lives as long as its command
     def extractor(self, modality: str) -> Extractor:

@@ -280,8 +280,8 @@ def test_command_search(command, in_process):
     assert (status, output) == (0, "none of the words is known to the model: nothing is found\n")
 
 
-def test_answers_of_older_models_are_not_shown_for_unknown_words(capsys):
-    """They had arbitrary items for a text without a known word."""
+def test_answers_of_older_and_of_newer_models_are_printed(capsys):
+    """They had arbitrary items for a text without a known word, and named no categories."""
     hits = {"ids": np.array([["a"]]), "titles": np.array([["A"]]), "scores": np.array([[0.5]])}
     client._print_found(hits | {"known_words": np.array([0])})
     assert capsys.readouterr().out.splitlines() == [
@@ -289,6 +289,23 @@ def test_answers_of_older_models_are_not_shown_for_unknown_words(capsys):
     ]
     client._print_found(hits | {"known_words": np.array([1])})
     assert capsys.readouterr().out == "  1  0.5000  a  A\n"
+    client._print_found(hits | {"no_good_match": np.array([False])})
+    assert capsys.readouterr().out == "  1  0.5000  a  A\n"
+    client._print_found(
+        hits
+        | {
+            "category": np.array([["food"]]),
+            "category_posterior": np.array([[0.914]]),
+            "query_category": np.array(["tools"]),
+            "query_category_posterior": np.array([0.5]),
+            "no_good_match": np.array([True]),
+        }
+    )
+    assert capsys.readouterr().out.splitlines() == [
+        "most probable category: tools (0.50)",
+        "No good match: the nearest items are shown.",
+        "  1  0.5000  a  A  food (0.91)",
+    ]
     client._print_found({name: np.array([[""]]) for name in hits})
     assert capsys.readouterr().out == "all features of the query are zero: nothing is found\n"
 

@@ -22,13 +22,20 @@ from xgacmn_tf.export.versions import versions
 from xgacmn_tf.model.angular_softmax import AngularSoftmax, PlainSoftmax
 from xgacmn_tf.run_folder import RunFolder
 from xgacmn_tf.serve.failure import from_model
+from xgacmn_tf.trained_run import TrainedRun
 
 MODALITIES = ("image", "text")
 
 
 @pytest.fixture(scope="module")
 def exported(run, tmp_path_factory):
-    """Its first version, which returns 7 of 30 items."""
+    """Its first version, which returns 7 of the 30 items of the test split."""
+    return export_run(run, tmp_path_factory.mktemp("models"), "pairs", gallery=["test"], depth=7)
+
+
+@pytest.fixture(scope="module")
+def exported_all(run, tmp_path_factory):
+    """A version that searches all 120 items."""
     return export_run(run, tmp_path_factory.mktemp("models"), "pairs", depth=7)
 
 
@@ -63,7 +70,8 @@ def test_posteriors_of_many_categories_are_searched_in_blocks(
 ):
     """Blocks of four items: as with 60,000 categories, the codes are stored."""
     monkeypatch.setattr(serving, "MAX_NUMBERS", 28)
-    in_blocks = tf.saved_model.load(str(export_run(run, tmp_path, "pairs", depth=7))).signatures
+    version = export_run(run, tmp_path, "pairs", gallery=["test"], depth=7)
+    in_blocks = tf.saved_model.load(str(version)).signatures
     whole = tf.saved_model.load(str(exported)).signatures
     with np.load(feature_file) as arrays:
         features = {f"{m}_features": arrays[f"{m}_test"].astype(np.float32) for m in MODALITIES}
@@ -75,6 +83,10 @@ def test_posteriors_of_many_categories_are_searched_in_blocks(
         found = in_blocks[name](**{given: tf.constant(features[given])})
         np.testing.assert_array_equal(found["ids"], expected["ids"])
         np.testing.assert_allclose(found["scores"], expected["scores"], rtol=1e-6)
+        np.testing.assert_array_equal(found["category"], expected["category"])
+        np.testing.assert_allclose(
+            found["category_posterior"], expected["category_posterior"], rtol=1e-5
+        )
 
 
 @pytest.mark.parametrize("copies", [0, 1, 3], ids=["empty", "one block", "two blocks"])
@@ -165,8 +177,9 @@ def test_nothing_of_training_is_inside(run, exported):
     sizes = [int(np.prod(shape)) for name, shape in values.items() if name.startswith("state/")]
     # By hand: z-scores 2·(8 + 5); encoders 8→16→8→6 (144 + 136 + 54) and 5→16→8→6 (96 + 136 + 54);
     # class directions 6·3; item towers 8→12→4 (108 + 52) and 5→12→4 (72 + 52); two galleries of
-    # posteriors and item embeddings 30·(3 + 4); ids and titles 30 each.
-    assert sum(sizes) == 26 + 334 + 286 + 18 + 160 + 124 + 2 * 210 + 2 * 30
+    # posteriors and item embeddings 30·(3 + 4); ids and titles 30 each; of each modality 30
+    # categories with their posteriors.
+    assert sum(sizes) == 26 + 334 + 286 + 18 + 160 + 124 + 2 * 210 + 2 * 30 + 2 * 2 * 30
     assert {name.split("/")[0] for name in values} == {"state", "_CHECKPOINTABLE_OBJECT_GRAPH"}
     names = [variable.name for variable in tf.saved_model.load(str(exported)).state]
     assert not [n for n in names if "discriminator" in n or "decoder" in n or "adam" in n.lower()]
@@ -186,6 +199,7 @@ def test_what_travels_along(run, exported):
     assert record["gallery"]["searched"] == {"image": 30, "text": 30}
     for signature in tf.saved_model.load(str(exported)).signatures:
         assert f"## {signature}\n" in text
+    assert "| output | `category_posterior` | float32 | (n, 7) |" in text
     assert "| input | `text_features` | float32 | (n, 5) |" in text
     assert "| output | `ids` | string | (n, 7) |" in text
     assert "rejected (INVALID_ARGUMENT)" in text and "all empty if the query was not" in text
@@ -214,13 +228,92 @@ def test_what_a_page_shows_of_the_gallery(exported, feature_file):
         assert arrays["category"].tolist() == ["cat", "dog", "bird"] * 10
 
 
-def test_a_run_ends_with_an_export(run, exported):
+def test_by_default_all_items_are_searched(run, exported_all, feature_file):
+    record = json.loads((exported_all / "assets.extra" / "run.json").read_text())
+    assert record["gallery"]["source"] == "all items of the run's data set"
+    with np.load(exported_all / "assets.extra" / "gallery.npz") as arrays:
+        ids = arrays["id"].tolist()
+    assert len(ids) == len(set(ids)) == record["gallery"]["size"] == 120
+    assert ids[-30:] == [f"test/{row}" for row in range(30)]
+    assert {name.split("/")[0] for name in ids[:-30]} == {"train"}
+    with np.load(feature_file) as arrays:
+        image, text = (arrays[f"{m}_train"].astype(np.float32) for m in MODALITIES)
+    found = tf.saved_model.load(str(exported_all)).signatures["search_images_by_text"](
+        text_features=tf.constant(text)
+    )
+    trained = TrainedRun(run)
+    encodings = trained.encoder.encodings_of("image", image)
+    sides = trained.encoder.represent(encodings, "item", "image"), trained.represent("text", text)
+    best = tf.reduce_max(tf.matmul(sides[1], sides[0], transpose_b=True), axis=1)
+    assert (found["scores"][:, 0].numpy() >= best.numpy() - 1e-5).all()
+
+
+def test_hits_have_categories_with_their_own_posteriors(run, exported, feature_file):
+    with np.load(feature_file) as arrays:
+        image, text = (arrays[f"{m}_test"].astype(np.float32) for m in MODALITIES)
+    text[0] = 0
+    found = tf.saved_model.load(str(exported)).signatures["search_images_by_text"](
+        text_features=tf.constant(text)
+    )
+    encoder = load_encoder(RunFolder(run).best)
+    of_images = encoder.represent(encoder.encodings_of("image", image), "posterior", "image")
+    of_texts = encoder.represent(encoder.encodings_of("text", text), "posterior", "text")
+    rows = np.char.replace(found["ids"][1:].numpy().astype(str), "test/", "").astype(int)
+    names = np.array(["cat", "dog", "bird"])
+    np.testing.assert_array_equal(found["category"][1:].numpy().astype(str), names[rows % 3])
+    expected = of_images.numpy()[rows, rows % 3]
+    np.testing.assert_allclose(found["category_posterior"][1:], expected, atol=1e-6)
+    best = of_texts.numpy()[1:].argmax(axis=1)
+    np.testing.assert_array_equal(found["query_category"][1:].numpy().astype(str), names[best])
+    np.testing.assert_allclose(
+        found["query_category_posterior"][1:], of_texts.numpy()[1:].max(axis=1), atol=1e-6
+    )
+    # Of a query of zeros nothing is known.
+    assert set(found["category"][0].numpy()) == {b""} and found["query_category"][0] == b""
+    assert found["query_category_posterior"][0] == 0
+
+
+def test_a_query_without_a_good_match_is_marked(run, tmp_path, feature_file):
+    """The threshold is that of the gallery: with training items, or of others."""
+    encoder = load_encoder(RunFolder(run).best)
+    shutil.copytree(run, tmp_path / "run")
+    chosen = {"all": {"text": 2.0}, "test": {"text": 0.5, "image": -2.0}}
+    encoder.replaced(item_weight=0.5, match_thresholds=chosen).save(
+        RunFolder(tmp_path / "run").best
+    )
+    with np.load(feature_file) as arrays:
+        image, text = (arrays[f"{m}_test"].astype(np.float32) for m in MODALITIES)
+    text[3] = 0
+    version = export_run(tmp_path / "run", tmp_path, gallery=["test"])
+    loaded = tf.saved_model.load(str(version)).signatures
+    found = loaded["search_images_by_text"](text_features=tf.constant(text))
+    rows = np.char.replace(found["ids"].numpy().astype(str), "test/", "")
+    items = [
+        encoder.encodings_of(m, values).numpy()[:, encoder.code_dim :]
+        for m, values in (("image", image), ("text", text))
+    ]
+    cosines = items[1] @ items[0].T
+    for row, flag in enumerate(found["no_good_match"].numpy()):
+        best = 0 if row == 3 else cosines[row, rows[row, :3].astype(int)].mean()
+        assert flag == (row == 3 or best < 0.5)
+    assert 1 < found["no_good_match"].numpy().sum() < 30
+    found = loaded["search_texts_by_image"](image_features=tf.constant(image))
+    assert not found["no_good_match"].numpy().any()
+    version = export_run(tmp_path / "run", tmp_path)
+    loaded = tf.saved_model.load(str(version)).signatures
+    found = loaded["search_images_by_text"](text_features=tf.constant(text))
+    assert found["no_good_match"].numpy().all()
+    # The run has no threshold for the other direction.
+    assert "no_good_match" not in loaded["search_texts_by_image"].structured_outputs
+
+
+def test_a_run_ends_with_an_export(run, exported_all):
     version = run / "models" / "xgacmn" / "1"
     assert [path.name for path in version.parent.iterdir()] == ["1"]
     name, query = "search_images_by_text", tf.ones([1, 5])
     ours, theirs = (
         tf.saved_model.load(str(path)).signatures[name](text_features=query)["ids"].numpy()
-        for path in (version, exported)
+        for path in (version, exported_all)
     )
     np.testing.assert_array_equal(ours[:, :7], theirs)
 

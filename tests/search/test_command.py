@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+import shutil
 import subprocess
 import sys
 import webbrowser
@@ -17,6 +18,12 @@ from xgacmn_tf.errors import InputError
 from xgacmn_tf.features import registry
 from xgacmn_tf.features.cnn import EfficientNetLite
 from xgacmn_tf.features.words import BagOfWords
+from xgacmn_tf.files import write_json
+from xgacmn_tf.model.angular_softmax import PlainSoftmax
+from xgacmn_tf.model.encoders import CommonSpaceEncoder
+from xgacmn_tf.model.input_maps import Identity
+from xgacmn_tf.model.networks import Encoder
+from xgacmn_tf.run_folder import RunFolder
 from xgacmn_tf.search import __main__ as command
 from xgacmn_tf.search import indexing, load_index
 from xgacmn_tf.search.precision import precision_of_test_split
@@ -27,11 +34,16 @@ from xgacmn_tf.trained_run import TrainedRun
 
 @pytest.fixture
 def search(colour_run, tmp_path, capsys, monkeypatch):
-    """Runs the command on the run of colours; returns what it printed."""
+    """Runs the command on the run of colours; returns what it printed.
+
+    The test split is searched unless the arguments name anything else.
+    """
     monkeypatch.setenv("COLUMNS", "100")
 
     def run(*arguments):
         flags = [f"--run_dir={colour_run}", f"--page={tmp_path / 'page.html'}"]
+        if not any(str(one).startswith(("--gallery", "--search_split")) for one in arguments):
+            flags.append("--search_split=test")
         command.main(["search", *flags, *map(str, arguments)])
         return capsys.readouterr().out
 
@@ -68,6 +80,105 @@ def test_words_find_pictures_by_the_angle_of_their_colours(search):
         (4, 0.302, "a blue one   cold   test-5"),
         (5, 0.123, "a green one  fresh  test-1"),
     ]
+
+
+def test_by_default_all_items_are_searched(colour_run, tmp_path, capsys):
+    """The training images are those of the test split, so each is there once, under both titles."""
+    flags = [f"--run_dir={colour_run}", f"--page={tmp_path / 'page.html'}", "--k=7"]
+    command.main(["search", *flags, "red"])
+    printed = capsys.readouterr().out
+    assert "all items\n6 pictures searched exactly" in printed and len(found(printed)) == 6
+    command.main(["search", *flags, "--evaluate", f"--image={_red(tmp_path)}"])
+    printed = capsys.readouterr().out
+    assert "12 texts searched exactly" in printed and "P@6 over the test split (6 im" in printed
+    assert {hit[2].split()[-1].partition("-")[0] for hit in found(printed)} == {"train", "test"}
+    assert (colour_run / "indexes" / "all" / "text" / "index.json").is_file()
+
+
+def _red(folder):
+    Image.new("RGB", (4, 4), (200, 0, 0)).save(folder / "red.png")
+    return folder / "red.png"
+
+
+def test_large_data_sets_are_searched_by_their_test_split(
+    colour_run, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(gallery, "MAX_ALL_BYTES", 12 * 4 * 6 - 1)
+    flags = [f"--run_dir={colour_run}", f"--page={tmp_path / 'page.html'}", "red"]
+    command.main(["search", *flags])
+    printed = capsys.readouterr().out
+    assert "only the test split is searched: the features of all 12 items take 0.0 GiB" in printed
+    assert "test split\n6 pictures" in printed
+    command.main(["search", *flags, "--search_split=all"])
+    printed = capsys.readouterr().out
+    assert "only the test split" not in printed and "all items\n6 pictures" in printed
+
+
+def test_streamed_data_sets_are_searched_by_their_test_split():
+    assert gallery.searched_split(9, {"image": 1, "text": 1}) == ("all", None)
+    split, reason = gallery.searched_split(9, {"image": 1, "text": 1}, streamed=True)
+    assert split == "test" and "streamed" in reason
+
+
+@pytest.fixture
+def item_run(colour_run, tmp_path):
+    """A run like that of colours, whose classes and item embeddings are the colours as well."""
+    folder = tmp_path / "items"
+    shutil.copytree(colour_run, folder, ignore=shutil.ignore_patterns("indexes"))
+    layers = [Encoder((), 3, code_activation="linear") for _ in range(4)]
+    encoder = CommonSpaceEncoder(
+        Identity(3), Identity(3), *layers[:2], PlainSoftmax(3), None, *layers[2:], item_weight=0.5,
+        match_thresholds={"test": {"text": 0.55}, "all": {"text": 0.99}},
+    )  # fmt: skip
+    for layer in layers:
+        layer.set_weights([np.eye(3), np.zeros(3)])
+    encoder.class_layer.set_weights(
+        [
+            np.eye(3) if weight.ndim == 2 else 0 * weight
+            for weight in encoder.class_layer.get_weights()
+        ]
+    )
+    encoder.save(RunFolder(folder).best)
+    metrics = {"headline_similarity": "posterior", "label_names": ["warm", "fresh", "cold"]}
+    write_json(RunFolder(folder).metrics, metrics)
+    return folder, encoder
+
+
+def test_hits_have_posteriors_and_answers_tell_whether_anything_fits(item_run, capsys, tmp_path):
+    folder, encoder = item_run
+    flags = [f"--run_dir={folder}", f"--page={tmp_path / 'page.html'}", "--k=2"]
+    command.main(["search", *flags, "--search_split=test", "red", "green"])
+    printed = capsys.readouterr().out
+    red, green = printed.split("\n\n")[:2]
+    # Cosines of the three best: red .994, .555, … is .60 at most, green .985, .949, .832.
+    assert "most probable category: warm (0.58)" in red  # e / (e + 2)
+    assert "No good match" not in green
+    first = re.search(r"1  \S+  a red one +warm +(\S+)  test-0", red)
+    posterior = encoder.represent(np.float32([[9, 1, 0]]), "posterior", "image").numpy()[0, 0]
+    assert float(first[1]) == pytest.approx(posterior, abs=0.005)
+    # Few queries fit the items that were trained on so badly.
+    command.main(["search", *flags, "--search_split=all", "green"])
+    assert "  No good match: the nearest items are shown.\n" in capsys.readouterr().out
+    assert "No good match: the nearest items are shown." in (tmp_path / "page.html").read_text()
+
+
+def test_categories_that_a_gallery_lacks_are_predicted(item_run, photos, capsys, tmp_path):
+    folder, _ = item_run
+    flags = [f"--run_dir={folder}", f"--page={tmp_path / 'page.html'}", f"--gallery={photos}"]
+    command.main(["search", *flags, "red"])
+    printed = capsys.readouterr().out
+    assert re.search(r"1  \S+  rose +warm\? +1.00  rose.png", printed)
+    page = (tmp_path / "page.html").read_text()
+    assert 'title="predicted: warm, probability 100%"' in page
+
+
+def test_runs_of_before_names_were_recorded_have_no_categories(item_run, capsys, tmp_path):
+    folder, _ = item_run
+    write_json(RunFolder(folder).metrics, {"headline_similarity": "posterior"})
+    flags = [f"--run_dir={folder}", f"--page={tmp_path / 'page.html'}", "red"]
+    command.main(["search", *flags])
+    assert "most probable" not in (printed := capsys.readouterr().out)
+    assert "a red one" in printed
 
 
 def test_a_picture_finds_texts(search, photos):
@@ -290,6 +401,8 @@ def test_the_page_is_opened(search, tmp_path, monkeypatch):
 def test_mistakes(refusal, photos, tmp_path):
     (tmp_path / "empty.txt").write_text(" \n")
     assert "nothing to search for" in refusal()
+    assert "give one of them" in refusal("red", "--search_split=all", f"--gallery={photos}")
+    assert "<all|test>" in refusal("red", "--search_split=train")
     assert "an empty query" in refusal(" ")
     assert "Unknown command line flag 'galery'" in refusal("red", "--galery=x")
     assert "--k=0: 0 is not a positive integer" in refusal("red", "--k=0")
@@ -365,7 +478,7 @@ def test_lines_fit_the_terminal():
 def test_scores_are_inner_products_of_what_the_run_represents(search, colour_run):
     run = TrainedRun(colour_run)
     text = run.represent("text", run.features("text", ["green and blue"]))
-    image = run.represent("image", run.test_gallery().features["image"])
+    image = run.represent("image", run.gallery("test").features["image"])
     expected = sorted((image @ text[0]).tolist(), reverse=True)
     np.testing.assert_allclose(
         [hit[1] for hit in found(search("green and blue"))], expected, atol=5e-4

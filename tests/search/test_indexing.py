@@ -290,8 +290,13 @@ def test_galleries_of_one_name_have_folders_of_their_own(run, photos, tmp_path):
     texts.write_text("red")
     names = [
         default_folder(run, source).relative_to(run.folder.path).as_posix()
-        for source in (open_source(run, None), pictures_in(photos), texts_in(texts))
+        for source in (
+            open_source(run, None),
+            open_source(run, None, "test"),
+            pictures_in(photos),
+            texts_in(texts),
+        )
     ]
-    assert names[0] == "indexes/test"
-    assert all(re.fullmatch("indexes/photos-[0-9a-f]{8}", name) for name in names[1:])
-    assert names[1] != names[2]
+    assert names[:2] == ["indexes/all", "indexes/test"]
+    assert all(re.fullmatch("indexes/photos-[0-9a-f]{8}", name) for name in names[2:])
+    assert names[2] != names[3]

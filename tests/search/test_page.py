@@ -77,6 +77,20 @@ def test_everything_that_was_found_is_shown(page):
     assert text.count("Nothing in the gallery fits") == 1
 
 
+def test_posteriors_and_poor_matches_are_shown(page):
+    sure = Hit(1, 0.75, "a", "Apple", "fruit", b"", 0.915)
+    predicted = Hit(2, 0.5, "b", "Bus", "cars", b"", 0.25, category_known=False)
+    query = Query("text", "pear", None)
+    text = page([Answer(query, (sure, predicted), (), True, HOSTILE, 0.5, True)])
+    assert HOSTILE not in text
+    shown = " ".join(Elements(text).text.split())
+    assert "most probable category: " in shown and "50%" in shown
+    assert "No good match: the nearest items are shown." in shown
+    assert "fruit 92%" in shown and "cars? 25%" in shown
+    matched = page([Answer(query, (sure,), no_good_match=False)])
+    assert "No good match" not in matched and "most probable" not in matched
+
+
 def test_nothing_is_executed_and_nothing_is_fetched(page):
     elements = Elements(page()).found
     assert not {tag for tag, _ in elements} & {"script", "iframe", "link", "object", "svg", "form"}

@@ -10,6 +10,7 @@ from xgacmn_tf import datasets, experiment
 from xgacmn_tf.checkpoint import load_encoder
 from xgacmn_tf.config import Config
 from xgacmn_tf.errors import InputError
+from xgacmn_tf.export import export_run
 from xgacmn_tf.run_folder import RunFolder
 from xgacmn_tf.trained_run import TrainedRun
 from xgacmn_tf.training import items
@@ -118,7 +119,8 @@ def test_the_exported_search_ranks_by_it(runs):
     tf = pytest.importorskip("tensorflow")
     folder, _ = runs[True]
     test = datasets.for_config(folder.recorded_config()).test
-    model = tf.saved_model.load(str(folder.models / "xgacmn" / "1"))
+    version = export_run(folder.path, folder.path / "of_test", gallery=["test"])
+    model = tf.saved_model.load(str(version))
     found = model.signatures["search_images_by_text"](text_features=tf.constant(test.text))
     with np.load(folder.embeddings) as arrays:
         scores = arrays["search_text"].astype(np.float64) @ arrays["search_image"].T
@@ -129,6 +131,56 @@ def test_the_exported_search_ranks_by_it(runs):
         encoded = model.signatures[f"encode_{modality}"](**features)
         with np.load(folder.embeddings) as arrays:
             np.testing.assert_allclose(encoded["search"], arrays[f"search_{modality}"], atol=1e-5)
+
+
+def test_match_thresholds_are_stored_and_tell_matched_from_unmatched(runs):
+    folder, metrics = runs[True]
+    found = metrics["item_embedding"]["match"]
+    thresholds = load_encoder(folder.best).match_thresholds
+    assert set(found) == set(thresholds) == {"all", "test"}
+    for split, ways in found.items():
+        assert set(ways) == {"image", "text"}
+        for modality, measured in ways.items():
+            assert thresholds[split][modality] == measured["threshold"]
+            assert measured["matched_rejected"] <= 0.06 + 1 / measured["queries"]
+            assert measured["unmatched_rejected"] > 3 * measured["matched_rejected"]
+    assert load_encoder(runs[False][0].best).match_thresholds == {}
+
+
+def test_match_scores_by_hand(config, runs):
+    """Of each validation query: the cosines with its three best items, with and without its own."""
+    dataset = datasets.for_config(config)
+    encoder = load_encoder(runs[True][0].best).replaced(item_weight=0.3)
+    split = dataset.validation
+    v, t = (encoder.encodings_of(m, getattr(split, m)).numpy() for m in ("image", "text"))
+    sides = encoder.represent(v, "item", "image"), encoder.represent(t, "item", "text")
+    scores = sides[1].numpy().astype(np.float64) @ sides[0].numpy().T
+    cosines = t[:, encoder.code_dim :] @ v[:, encoder.code_dim :].T
+    found = items._match_scores(encoder, dataset, split, [split], "text")
+    for without, measured in zip((False, True), found, strict=True):
+        expected = []
+        for row, label in enumerate(split.label):
+            allowed = np.flatnonzero((split.label != label) | (not without))
+            best = allowed[np.argsort(-scores[row, allowed])[:3]]
+            expected.append(cosines[row, best].mean())
+        assert len(measured) == len(split)
+        assert np.isclose(measured, expected, atol=1e-4).mean() > 0.95  # But for near ties.
+
+
+def test_queries_of_zeros_choose_no_threshold(config, runs):
+    dataset = datasets.for_config(config)
+    encoder = load_encoder(runs[True][0].best)
+    split = dataclasses.replace(dataset.validation, text=np.zeros_like(dataset.validation.text))
+    found = items.choose_match_thresholds(
+        encoder, dataclasses.replace(dataset, validation=split), seed=0
+    )
+    assert set(found["test"]) == set(found["all"]) == {"image"}
+
+
+@pytest.mark.parametrize("given", [{"all": {"image": np.nan}}, {"some": {"text": 0.1}}])
+def test_thresholds_of_a_damaged_file_are_rejected(runs, given):
+    with pytest.raises(ValueError, match="match_thresholds=.*expected a finite number"):
+        load_encoder(runs[True][0].best).replaced(match_thresholds=given)
 
 
 def test_the_same_seed_gives_the_same_towers(config, runs):

@@ -25,7 +25,7 @@ from xgacmn_tf.export.versions import check_name, new_version
 from xgacmn_tf.export.warmup import write_warmup_requests
 from xgacmn_tf.features.sentences import SentenceReader
 from xgacmn_tf.files import write_json
-from xgacmn_tf.gallery import Gallery
+from xgacmn_tf.gallery import ALL, TEST, Gallery
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
 from xgacmn_tf.provenance import git_commit, versions
 from xgacmn_tf.run_folder import RunFolder
@@ -34,8 +34,8 @@ from xgacmn_tf.trained_run import TrainedRun
 # What a server calls the model, unless told otherwise.
 MODEL_NAME = "xgacmn"
 DEPTH = 10
-# Among galleries, stands for the run's own.
-TEST_SPLIT = "test"
+# Among galleries, these stand for items of the run's own data set.
+SOURCES = {ALL: "all items of the run's data set", TEST: "the run's test split"}
 
 
 def export_run(
@@ -43,7 +43,7 @@ def export_run(
     base_dir: str | os.PathLike[str],
     name: str = MODEL_NAME,
     version: int | None = None,
-    gallery: Sequence[str | os.PathLike[str]] = (TEST_SPLIT,),
+    gallery: Sequence[str | os.PathLike[str]] | None = None,
     depth: int = DEPTH,
 ) -> Path:
     """Exports a finished run's best encoders, with a gallery to search, for serving.
@@ -53,8 +53,9 @@ def export_run(
       base_dir: where models lie; this one goes to `<base_dir>/<name>/<version>/`.
       name: what clients call the model.
       version: a new version's number; None for the one after the largest.
-      gallery: what is searched: gallery files (`xgacmn_tf.gallery`), and "test" for the run's test
-        split; several are joined. The same run with another gallery needs no training.
+      gallery: what is searched: gallery files (`xgacmn_tf.gallery`), and "all" for the items of the
+        run's data set or "test" for its test split; several are joined. The same run with another
+        gallery needs no training. None for what `TrainedRun.searched_split` chooses.
       depth: number of items that a search returns, fixed by the export; a smaller gallery returns
         all it has. Images are searched with each distinct image once, texts with every text.
 
@@ -69,11 +70,14 @@ def export_run(
     if depth < 1:
         raise InputError(f"--depth={depth}: a search returns at least 1 item")
     run = TrainedRun(run_dir)
+    note = None
+    if gallery is None:
+        split, note = run.searched_split()
+        gallery = [split]
     parts = [
-        run.test_gallery() if part == TEST_SPLIT else galleries.from_file(part, run.dims)
+        run.gallery(str(part)) if part in SOURCES else galleries.from_file(part, run.dims)
         for part in gallery
     ]
-    sources = ["the run's test split" if part == TEST_SPLIT else "a file" for part in gallery]
     return export_encoder(
         run.encoder,
         run.similarity,
@@ -83,7 +87,10 @@ def export_run(
         name,
         version,
         depth,
-        source=" and ".join(sources),
+        source=" and ".join(SOURCES.get(str(part), "a file") for part in gallery)
+        + (f" ({note})" if note else ""),
+        label_names=run.label_names,
+        split=ALL if ALL in gallery else TEST,
     )
 
 
@@ -96,7 +103,9 @@ def export_encoder(
     name: str = MODEL_NAME,
     version: int | None = None,
     depth: int = DEPTH,
-    source: str = "the run's test split",
+    source: str = SOURCES[TEST],
+    label_names: Sequence[str] | None = None,
+    split: str = TEST,
 ) -> Path:
     """Writes a version of encoders at hand.
 
@@ -106,6 +115,7 @@ def export_encoder(
       gallery: what is searched.
       folder: the run's folder, for its settings and its extractors.
       source: where the gallery comes from, for the description that travels along.
+      label_names, split: as in `serving.serving_module`.
       base_dir, name, version, depth: as in `export_run`.
 
     Returns:
@@ -115,7 +125,14 @@ def export_encoder(
     depth = min(depth, max(sizes.values()))
     text_reader = text_reader_of(folder)
     module, signatures = serving_module(
-        encoder, similarity, gallery, depth, text_reader, picture_reader_of(folder)
+        encoder,
+        similarity,
+        gallery,
+        depth,
+        text_reader,
+        picture_reader_of(folder),
+        label_names,
+        split,
     )
     config, record = folder.recorded_config(), folder.read_config()
     with new_version(Path(base_dir) / name, version) as (number, path):

@@ -11,17 +11,18 @@ titles and scores of 0, never with arbitrary items.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from xgacmn_tf.evaluation.ranking import over_blocks, top
-from xgacmn_tf.evaluation.representations import MAX_NUMBERS
+from xgacmn_tf.evaluation.representations import MAX_NUMBERS, represent
 from xgacmn_tf.export.raw_picture import PictureReader
 from xgacmn_tf.export.raw_text import TextReader
-from xgacmn_tf.gallery import Gallery
-from xgacmn_tf.model.encoders import CommonSpaceEncoder
+from xgacmn_tf.gallery import TEST, Gallery, categories_with_posteriors
+from xgacmn_tf.model.encoders import MATCH_DEPTH, CommonSpaceEncoder, match_score
 
 # Queries ranked at once: bounds memory to this many rows of similarities to the whole gallery.
 QUERIES_AT_ONCE = 64
@@ -54,6 +55,8 @@ def serving_module(
     depth: int,
     text_reader: TextReader | None,
     reader: PictureReader | None,
+    label_names: Sequence[str] | None = None,
+    split: str = TEST,
 ) -> tuple[tf.Module, dict[str, Any]]:
     """What `tf.saved_model.save` takes: a module with all the state, and the signatures by name.
 
@@ -65,6 +68,8 @@ def serving_module(
       depth: number of items that a search returns, or all where there are fewer.
       text_reader: makes text features of raw texts; without it no signature takes them.
       reader: makes image features of picture files; likewise.
+      label_names: c names of classes; without them searches name no categories.
+      split: "all" if the gallery holds the items that the encoders were trained on, else "test".
     """
 
     def encode(queries: _Queries) -> Outputs:
@@ -75,7 +80,7 @@ def serving_module(
             outputs["search"] = _represented(encoder, queries, "item")
         return outputs
 
-    searches = _searches(encoder, similarity, gallery, depth)
+    searches = _searches(encoder, similarity, gallery, depth, label_names, split)
     functions: dict[str, _Function] = {}
 
     def encoded(name: str, features: tf.Tensor, modality: str) -> _Queries:
@@ -138,7 +143,12 @@ def serving_module(
 
 
 def _searches(
-    encoder: CommonSpaceEncoder, similarity: str, gallery: Gallery, depth: int
+    encoder: CommonSpaceEncoder,
+    similarity: str,
+    gallery: Gallery,
+    depth: int,
+    label_names: Sequence[str] | None,
+    split: str,
 ) -> dict[str, Callable[[_Queries], Outputs]]:
     """By modality: n queries → its nearest items.
 
@@ -146,10 +156,23 @@ def _searches(
     smaller of `depth` and the number of distinct images or of texts. It ranks as
     `ranking` does, in double precision and rounded, so that it gives the order that was evaluated.
     Rows of queries of zeros have empty ids and titles and scores of 0.
+
+    Where the similarity has class posteriors and their names are known, there are `category` (n, k)
+    string and `category_posterior` (n, k) float32 of each item, see
+    `gallery.categories_with_posteriors`, and `query_category` (n,) and `query_category_posterior`
+    (n,) of the most probable class of each query. Where the encoder has a threshold,
+    `no_good_match` (n,) bool tells whether `match_score` is below it; it is true where nothing is
+    found.
     """
+    names = label_names if encoder.has_posteriors(similarity) else None
 
     def search_in(
-        nearest: _Nearest, size: int, ids: tf.Variable, titles: tf.Variable
+        nearest: _Nearest,
+        items_at: Callable[[tf.Tensor], tf.Tensor],
+        size: int,
+        ids: tf.Variable,
+        titles: tf.Variable,
+        categories: tuple[tf.Variable, tf.Variable] | None,
     ) -> Callable[[_Queries], Outputs]:
         k = min(depth, size)
         specs = [tf.TensorSpec([None, k], dtype) for dtype in (tf.int32, tf.float32)]
@@ -165,12 +188,29 @@ def _searches(
             # The loop forgets how many items each block has.
             rows, scores = tf.ensure_shape(rows, [None, k]), tf.reshape(scores, [-1, k])
             understood = tf.reduce_any(tf.not_equal(embeddings, 0), axis=1) & queries.known
-            understood = tf.expand_dims(understood, 1)
-            return {
-                "ids": tf.where(understood, tf.gather(ids, rows), ""),
-                "titles": tf.where(understood, tf.gather(titles, rows), ""),
-                "scores": tf.where(understood, scores, 0.0),
+            column = tf.expand_dims(understood, 1)
+            outputs = {
+                "ids": tf.where(column, tf.gather(ids, rows), ""),
+                "titles": tf.where(column, tf.gather(titles, rows), ""),
+                "scores": tf.where(column, scores, 0.0),
             }
+            if categories is not None and names is not None:
+                category, posterior = (tf.gather(values, rows) for values in categories)
+                classes = encoder.posteriors_of(embeddings)
+                likely = tf.gather(tf.constant(names), tf.argmax(classes, axis=1))
+                largest = tf.cast(tf.reduce_max(classes, axis=1), tf.float32)
+                outputs |= {
+                    "category": tf.where(column, category, ""),
+                    "category_posterior": tf.where(column, posterior, 0.0),
+                    "query_category": tf.where(understood, likely, ""),
+                    "query_category_posterior": tf.where(understood, largest, 0.0),
+                }
+            threshold = encoder.match_threshold(similarity, split, queries.modality)
+            if threshold is not None:
+                own = encoder.items_of(embeddings)
+                fit = match_score(own, items_at(rows[:, :MATCH_DEPTH]))
+                outputs["no_good_match"] = ~understood | (fit < threshold)
+            return outputs
 
         return search
 
@@ -184,15 +224,43 @@ def _searches(
             ids = _variable(items.id.tolist(), tf.string, f"gallery_{modality}_id")
             titles = _variable(items.title.tolist(), tf.string, f"gallery_{modality}_title")
             shown = items, ids, titles
-        nearest = _nearest(encoder, similarity, modality, encodings)
-        searches[modality] = search_in(nearest, len(items), *shown[1:])
+        categories = None
+        if names is not None:
+            found = _categories(encoder, modality, encodings, names, items.category)
+            categories = (
+                _variable(found[0].tolist(), tf.string, f"gallery_{modality}_category"),
+                _variable(found[1], tf.float32, f"gallery_{modality}_posterior"),
+            )
+        nearest, items_at = _nearest(encoder, similarity, modality, encodings)
+        searches[modality] = search_in(nearest, items_at, len(items), *shown[1:], categories)
     return searches
+
+
+def _categories(
+    encoder: CommonSpaceEncoder,
+    modality: str,
+    encodings: tf.Tensor,
+    names: Sequence[str],
+    category: np.ndarray | None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """(n,) categories of items and (n,) their posteriors, computed in blocks of items."""
+    posteriors = represent(encoder, encodings[:, : encoder.code_dim], "posterior", modality)
+    blocks = [
+        categories_with_posteriors(
+            posteriors[rows], names, None if category is None else category[rows]
+        )
+        for rows in posteriors.slices()
+    ]
+    shown, values, _ = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
+    return shown, values
 
 
 def _nearest(
     encoder: CommonSpaceEncoder, similarity: str, modality: str, encodings: tf.Tensor
-) -> _Nearest:
+) -> tuple[_Nearest, Callable[[tf.Tensor], tf.Tensor]]:
     """Search among items with these encodings: queries (b, e) float64, k → rows, scores (b, k).
+
+    The second function returns the item embeddings (b, k, d) float64 at rows (b, k).
 
     Embeddings of more than `MAX_NUMBERS` numbers, such as posteriors of many categories, are not
     stored: a search computes them from the encodings, block by block.
@@ -203,7 +271,10 @@ def _nearest(
     if items <= size:
         embeddings = encoder.represent(encodings, similarity, modality)
         stored = _variable(embeddings, tf.float64, name)
-        return lambda queries, k: top(queries, stored, k)
+        return (
+            lambda queries, k: top(queries, stored, k),
+            lambda rows: encoder.items_of(tf.gather(stored, rows)),
+        )
     stored_encodings = _variable(encodings, tf.float32, name)
 
     def nearest(queries: tf.Tensor, k: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -229,7 +300,10 @@ def _nearest(
         )
         return rows, scores
 
-    return nearest
+    def items_at(rows: tf.Tensor) -> tf.Tensor:
+        return tf.cast(tf.gather(stored_encodings, rows)[..., encoder.code_dim :], tf.float64)
+
+    return nearest, items_at
 
 
 def _represented(encoder: CommonSpaceEncoder, queries: _Queries, similarity: str) -> tf.Tensor:

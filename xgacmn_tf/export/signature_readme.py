@@ -17,7 +17,13 @@ MEANING = {
     "nothing and a code means nothing",
     "ids": "the nearest items, best first; all empty if the query was not understood",
     "titles": "their titles, or empty",
-    "scores": "their similarities to the query; 0 where ids are empty",
+    "scores": "their similarities to the query, which are no probabilities; 0 where ids are empty",
+    "category": "their categories; where the gallery has none, the most probable class of the item",
+    "category_posterior": "the probability of that category by the item alone, whatever the query",
+    "query_category": "the most probable class of the query",
+    "query_category_posterior": "the probability of that class",
+    "no_good_match": "the nearest items fit the query badly, so that nothing right may be there; "
+    "so it is for 5 % of the validation queries that have a match",
 }
 
 

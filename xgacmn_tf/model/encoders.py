@@ -19,10 +19,12 @@ import tensorflow as tf
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.model.angular_softmax import PACKAGE
 from xgacmn_tf.model.input_maps import InputMap
-from xgacmn_tf.names import SIMILARITIES
+from xgacmn_tf.names import MODALITIES, SEARCH_SPLITS, SIMILARITIES
 
 # Rows encoded at once outside of training: bounds memory without costing speed.
 ROWS_AT_ONCE = 1024
+# Best hits whose item embeddings tell whether a query has a good match.
+MATCH_DEPTH = 3
 # Arguments of `CommonSpaceEncoder` that are layers. Files of earlier versions lack the last two.
 _LAYERS = (
     "image_map",
@@ -51,6 +53,9 @@ class CommonSpaceEncoder(keras.Model):
         None without item embeddings.
       item_weight: weight β ≥ 0 of the item embeddings' cosine beside the inner product of class
         posteriors (or, without a class layer, the cosine of the codes) in the similarity "item".
+      match_thresholds: split → modality of the query → value of `match_score` below which a query
+        has no good match. The thresholds of "all" are for galleries with the training items, those
+        of "test" for galleries of other items; either may be missing, as in earlier versions.
 
     Beside the common code, an item may have an item embedding. Both together, code first, are its
     *encoding*: (n, code_dim + item_dim), from which `represent` makes what any similarity compares.
@@ -67,9 +72,11 @@ class CommonSpaceEncoder(keras.Model):
         image_items: keras.layers.Layer | None = None,
         text_items: keras.layers.Layer | None = None,
         item_weight: float = 1.0,
+        match_thresholds: Mapping[str, Mapping[str, float]] | None = None,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
+        self._match_thresholds = _checked_match_thresholds(match_thresholds)
         self._calibration = _checked_calibration(calibration)
         self._item_weight = _checked_item_weight(item_weight)
         self.image_map, self.text_map = image_map, text_map
@@ -98,7 +105,11 @@ class CommonSpaceEncoder(keras.Model):
     def replaced(self, **changes: Any) -> Self:
         """Return an encoder with the same arguments but for `changes`; layers are shared."""
         arguments = {name: getattr(self, name) for name in _LAYERS}
-        arguments |= {"calibration": self.calibration, "item_weight": self.item_weight}
+        arguments |= {
+            "calibration": self.calibration,
+            "item_weight": self.item_weight,
+            "match_thresholds": self.match_thresholds,
+        }
         return type(self)(**(arguments | changes))
 
     def trained_layers(self) -> list[keras.layers.Layer]:
@@ -115,6 +126,47 @@ class CommonSpaceEncoder(keras.Model):
     def has_items(self) -> bool:
         """Whether there are item embeddings."""
         return self.image_items is not None
+
+    @property
+    def match_thresholds(self) -> dict[str, dict[str, float]]:
+        """Split → modality of the query → threshold of `match_score`."""
+        return {split: dict(values) for split, values in self._match_thresholds.items()}
+
+    def match_threshold(self, similarity: str, split: str, modality: str) -> float | None:
+        """Return the threshold of `match_score`, or None where there is no flag.
+
+        Args:
+          similarity: what ranks; only "item" has thresholds.
+          split: "all" for a gallery with the training items, "test" for one of other items.
+          modality: of the queries.
+        """
+        if similarity != "item" or not self.has_items or self._item_weight == 0:
+            return None
+        return self.match_thresholds.get(split, {}).get(modality)
+
+    @property
+    def num_classes(self) -> int | None:
+        """The number of classes, or None without a class layer."""
+        if self.class_layer is None:
+            return None
+        return int(self.class_layer.posterior(tf.zeros([1, self.code_dim])).shape[-1])
+
+    def has_posteriors(self, similarity: str) -> bool:
+        """Whether the embeddings of a similarity begin with class posteriors."""
+        return self.class_layer is not None and similarity in ("posterior", "item")
+
+    def posteriors_of(self, embeddings: Any) -> Any:
+        """Return the class posteriors (n, c) that embeddings begin with, see `has_posteriors`."""
+        return embeddings[:, : self.num_classes]
+
+    def items_of(self, embeddings: Any) -> Any:
+        """Return the item embeddings at unit length that "item" embeddings (…, e) end with.
+
+        Their weight must be above 0.
+        """
+        assert self.image_items is not None
+        dim = self.image_items.compute_output_shape((None, self.image_map.output_dim))[-1]
+        return embeddings[..., -int(dim) :] / self._item_weight**0.5
 
     def similarities(self) -> tuple[str, ...]:
         """The similarities that this model defines.
@@ -227,6 +279,7 @@ class CommonSpaceEncoder(keras.Model):
             **{name: serialize(getattr(self, name)) for name in _LAYERS},
             "calibration": self.calibration,
             "item_weight": self.item_weight,
+            "match_thresholds": self.match_thresholds,
         }
 
     @classmethod
@@ -243,6 +296,39 @@ class CommonSpaceEncoder(keras.Model):
 def search_similarity(encoder: CommonSpaceEncoder, headline: str) -> str:
     """The similarity that searches rank by: "item" where there is one, else the headline's."""
     return "item" if encoder.has_items else headline
+
+
+def match_score(query: tf.Tensor, hits: tf.Tensor) -> tf.Tensor:
+    """Return how well queries are matched by their best hits: the mean cosine of item embeddings.
+
+    Scores of "item" do not tell this: a class posterior is high for any item of the class that the
+    query is taken for, also where nothing of the query's own category is there.
+
+    Args:
+      query: (n, d) item embeddings of unit length.
+      hits: (n, k, d) those of the first `MATCH_DEPTH` hits of each query, or of all if fewer.
+
+    Returns:
+      (n,) in [-1, 1].
+    """
+    return tf.reduce_mean(tf.reduce_sum(query[:, tf.newaxis] * hits, axis=-1), axis=-1)
+
+
+def _checked_match_thresholds(
+    given: Mapping[str, Mapping[str, float]] | None,
+) -> dict[str, dict[str, float]]:
+    """Return the thresholds that are there; a file may hold anything in their place."""
+    thresholds: dict[str, dict[str, float]] = {}
+    for split, values in (given or {}).items():
+        for modality, value in values.items():
+            fits = split in SEARCH_SPLITS and modality in MODALITIES
+            if not (fits and isinstance(value, int | float) and math.isfinite(value)):
+                raise ValueError(
+                    f"match_thresholds={given}: expected a finite number for each of image and "
+                    "text, of all and of test"
+                )
+            thresholds.setdefault(split, {})[modality] = float(value)
+    return thresholds
 
 
 def _checked_item_weight(weight: float) -> float:

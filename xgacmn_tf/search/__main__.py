@@ -1,13 +1,13 @@
 """Searches pictures with words and texts with pictures: `python -m xgacmn_tf.search`.
 
     python -m xgacmn_tf.search --run_dir=runs/openclipart-1a2b3c4d "a red apple" guitar
-        prints the ten nearest pictures of the run's test split to each, and writes a page of them.
+        prints the ten nearest images of the run's data set to each, and writes a page of them.
     python -m xgacmn_tf.search --run_dir=RUN --image=photo.jpg
         the ten nearest texts to a picture.
     python -m xgacmn_tf.search --run_dir=RUN --gallery=photos/ "a red apple"
         the same in a folder of pictures, or a .txt file with one text a line.
     python -m xgacmn_tf.search --run_dir=RUN --evaluate
-        precision at 10 over the whole test split.
+        precision at 10 over the test split, whatever is searched.
 
 A gallery is indexed once. From then on it is only looked through for what is new.
 """
@@ -19,6 +19,7 @@ from absl import flags
 
 from xgacmn_tf.command_line import parse, stop
 from xgacmn_tf.errors import InputError
+from xgacmn_tf.names import SEARCH_SPLITS
 from xgacmn_tf.search.engines import KINDS
 
 # Not absl's global flags: those are the training command's.
@@ -34,7 +35,15 @@ flags.DEFINE_string(
     "gallery",
     None,
     "what is searched: a folder of pictures, a .txt file with one text a line, or an .npz file "
-    "with features; by default the run's test split",
+    "with features; by default the run's data set, see --search_split",
+    flag_values=VALUES,
+)
+flags.DEFINE_enum(
+    "search_split",
+    None,
+    SEARCH_SPLITS,
+    "items of the run's data set that are searched: all of them or its test split; by default all, "
+    "or the test split where the training split is streamed or all features take more than 1 GiB",
     flag_values=VALUES,
 )
 flags.DEFINE_string(
@@ -98,6 +107,11 @@ def _run(words: list[str]) -> None:
         raise InputError("--run_dir=RUN must be given, the folder of a finished run. See --help")
     if VALUES.milvus_uri and VALUES.index != "milvus":
         raise InputError("--milvus_uri goes with --index=milvus")
+    if VALUES.gallery and VALUES.search_split:
+        raise InputError(
+            "--search_split chooses items of the run's data set and --gallery names another "
+            "gallery; give one of them"
+        )
     if not (words or VALUES.queries or VALUES.image or VALUES.evaluate):
         raise InputError('nothing to search for: give words ("a red apple") or --image=PICTURE')
     # Imported here: TensorFlow takes seconds to load, and --help need not wait for it.

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from xgacmn_tf.datasets.distribution import read_text
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.gallery import Gallery
+from xgacmn_tf.gallery import TEST, Gallery
 from xgacmn_tf.search.checks import category_names
-from xgacmn_tf.search.indexing import PLURAL, Source, open_source
+from xgacmn_tf.search.indexing import PLURAL, RunItems, Source, open_source
 from xgacmn_tf.search.kept import KeptGallery, default_folder
 from xgacmn_tf.search.kept_index import open_engine
 from xgacmn_tf.search.page import write_answers_page
@@ -35,6 +35,7 @@ class Search:
     k: int = 10
     category: str | None = None
     gallery: str | None = None
+    search_split: str | None = None
     index_dir: str | None = None
     on_bad_image: str = "skip"
     index: str = "auto"
@@ -55,11 +56,14 @@ def search(asked: Search, say: Callable[[str], None] = print) -> list[Answer]:
     run = _run(asked)
     facts = []
     if asked.evaluate:
+        # Of the test split whatever is searched: the encoders were trained on the other items.
         facts.append(str(precision_of_test_split(run)))
         say(facts[0])
     if not queries:
         return []
-    source = open_source(run, asked.gallery)
+    source = open_source(run, asked.gallery, asked.search_split)
+    if isinstance(source, RunItems) and source.note is not None:
+        say(f"only the test split is searched: {source.note}")
     kinds = [kind for kind in FINDS if any(query.modality == kind for query in queries)]
     for kind in kinds:
         source.check(FINDS[kind])
@@ -70,7 +74,8 @@ def search(asked: Search, say: Callable[[str], None] = print) -> list[Answer]:
         kept = _open(asked, run, source, FINDS[kind], say)
         index, manner = open_engine(kept, run, asked.index, asked.milvus_uri, say)
         questions = [query for query in queries if query.modality == kind]
-        answers += answer(run, kept.items, index, questions, asked.k, asked.category)
+        split = source.split if isinstance(source, RunItems) else TEST
+        answers += answer(run, kept.items, index, questions, asked.k, asked.category, split)
         sizes[kept.modality] = len(kept.items)
         facts.append(f"{len(kept.items):,} {PLURAL[kept.modality]} searched {manner}")
     page = Path(asked.page) if asked.page else run.folder.path / "search.html"

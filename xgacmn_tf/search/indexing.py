@@ -1,4 +1,4 @@
-"""What can be searched: the test split, a gallery file, a folder of pictures, a file of texts.
+"""What can be searched: a run's data set, a gallery file, a folder of images, a file of texts.
 
 A source knows quickly whether it has changed, and gives its items' features when it is asked to.
 Features of pictures and texts are kept a part at a time, so that a stop loses little, and found
@@ -43,7 +43,7 @@ class Source(abc.ABC):
 
     Attributes:
       name: what messages and pages call it.
-      place: the folder or file that it is; None for the run's own test split.
+      place: the folder or file that it is; None for the run's own data set.
     """
 
     name: str
@@ -82,20 +82,31 @@ class Source(abc.ABC):
             )
 
 
-class RunTestSplit(Source):
-    """The test split of the data set that a run was trained on: pictures and texts."""
+class RunItems(Source):
+    """The items of the data set that a run was trained on: images and texts.
 
-    def __init__(self, run: TrainedRun):
+    Args:
+      run: the run.
+      split: "all" or "test"; None for what `gallery.searched_split` chooses.
+
+    Attributes:
+      split: which items these are.
+      note: why they are not all items although no split was given, or None.
+    """
+
+    def __init__(self, run: TrainedRun, split: str | None = None):
         config = run.folder.read_config()
         self.place = None
-        self.name = f"{config['settings'].get('dataset')}, test split"
+        self.split, self.note = run.searched_split() if split is None else (split, None)
+        items = {gallery.ALL: "all items", gallery.TEST: "test split"}[self.split]
+        self.name = f"{config['settings'].get('dataset')}, {items}"
         self._fingerprint = str(config["data_fingerprint"])
 
     def fingerprint(self) -> str:
         return self._fingerprint
 
     def load(self, run: TrainedRun, modality: str, keep: Path) -> tuple[Gallery, list[str]]:
-        return run.test_gallery(), []
+        return run.gallery(self.split), []
 
 
 class GalleryFile(Source):
@@ -243,14 +254,19 @@ class FeatureParts:
         self.bad |= bad
 
 
-def open_source(run: TrainedRun, given: str | None) -> Source:
-    """What `--gallery` names; None stands for the run's test split.
+def open_source(run: TrainedRun, given: str | None, split: str | None = None) -> Source:
+    """Return what `--gallery` names; None stands for the items of the run's data set.
+
+    Args:
+      run: the run.
+      given: a folder or file, or None.
+      split: which items of the data set, see `RunItems`.
 
     Raises:
       InputError: there is no such thing, or nothing in it.
     """
     if given is None:
-        return RunTestSplit(run)
+        return RunItems(run, split)
     path = Path(given)
     if path.is_dir():
         return pictures_in(path)

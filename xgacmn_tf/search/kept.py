@@ -25,7 +25,7 @@ from xgacmn_tf.errors import InputError
 from xgacmn_tf.features.extractor import MANIFEST, file_hash
 from xgacmn_tf.files import read_json, write_json
 from xgacmn_tf.gallery import FEATURES, Gallery
-from xgacmn_tf.search.indexing import PLURAL, Source
+from xgacmn_tf.search.indexing import PLURAL, RunItems, Source
 from xgacmn_tf.trained_run import TrainedRun
 
 # Numbers in the posteriors of an index, 4 GiB of float32; engines need two or three times as much.
@@ -123,8 +123,9 @@ class KeptGallery:
 def default_folder(run: TrainedRun, source: Source) -> Path:
     """RUN/indexes/<name of the gallery>, apart for galleries of one name in different places."""
     indexes = run.folder.path / "indexes"
-    if source.place is None:
-        return indexes / "test"
+    if isinstance(source, RunItems):
+        return indexes / source.split
+    assert source.place is not None
     place = hashlib.sha256(str(source.place.resolve()).encode("utf-8", "backslashreplace"))
     return indexes / f"{source.place.resolve().stem}-{place.hexdigest()[:8]}"
 

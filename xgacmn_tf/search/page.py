@@ -83,6 +83,9 @@ def _shown(answer: Answer, folder: Path | None) -> dict[str, Any]:
         "text": query.shown,
         "picture": None if query.picture is None else data_uri(query.picture),
         "note": answer.note(),
+        "match_note": answer.match_note(),
+        "category": answer.category,
+        "posterior": answer.category_posterior,
         "understood": answer.understood,
         "hits": [
             {
@@ -92,6 +95,8 @@ def _shown(answer: Answer, folder: Path | None) -> dict[str, Any]:
                 # A line may break behind an underscore.
                 "title": hit.title.replace("_", "_\u200b"),
                 "category": hit.category,
+                "posterior": hit.category_posterior,
+                "predicted": not hit.category_known,
                 "picture": data_uri(hit.picture),
                 "link": _link(hit, folder),
             }
@@ -111,4 +116,5 @@ def _link(hit: Hit, folder: Path | None) -> str | None:
 def _environment() -> jinja2.Environment:
     environment = pages.environment("xgacmn_tf.search")
     environment.filters["score"] = lambda value: f"{value:.3f}"
+    environment.filters["percent"] = lambda value: f"{value:.0%}"
     return environment

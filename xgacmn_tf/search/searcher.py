@@ -1,4 +1,4 @@
-"""Queries in words or pictures → what a gallery holds nearest to them."""
+"""Queries in words or images → what a gallery holds nearest to them, and how sure that is."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from xgacmn_tf.errors import InputError
 from xgacmn_tf.features.extractor import Extractor
 from xgacmn_tf.features.pictures import open_picture, thumbnail
 from xgacmn_tf.features.words import BagOfWords, Topics
-from xgacmn_tf.gallery import Gallery
+from xgacmn_tf.gallery import TEST, Gallery, categories_with_posteriors
+from xgacmn_tf.model.encoders import MATCH_DEPTH, match_score
 from xgacmn_tf.search.index import Index
 from xgacmn_tf.search.indexing import readable
 from xgacmn_tf.trained_run import TrainedRun
@@ -23,6 +24,7 @@ from xgacmn_tf.trained_run import TrainedRun
 _SMALL_WORDS = frozenset(
     "a an and are as at be by for from in into is it its of on or that the this to was with".split()
 )
+NO_GOOD_MATCH = "No good match: the nearest items are shown."
 # What each kind of query finds.
 FINDS = {"text": "image", "image": "text"}
 
@@ -45,7 +47,18 @@ class Query:
 
 @dataclass(frozen=True)
 class Hit:
-    """One item found: its rank from 1 and its similarity; its category and picture if known."""
+    """One item found.
+
+    Attributes:
+      rank: from 1. score: its similarity to the query, which is not a probability.
+      id, title: as the gallery has them.
+      category: as the gallery has it; where that has none, the most probable class of the item; ""
+        where neither is known.
+      picture: an encoded thumbnail, or b"".
+      category_posterior: the probability in [0, 1] of `category` by the item's own class posterior,
+        whatever the query is; the sum for several categories; None where it is not known.
+      category_known: whether the gallery has the category.
+    """
 
     rank: int
     score: float
@@ -53,6 +66,8 @@ class Hit:
     title: str
     category: str
     picture: bytes
+    category_posterior: float | None = None
+    category_known: bool = True
 
 
 @dataclass(frozen=True)
@@ -64,12 +79,19 @@ class Answer:
       unknown: the words of the query that the run never counted.
       understood: whether the query says anything to the run: at least one word of a text is known,
         and its features and its embedding are not all zero.
+      category: the query's most probable class, with its posterior; "" and None where the
+        similarity has no class posteriors.
+      no_good_match: whether the nearest items fit so badly that nothing right is likely to be
+        there, see `items.choose_match_thresholds`; None where the run has no threshold.
     """
 
     query: Query
     hits: tuple[Hit, ...]
     unknown: tuple[str, ...] = ()
     understood: bool = True
+    category: str = ""
+    category_posterior: float | None = None
+    no_good_match: bool | None = None
 
     def note(self) -> str:
         """A sentence on what the run did not understand; empty if it understood everything."""
@@ -81,6 +103,10 @@ class Answer:
             words = ", ".join(f"“{word}”" for word in self.unknown)
             return f"Not among the words that the run knows, and passed over: {words}."
         return ""
+
+    def match_note(self) -> str:
+        """Return a sentence where there is no good match; empty otherwise."""
+        return NO_GOOD_MATCH if self.no_good_match and self.hits else ""
 
 
 def text_query(text: str) -> Query:
@@ -112,6 +138,7 @@ def answer(
     queries: Sequence[Query],
     k: int,
     category: str | None = None,
+    split: str = TEST,
 ) -> list[Answer]:
     """The k items nearest to each query.
 
@@ -121,6 +148,7 @@ def answer(
       index: holds the embeddings of `items` under their ids.
       queries: all of one modality, at least one.
       k: how many. category: None for items of all.
+      split: "all" if the items include those that the run was trained on, else "test".
 
     Raises:
       InputError: the run takes no queries of this kind.
@@ -128,8 +156,11 @@ def answer(
     modality = queries[0].modality
     features = run.features(modality, [query.item for query in queries])
     embeddings = run.represent(modality, features)
-    found = index.query(embeddings, k, category)
+    threshold = run.encoder.match_threshold(run.similarity, split, modality)
+    depth = k if threshold is None else max(k, MATCH_DEPTH)
+    found = index.query(embeddings, depth, category)
     row_of = {str(name): row for row, name in enumerate(items.id)}
+    asked = _categories(run, embeddings)
     answers = []
     for row, query in enumerate(queries):
         unknown: tuple[str, ...] = ()
@@ -137,28 +168,72 @@ def answer(
         if modality == "text":
             unknown, counted = _words(run.extractor(modality), query.item)
             known = known and counted
-        hits: tuple[Hit, ...] = ()
-        if known:
-            # Where fewer are found than asked for, the rest of the ids is empty.
-            pairs = [
-                (row_of[name], float(score))
-                for name, score in zip(found.ids[row].tolist(), found.scores[row], strict=True)
-                if name
-            ]
-            hits = tuple(_hit(items, at, rank, score) for rank, (at, score) in enumerate(pairs, 1))
-        answers.append(Answer(query, hits, unknown, known))
+        if not known:
+            answers.append(Answer(query, (), unknown, understood=False))
+            continue
+        # Where fewer are found than asked for, the rest of the ids is empty.
+        rows = np.array([row_of[name] for name in found.ids[row].tolist() if name], np.int64)
+        hits = _hits(run, items, rows[:k], found.scores[row])
+        answers.append(
+            Answer(
+                query,
+                hits,
+                unknown,
+                category="" if asked is None else str(asked[0][row]),
+                category_posterior=None if asked is None else float(asked[1][row]),
+                no_good_match=None
+                if threshold is None
+                else _has_no_match(run, embeddings[row], items, rows, threshold),
+            )
+        )
     return answers
 
 
-def _hit(items: Gallery, row: int, rank: int, score: float) -> Hit:
-    return Hit(
-        rank,
-        score,
-        id=str(items.id[row]),
-        title=" ".join(str(items.title[row]).split()) or str(items.id[row]),
-        category="" if items.category is None else str(items.category[row]),
-        picture=b"" if items.thumbnail is None else items.thumbnail[row],
-    )
+def _hits(run: TrainedRun, items: Gallery, rows: np.ndarray, scores: np.ndarray) -> tuple[Hit, ...]:
+    """The items at `rows` (k,), best first; `scores` may be longer."""
+    category = None if items.category is None else items.category[rows]
+    (vectors,) = items.features.values()
+    found = _categories(run, vectors[rows], category)
+    hits = []
+    for place, (row, score) in enumerate(zip(rows.tolist(), scores, strict=False)):
+        shown, posterior, known = "" if category is None else str(category[place]), None, True
+        if found is not None and (found[2][place] or not shown):
+            shown, posterior, known = (values[place].item() for values in found)
+        hits.append(
+            Hit(
+                place + 1,
+                float(score),
+                id=str(items.id[row]),
+                title=" ".join(str(items.title[row]).split()) or str(items.id[row]),
+                category=shown,
+                picture=b"" if items.thumbnail is None else items.thumbnail[row],
+                category_posterior=posterior,
+                category_known=known,
+            )
+        )
+    return tuple(hits)
+
+
+def _categories(
+    run: TrainedRun, embeddings: np.ndarray, category: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    """`categories_with_posteriors` of embeddings, or None where these hold no posteriors."""
+    if not run.encoder.has_posteriors(run.similarity) or run.label_names is None:
+        return None
+    posteriors = run.encoder.posteriors_of(embeddings)
+    return categories_with_posteriors(posteriors, run.label_names, category)
+
+
+def _has_no_match(
+    run: TrainedRun, query: np.ndarray, items: Gallery, rows: np.ndarray, threshold: float
+) -> bool:
+    """Whether a query's first hits fit it too badly."""
+    if not len(rows):
+        return True
+    (vectors,) = items.features.values()
+    best = vectors[rows[:MATCH_DEPTH]]
+    own, hits = (run.encoder.items_of(values) for values in (query, best))
+    return bool(match_score(own[np.newaxis], hits[np.newaxis])[0] < threshold)
 
 
 def _words(extractor: Extractor, text: str) -> tuple[tuple[str, ...], bool]:

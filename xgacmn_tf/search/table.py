@@ -8,15 +8,24 @@ TITLE, CATEGORY = 40, 20
 
 
 def answer_table(answer: Answer, width: int = 100) -> str:
-    """The query, a note where one is due, and a line a hit: rank, score, title, category, id.
+    """The query with its most probable category, notes where due, and a line a hit.
+
+    A hit's line has its rank, score, title, category with the posterior of that category, and id.
+    A category that the gallery does not have and the run predicts ends in "?".
 
     Args:
       width: characters a line; ids are cut to it.
     """
     lines = [_clean(answer.query.shown)]
-    if answer.note():
-        lines.append(f"  {answer.note()}")
-    columns = [_column(answer.hits, "title", TITLE), _column(answer.hits, "category", CATEGORY)]
+    if answer.category_posterior is not None:
+        posterior = f"{answer.category_posterior:.2f}"
+        lines.append(f"  most probable category: {_clean(answer.category)} ({posterior})")
+    lines += [f"  {note}" for note in (answer.note(), answer.match_note()) if note]
+    columns = [
+        _column([hit.title for hit in answer.hits], TITLE),
+        _column([_category(hit) for hit in answer.hits], CATEGORY),
+        _column([_posterior(hit) for hit in answer.hits], CATEGORY),
+    ]
     for row, hit in enumerate(answer.hits):
         cells = [column[row] for column in columns if any(column)]
         # Where nothing better is known the id is the title.
@@ -26,10 +35,18 @@ def answer_table(answer: Answer, width: int = 100) -> str:
     return "\n".join(lines)
 
 
-def _column(hits: Sequence[Hit], name: str, most: int) -> list[str]:
-    values = [_cut(_clean(getattr(hit, name)), most) for hit in hits]
-    width = max(map(len, values), default=0)
-    return [value.ljust(width) for value in values]
+def _category(hit: Hit) -> str:
+    return hit.category if hit.category_known else f"{hit.category}?"
+
+
+def _posterior(hit: Hit) -> str:
+    return "" if hit.category_posterior is None else f"{hit.category_posterior:.2f}"
+
+
+def _column(values: Sequence[str], most: int) -> list[str]:
+    cells = [_cut(_clean(value), most) for value in values]
+    width = max(map(len, cells), default=0)
+    return [cell.ljust(width) for cell in cells]
 
 
 def _cut(text: str, most: int) -> str:

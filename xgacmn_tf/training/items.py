@@ -1,4 +1,4 @@
-"""Training of item embeddings, and the choice of their weight in the similarity "item".
+"""Training of item embeddings, the choice of their weight, and of what is no good match.
 
 The towers are trained after X-GACMN and apart from it, on one device: they share its input maps and
 nothing else. The validation split chooses the epoch by R@10 of the own pair, by the same rule as
@@ -9,22 +9,23 @@ interrupted starts again, with the same result.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
+from scipy import sparse
 from tqdm import tqdm
 
 from xgacmn_tf.config import Config
-from xgacmn_tf.datasets.paired import PairedDataset, Split, give_back
+from xgacmn_tf.datasets.paired import PairedDataset, Split, give_back, label_matrix
 from xgacmn_tf.evaluation.identity import Identity
-from xgacmn_tf.evaluation.representations import represent
+from xgacmn_tf.evaluation.representations import represent, similarities
 from xgacmn_tf.evaluation.retrieval import evaluate_retrieval
 from xgacmn_tf.groups import first_rows
-from xgacmn_tf.model.encoders import CommonSpaceEncoder
+from xgacmn_tf.model.encoders import MATCH_DEPTH, CommonSpaceEncoder, match_score
 from xgacmn_tf.model.item_towers import ItemTowers
 from xgacmn_tf.names import MODALITIES
 from xgacmn_tf.training.calibration import calibrated
@@ -41,6 +42,11 @@ WEIGHTS = (0.0, 0.03, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0)
 MAX_LOSS = 0.025
 # Without a validation split to choose by.
 DEFAULT_WEIGHT = 0.3
+# Share of matched validation queries that count as having no good match, and the number of queries
+# below which this share cannot be measured.
+MAX_REJECTED, MIN_QUERIES = 0.05, 20
+# Queries that are ranked at once: bounds the memory of their scores.
+QUERIES_AT_ONCE = 64
 
 Log = Callable[[int, dict[str, float]], Any]
 
@@ -150,17 +156,28 @@ def add_items(
         log: see `train_items`.
     """
     trained = train_items(config, dataset, chosen, log=log)
+    validated = with_items(calibrated(chosen, encoder.calibration), trained.towers, 1.0)
     weight = config.item_weight
     if weight is None and dataset.validation is not None:
-        calibrated_chosen = calibrated(chosen, encoder.calibration)
-        weight = choose_weight(
-            with_items(calibrated_chosen, trained.towers, 1.0), dataset, config.seed
-        )
+        weight = choose_weight(validated, dataset, config.seed)
     weight = DEFAULT_WEIGHT if weight is None else weight
-    facts = {"epochs": trained.epochs, "weight": weight, "validation_R@10": trained.recall}
+    facts: dict[str, Any] = {
+        "epochs": trained.epochs,
+        "weight": weight,
+        "validation_R@10": trained.recall,
+    }
+    thresholds: dict[str, dict[str, float]] = {}
+    if dataset.validation is not None and weight > 0:
+        facts["match"] = matches = choose_match_thresholds(
+            validated.replaced(item_weight=weight), dataset, config.seed
+        )
+        thresholds = {
+            split: {modality: found["threshold"] for modality, found in ways.items()}
+            for split, ways in matches.items()
+        }
     if config.refit and dataset.held_out:
         trained = train_items(config, give_back(dataset), encoder, trained.epochs)
-    return with_items(encoder, trained.towers, weight), facts
+    return with_items(encoder, trained.towers, weight, thresholds), facts
 
 
 def choose_weight(encoder: CommonSpaceEncoder, dataset: PairedDataset, seed: int) -> float:
@@ -189,12 +206,103 @@ def choose_weight(encoder: CommonSpaceEncoder, dataset: PairedDataset, seed: int
     return max(allowed, key=lambda weight: (allowed[weight], -weight))
 
 
+def choose_match_thresholds(
+    encoder: CommonSpaceEncoder, dataset: PairedDataset, seed: int
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Return the thresholds of `match_score`, chosen on validation queries.
+
+    A query is matched in a gallery that holds its category and its own pair, and unmatched in the
+    same gallery without both. The threshold is the score below which `MAX_REJECTED` of the matched
+    queries fall. Queries whose features are all zero find nothing and are left out.
+
+    Items that were trained on fit queries better than others. So there are two galleries: the
+    validation split, for galleries of other items than the training split's; and training and
+    validation split together, for galleries with the training split's items.
+
+    Args:
+        encoder: with item embeddings of a weight above 0, neither trained on the validation split.
+        dataset: with a validation split.
+        seed: draws the pairs of a large split.
+
+    Returns:
+        "test" (the first gallery) and "all" (the second) → modality of the query → "threshold";
+        "matched_rejected" and "unmatched_rejected", the shares of queries below it; "queries".
+        Modalities of fewer than `MIN_QUERIES` queries are missing.
+    """
+    split, _ = _sample(dataset, seed)
+    # Of a streamed split, the sample that is in memory.
+    train = dataset.train.to_fit()
+    found = {}
+    for name, gallery in (("test", [split]), ("all", [train, split])):
+        scores = {m: _match_scores(encoder, dataset, split, gallery, m) for m in MODALITIES}
+        found[name] = {
+            modality: _threshold(matched, unmatched)
+            for modality, (matched, unmatched) in scores.items()
+            if min(len(matched), len(unmatched)) >= MIN_QUERIES
+        }
+    return found
+
+
+def _threshold(matched: np.ndarray, unmatched: np.ndarray) -> dict[str, float]:
+    """See `choose_match_thresholds`."""
+    threshold = float(np.quantile(matched, MAX_REJECTED))
+    return {
+        "threshold": threshold,
+        "matched_rejected": float((matched < threshold).mean()),
+        "unmatched_rejected": float((unmatched < threshold).mean()),
+        "queries": len(matched),
+    }
+
+
+def _match_scores(
+    encoder: CommonSpaceEncoder,
+    dataset: PairedDataset,
+    queries: Split,
+    gallery: Sequence[Split],
+    modality: str,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return `match_score` of the matched and the unmatched queries of a modality."""
+    queries = queries.take(getattr(queries, modality).any(axis=1))
+    scores: tuple[list[np.ndarray], list[np.ndarray]] = ([np.empty(0)], [np.empty(0)])
+    if not len(queries):
+        return scores[0][0], scores[1][0]
+    other = "text" if modality == "image" else "image"
+    asked = encoder.encodings_of(modality, getattr(queries, modality)).numpy()
+    offered = np.concatenate([encoder.encodings_of(other, getattr(s, other)) for s in gallery])
+    query = represent(encoder, asked, "item", modality)
+    items = represent(encoder, offered, "item", other)
+    labels = _labels([queries], dataset), _labels(gallery, dataset)
+    keys = np.concatenate([split.group_keys for split in (queries, *gallery)])
+    group, group_of_item = np.split(first_rows(keys), [len(queries)])
+    for rows in query.slices(QUERIES_AT_ONCE):
+        ranked = similarities(query[rows], items)
+        own = (labels[0][rows] @ labels[1].T).toarray() | (group[rows, np.newaxis] == group_of_item)
+        for values, scored in zip(scores, (ranked, np.where(own, -np.inf, ranked)), strict=True):
+            best, place = tf.math.top_k(scored, min(MATCH_DEPTH, len(items)))
+            found = np.isfinite(best).all(axis=1)
+            hits = offered[place.numpy()[found], encoder.code_dim :]
+            values.append(match_score(asked[rows][found, encoder.code_dim :], hits).numpy())
+    return np.concatenate(scores[0]), np.concatenate(scores[1])
+
+
+def _labels(splits: Sequence[Split], dataset: PairedDataset) -> sparse.csr_array:
+    """(n, c) bool labels of splits one after another."""
+    parts = [label_matrix(split.label, dataset.num_classes) for split in splits]
+    return sparse.csr_array(sparse.vstack(parts))
+
+
 def with_items(
-    encoder: CommonSpaceEncoder, towers: dict[str, keras.layers.Layer], weight: float
+    encoder: CommonSpaceEncoder,
+    towers: dict[str, keras.layers.Layer],
+    weight: float,
+    match_thresholds: Mapping[str, Mapping[str, float]] | None = None,
 ) -> CommonSpaceEncoder:
     """Return an encoder of the same layers and calibration with item embeddings."""
     return encoder.replaced(
-        image_items=towers["image"], text_items=towers["text"], item_weight=weight
+        image_items=towers["image"],
+        text_items=towers["text"],
+        item_weight=weight,
+        match_thresholds=match_thresholds,
     )
 
 

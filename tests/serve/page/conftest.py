@@ -47,6 +47,11 @@ ITEMS = (
 )
 
 
+# What the model `sure` takes the items for: the category that they have, but for the olive.
+CLASSED = ["nature", "food", "nature", "nature", "<b>heat</b>"]
+FINE = ["sky", "fruit", "leaf", "fruit", ""]
+
+
 @pytest.fixture(scope="session")
 def items() -> tuple[Item, ...]:
     return ITEMS
@@ -59,10 +64,11 @@ def encode_picture():
 
 @pytest.fixture(scope="package")
 def base(tmp_path_factory) -> Path:
-    """Models: `colours` has everything, `words` takes no pictures, `bare` has no gallery, and
-    `broken` cannot be loaded."""
+    """Models: `colours` is as of versions without posteriors, `sure` has all, `words` takes no
+    pictures, `bare` has no gallery, and `broken` cannot be loaded."""
     base = tmp_path_factory.mktemp("served")
     save(base / "colours" / "1")
+    save(base / "sure" / "1", sure=True)
     save(base / "words" / "1", pictures=False)
     save(base / "bare" / "1", gallery=False)
     (base / "broken" / "1").mkdir(parents=True)
@@ -84,8 +90,11 @@ def site(base) -> Iterator[str]:
         yield server.rest_url
 
 
-def save(version: Path, pictures: bool = True, gallery: bool = True) -> None:
-    """Writes a SavedModel that searches `ITEMS` by words and, if told so, by pictures."""
+def save(version: Path, pictures: bool = True, gallery: bool = True, sure: bool = False) -> None:
+    """Writes a SavedModel that searches `ITEMS` by words and, if told so, by pictures.
+
+    A `sure` one names categories with posteriors, and finds that nothing fits the word green well.
+    """
     module = tf.Module()
     columns = tf.range(len(WORDS), dtype=tf.int64)
     module.table = tf.lookup.StaticHashTable(
@@ -109,7 +118,17 @@ def save(version: Path, pictures: bool = True, gallery: bool = True) -> None:
     def search(queries):
         similarities = tf.matmul(tf.math.l2_normalize(queries, axis=1), codes, transpose_b=True)
         scores, rows = tf.math.top_k(similarities, len(ITEMS))
-        return {"ids": tf.gather(ids, rows), "titles": tf.gather(titles, rows), "scores": scores}
+        outputs = {"ids": tf.gather(ids, rows), "titles": tf.gather(titles, rows), "scores": scores}
+        if not sure:
+            return outputs
+        batch = tf.shape(queries)[:1]
+        return outputs | {
+            "category": tf.gather(tf.constant(CLASSED), rows),
+            "category_posterior": tf.gather(tf.constant([0.9, 0.8, 0.7, 0.6, 0.512]), rows),
+            "query_category": tf.fill(batch, "<i>food</i>"),
+            "query_category_posterior": tf.fill(batch, 0.25),
+            "no_good_match": tf.equal(tf.argmax(queries, axis=1), 1),
+        }
 
     def known(counts):
         return {"known_words": tf.cast(tf.reduce_sum(counts, axis=1), tf.int32)}
@@ -131,10 +150,10 @@ def save(version: Path, pictures: bool = True, gallery: bool = True) -> None:
     }
     tf.saved_model.save(module, str(version), signatures)
     if gallery:
-        write_gallery(version)
+        write_gallery(version, fine=sure)
 
 
-def write_gallery(version: Path) -> None:
+def write_gallery(version: Path, fine: bool) -> None:
     pictures = [item.picture for item in ITEMS]
     folder = version / "assets.extra"
     folder.mkdir(parents=True, exist_ok=True)
@@ -143,6 +162,7 @@ def write_gallery(version: Path) -> None:
         id=np.array([item.id for item in ITEMS]),
         title=np.array([item.title for item in ITEMS]),
         category=np.array([item.category for item in ITEMS]),
+        **({"fine_label": np.array(FINE)} if fine else {}),
         thumbnail=np.frombuffer(b"".join(pictures), np.uint8),
         thumbnail_offset=np.cumsum([0, *map(len, pictures)], dtype=np.int64),
     )

@@ -124,6 +124,59 @@ def test_each_result_has_its_picture_title_and_category(visit, items):
     assert page.page.locator("#hits b").count() == 0
 
 
+def test_categories_have_their_posteriors_and_poor_matches_are_marked(visit, items):
+    page = visit(model="sure")
+    page.ask("blue")
+    note = page.page.locator("#note")
+    assert note.is_hidden()
+    assert page.facts().endswith("most probable category: <i>food</i>, 25 %")
+    by_id = {
+        hit.get_attribute("data-id"): hit.locator(".category").inner_text()
+        for hit in page.page.locator("#hits > li").all()
+    }
+    assert by_id == {
+        "sky": "nature 90 %", "apple": "food 80 %", "leaf": "nature 70 %",
+        "a/ä ?&#": "food · nature? 60 %", "fire": "<b>heat</b> 51 %",
+    }  # fmt: skip
+    page.ask("green")
+    assert note.inner_text() == "No good match: the nearest items are shown."
+    assert len(page.hits()) == len(items)
+    page.ask("blue")
+    assert note.is_hidden()
+    assert page.page.locator("#hits .grade").count() == 0  # Nobody knows what is right.
+
+
+def test_hits_of_the_gallerys_own_items_are_graded(visit):
+    page = visit(model="sure")
+    page.page.get_by_role("button", name="red apple", exact=True).click()
+    page.wait_for("Pictures for “red apple”")
+    grades = {
+        hit.get_attribute("data-id"): hit.locator(".grade").all_inner_texts()
+        for hit in page.page.locator("#hits > li").all()
+    }
+    assert grades == {
+        "apple": ["the item itself"], "a/ä ?&#": ["same fine label: fruit"],
+        "sky": [], "leaf": [], "fire": [],
+    }  # fmt: skip
+    page.page.get_by_role("button", name="picture of blue sky").click()
+    page.wait_for("Texts for “blue sky”")
+    assert page.page.locator("#hits .grade").all_inner_texts() == [
+        "the item itself",
+        "same category",
+    ]
+    page.ask("red apple")  # The same words, typed.
+    assert page.page.locator("#hits .grade").count() == 0
+
+
+def test_small_pictures_are_not_enlarged(visit):
+    page = visit(model="sure")
+    page.ask("blue")
+    fits = page.page.locator("#hits img").evaluate_all(
+        "all => all.map((i) => [i.clientHeight, getComputedStyle(i).objectFit])"
+    )
+    assert fits and all(fit == "scale-down" and height >= 143 for height, fit in fits)
+
+
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
 def test_a_chosen_picture_is_sent_as_it_is(visit, signatures, kind):
     page = visit()

@@ -64,7 +64,7 @@ def test_nothing_else_of_the_package_is_served(ask, path):
 
 
 def test_what_is_served_is_listed(ask):
-    versions = {"bare": [1], "broken": [], "colours": [1], "words": [1]}
+    versions = {"bare": [1], "broken": [], "colours": [1], "sure": [1], "words": [1]}
     models = [{"name": name, "versions": numbers} for name, numbers in versions.items()]
     assert ask("/gallery").json == {"models": models}
 

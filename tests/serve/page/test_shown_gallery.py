@@ -38,7 +38,7 @@ def test_what_an_export_writes_is_shown(version):
     shown = ShownGallery(version)
     assert (len(shown), shown.similarity) == (3, "dot")
     assert [shown.row(key) for key in ("b", "B", "")] == [1, None, None]
-    assert shown.texts(1) == {"id": "b", "title": "B", "category": "y"}
+    assert shown.texts(1) == {"id": "b", "title": "B", "category": "y", "fine_label": None}
     assert [shown.picture(row) for row in (-1, 0, 1, 2, 3)] == [
         None,
         ("png", PNG),
@@ -52,7 +52,7 @@ def test_what_an_export_writes_is_shown(version):
 def test_titles_alone_are_enough(version):
     write(version, id=ARRAYS["id"], title=ARRAYS["title"])
     shown = ShownGallery(version)
-    assert shown.texts(0) == {"id": "a", "title": "A", "category": None}
+    assert shown.texts(0) == {"id": "a", "title": "A", "category": None, "fine_label": None}
     assert (shown.picture(0), shown.similarity) == (None, None)
 
 

@@ -13,15 +13,16 @@ export async function offerWords(model, search) {
     .map((item, row) => ({ ...item, part: known[row] / words(item.title) }))
     .filter(({ part }) => part > 0)
     .sort((a, b) => b.part - a.part);
-  offer("example-words", varied(best, 3).map(({ title }) => example(title, () => search(title))));
+  const buttons = varied(best, 3).map((item) => example(item.title, () => search(item.title, item)));
+  offer("example-words", buttons);
 }
 
 export function offerPictures(model, search) {
   const pictured = model.examples.filter(({ picture }) => picture);
-  const buttons = varied(pictured, 3).map(({ title, picture }) =>
-    example(image(picture, `picture of ${title}`), async () => {
-      const response = await fetch(picture);
-      search(await response.blob(), `“${title}”`);
+  const buttons = varied(pictured, 3).map((item) =>
+    example(image(item.picture, `picture of ${item.title}`), async () => {
+      const response = await fetch(item.picture);
+      search(await response.blob(), `“${item.title}”`, item);
     }),
   );
   offer("example-pictures", buttons);

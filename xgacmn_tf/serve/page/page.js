@@ -5,7 +5,7 @@
 import { prepared } from "./picture.js";
 import { Model, servedModels, statesOf } from "./server.js";
 import { offerPictures, offerWords, varied } from "./examples.js";
-import { $, busy, counted, show, showError, showNothing } from "./show.js";
+import { $, busy, counted, percent, show, showError, showNothing } from "./show.js";
 
 const BY_WORDS = "search_images_by_raw_text";
 const BY_PICTURE = "search_texts_by_image_bytes";
@@ -23,7 +23,8 @@ function cancel() {
   return running.signal;
 }
 
-// `prepare` gives the signature's inputs, a heading, and the picture asked with if there is one.
+// `prepare` gives the signature's inputs, a heading, the picture asked with if there is one, and the
+// gallery's item that is asked with, `own`, if it is one.
 async function search(signature, prepare) {
   const signal = cancel();
   busy(true);
@@ -33,7 +34,7 @@ async function search(signature, prepare) {
     const outputs = await model.predict(signature, inputs, signal);
     const milliseconds = performance.now() - start;
     const hits = await model.describe(outputs, signal);
-    if (!signal.aborted) showAnswer(signature, asked, hits, outputs.known_words?.[0], milliseconds);
+    if (!signal.aborted) showAnswer(signature, asked, hits, outputs, milliseconds);
   } catch (error) {
     if (!signal.aborted) showError(error.message);
   } finally {
@@ -41,15 +42,16 @@ async function search(signature, prepare) {
   }
 }
 
-function searchWords(text) {
+function searchWords(text, own) {
   $("q").value = text;
   return search(BY_WORDS, async () => ({
     inputs: { text: [text] },
     heading: `Pictures for “${text}”`,
+    own,
   }));
 }
 
-function searchPicture(blob, name) {
+function searchPicture(blob, name, own) {
   remember("");
   $("q").value = "";
   return search(BY_PICTURE, async () => {
@@ -57,11 +59,12 @@ function searchPicture(blob, name) {
     if (!model.signatures.has(BY_PICTURE)) throw new Error($("why-picture").textContent);
     const { canvas, content } = await prepared(blob, name);
     const inputs = { image_bytes: [{ b64: content }] };
-    return { inputs, heading: `Texts for ${name}`, canvas };
+    return { inputs, heading: `Texts for ${name}`, canvas, own };
   });
 }
 
-function showAnswer(signature, asked, hits, knownWords, milliseconds) {
+function showAnswer(signature, asked, hits, outputs, milliseconds) {
+  const knownWords = outputs.known_words?.[0];
   const kind = signature === BY_PICTURE ? "texts" : "pictures";
   if (knownWords === 0) {
     const why = "The model knows none of these words, so it can rank nothing by them. Try others.";
@@ -77,7 +80,13 @@ function showAnswer(signature, asked, hits, knownWords, milliseconds) {
   const time = milliseconds < 9.5 ? milliseconds.toFixed(1) : Math.round(milliseconds);
   const facts = [`Best ${hits.length}${all}${by}`, `${time} ms`];
   if (knownWords) facts.push(counted(knownWords, "known word"));
-  return show(kind, asked, facts, hits);
+  // Models exported by older versions say neither.
+  const probability = outputs.query_category_posterior?.[0];
+  if (probability !== undefined) {
+    facts.push(`most probable category: ${outputs.query_category[0]}, ${percent(probability)}`);
+  }
+  const note = outputs.no_good_match?.[0] ? "No good match: the nearest items are shown." : "";
+  return show(kind, { ...asked, note }, facts, hits);
 }
 
 // What can be found, before anyone has asked for something.
@@ -112,9 +121,9 @@ function followAddress() {
   return showGallery();
 }
 
-function ask(text) {
+function ask(text, own) {
   remember(text);
-  return searchWords(text);
+  return searchWords(text, own);
 }
 
 // ---- Starting

@@ -55,11 +55,19 @@ export class Model {
     return (await ask(`${this.path}:predict`, body, signal)).outputs;
   }
 
-  // The items of a search's first query: [{id, title, score, category, picture}], best first. None
-  // where the query was not understood: all its ids are empty then.
-  async describe({ ids, titles, scores }, signal) {
+  // The items of a search's first query, best first: [{id, title, score, category, picture}], with
+  // `classed` and `posterior`, the category that the model's class layer was asked for and its
+  // probability, from models that give them. None where the query was not understood: all its ids
+  // are empty then.
+  async describe({ ids, titles, scores, category, category_posterior: posterior }, signal) {
     const hits = ids[0]
-      .map((id, rank) => ({ id, title: titles[0][rank], score: scores[0][rank] }))
+      .map((id, rank) => ({
+        id,
+        title: titles[0][rank],
+        score: scores[0][rank],
+        classed: category?.[0][rank],
+        posterior: posterior?.[0][rank],
+      }))
       .filter(({ id }) => id);
     if (!hits.length) return hits;
     // Without a gallery to show, ids, titles and scores are still an answer.

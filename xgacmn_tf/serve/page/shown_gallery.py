@@ -14,14 +14,14 @@ from xgacmn_tf.datasets import array_files
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.report.pictures import picture_type
 
-STRINGS = ("id", "title", "category")
+STRINGS = ("id", "title", "category", "fine_label")
 PICTURES = ("thumbnail", "thumbnail_offset")
 # Of run.json the similarity and the sizes are read; no export writes a larger one.
 LARGEST_RECORD = 2**20
 
 
 class ShownGallery:
-    """Titles, categories and pictures of n items, found by id.
+    """Titles, categories, fine labels and pictures of n items, found by id.
 
     Args:
       version: the folder of an exported version. Nothing in it is executed, and what it declares
@@ -64,9 +64,9 @@ class ShownGallery:
         return [int(step * (place + 0.5)) for place in range(min(count, len(self)))]
 
     def texts(self, row: int) -> dict[str, str | None]:
-        """`id`, `title` and `category` (None where it is not known) of an item."""
+        """`id`, `title`, and `category` and `fine_label` (None if not known) of an item."""
         found = {name: str(values[row]) for name, values in self._strings.items()}
-        return {"category": None} | found
+        return {"category": None, "fine_label": None} | found
 
     def picture(self, row: int) -> tuple[str, bytes] | None:
         """The kind ("png", "jpeg", "webp") and content of an item's picture; None without one."""
@@ -86,7 +86,7 @@ def _check_names(path: Path, names: Collection[str]) -> None:
     if not {"id", "title"} <= set(names) <= {*STRINGS, *PICTURES}:
         raise InputError(
             f"gallery {path} holds {', '.join(sorted(names)) or 'nothing'}; expected id, title and "
-            "perhaps category, thumbnail and thumbnail_offset; export the version again"
+            "perhaps category, fine_label, thumbnail and thumbnail_offset; export the version again"
         )
 
 
