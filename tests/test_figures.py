@@ -52,11 +52,13 @@ def test_a_figure_that_is_too_large_is_made_smaller(figures, tmp_path, monkeypat
     noise = np.random.default_rng(0).integers(0, 256, (120, 90, 3), np.uint8)
     small, large = tmp_path / "small.png", tmp_path / "large.png"
     figures.save(Image.new("RGB", (120, 90), "red"), small)
-    assert Image.open(small).size == (120, 90) and Image.open(small).mode == "RGB"
+    with Image.open(small) as image:
+        assert (image.size, image.mode) == ((120, 90), "RGB")
     monkeypatch.setattr(figures, "MAX_BYTES", 8_000)
     figures.save(Image.fromarray(noise), large)
     assert large.stat().st_size <= 8_000
-    assert Image.open(large).mode == "P" and Image.open(large).size < (90, 120)
+    with Image.open(large) as image:
+        assert image.mode == "P" and image.size < (90, 120)
 
 
 @pytest.mark.slow

@@ -3,7 +3,7 @@
 from typing import Any
 
 DIRECTIONS = ("i2t", "t2i", "avg")
-# Measure and direction → title. Of those that a run may lack, only what it has is shown.
+# Measure and direction → title.
 COLUMNS = {
     ("mAP", "i2t"): "mAP i2t",
     ("mAP", "t2i"): "mAP t2i",
@@ -14,9 +14,10 @@ COLUMNS = {
     ("fine_mAP", "avg"): "fine mAP",
     ("coverage@10", "avg"): "coverage",
 }
-_NOTES = {
-    "fine mAP": "fine mAP: by fine labels",
-    "coverage": "coverage: share of the gallery in some top 10",
+# What older runs and data sets without fine labels lack, with a note.
+_OPTIONAL = {
+    "fine_mAP": "fine mAP: by fine labels",
+    "coverage@10": "coverage: share of the gallery in some top 10",
 }
 
 
@@ -33,7 +34,7 @@ def results_table(metrics: dict[str, Any]) -> str:
     columns = {
         column: title
         for column, title in COLUMNS.items()
-        if column[0] == "mAP" or any(column[0] in measures for measures in test.values())
+        if column[0] not in _OPTIONAL or any(column[0] in measures for measures in test.values())
     }
     header = f"{'similarity':<11}" + "".join(f"{title:>9}" for title in columns.values())
     lines = [header, "-" * len(header)]
@@ -50,7 +51,7 @@ def results_table(metrics: dict[str, Any]) -> str:
         "directions. R@K and MedR (median rank) look for the query's own item: any item of its",
         "group or of identical content.",
     ]
-    notes = [note for title, note in _NOTES.items() if title in columns.values()]
+    notes = [note for measure, note in _OPTIONAL.items() if (measure, "avg") in columns]
     lines += ["; ".join(notes) + "."] if notes else []
     lines.append(f"Test split: {metrics['splits']['test']} pairs, {_queries(metrics)}.")
     if metrics["headline_similarity"] in test:
@@ -90,7 +91,7 @@ def _queries(metrics: dict[str, Any]) -> str:
 
 
 def _cell(measures: dict[str, Any], measure: str, direction: str) -> str:
-    value = measures.get(measure, {}).get(direction)
-    if value is None:
+    if measure in _OPTIONAL and measure not in measures:
         return f"{'–':>9}"
+    value = measures[measure][direction]
     return f"{value:>9.1f}" if measure == "median_rank" else f"{value:>9.3f}"
