@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from xgacmn_tf import experiment
 from xgacmn_tf.checkpoint import load_encoder
@@ -44,6 +45,64 @@ def test_folder_holds_what_was_promised(finished_run):
     assert any((folder / "tensorboard").glob("events.out.tfevents.*"))
     assert (folder / "tensorboard" / "projector_config.pbtxt").is_file()
     assert not list(folder.rglob("*.partial*"))
+
+
+def scalar_events(folder):
+    """Tag → (step, value) of each scalar in a folder of TensorBoard."""
+    board = EventAccumulator(str(folder), size_guidance={"tensors": 0})
+    board.Reload()
+    events: dict[str, list[tuple[int, float]]] = {}
+    for tag in board.Tags()["tensors"]:
+        for event in board.Tensors(tag):
+            value = tf.make_ndarray(event.tensor_proto)
+            # Histograms are matrices.
+            if value.ndim == 0 and value.dtype.kind == "f":
+                events.setdefault(tag, []).append((event.step, float(value)))
+    return events
+
+
+def test_tensorboard_has_the_test_measures_of_every_similarity(finished_run):
+    folder, _, _ = finished_run
+    events, metrics = scalar_events(folder / "tensorboard"), read_metrics(folder)
+    for similarity, measures in metrics["test"].items():
+        for measure, ways in measures.items():
+            for way, value in ways.items():
+                ((step, written),) = events[f"test/{similarity}/{measure}/{way}"]
+                assert step == 0 and written == pytest.approx(value, rel=1e-6)
+    assert events["test/mAP/avg"] == events["test/posterior/mAP/avg"]
+
+
+def test_tensorboard_has_the_validation_recall_of_each_epoch_of_the_item_embeddings(finished_run):
+    folder, _, _ = finished_run
+    recalls = scalar_events(folder / "tensorboard" / "items")["item/validation_R@10"]
+    assert [step for step, _ in recalls] == list(range(1, len(recalls) + 1)) != []
+    found = read_metrics(folder)["item_embedding"]
+    assert recalls[found["epochs"] - 1][1] == pytest.approx(found["validation_R@10"])
+
+
+def test_the_table_has_a_line_for_each_similarity(finished_run):
+    folder, _, log = finished_run
+    metrics = read_metrics(folder)
+    lines = {line.split()[0]: line.split()[1:] for line in log.splitlines() if line.split()}
+    assert lines["similarity"] == [
+        "mAP",
+        "i2t",
+        "mAP",
+        "t2i",
+        "mAP",
+        "R@1",
+        "R@10",
+        "MedR",
+        "coverage",
+    ]
+    for name in ("posterior*", "cosine", "dot", "item"):
+        measures = metrics["test"][name.rstrip("*")]
+        columns = [f"{measures['mAP'][way]:.3f}" for way in ("i2t", "t2i", "avg")]
+        columns += [f"{measures[recall]['avg']:.3f}" for recall in ("R@1", "R@10")]
+        columns += [f"{measures['median_rank']['avg']:.1f}"]
+        assert lines[name] == [*columns, f"{measures['coverage@10']['avg']:.3f}"]
+    assert lines["chance"][-1] == "–"
+    assert lines["*"][-4:] == ["searches", "rank", "by", "item."]
 
 
 def test_metrics_name_every_similarity_measure_and_direction(finished_run):
@@ -121,7 +180,7 @@ def test_projector_shows_the_codes_as_trained(finished_run):
 
 def test_table_shows_both_directions_and_chance(finished_run):
     table = finished_run[2]
-    for word in ("posterior*", "cosine", "dot", "chance", "i2t", "t2i", "avg", "median"):
+    for word in ("posterior*", "cosine", "dot", "chance", "i2t", "t2i", "MedR"):
         assert word in table
     assert max(len(line) for line in table[table.index("similarity") :].splitlines()[:14]) <= 90
 

@@ -22,7 +22,8 @@ from xgacmn_tf.datasets.paired import PairedDataset, give_back
 from xgacmn_tf.datasets.report import DataReport, data_report
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.evaluation.categories import category_table, unseen_categories
-from xgacmn_tf.evaluation.first_results import spread_measures
+from xgacmn_tf.evaluation.fine_labels import fine_targets
+from xgacmn_tf.evaluation.first_results import FirstResults, first_results, spread_measures
 from xgacmn_tf.evaluation.identity import Identity
 from xgacmn_tf.evaluation.representations import Representations, represent
 from xgacmn_tf.evaluation.retrieval import (
@@ -257,7 +258,9 @@ def evaluate(
     encodings = {m: encoder.encodings_of(m, getattr(test, m)).numpy() for m in MODALITIES}
     arrays = {m: encodings[m][:, : encoder.code_dim] for m in MODALITIES}
     identity, deduplicated = test_identity(dataset), config.deduplicate_gallery
+    by_fine_label = fine_targets(test.fine_label, test.label, dataset.label_names)
     results, represented = {}, {}
+    first: dict[str, dict[str, FirstResults]] = {}
     for similarity in encoder.similarities():
         represented[similarity] = pair = (
             represent(encoder, encodings["image"], similarity, "image"),
@@ -278,11 +281,10 @@ def evaluate(
             title=f"evaluation by {similarity}",
         )
         measures = results[similarity].measures
-        if test.fine_label is not None:
-            # Numbered, as labels are.
-            fine = np.unique(test.fine_label, return_inverse=True)[1].astype(np.int32)
-            measures["fine_mAP"] = mean_average_precision(pair[0], pair[1], fine)
-        measures |= spread_measures(pair[0], pair[1])
+        for measure, (rows, fine) in by_fine_label.items():
+            measures[measure] = mean_average_precision(pair[0].take(rows), pair[1].take(rows), fine)
+        first[similarity] = first_results(*pair, identity, deduplicated)
+        measures |= spread_measures(first[similarity])
     own = None if config.model == XGACMN else baselines.system(config.model).similarity
     headline = config.headline(own)
     # A checkpoint without its run's settings may lack the similarity that is the default.
@@ -296,6 +298,10 @@ def evaluate(
         similarity: {way: scores["AP"] for way, scores in result.per_query.items()}
         for similarity, result in results.items()
     }
+    chance = chance_levels(
+        test.label, identity=identity, deduplicated=deduplicated, title="chance levels"
+    )
+    chance |= {name: chance_levels(fine)["mAP"] for name, (_, fine) in by_fine_label.items()}
     unseen = unseen_categories(
         dataset.label_names, trained, test.label, average_precision, identity, deduplicated
     )
@@ -305,9 +311,7 @@ def evaluate(
         "label_names": [*dataset.label_names],
         "date": datetime.date.today().isoformat(),
         "test": {similarity: result.measures for similarity, result in results.items()},
-        "chance": chance_levels(
-            test.label, identity=identity, deduplicated=deduplicated, title="chance levels"
-        ),
+        "chance": chance,
         # Each image and each text is a query; i2t has the images as queries, t2i the texts.
         "queries": {way: len(found["AP"]) for way, found in results[headline].per_query.items()},
         "deduplicated_gallery": deduplicated,
@@ -328,7 +332,7 @@ def evaluate(
             dataset.label_names,
             trained,
             test.label,
-            *represented[headline],
+            first[headline],
             average_precision[headline],
             identity,
             deduplicated,
@@ -378,7 +382,6 @@ def _results(
 ) -> _Steps:
     """The results in the run folder. metrics.json comes last: with it, everything is there."""
     metrics, arrays = found.metrics, found.arrays
-    scores = metrics["test"][metrics["headline_similarity"]]
     image, text = found.represented
 
     def page() -> None:
@@ -399,11 +402,7 @@ def _results(
         write_projector(
             folder.tensorboard, dataset.test, dataset.label_names, arrays["image"], arrays["text"]
         )
-        write_hparams(
-            folder.tensorboard,
-            config.as_dict(),
-            {f"test/mAP/{way}": value for way, value in scores["mAP"].items()},
-        )
+        write_hparams(folder.tensorboard, config.as_dict(), *_board_measures(metrics))
 
     return [
         ("per-query scores", lambda: folder.write_per_query(dataset.test.id, found.per_query)),
@@ -412,6 +411,26 @@ def _results(
         ("projector", projector),
         ("metrics", lambda: write_json(folder.metrics, metrics)),
     ]
+
+
+# The measures of every similarity that TensorBoard compares runs by.
+_COMPARED = ("mAP", "R@10", "median_rank", "fine_mAP", "coverage@10")
+
+
+def _board_measures(metrics: dict[str, Any]) -> tuple[dict[str, float], dict[str, float]]:
+    """The test measures by TensorBoard's tags: those that runs are compared by, and all others.
+
+    The tags are "test/mAP/i2t" of the headline similarity, and "test/posterior/R@10/avg".
+    """
+    headline = metrics["test"][metrics["headline_similarity"]]
+    compared = {f"test/mAP/{way}": value for way, value in headline["mAP"].items()}
+    others: dict[str, float] = {}
+    for similarity, measures in metrics["test"].items():
+        for measure, values in measures.items():
+            for way, value in values.items():
+                column = way == "avg" and measure in _COMPARED
+                (compared if column else others)[f"test/{similarity}/{measure}/{way}"] = value
+    return compared, others
 
 
 def _export(

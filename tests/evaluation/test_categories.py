@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from xgacmn_tf.evaluation.categories import category_table, unseen_categories
+from xgacmn_tf.evaluation.first_results import first_results
 from xgacmn_tf.evaluation.identity import Identity, directions
 from xgacmn_tf.evaluation.representations import Representations
 from xgacmn_tf.evaluation.retrieval import evaluate_retrieval
@@ -43,9 +44,8 @@ def test_a_table_against_plain_loops(multi, deduplicated):
     identity = Identity.of(image, text, group)
     scores = evaluated(image, text, label, identity, deduplicated)
     train_pairs = np.array([5, 1, 0, 9])
-    table = category_table(
-        NAMES, train_pairs, label, image, text, scores, identity, deduplicated=deduplicated
-    )
+    first = first_results(image, text, identity, deduplicated)
+    table = category_table(NAMES, train_pairs, label, first, scores, identity, deduplicated)
     assert [row["name"] for row in table] == list(NAMES)
     assert [row["train_pairs"] for row in table] == train_pairs.tolist()
     labels = hot(label).astype(bool)
@@ -81,7 +81,9 @@ def test_nothing_is_confused_in_a_perfect_ranking_and_absent_categories_are_left
     space = np.eye(4)[label]
     identity = Identity.of(space, space, np.arange(40))
     scores = evaluated(space, space, label, identity)
-    table = category_table(NAMES, np.ones(4, int), label, space, space, scores, identity)
+    table = category_table(
+        NAMES, np.ones(4, int), label, first_results(space, space, identity), scores, identity
+    )
     assert [row["name"] for row in table] == ["apple", "chair"]
     for row in table:
         assert row["mAP"] == {"i2t": 1.0, "t2i": 1.0}
@@ -128,7 +130,8 @@ def test_sixty_thousand_categories_take_little_memory():
     identity = Identity(np.arange(n), np.arange(n), np.arange(n))
     scores = {way: np.linspace(0, 1, n) for way in ("i2t", "t2i")}
     names = [f"c{k}" for k in range(60_000)]
-    table = category_table(names, np.ones(60_000, int), label, image, text, scores, identity)
+    first = first_results(image, text, identity)
+    table = category_table(names, np.ones(60_000, int), label, first, scores, identity)
     assert len(table) == n
     assert table[0]["name"] == f"c{label.min()}"
 
@@ -136,7 +139,6 @@ def test_sixty_thousand_categories_take_little_memory():
 def test_representations_that_do_not_fit_are_read_in_their_blocks():
     image, text, label = pairs()
     identity = Identity.of(image, text)
-    scores = evaluated(image, text, label, identity)
     rows_at_once = []
 
     def in_blocks(name: str, values: np.ndarray) -> Representations:
@@ -146,8 +148,8 @@ def test_representations_that_do_not_fit_are_read_in_their_blocks():
 
         return Representations(name, values.shape, compute, block=7)
 
-    arguments = NAMES, np.ones(4, int), label
-    whole = category_table(*arguments, image, text, scores, identity)
-    sides = in_blocks("image", image), in_blocks("text", text)
-    assert category_table(*arguments, *sides, scores, identity) == whole
+    whole = first_results(image, text, identity)
+    blocks = first_results(in_blocks("image", image), in_blocks("text", text), identity)
+    for way, results in whole.items():
+        np.testing.assert_array_equal(blocks[way].order, results.order)
     assert max(rows_at_once) == 7

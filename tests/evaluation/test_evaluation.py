@@ -21,7 +21,12 @@ from xgacmn_tf.evaluation.identity import Identity
 from xgacmn_tf.evaluation.metrics import average_precision, rank_of
 from xgacmn_tf.evaluation.ranking import rank_gallery
 from xgacmn_tf.evaluation.representations import Representations
-from xgacmn_tf.evaluation.retrieval import chance_levels, evaluate_retrieval, mean_average_precision
+from xgacmn_tf.evaluation.retrieval import (
+    chance_levels,
+    evaluate_retrieval,
+    mean_average_precision,
+    own_ranks,
+)
 
 # Classes 0, 0, 1, and similarities without ties. Relevance in ranked order:
 #   i2t: image 0 ranks texts 1, 2, 0 → 1.1, AP (1 + 2/3) / 2 = 5/6, own rank 3
@@ -73,6 +78,17 @@ def test_representations_in_blocks_give_what_a_whole_matrix_gives(block):
     found = evaluate_retrieval(*blocks, targets, identity=Identity.of(image, text))
     assert found.measures == whole.measures
     assert mean_average_precision(*blocks, targets) == whole.measures["mAP"]
+    ranks = own_ranks(*blocks, identity=Identity.of(image, text))
+    for way, scores in whole.per_query.items():
+        np.testing.assert_array_equal(ranks[way], scores["rank"])
+
+
+@pytest.mark.parametrize("block", [2, 5])
+def test_rows_are_taken_in_their_order(block):
+    values = np.arange(5.0)[:, np.newaxis]
+    whole = Representations("image", values.shape, lambda rows: values[rows], block)
+    for rows in ([4, 2, 0, 1, 3], [3, 3, 0], [0, 1, 2, 3, 4]):
+        assert whole.take(np.array(rows))[:].ravel().tolist() == rows
 
 
 def test_a_block_that_is_not_finite_is_named():
@@ -373,8 +389,8 @@ def test_tensors_of_every_floating_type_are_taken(dtype):
             "image holds 2 values of 3 that",
         ),
         ({"text": np.array([[1.0], [np.nan], [2.0]])}, "text holds 1 values of 3 that are NaN"),
-        ({"image": np.ones((3, 2))}, r"image is \(3, 2\), text \(3, 1\) and targets \(3, 2\)"),
-        ({"text": np.ones((2, 1))}, r"text \(2, 1\) and targets"),
+        ({"image": np.ones((3, 2))}, r"image is \(3, 2\) and text \(3, 1\); both"),
+        ({"text": np.ones((2, 1))}, r"text \(2, 1\); both must"),
         ({"targets": np.eye(2)}, r"targets \(2, 2\); .* one row per pair"),
         ({"image": np.ones(3)}, r"image has shape \(3,\)"),
         ({"image": np.ones((0, 1))}, r"image has shape \(0, 1\)"),

@@ -6,7 +6,7 @@ import pytest
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.evaluation.identity import Identity, directions
 from xgacmn_tf.evaluation.metrics import chance_median_rank, chance_of_a_hit
-from xgacmn_tf.evaluation.retrieval import chance_levels, evaluate_retrieval
+from xgacmn_tf.evaluation.retrieval import chance_levels, evaluate_retrieval, own_ranks
 
 
 def random_case(seed: int, pairs: int = 60):
@@ -59,8 +59,10 @@ def test_against_an_oracle(seed, deduplicated):
     result = evaluate_retrieval(
         image, text, targets, identity=identity, deduplicated=deduplicated, block_size=7
     )
+    alone = own_ranks(image, text, identity=identity, deduplicated=deduplicated, block_size=7)
     for way in ("i2t", "t2i"):
         ranks, precisions = oracle(image, text, targets, identity, way, deduplicated)
+        assert alone[way].tolist() == ranks
         found = result.per_query[way]
         assert found["rank"].tolist() == ranks
         np.testing.assert_allclose(found["AP"], precisions, rtol=1e-12)

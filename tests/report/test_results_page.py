@@ -14,7 +14,13 @@ from xgacmn_tf.errors import InputError
 from xgacmn_tf.evaluation.identity import Direction, Identity, directions
 from xgacmn_tf.evaluation.retrieval import evaluate_retrieval
 from xgacmn_tf.report.curves import draw_charts
-from xgacmn_tf.report.examples import retrieve, sample_rows
+from xgacmn_tf.report.examples import (
+    GRADE_NAMES,
+    GRADES,
+    examples_by_rank,
+    retrieve,
+    rows_at_quantiles,
+)
 from xgacmn_tf.report.pictures import data_uri, picture_type
 from xgacmn_tf.report.results_page import write_results_page
 
@@ -127,37 +133,106 @@ class Elements(html.parser.HTMLParser):
         return " ".join(" ".join(self.words).split())
 
 
-def hit_classes(page: str, way: str) -> list[list[str]]:
-    """For each query of a direction, the classes of its hits in order."""
+def shown_grades(page: str, way: str) -> list[list[str]]:
+    """For each query of a direction, the grades of its hits in order."""
     section = page.split(f'<section id="{way}"')[1].split("</section>")[0]
     return [
-        [re.sub(r"\s+", " ", found) for found in re.findall(r'<li class="(hit [^"]*)"', article)]
+        re.findall(r'<li class="hit frame ([^"]*)"', article)
         for article in section.split("<article")[1:]
     ]
 
 
-def test_ranking_marks_average_precision_and_own_pair_by_hand():
+def test_ranking_grades_average_precision_and_own_rank_by_hand():
     targets = np.eye(2)[[0, 0, 1, 1]]
-    first, last = retrieve(IMAGE, TEXT, targets, [0, 3], 3, direction(4))
+    first, last = retrieve(IMAGE, TEXT, targets, None, {0: 0.0, 3: 1.0}, 3, direction(4))
     # Image 0 (a cat, +1) orders texts by value, the equal 1 and 3 by row: 0, 2, 1, 3.
     assert [hit.row for hit in first.hits] == [0, 2, 1]
-    assert [hit.right for hit in first.hits] == [True, False, True]
-    assert [hit.own for hit in first.hits] == [True, False, False]
+    assert [hit.grade for hit in first.hits] == ["own", "none", "category"]
     # Cats at ranks 1 and 3: (1/1 + 2/3) / 2.
     assert first.average_precision == pytest.approx((1 + 2 / 3) / 2)
-    assert first.own_rank == 1
+    assert first.own_rank == 1 and first.quantile == 0.0
     # Image 3 (a dog, −1) turns the values round: −1, −1, −2, −3, so 1, 3, 2, 0.
     assert [hit.row for hit in last.hits] == [1, 3, 2]
+    assert [hit.grade for hit in last.hits] == ["none", "own", "category"]
     # Dogs at ranks 2 and 3: (1/2 + 2/3) / 2.
     assert last.average_precision == pytest.approx((1 / 2 + 2 / 3) / 2)
-    assert last.own_rank == 2
+    assert last.own_rank == 2 and last.quantile == 1.0
+
+
+def test_a_shared_fine_label_is_a_grade_where_it_says_more_than_the_category():
+    targets = np.eye(2)[[0, 0, 0, 0, 1]]
+    fine, rows = np.array([3, 3, 4, -1, 3]), {row: 0.5 for row in (0, 3)}
+    # All texts tie, so that their order is that of the rows.
+    first, last = retrieve(np.ones((5, 1)), np.ones((5, 1)), targets, fine, rows, 5, direction(5))
+    # Text 4 has the fine label and another category.
+    assert [hit.grade for hit in first.hits] == ["own", "fine", "category", "category", "none"]
+    # Image 3 has no label finer than its category.
+    assert [hit.grade for hit in last.hits] == ["category"] * 3 + ["own", "none"]
+
+
+def test_examples_are_graded_by_the_labels_of_the_split():
+    # "cats" is the category itself, and "dogs" are all of their category.
+    fine = np.array(["cats", "tabby", "tabby", "dogs"])
+    of_split = split(fine_label=fine, label=np.array([0, 0, 0, 1]))
+    ones = np.ones((4, 1))
+    examples = examples_by_rank(ones, ones, of_split, ("Cats", "pets"), all_different(4))
+    grades = {example.row: [hit.grade for hit in example.hits] for example in examples["i2t"]}
+    assert grades == {
+        0: ["own", "category", "category", "none"],
+        1: ["category", "own", "fine", "none"],
+        2: ["category", "fine", "own", "none"],
+        3: ["none", "none", "none", "own"],
+    }
+
+
+def test_members_of_a_group_and_identical_items_are_the_own_item():
+    text = np.array([[1.0], [1.0], [2.0], [3.0]])
+    identity = Identity.of(np.arange(4.0)[:, np.newaxis], text, np.array(["a", "b", "c", "a"]))
+    found = directions(identity, deduplicated=False)["i2t"]
+    (example,) = retrieve(np.ones((4, 1)), text, np.eye(4), None, {0: 0.5}, 4, found)
+    # Text 3 is of the group, text 1 equals the own text 0.
+    assert [(h.row, h.grade) for h in example.hits] == [
+        (3, "own"), (2, "none"), (0, "own"), (1, "own"),
+    ]  # fmt: skip
+    assert example.own_rank == 1
+
+
+def test_queries_stand_at_the_quantiles_of_the_own_rank():
+    ranks = np.arange(1, 101)
+    rows = rows_at_quantiles(ranks, np.ones((100, 1)), np.random.default_rng(0))
+    assert {ranks[row]: quantile for row, quantile in rows.items()} == {
+        1: 0.0, 10: 0.1, 25: 0.25, 50: 0.5, 75: 0.75, 90: 0.9, 100: 1.0,
+    }  # fmt: skip
+
+
+def test_ties_are_broken_by_category_and_then_by_the_seed():
+    label = np.repeat(np.arange(7), 30)
+    draws = set()
+    for seed in range(4):
+        # All own items have one rank.
+        rows = list(
+            rows_at_quantiles(np.ones(210, int), np.eye(7)[label], np.random.default_rng(seed))
+        )
+        assert sorted(label[rows]) == list(range(7))
+        draws.add(tuple(rows))
+    assert len(draws) == 4
+
+
+def test_a_split_of_few_pairs_shows_each_query_once():
+    rows = rows_at_quantiles(np.array([2, 1, 2]), np.eye(3), np.random.default_rng(0))
+    assert sorted(rows) == [0, 1, 2] and rows[1] == 0.0
+    # Rank 2 is that of the quantiles from 0.5 on; two queries have it, the worst is one of them.
+    assert sorted(rows.values()) == [0.0, 0.5, 1.0]
 
 
 def test_query_that_shares_no_label_with_the_gallery_has_average_precision_zero():
     # Only with other people's targets can that happen: a pair shares its own labels.
     targets = np.array([[0, 0], [1, 0]])
-    (example,) = retrieve(np.ones((2, 1)), np.ones((2, 1)), targets, [0], 2, direction(2))
-    assert example.average_precision == 0.0 and example.relevant == 0
+    (example,) = retrieve(
+        np.ones((2, 1)), np.ones((2, 1)), targets, None, {0: 0.0}, 2, direction(2)
+    )
+    assert example.average_precision == 0.0
+    assert [hit.grade for hit in example.hits] == ["own", "none"]
 
 
 def test_examples_agree_with_the_reported_numbers_on_near_ties():
@@ -166,7 +241,7 @@ def test_examples_agree_with_the_reported_numbers_on_near_ties():
     image = np.array([[1.0, 1e-9], [1.0, 1.0], [0.0, 1.0]])
     text = np.array([[1.0, 0.0], [1.0, 1.0], [1.0, 2.0]])
     targets = np.eye(2)[[0, 1, 1]]
-    (first,) = retrieve(image, text, targets, [0], 3, direction(3))
+    (first,) = retrieve(image, text, targets, None, {0: 0.0}, 3, direction(3))
     assert [hit.row for hit in first.hits] == [0, 1, 2]
     assert first.own_rank == 1 and first.average_precision == 1.0
     # Whole splits with many ties and near-ties: the very numbers of the evaluation.
@@ -181,34 +256,57 @@ def test_examples_agree_with_the_reported_numbers_on_near_ties():
     result = evaluate_retrieval(image, text, targets, identity=identity)
     for way, query, gallery in (("i2t", image, text), ("t2i", text, image)):
         rows = [31, 2, 17, 0, 39]
-        examples = retrieve(query, gallery, targets, rows, 5, same[way])
+        shown = dict.fromkeys(rows, 0.5)
+        examples = retrieve(query, gallery, targets, None, shown, 5, same[way])
         assert [e.average_precision for e in examples] == list(result.per_query[way]["AP"][rows])
         assert [e.own_rank for e in examples] == list(result.per_query[way]["rank"][rows])
-        assert [e.relevant for e in examples] == [int((targets @ targets[r]).sum()) for r in rows]
 
 
 def test_no_query_gives_no_example():
-    assert retrieve(IMAGE, TEXT, np.eye(2)[[0, 0, 1, 1]], [], 3, direction(4)) == []
+    assert retrieve(IMAGE, TEXT, np.eye(2)[[0, 0, 1, 1]], None, {}, 3, direction(4)) == []
 
 
 def test_page_marks_agree_with_the_ranking(tmp_path):
-    page = write(tmp_path / "r.html", queries=4, depth=4)
-    shown = hit_classes(page, "i2t")
-    # From the test above; images 1 and 2 rank like image 0, and theirs are texts 1 and 2.
-    right, wrong = "hit right", "hit wrong"
+    page = write(tmp_path / "r.html", depth=4)
+    shown = shown_grades(page, "i2t")
+    # Ranked as above; images 1 and 2 rank like image 0, and theirs are texts 1 and 2. Own ranks are
+    # 1, 3, 2 and 2, so that the quantiles 0, 0.5, 0.75 and 1 have one each.
     assert sorted(shown) == sorted(
         [
-            [right + " own", wrong, right, wrong],
-            [right, wrong, right + " own", wrong],
-            [wrong, right + " own", wrong, right],
-            [wrong, right + " own", right, wrong],
+            ["own", "none", "category", "none"],
+            ["category", "none", "own", "none"],
+            ["none", "own", "none", "category"],
+            ["none", "own", "category", "none"],
         ]
     )
-    # More than colour: a sign and a word for each hit (and each sign once in the legend).
+    # More than color: a sign and a word for each hit.
     section = page.split('<section id="i2t"')[1].split("</section>")[0]
-    assert section.count("✓") == 8 + 1 and section.count("✗") == 8 + 1
-    assert section.count(">right<") == section.count(">wrong<") == 8
-    assert "AP 0.833" in Elements(page).text and "AP 0.583" in Elements(page).text
+    heads = re.findall(r'<div class="head">(.*?)</div>', section, re.DOTALL)
+    for head, grade in zip(heads, [grade for grades in shown for grade in grades], strict=True):
+        assert f">{GRADES[grade]}<" in head and f">{GRADE_NAMES[grade]}<" in head
+    assert GRADES["fine"] not in section
+    text = Elements(page).text
+    assert "AP by category 0.833" in text and "AP by category 0.583" in text
+
+
+def test_page_states_the_rule_and_each_rank_and_quantile(tmp_path):
+    text = Elements(write(tmp_path / "r.html", seed=7)).text
+    assert "All 4 queries of the test split are ordered by the rank of their own item" in text
+    assert "0, 10, 25, 50, 75, 90 and 100 % quantiles" in text and "seed 7 decides" in text
+    assert "Own item at rank 1 0 % quantile · best" in text
+    # Own ranks of the images: 1, 3, 2, 2.
+    assert "Own item at rank 2 50 % quantile · typical" in text
+    assert "Own item at rank 2 75 % quantile" in text
+    assert "Own item at rank 3 100 % quantile · worst" in text
+
+
+def test_fine_labels_are_shown_and_marked(tmp_path):
+    fine = np.array(["cats", "cats/tabby", "collie", "pug"])
+    page = write(tmp_path / "r.html", split=split(fine_label=fine))
+    text = Elements(page).text
+    assert "same fine label" in text
+    # The category is named unless the fine label starts with it.
+    assert "cats/\u200btabby" in text and "dogs, collie" in text
 
 
 def test_texts_are_escaped_and_nothing_can_run_or_be_fetched(tmp_path):
@@ -245,7 +343,7 @@ def test_same_arguments_give_the_same_bytes_and_another_seed_other_queries(tmp_p
     write(tmp_path / "one.html")
     write(tmp_path / "two.html")
     assert (tmp_path / "one.html").read_bytes() == (tmp_path / "two.html").read_bytes()
-    pages = {write(tmp_path / "seed.html", queries=1, seed=seed) for seed in range(8)}
+    pages = {write(tmp_path / "seed.html", seed=seed) for seed in range(8)}
     assert len({re.sub(r"seed \d", "", page) for page in pages}) > 1
 
 
@@ -269,16 +367,15 @@ def test_only_numbers_no_titles_no_pictures_several_labels(tmp_path):
         split=split(title=None, thumbnail=None, label=label),
         history=[],
         metrics={"test": METRICS["test"]},
-        queries=4,
     )
     elements = Elements(page)
     assert "img" not in {tag for tag, _ in elements.found}
     assert "svg" not in {tag for tag, _ in elements.found}
     assert "cats, dogs" in elements.text
     # Image 0 (cats) finds texts 0, 2, 1, 3; text 1 has both labels, so it is right.
-    assert ["hit right own", "hit wrong", "hit right", "hit wrong"] in hit_classes(page, "i2t")
+    assert ["own", "none", "category", "none"] in shown_grades(page, "i2t")
     # Image 1 has both labels: everything is right.
-    assert any(all("right" in hit for hit in hits) for hits in hit_classes(page, "i2t"))
+    assert any("none" not in grades for grades in shown_grades(page, "i2t"))
 
 
 @pytest.mark.parametrize(
@@ -294,23 +391,6 @@ def test_bad_input_is_named_and_leaves_no_file(tmp_path, changes, says):
     with pytest.raises(InputError, match=says):
         write(tmp_path / "r.html", **changes)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_sample_goes_round_the_classes_without_repeats():
-    # Class 0 has ten rows, class 1 two, class 2 one, class 3 none.
-    label = np.array([0] * 10 + [1] * 2 + [2])
-    rows = sample_rows(np.eye(4)[label], 7, np.random.default_rng(3))
-    assert len(set(rows)) == 7
-    assert sorted(label[rows[:3]]) == [0, 1, 2]
-    # Second round: classes 0 and 1 only; then class 0 alone.
-    assert sorted(label[rows[3:5]]) == [0, 1] and list(label[rows[5:]]) == [0, 0]
-    everything = sample_rows(np.eye(4)[label], 99, np.random.default_rng(3))
-    assert sorted(everything) == list(range(13))
-
-
-def test_sample_of_several_labels_draws_each_row_once():
-    rows = sample_rows(np.ones((5, 3)), 5, np.random.default_rng(0))
-    assert sorted(rows) == list(range(5))
 
 
 def test_charts_skip_what_is_missing_or_not_finite():

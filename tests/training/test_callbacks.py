@@ -152,8 +152,9 @@ def test_profile_of_one_epoch(tmp_path):
 def test_hparams_hold_settings_and_results_and_are_replaced(tmp_path):
     settings = {"epochs": 24, "jit": False, "lr": 0.5, "name": "x", "none": None, "t": (5, 1)}
     write_hparams(tmp_path, settings, {"test/mAP/i2t": 0.125})
-    write_hparams(tmp_path, settings, {"test/mAP/i2t": 0.5})
+    write_hparams(tmp_path, settings, {"test/mAP/i2t": 0.5}, {"test/dot/R@10/avg": 0.25})
     assert scalars(tmp_path, "test/mAP/i2t") == [(0, 0.5)]
+    assert scalars(tmp_path, "test/dot/R@10/avg") == [(0, 0.25)]
     content = read(tmp_path).PluginTagToContent("hparams")
     start = plugin_data_pb2.HParamsPluginData.FromString(
         content["_hparams_/session_start_info"]

@@ -9,17 +9,15 @@ import numpy as np
 from scipy import sparse
 
 from xgacmn_tf.datasets.paired import label_matrix
-from xgacmn_tf.evaluation.first_results import first_results
+from xgacmn_tf.evaluation.first_results import FirstResults
 from xgacmn_tf.evaluation.identity import Identity, directions
-from xgacmn_tf.evaluation.representations import Representations
 
 
 def category_table(
     label_names: Sequence[str],
     train_pairs: np.ndarray,
     label: np.ndarray,
-    image: Any,
-    text: Any,
+    first: Mapping[str, FirstResults],
     average_precision: Mapping[str, np.ndarray],
     identity: Identity,
     deduplicated: bool = False,
@@ -30,9 +28,8 @@ def category_table(
         label_names: c names.
         train_pairs: (c,) training pairs of each category.
         label: (n,) integers or (n, c) multi-hot labels of the test pairs.
-        image: (n, d) representations of the test images, an array or `Representations`; their
-            inner products rank the gallery.
-        text: (n, d) likewise.
+        first: "i2t" and "t2i" → first results, as `first_results` returns them for the same
+            identity and deduplication.
         average_precision: "i2t" and "t2i" → AP of each query, in the order of the direction's
             queries, as `retrieval.evaluate_retrieval` returns them.
         identity: of the test pairs.
@@ -45,7 +42,6 @@ def category_table(
         or None where there are no wrong items. An item with several labels counts for each.
     """
     labels = _labels(label, len(label_names))
-    values = {"image": Representations.of("image", image), "text": Representations.of("text", text)}
     table: dict[int, dict[str, Any]] = {
         category: {
             "name": str(label_names[category]),
@@ -63,18 +59,12 @@ def category_table(
         query, gallery = (of_images, labels) if name == "i2t" else (labels, of_images)
         queries = query.sum(axis=0)
         total = query.T @ average_precision[name]
-        asking, offered = ("image", "text") if name == "i2t" else ("text", "image")
-        confusion = _confusion(
-            query,
-            gallery,
-            values[asking].take(direction.query),
-            values[offered].take(direction.gallery),
-        )
+        confusion = _confusion(query, gallery, first[name])
         for category, entry in table.items():
             entry["queries"][name] = int(queries[category])
             entry["mAP"][name] = float(total[category] / queries[category])
-            first, last = confusion.indptr[category : category + 2]
-            shares, others = confusion.data[first:last], confusion.indices[first:last]
+            start, end = confusion.indptr[category : category + 2]
+            shares, others = confusion.data[start:end], confusion.indices[start:end]
             entry["confused_with"][name] = None
             if len(shares):
                 # Of equal shares, the first category.
@@ -152,13 +142,10 @@ def _joined(labels: sparse.csr_array, place: np.ndarray) -> sparse.csr_array:
 
 
 def _confusion(
-    query: sparse.csr_array,
-    gallery: sparse.csr_array,
-    query_values: Representations,
-    gallery_values: Representations,
+    query: sparse.csr_array, gallery: sparse.csr_array, first: FirstResults
 ) -> sparse.csr_array:
     """(c, c) share of wrong items by their category among the first results of each category."""
-    rows, order = first_results(query_values, gallery_values)
+    rows, order = first.rows, first.order
     query, depth = query[rows], order.shape[1]
     # An item that shares a label with the query is right.
     results = gallery[order.ravel()]

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
 
+from xgacmn_tf.evaluation.identity import Identity, directions
 from xgacmn_tf.evaluation.representations import MAX_NUMBERS, Representations, similarities
 
 DEPTH = 10
@@ -12,36 +17,60 @@ DEPTH = 10
 MAX_QUERIES = 10_000
 
 
-def first_results(
-    query: Representations, gallery: Representations, depth: int = DEPTH
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the first items of a gallery for each query, ties to the lower row.
+@dataclass(frozen=True, eq=False)
+class FirstResults:
+    """The first items of a gallery for the queries of one direction.
 
-    Args:
-        query: q representations.
-        gallery: n representations.
-        depth: number of results per query.
-
-    Returns:
-        (m,) int64 rows of the queries, all or `MAX_QUERIES` evenly spaced ones, and
-        (m, min(depth, n)) int32 rows of the gallery, best first.
+    Attributes:
+        rows: (m,) int64, the queries, all or `MAX_QUERIES` evenly spaced ones.
+        order: (m, min(DEPTH, n)) int32 rows of the gallery, best first, ties to the lower row.
+        items: n, the size of the gallery.
     """
-    rows = np.linspace(0, len(query) - 1, min(len(query), MAX_QUERIES)).astype(int)
-    chosen, depth = query.take(rows), min(depth, len(gallery))
-    size = min(chosen.block, max(1, MAX_NUMBERS // len(gallery)))
-    blocks = [
-        tf.math.top_k(similarities(chosen[block], gallery), depth).indices.numpy()
-        for block in chosen.slices(size)
-    ]
-    return rows, np.concatenate(blocks)
+
+    rows: np.ndarray
+    order: np.ndarray
+    items: int
+
+    @classmethod
+    def of(cls, query: Representations, gallery: Representations) -> FirstResults:
+        """The first results of q queries in a gallery of n items."""
+        rows = np.linspace(0, len(query) - 1, min(len(query), MAX_QUERIES)).astype(int)
+        chosen, depth = query.take(rows), min(DEPTH, len(gallery))
+        size = min(chosen.block, max(1, MAX_NUMBERS // len(gallery)))
+        blocks = [
+            tf.math.top_k(similarities(chosen[block], gallery), depth).indices.numpy()
+            for block in chosen.slices(size)
+        ]
+        return cls(rows, np.concatenate(blocks), len(gallery))
 
 
-def spread_measures(image: Representations, text: Representations) -> dict[str, dict[str, float]]:
-    """Return how many different items searches find, both ways.
+def first_results(
+    image: Any, text: Any, identity: Identity, deduplicated: bool = False
+) -> dict[str, FirstResults]:
+    """Return the first results of both directions, "i2t" and "t2i".
 
     Args:
-        image: n representations of images; row i of both is a pair.
-        text: n representations of texts.
+        image: (n, d) representations of the images, an array or `Representations`; their inner
+            products with the texts rank the gallery.
+        text: (n, d) likewise. Row i of both is a pair.
+        identity: of the pairs.
+        deduplicated: each image is a query and in the gallery once.
+    """
+    image, text = Representations.of("image", image), Representations.of("text", text)
+    results = {}
+    for name, direction in directions(identity, deduplicated).items():
+        query, gallery = (image, text) if name == "i2t" else (text, image)
+        results[name] = FirstResults.of(
+            query.take(direction.query), gallery.take(direction.gallery)
+        )
+    return results
+
+
+def spread_measures(results: Mapping[str, FirstResults]) -> dict[str, dict[str, float]]:
+    """Return the number of different items that searches find, in both directions.
+
+    Args:
+        results: of `first_results`.
 
     Returns:
         "distinct_first": direction → number of different items that are the first result of some
@@ -49,10 +78,9 @@ def spread_measures(image: Representations, text: Representations) -> dict[str, 
         query. "avg" is the mean of both directions.
     """
     measures: dict[str, dict[str, float]] = {"distinct_first": {}, f"coverage@{DEPTH}": {}}
-    for way, query, gallery in (("i2t", image, text), ("t2i", text, image)):
-        _, order = first_results(query, gallery)
-        measures["distinct_first"][way] = float(len(np.unique(order[:, 0])))
-        measures[f"coverage@{DEPTH}"][way] = len(np.unique(order)) / len(gallery)
+    for way, found in results.items():
+        measures["distinct_first"][way] = float(len(np.unique(found.order[:, 0])))
+        measures[f"coverage@{DEPTH}"][way] = len(np.unique(found.order)) / found.items
     for values in measures.values():
         values["avg"] = (values["i2t"] + values["t2i"]) / 2
     return measures

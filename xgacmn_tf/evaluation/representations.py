@@ -64,7 +64,8 @@ class Representations:
         taken = copy.copy(self)
         taken.shape, taken.block = shape, min(self.block, len(rows))
         if self._whole is not None:
-            taken._whole = self._whole if len(rows) == len(self) else self._whole[rows]
+            in_place = np.array_equal(rows, np.arange(len(self)))
+            taken._whole = self._whole if in_place else self._whole[rows]
         else:
             taken._compute = lambda part: self._compute(rows[part])
         return taken

@@ -88,15 +88,28 @@ class Ranking:
         self.relevance[query, marked[ranked & 0xFFFF]] = pairs & 1
 
     def own_rank(self) -> np.ndarray:
-        """(q,) int64 rank, from 1, of the first item that counts as each query's own pair."""
-        values = np.take_along_axis(self._values, self._own, axis=1)
-        value = values.min(axis=1, keepdims=True)
-        items = self._values.shape[1]
-        row = np.where(values == value, self._own, items).min(axis=1, keepdims=True)
-        ahead = self._values == value
-        ahead &= np.arange(items) < row
-        ahead |= self._values < value
-        return 1 + np.count_nonzero(ahead, axis=1)
+        """(q,) int64, see `own_rank`."""
+        return own_rank(self._values, self._own)
+
+
+def own_rank(values: np.ndarray, own: np.ndarray) -> np.ndarray:
+    """Return the rank, from 1, of the first item that counts as each query's own pair.
+
+    Args:
+      values: (q, n) int32, see `ascending`.
+      own: (q, m) rows of the gallery, see `Ranking`.
+
+    Returns:
+      (q,) int64.
+    """
+    of_own = np.take_along_axis(values, own, axis=1)
+    value = of_own.min(axis=1, keepdims=True)
+    items = values.shape[1]
+    row = np.where(of_own == value, own, items).min(axis=1, keepdims=True)
+    ahead = values == value
+    ahead &= np.arange(items) < row
+    ahead |= values < value
+    return 1 + np.count_nonzero(ahead, axis=1)
 
 
 def ascending(similarity: np.ndarray) -> np.ndarray:

@@ -1,24 +1,32 @@
-"""A run as one HTML page: the numbers, the curves, and what sampled queries retrieve.
+"""A run as one HTML page: the numbers, the curves, and the best, typical and worst queries.
 
 The page holds everything it shows (styles, charts, pictures) and asks for nothing from anywhere.
 It has no scripts, and its template escapes every text, so that a hostile title stays a title.
 """
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jinja2
 import numpy as np
 
-from xgacmn_tf.datasets.paired import Split, label_matrix
+from xgacmn_tf.datasets.paired import Split
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.evaluation.identity import Identity, directions
+from xgacmn_tf.evaluation.fine_labels import has_finer_label, plain_name
+from xgacmn_tf.evaluation.identity import Identity
 from xgacmn_tf.evaluation.representations import Representations
 from xgacmn_tf.files import atomic_path
 from xgacmn_tf.report import pages
 from xgacmn_tf.report.curves import draw_charts
-from xgacmn_tf.report.examples import Example, retrieve, sample_rows
+from xgacmn_tf.report.examples import (
+    GRADE_NAMES,
+    GRADES,
+    QUANTILES,
+    Example,
+    examples_by_rank,
+)
 from xgacmn_tf.report.pictures import data_uri
 
 WAYS = ("i2t", "t2i", "avg")
@@ -26,6 +34,7 @@ WAYS = ("i2t", "t2i", "avg")
 MAX_CATEGORIES = 1000
 # A text longer than this is cut for the page; articles run to thousands of characters.
 MOST_CHARACTERS = 220
+_KINDS = {0.0: "best", 0.5: "typical", 1.0: "worst"}
 _NORMALIZERS = {
     "relevant": "÷ relevant items in the gallery",
     "hits": "÷ relevant items among them",
@@ -50,7 +59,6 @@ def write_results_page(
     image_representation: Any,
     text_representation: Any,
     identity: Identity,
-    queries: int = 12,
     depth: int = 8,
     seed: int = 0,
 ) -> None:
@@ -68,9 +76,8 @@ def write_results_page(
       image_representation, text_representation: (n, d) float, finite, or `Representations`; their
         inner products rank the gallery, ties by row.
       identity: which items are the same.
-      queries: how many queries to show in each direction.
-      depth: how many results to show of each.
-      seed: draws the queries.
+      depth: number of results shown of each query.
+      seed: breaks ties between queries, see `examples.examples_by_rank`.
 
     Raises:
       InputError: the representations do not fit the split or are not finite, or `metrics` has no
@@ -93,23 +100,14 @@ def write_results_page(
         raise InputError("metrics: no 'test' results; expected similarity → measure → numbers")
 
     items = _Items(split, label_names)
-    targets = label_matrix(split.label, len(label_names))
-    rng = np.random.default_rng(seed)
-    shown = []
-    of_way = directions(identity, deduplicated=False)
-    for way, query, gallery in (
-        ("i2t", image_representation, text_representation),
-        ("t2i", text_representation, image_representation),
-    ):
-        rows = sample_rows(targets, queries, rng)
-        found = retrieve(query, gallery, targets, rows, depth, of_way[way])
-        shown.append(
-            {
-                "way": way,
-                "examples": [items.example(example) for example in found],
-                "mean_ap": np.mean([e.average_precision for e in found]) if found else None,
-            }
-        )
+    examples = examples_by_rank(
+        image_representation, text_representation, split, label_names, identity, depth, seed
+    )
+    shown = [
+        {"way": way, "examples": [items.example(example) for example in of_way]}
+        for way, of_way in examples.items()
+    ]
+    has_fine = any(items.finer)
 
     # Earlier versions stored a list of lines.
     report = metrics.get("data_report")
@@ -135,6 +133,12 @@ def write_results_page(
             warnings=metrics.get("warnings", []),
             charts=draw_charts(history, metrics.get("best_epoch")),
             directions=shown,
+            grades={
+                grade: {"mark": mark, "name": GRADE_NAMES[grade]}
+                for grade, mark in GRADES.items()
+                if has_fine or grade != "fine"
+            },
+            quantiles=[f"{100 * quantile:g}" for quantile in QUANTILES],
             seed=seed,
             depth=min(depth, len(split)),
             pairs=len(split),
@@ -152,6 +156,9 @@ class _Items:
 
     def __init__(self, split: Split, label_names: Sequence[str]):
         self.split, self.label_names = split, label_names
+        self.finer = np.zeros(len(split), bool)
+        if split.fine_label is not None:
+            self.finer = has_finer_label(split.fine_label, split.label, label_names)
 
     def pair(self, row: int) -> dict[str, Any]:
         """Title (or id), labels and picture of one pair."""
@@ -162,24 +169,32 @@ class _Items:
             text = text[:MOST_CHARACTERS].rstrip() + "…"
         label = split.label[row]
         labels = np.flatnonzero(label) if split.label.ndim == 2 else [label]
+        names = [self.label_names[int(k)] for k in labels]
+        if self.finer[row] and split.fine_label is not None:
+            # A line may break behind a slash or an underscore.
+            fine = re.sub(r"(?<=[/_])(?=.)", "\u200b", str(split.fine_label[row]))
+            # "animals/birds" names the category already.
+            named = plain_name(fine).startswith(tuple(map(plain_name, names)))
+            names = [fine] if named else [*names, fine]
         return {
             "id": str(split.id[row]),
             "text": text,
-            "labels": ", ".join(self.label_names[int(k)] for k in labels),
+            "labels": ", ".join(names),
             "picture": None if split.thumbnail is None else data_uri(split.thumbnail[row]),
         }
 
     def example(self, example: Example) -> dict[str, Any]:
         """A query and its hits, each with its pair."""
+        grades = [hit.grade for hit in example.hits]
         return {
             "query": self.pair(example.row),
+            "quantile": f"{100 * example.quantile:g}",
+            "kind": _KINDS.get(example.quantile, ""),
             "ap": example.average_precision,
             "own_rank": example.own_rank,
-            "relevant": example.relevant,
-            "right": sum(hit.right for hit in example.hits),
+            "counts": {grade: grades.count(grade) for grade in GRADES if grade in grades},
             "hits": [
-                {"rank": hit.rank, "right": hit.right, "own": hit.own, **self.pair(hit.row)}
-                for hit in example.hits
+                {"rank": hit.rank, "grade": hit.grade, **self.pair(hit.row)} for hit in example.hits
             ],
         }
 
@@ -191,11 +206,20 @@ def _environment() -> jinja2.Environment:
 
 
 def _headline_cards(metrics: Mapping[str, Any], headline: str) -> list[dict[str, Any]]:
-    """Full mAP both ways and on average, with chance where it is known."""
+    """Full mAP both ways and on average, with chance and the own item's rank where known."""
     scores = metrics["test"][headline].get("mAP", {})
     chance = metrics.get("chance", {}).get("mAP", {})
+    searched = metrics.get("search_similarity", headline)
+    own = metrics["test"].get(searched, {})
+    recall, rank = (own.get(measure, {}) for measure in ("R@10", "median_rank"))
     return [
-        {"way": way, "score": scores[way], "chance": chance.get(way)}
+        {
+            "way": way,
+            "score": scores[way],
+            "chance": chance.get(way),
+            "recall": recall.get(way),
+            "median_rank": rank.get(way),
+        }
         for way in WAYS
         if way in scores
     ]
@@ -252,10 +276,12 @@ def _measure_note(measure: str, normalizer: Mapping[str, str]) -> str:
         return "number of different items that are some query's first result"
     if measure == "fine_mAP":
         return "mAP by fine labels, which training never saw"
+    if measure == "fine_mAP/finer":
+        return "among the pairs whose fine label says more than their category"
     if kind == "R":
-        return f"share of queries with their own pair, or an identical item, in the top {depth}"
+        return f"share of queries with their own item in the top {depth}"
     if measure == "median_rank":
-        return "of the query's own pair or an identical item; lower is better"
+        return "of the query's own item; lower is better"
     if kind != "mAP":
         return ""
     scope = f"top {depth} only" if depth else "whole ranking"

@@ -2,58 +2,69 @@
 
 from typing import Any
 
-MEASURES = ("mAP", "mAP@50", "R@1", "R@5", "R@10", "median_rank")
 DIRECTIONS = ("i2t", "t2i", "avg")
+# Measure and direction → title.
+COLUMNS = {
+    ("mAP", "i2t"): "mAP i2t",
+    ("mAP", "t2i"): "mAP t2i",
+    ("mAP", "avg"): "mAP",
+    ("R@1", "avg"): "R@1",
+    ("R@10", "avg"): "R@10",
+    ("median_rank", "avg"): "MedR",
+    ("fine_mAP", "avg"): "fine mAP",
+    ("coverage@10", "avg"): "coverage",
+}
+# What older runs and data sets without fine labels lack, with a note.
+_OPTIONAL = {
+    "fine_mAP": "fine mAP: by fine labels",
+    "coverage@10": "coverage: share of the gallery in some top 10",
+}
 
 
 def results_table(metrics: dict[str, Any]) -> str:
-    """`metrics.json` as text: every similarity, measure and direction, with chance level below.
+    """Return `metrics.json` as text: a line for each similarity, and the chance level below.
 
     Args:
       metrics: as written by `experiment.run`.
 
     Returns:
-      Lines of at most 90 columns; the headline similarity carries a star.
+      Lines of at most 90 columns, apart from warnings; the headline similarity carries a star.
     """
-    header = f"{'similarity':<12}{'':<5}" + "".join(f"{name:>12}" for name in MEASURES)
+    test = metrics["test"]
+    columns = {
+        column: title
+        for column, title in COLUMNS.items()
+        if column[0] not in _OPTIONAL or any(column[0] in measures for measures in test.values())
+    }
+    header = f"{'similarity':<11}" + "".join(f"{title:>9}" for title in columns.values())
     lines = [header, "-" * len(header)]
     rows = [
         (name + ("*" if name == metrics["headline_similarity"] else ""), measures)
-        for name, measures in metrics["test"].items()
+        for name, measures in test.items()
     ]
     for name, measures in [*rows, ("chance", metrics["chance"])]:
-        for direction in DIRECTIONS:
-            label = name if direction == DIRECTIONS[0] else ""
-            cells = "".join(_cell(measure, measures[measure][direction]) for measure in MEASURES)
-            lines.append(f"{label:<12}{direction:<5}{cells}")
+        cells = "".join(_cell(measures, *column) for column in columns)
+        lines.append(f"{name:<11}{cells}")
     lines += [
         "-" * len(header),
-        "mAP ranks the whole gallery and divides by the relevant items; mAP@50 looks at",
-        "the first 50 and divides by the relevant ones among them. R@K and median rank",
-        "look for the query's own pair: any item of its group or of identical content.",
-        f"Test split: {metrics['splits']['test']} pairs, {_queries(metrics)}.",
+        "mAP ranks the whole gallery by category. All columns after it are means of both",
+        "directions. R@K and MedR (median rank) look for the query's own item: any item of its",
+        "group or of identical content.",
     ]
-    if metrics["headline_similarity"] in metrics["test"]:
+    notes = [note for measure, note in _OPTIONAL.items() if (measure, "avg") in columns]
+    lines += ["; ".join(notes) + "."] if notes else []
+    lines.append(f"Test split: {metrics['splits']['test']} pairs, {_queries(metrics)}.")
+    if metrics["headline_similarity"] in test:
         # Runs of before the setting chose their epoch wherever they had a validation split.
         rule = metrics.get("settings", {}).get("choose_epoch", "best")
         chose = "best_epoch" in metrics and bool(metrics.get("validation")) and rule == "best"
         by = ", which chose the epoch on the validation split" if chose else ""
+        searched = metrics.get("search_similarity", metrics["headline_similarity"])
+        by += f"; searches rank by {searched}" if searched != metrics["headline_similarity"] else ""
         lines.append(f"* the run's own similarity{by}.")
-    lines += _items(metrics)
     lines += _unseen(metrics)
     lines += [f"warning: {warning}" for warning in metrics.get("warnings", [])]
     return "\n".join(lines)
-
-
-def _items(metrics: dict[str, Any]) -> list[str]:
-    """What searches by the item find, beside the category: in runs that measured it."""
-    lines = []
-    for name, title in (("coverage@10", "of the gallery in some top 10"), ("fine_mAP", "fine mAP")):
-        means = {s: m[name]["avg"] for s, m in metrics["test"].items() if name in m}
-        if means:
-            cells = ", ".join(f"{similarity} {mean:.3f}" for similarity, mean in means.items())
-            lines.append(f"{title}: {cells}")
-    return lines
 
 
 def _unseen(metrics: dict[str, Any]) -> list[str]:
@@ -79,5 +90,8 @@ def _queries(metrics: dict[str, Any]) -> str:
     return f"each image once: {images} images and {texts} texts as queries and gallery"
 
 
-def _cell(measure: str, value: float) -> str:
-    return f"{value:>12.1f}" if measure == "median_rank" else f"{value:>12.4f}"
+def _cell(measures: dict[str, Any], measure: str, direction: str) -> str:
+    if measure in _OPTIONAL and measure not in measures:
+        return f"{'–':>9}"
+    value = measures[measure][direction]
+    return f"{value:>9.1f}" if measure == "median_rank" else f"{value:>9.3f}"

@@ -178,16 +178,20 @@ class ProfileEpoch(keras.callbacks.Callback):
 
 
 def write_hparams(
-    log_dir: str | os.PathLike[str], settings: Mapping[str, Any], metrics: Mapping[str, float]
+    log_dir: str | os.PathLike[str],
+    settings: Mapping[str, Any],
+    metrics: Mapping[str, float],
+    scalars: Mapping[str, float] | None = None,
 ) -> None:
-    """Writes a run's settings and results for TensorBoard's HParams tab, where runs are compared.
+    """Write a run's settings and results for TensorBoard's HParams tab, where runs are compared.
 
     Writing again replaces what an earlier call wrote.
 
     Args:
       log_dir: the run's TensorBoard folder.
       settings: name → value; what is no number, truth value or text is written as text.
-      metrics: tag → result, such as "test/mAP/i2t".
+      metrics: tag → result, such as "test/mAP/i2t"; the columns of the tab.
+      scalars: tag → further results, which are scalars at step 0 without a column of the tab.
     """
     suffix = ".hparams.v2"
     for old in Path(log_dir).glob(f"events.out.tfevents.*{suffix}"):
@@ -204,7 +208,7 @@ def write_hparams(
             metrics=[hparams_api.Metric(tag) for tag in metrics],
         )
         hparams_api.hparams(plain)
-        for tag, value in metrics.items():
+        for tag, value in {**metrics, **(scalars or {})}.items():
             tf.summary.scalar(tag, value)
     writer.close()
 
