@@ -116,7 +116,7 @@ def test_systems_with_posteriors_hold_out_pairs_to_calibrate_them(name, pairs, t
     assert (Config(model=name).held_out > 0) == (name in GIVE_POSTERIORS | CHOOSE_AN_EPOCH)
 
 
-@pytest.mark.parametrize("name", ["acmr", "supcon", "dscmr"])
+@pytest.mark.parametrize("name", ["acmr", "supcon", "dscmr", "two_tower"])
 def test_epochs_are_chosen_by_the_rule_of_x_gacmn(name, pairs, monkeypatch):
     """A single lucky evaluation was kept, where X-GACMN keeps the mean of five."""
     lucky = [0.3, 0.3, 0.2, 0.2, 0.5, 0.31, 0.32, 0.33, 0.34, 0.35] + [0.1] * 30
