@@ -1,4 +1,4 @@
-"""ACMR, DSCMR, SupCon and the two towers: their losses by hand, and what every trained system must do."""
+"""ACMR, DSCMR, SupCon, two towers: their losses by hand; what every trained system must do."""
 
 import dataclasses
 

@@ -3,9 +3,9 @@
 Radford et al., "Learning transferable visual models from natural language supervision", ICML 2021;
 the loss is that of van den Oord et al. 2018, over the pairs of a batch in both directions.
 
-Objective, for unit codes v_i and t_i of the b pairs of a batch:
-  −½ mean_i (log(e^{v_i·t_i / τ} / Σ_j e^{v_i·t_j / τ}) + log(e^{v_i·t_i / τ} / Σ_j e^{v_j·t_i / τ}))
-where j leaves out pairs that share an image, a text or a group with pair i.
+Objective, for unit codes v_i and t_i of the pairs of a batch and s_ij = v_i·t_j / τ:
+  ½ mean_i (log Σ_j e^{s_ij} + log Σ_j e^{s_ji} − 2 s_ii)
+where j leaves out other pairs that share an image, a text or a group with pair i.
 
 Training reads no category: only the choice of the epoch does, which is by validation mAP as for all
 other systems. The towers, the loss and the defaults are those of X-GACMN's item embeddings
