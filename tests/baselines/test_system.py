@@ -46,6 +46,8 @@ def test_a_run_of_a_compared_system(feature_file, tmp_path):
     assert json.loads((folder / "metrics.json").read_text()) == metrics
     assert metrics["model"] == "cca" and metrics["headline_similarity"] == "cosine"
     assert set(metrics["test"]) == {"cosine", "dot"}
+    item_measures = {"R@1", "R@5", "R@10", "median_rank", "distinct_first", "coverage@10"}
+    assert all(item_measures <= set(measures) for measures in metrics["test"].values())
     assert metrics["splits"] == {"train": 90, "validation": 0, "test": 30}
     assert metrics["test"]["cosine"]["mAP"]["avg"] > metrics["chance"]["mAP"]["avg"]
     encoder = load_encoder(folder / "checkpoints" / "best.keras")
