@@ -26,6 +26,7 @@ SMALL: dict[str, tuple[str, ...]] = {
     "acmr": ("epochs=2", "batch_size=8"),
     "dscmr": ("epochs=2", "batch_size=8", "hidden=12", "code_dim=6"),
     "supcon": ("epochs=2", "batch_size=8", "hidden=12", "code_dim=6"),
+    "two_tower": ("epochs=2", "batch_size=8", "hidden=12", "code_dim=6"),
 }  # fmt: skip
 # Those that take seconds to trace.
 DEEP = ("mdbn", "bimodal_ae", "corr_ae", "cmdn")

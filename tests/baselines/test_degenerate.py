@@ -9,7 +9,10 @@ from xgacmn_tf import baselines
 from xgacmn_tf.errors import InputError
 
 # Seconds to trace, and other tests train them on such data, or systems with the same layers.
-SLOW = ("acmr", "bimodal_ae", "cmdn", "corr_ae", "kernel_posteriors", "mdbn", "supcon")
+SLOW = (
+    *("acmr", "bimodal_ae", "cmdn", "corr_ae", "kernel_posteriors", "mdbn", "supcon"),
+    "two_tower",
+)
 
 
 @pytest.mark.parametrize(

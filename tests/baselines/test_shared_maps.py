@@ -12,7 +12,7 @@ from xgacmn_tf.config import Config
 from xgacmn_tf.datasets.paired import PairedDataset, Split
 from xgacmn_tf.training.build import build_model
 
-SHARING = ("acmr", "dscmr", "supcon", "kernel_posteriors")
+SHARING = ("acmr", "dscmr", "supcon", "two_tower", "kernel_posteriors")
 
 
 @pytest.fixture

@@ -46,6 +46,8 @@ def test_a_run_of_a_compared_system(feature_file, tmp_path):
     assert json.loads((folder / "metrics.json").read_text()) == metrics
     assert metrics["model"] == "cca" and metrics["headline_similarity"] == "cosine"
     assert set(metrics["test"]) == {"cosine", "dot"}
+    item_measures = {"R@1", "R@5", "R@10", "median_rank", "distinct_first", "coverage@10"}
+    assert all(item_measures <= set(measures) for measures in metrics["test"].values())
     assert metrics["splits"] == {"train": 90, "validation": 0, "test": 30}
     assert metrics["test"]["cosine"]["mAP"]["avg"] > metrics["chance"]["mAP"]["avg"]
     encoder = load_encoder(folder / "checkpoints" / "best.keras")
@@ -116,7 +118,7 @@ def test_systems_with_posteriors_hold_out_pairs_to_calibrate_them(name, pairs, t
     assert (Config(model=name).held_out > 0) == (name in GIVE_POSTERIORS | CHOOSE_AN_EPOCH)
 
 
-@pytest.mark.parametrize("name", ["acmr", "supcon", "dscmr"])
+@pytest.mark.parametrize("name", ["acmr", "supcon", "dscmr", "two_tower"])
 def test_epochs_are_chosen_by_the_rule_of_x_gacmn(name, pairs, monkeypatch):
     """A single lucky evaluation was kept, where X-GACMN keeps the mean of five."""
     lucky = [0.3, 0.3, 0.2, 0.2, 0.5, 0.31, 0.32, 0.33, 0.34, 0.35] + [0.1] * 30

@@ -1,4 +1,4 @@
-"""ACMR, DSCMR and SupCon: their losses by hand, and what every trained system must do."""
+"""ACMR, DSCMR, SupCon, two towers: their losses by hand; what every trained system must do."""
 
 import dataclasses
 
@@ -13,11 +13,12 @@ from xgacmn_tf.baselines.supcon import supervised_contrastive
 from xgacmn_tf.checkpoint import load_encoder
 from xgacmn_tf.errors import InputError
 
-TRAINED = ("acmr", "dscmr", "supcon")
+TRAINED = ("acmr", "dscmr", "supcon", "two_tower")
 SMALL = {
     "acmr": ("epochs=2", "batch_size=8"),
     "dscmr": ("epochs=2", "batch_size=8", "hidden=12", "code_dim=6"),
     "supcon": ("epochs=2", "batch_size=8", "hidden=12", "code_dim=6"),
+    "two_tower": ("epochs=2", "batch_size=8", "hidden=12", "code_dim=6"),
 }
 
 
@@ -128,6 +129,30 @@ def test_supervised_contrastive_by_hand():
     assert supervised_contrastive(codes, targets, 0.5).numpy() == pytest.approx(expected)
 
 
+def codes_of_two_towers(data):
+    return trained("two_tower", data).codes(data.image, data.text)
+
+
+def test_two_towers_read_no_category(data):
+    other = dataclasses.replace(data, targets=np.roll(data.targets, 1, axis=0))
+    for ours, same in zip(codes_of_two_towers(data), codes_of_two_towers(other), strict=True):
+        np.testing.assert_array_equal(ours, same)
+
+
+def test_two_towers_read_the_groups(data):
+    """Pairs of one group are no negatives of each other; without negatives nothing is learned."""
+
+    def after(epochs, group):
+        planned = iter([epochs])
+        return codes_of_two_towers(dataclasses.replace(data, group=group, planned_epochs=planned))
+
+    one, alone = np.zeros(len(data.image), np.int64), np.arange(len(data.image))
+    for first, second in zip(after(1, one), after(2, one), strict=True):
+        np.testing.assert_array_equal(first, second)
+    for first, second in zip(after(1, alone), after(2, alone), strict=True):
+        assert not np.allclose(first, second)
+
+
 @pytest.mark.parametrize(
     ("name", "given"),
     [
@@ -137,6 +162,10 @@ def test_supervised_contrastive_by_hand():
         ("supcon", "batch_size=0"),
         ("supcon", "temperature=0"),
         ("supcon", "dropout=1"),
+        ("two_tower", "batch_size=1"),
+        ("two_tower", "temperature=0"),
+        ("two_tower", "dropout=1"),
+        ("two_tower", "average_decay=-1"),
     ],
 )
 def test_settings_out_of_range(name, given):

@@ -1,6 +1,8 @@
 """The grid: what is run, what is resumed, what fails, and the tables."""
 
 import csv
+import json
+import shutil
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from xgacmn_tf.compare import grid, tables
 from xgacmn_tf.compare.published import PUBLISHED
 from xgacmn_tf.compare.significance import randomisation_test
 from xgacmn_tf.errors import InputError
+from xgacmn_tf.reproduce import table_comparison
 
 
 @pytest.fixture(scope="module")
@@ -38,14 +41,69 @@ def test_tables(done):
     assert process.stderr.splitlines()[-1] == "error: 2 runs failed; the tables name them"
     with open(output / "small.csv", newline="") as file:
         rows = {row["system"]: row for row in csv.DictReader(file)}
-    assert set(rows) == {"X-GACMN", "CCA"}
+    assert set(rows) == {"X-GACMN", "X-GACMN, item", "CCA"}
     assert rows["CCA"]["seeds"] == "2" and float(rows["CCA"]["avg_sd"]) == 0
+    ours = rows.pop("X-GACMN, item")
+    assert ours["similarity"] == "item" and ours["p"] == ""  # no part in the test
     assert [row["p"] for row in rows.values()].count("") == 1  # the best has nothing to beat
     markdown = (output / "small.md").read_text()
     assert "- raw: no row: " in markdown and markdown in process.stdout
     assert markdown.count("**") == 6 and markdown.count("<u>") == 3
     latex = (output / "small.tex").read_text()
-    assert latex.count(r"\\") == 3 and latex.count(r"\textbf") == 3
+    assert latex.count(r"\\") == 4 and latex.count(r"\textbf") == 3
+
+
+def test_measures_of_items_stand_beside_map(done, flag_file):
+    output, _, _ = done
+    with open(output / "small.csv", newline="") as file:
+        rows = {row["system"]: row for row in csv.DictReader(file)}
+    for title, model, similarity in (
+        ("X-GACMN", "xgacmn", "posterior"),
+        ("X-GACMN, item", "xgacmn", "item"),
+        ("CCA", "cca", "cosine"),
+    ):
+        folders = (output / "runs" / "small" / model / f"seed_{seed}" for seed in (0, 1))
+        tests = [json.loads((path / "metrics.json").read_text())["test"] for path in folders]
+        for measure in ("R@10", "coverage@10"):
+            values = [test[similarity][measure]["avg"] for test in tests]
+            assert float(rows[title][measure]) == pytest.approx(np.mean(values))
+            assert float(rows[title][f"{measure}_sd"]) == pytest.approx(np.std(values, ddof=1))
+        # These data have no fine labels.
+        assert rows[title]["fine_mAP"] == ""
+    header, *lines = (output / "small.md").read_text().splitlines()
+    assert header.endswith("| p | R@10 | coverage@10 | fit (s) |")
+    assert any(line.startswith("| X-GACMN, item | item | – |") for line in lines)
+
+
+def test_runs_without_these_measures_are_still_read(done, flag_file, tmp_path):
+    shutil.copytree(done[0] / "runs", tmp_path / "runs")
+    for path in tmp_path.glob("runs/small/*/seed_*/metrics.json"):
+        metrics = json.loads(path.read_text())
+        metrics["test"].pop("item", None)
+        for measures in metrics["test"].values():
+            del measures["coverage@10"]
+            if path.parent.name == "seed_1" and "cca" in path.parts:
+                del measures["R@10"]
+            elif "cca" not in path.parts:
+                measures["fine_mAP"] = {"avg": 0.25}
+        path.write_text(json.dumps(metrics))
+    cells = grid.cells(("xgacmn", "cca"), [str(flag_file)], 2, None, tmp_path)
+    found = tables.rows(cells)
+    assert [(row.title, sorted(row.items)) for row in found] == [
+        ("X-GACMN", ["R@10", "fine_mAP"]),
+        ("CCA", []),  # one seed has no R@10
+    ]
+    markdown = tables.write_tables(tmp_path, "small", "made up", found, {}, {})
+    header, _, ours, cca, *rest = markdown.splitlines()
+    assert header.endswith("| p | R@10 | fine mAP | fit (s) |")
+    assert ours.split(" | ")[-2] == ".250 ± .000" and cca.split(" | ")[-3:-1] == ["–", "–"]
+    assert "item" not in markdown and "coverage" not in "".join(rest)
+
+
+def test_the_papers_tables_keep_the_papers_similarities(done, flag_file):
+    cells = grid.cells(("xgacmn", "cca"), [str(flag_file)], 2, None, done[0])
+    found = table_comparison.blocks(cells)
+    assert {row.similarity for rows in found.values() for row in rows} == {"posterior", "cosine"}
 
 
 def test_the_same_command_runs_only_what_is_left(done, call, without_workers):
@@ -82,6 +140,7 @@ def test_models_are_chosen_by_name():
 def test_ranks_are_shared_by_equal_figures_of_a_group():
     values = [0.1, 0.3004, 0.3, 0.2]
     assert tables._ranks(values, [""] * 4) == ["", "best", "best", "second"]
+    assert tables._ranks(values, ["", None, "", ""]) == ["", "", "best", "second"]
     assert tables._ranks(values, ["a", "b", "a", "a"]) == ["", "best", "best", "second"]
     assert tables._ranks(values, ["a", "b", "b", "a"]) == ["second", "best", "best", "best"]
 
@@ -96,7 +155,9 @@ def test_with_all_similarities_systems_are_compared_within_each(done, flag_file,
         ("cca", "cosine", True),
         ("xgacmn", "dot", False),
         ("cca", "dot", False),
+        ("xgacmn", "item", False),
     ]
+    assert found[-1].p is None
     for similarity in ("cosine", "dot"):
         pair = [row for row in found if row.similarity == similarity]
         best = max(pair, key=lambda row: row.mean)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from xgacmn_tf.model.item_towers import ItemTowers, contrastive_loss
+from xgacmn_tf.model.item_towers import ItemTowers, contrastive_loss, pair_keys
 
 
 def unit(rows: int, seed: int) -> np.ndarray:
@@ -45,6 +45,16 @@ def test_pairs_of_one_image_text_or_group_are_no_negatives():
     np.testing.assert_allclose(
         (float(loss), float(accuracy)), by_hand(image, text, together, 0.2), rtol=1e-5
     )
+
+
+def test_keys_are_equal_for_the_same_image_text_or_group():
+    image, text = unit(5, 0), unit(5, 1)
+    image[3], text[4] = image[0], text[1]
+    expected = [[0, 1, 2, 0, 4], [0, 1, 2, 3, 1], [0, 1, 1, 3, 4]]
+    keys = pair_keys(image, text, np.array(["a", "b", "b", "c", "d"]))
+    np.testing.assert_array_equal(keys.T, expected)
+    # Without groups, identical images are one.
+    np.testing.assert_array_equal(pair_keys(image, text, None)[:, 2], expected[0])
 
 
 def test_a_batch_of_pairs_that_all_belong_together_has_no_loss():

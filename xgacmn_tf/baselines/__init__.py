@@ -1,4 +1,4 @@
-"""The systems that the paper compares with (Tables 1 and 2), and four beyond them.
+"""The systems that the paper compares with (Tables 1 and 2), and five beyond them.
 
 `--model=NAME` trains one of them in place of X-GACMN. Each is a module of this folder that opens
 with its citation, its objective and what is known of its fidelity, and defines `SYSTEM`. Training
@@ -37,11 +37,13 @@ PAPER = (
     "cmdn",
     "acmr",
 )
-BEYOND = ("raw", "kernel_posteriors", "dscmr", "supcon")
+BEYOND = ("raw", "kernel_posteriors", "dscmr", "supcon", "two_tower")
 NAMES = (*PAPER, *BEYOND)
 # Those that choose an epoch on validation pairs, and those with class posteriors, which validation
 # pairs calibrate.
-CHOOSE_AN_EPOCH = frozenset({"bimodal_ae", "corr_ae", "cmdn", "acmr", "dscmr", "supcon"})
+CHOOSE_AN_EPOCH = frozenset(
+    {"bimodal_ae", "corr_ae", "cmdn", "acmr", "dscmr", "supcon", "two_tower"}
+)
 GIVE_POSTERIORS = frozenset({"jrl", "pacmr", "sm", "acmr", "kernel_posteriors"})
 # The others learn from the whole training split.
 HOLD_OUT = CHOOSE_AN_EPOCH | GIVE_POSTERIORS

@@ -12,8 +12,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import keras
+import numpy as np
 import tensorflow as tf
 
+from xgacmn_tf.groups import content_keys, first_rows
 from xgacmn_tf.model.networks import Encoder
 from xgacmn_tf.model.optimizers import FusedAdam, update_average
 from xgacmn_tf.names import MODALITIES
@@ -83,9 +85,8 @@ class ItemTowers:
         """Moves the towers by one batch.
 
         Args:
-          batch: mapped features "image" (n, d_v) and "text" (n, d_t); "key" (n, k) int64, of which
-            two pairs share a column's value if they belong together: the same image, the same text
-            or the same group.
+          batch: mapped features "image" (n, d_v) and "text" (n, d_t); "key" (n, k) int64, see
+            `pair_keys`.
 
         Returns:
           The terms of `TERMS` by name, before the update.
@@ -103,6 +104,22 @@ class ItemTowers:
                 self._averaged_pairs(modality), self.average_decay, self.optimizer.iterations
             )
         return dict(zip(self.TERMS, (loss, accuracy), strict=True))
+
+
+def pair_keys(image: np.ndarray, text: np.ndarray, group: np.ndarray | None) -> np.ndarray:
+    """Return keys of pairs, of which two pairs share one in some column if they belong together.
+
+    Args:
+      image: (n, d_v) features; pairs with equal images belong together.
+      text: (n, d_t) likewise.
+      group: (n,) equal for pairs of one group; None for identical images.
+
+    Returns:
+      (n, 3) int64: the image, the text and the group of each pair.
+    """
+    images = content_keys(image)
+    keys = [images, content_keys(text), images if group is None else group]
+    return np.stack([first_rows(values) for values in keys], axis=1)
 
 
 def contrastive_loss(

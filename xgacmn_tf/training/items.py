@@ -26,7 +26,7 @@ from xgacmn_tf.evaluation.representations import represent, similarities
 from xgacmn_tf.evaluation.retrieval import evaluate_retrieval, own_ranks
 from xgacmn_tf.groups import first_rows
 from xgacmn_tf.model.encoders import MATCH_DEPTH, CommonSpaceEncoder, match_score
-from xgacmn_tf.model.item_towers import ItemTowers
+from xgacmn_tf.model.item_towers import ItemTowers, pair_keys
 from xgacmn_tf.names import MODALITIES
 from xgacmn_tf.training.calibration import calibrated
 from xgacmn_tf.training.epoch import in_blocks
@@ -86,7 +86,8 @@ def train_items(
     keras.utils.set_random_seed(config.seed)
     # Of a streamed split, the sample that is in memory.
     train = dataset.train.to_fit()
-    features, key = _mapped(encoder, train), tf.constant(_keys(train))
+    features = _mapped(encoder, train)
+    key = tf.constant(pair_keys(train.image, train.text, train.group))
     towers = ItemTowers(
         {modality: int(values.shape[1]) for modality, values in features.items()},
         hidden=config.item_hidden,
@@ -345,12 +346,6 @@ def _mapped(encoder: CommonSpaceEncoder, split: Split) -> dict[str, tf.Tensor]:
         modality: in_blocks(getattr(encoder, f"{modality}_map"), getattr(split, modality))
         for modality in MODALITIES
     }
-
-
-def _keys(split: Split) -> np.ndarray:
-    """(n, 3) int64: image, text and group of each pair; see `ItemTowers.step`."""
-    keys = [split.image_keys, split.text_keys, split.group_keys]
-    return np.stack([first_rows(values) for values in keys], axis=1)
 
 
 def _variables(towers: dict[str, keras.layers.Layer]) -> list[keras.Variable]:
