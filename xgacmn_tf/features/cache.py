@@ -5,8 +5,9 @@
         train-00000.npz     features of the first `SHARD` training items, see `shards.Shard`
         left_out.txt        what is wrong with the pictures that were left out
 
-The fingerprint covers the extractor's settings and the items: ids, splits, and the sizes of the
-picture files or the texts themselves. So whatever changes them leads to another folder.
+The fingerprint covers the extractor's settings, the side of thumbnails and the items: ids, splits,
+and the sizes of the picture files or the texts themselves. So whatever changes them leads to
+another folder.
 """
 
 import contextlib
@@ -26,7 +27,7 @@ from tqdm import tqdm
 from xgacmn_tf.datasets.raw import RawPair
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.features.extractor import MANIFEST, Extractor
-from xgacmn_tf.features.pictures import BadPictureError
+from xgacmn_tf.features.pictures import THUMBNAIL_SIDE, BadPictureError
 from xgacmn_tf.features.registry import load_extractor
 from xgacmn_tf.features.shards import Shard, make_shard, read_item
 from xgacmn_tf.files import atomic_path, temporary_for
@@ -192,6 +193,8 @@ class FeatureCache:
         digest = hashlib.sha256()
         head = (dataset, extractor.modality, extractor.name, extractor.settings(), self.seed, SHARD)
         digest.update(json.dumps(head, sort_keys=True).encode())
+        if extractor.modality == "image":
+            digest.update(str(THUMBNAIL_SIDE).encode())
         for part, pairs in self.parts.items():
             for pair in pairs:
                 content = _size(pair.image) if extractor.modality == "image" else pair.text

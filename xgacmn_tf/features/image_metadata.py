@@ -1,8 +1,8 @@
-"""What a JPEG or PNG file in a string says about showing its pixels, in pure TensorFlow.
+"""Orientation and transparent color of JPEG and PNG files in strings, in pure TensorFlow.
 
-It follows Pillow. Orientation is as `ImageOps.exif_transpose` finds it: in EXIF, else in XMP. Two
-rarities are not read: EXIF as hexadecimal text (PNGs of old programs), and compressed XMP. Where
-metadata are malformed, the picture is taken to stand upright.
+Reading follows Pillow. Orientation is as `ImageOps.exif_transpose` finds it: in EXIF, else in XMP.
+Two rarities are not read: EXIF as hexadecimal text (PNGs of old programs), and compressed XMP.
+Where metadata are malformed, the image is taken to be upright.
 """
 
 from collections.abc import Callable

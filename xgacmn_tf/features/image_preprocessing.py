@@ -27,18 +27,17 @@ from xgacmn_tf.features.image_metadata import (
     read_metadata,
     starts_with,
 )
+from xgacmn_tf.features.pictures import MAX_PIXELS
 
-# The limit from which on Pillow warns of a "decompression bomb"; it rejects twice as many itself.
-MAX_PIXELS = 89_478_485
 # By EXIF's orientation, from 0 on, which is none. Rows and columns are swapped before mirroring.
 _SWAPPED = (False, False, False, False, False, True, True, True, True)
 _UPSIDE_DOWN = (False, False, False, True, True, False, False, True, True)
 _LEFT_TO_RIGHT = (False, False, True, True, False, False, True, True, False)
 # Pixels that are processed at once, which bounds memory beside the decoded image.
 _BLOCK_PIXELS = 2**19
-# A reduced image has at least this many times the side of the square. Above 3, averaging first
+# A reduced image has at least this many times the side of the square. From 3 on, averaging first
 # makes no visible difference, see `reducing_gap` of Pillow's `Image.resize`.
-_REDUCING_GAP = 4
+_REDUCING_GAP = 3
 
 
 class StoredImage(NamedTuple):
@@ -150,10 +149,9 @@ def on_white(pixels: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
     """
 
     def composed() -> tf.Tensor:
-        wide = tf.cast(pixels, tf.int32)
-        color, opacity = wide[..., :-1], wide[..., -1:]
-        sums = color * opacity + 255 * (255 - opacity)
-        return tf.cast((sums + 127) // 255, tf.uint8)
+        color, opacity = (tf.cast(p, tf.float32) for p in (pixels[..., :-1], pixels[..., -1:]))
+        # Rounded: a cast cuts the fraction, and no sum of such products lies on half a step.
+        return tf.cast(255.5 - (255 - color) * (opacity / 255), tf.uint8)
 
     height, width, channels = tf.unstack(tf.shape(pixels))
     opaque = tf.cond(channels % 2 == 0, composed, lambda: pixels)
@@ -257,8 +255,15 @@ def _reduced(image: StoredImage, box: _Box, down: tf.Tensor, across: tf.Tensor) 
     )
     at_once = tf.maximum(_BLOCK_PIXELS // line_pixels, 1)
     spec = tf.TensorSpec([None, None, 3], tf.uint8)
-    reduced = over_blocks(block, lines, at_once, [spec])[0]
-    return _mirrored(_transposed(reduced, wide != swapped), orientation)
+
+    def reduced() -> tf.Tensor:
+        return _transposed(over_blocks(block, lines, at_once, [spec])[0], wide)
+
+    def opaque() -> tf.Tensor:
+        return on_white(pixels[top : top + height, left : left + width], key)
+
+    done = tf.cond(down * across > 1, reduced, opaque)
+    return _mirrored(_transposed(done, swapped), orientation)
 
 
 def _transposed(pixels: tf.Tensor, swapped: tf.Tensor) -> tf.Tensor:

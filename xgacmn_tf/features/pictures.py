@@ -8,9 +8,9 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.features import image_preprocessing
-from xgacmn_tf.features.image_preprocessing import MAX_PIXELS
 
+# The limit from which on Pillow warns of a "decompression bomb"; it rejects twice as many itself.
+MAX_PIXELS = 89_478_485
 # The formats of photographs and drawings. Others, such as EPS, would start other programs.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 THUMBNAIL_SIDE = 144
@@ -36,6 +36,9 @@ def open_picture(path: Path) -> Image.Image:
         BadPictureError: naming the file, if it is missing, truncated, of another format, would
             decode to more than `MAX_PIXELS`, or has gray values of no known range.
     """
+    # TensorFlow takes seconds to import, and commands import this module for its names.
+    from xgacmn_tf.features import image_preprocessing
+
     if path.exists() and not path.is_file():  # A pipe would be waited for, a device has no end.
         raise BadPictureError(f"{path}: is no file")
     try:
