@@ -37,8 +37,8 @@ class Config:
         (), "hyper-parameters of a compared system, such as components=9; a wrong one lists them"
     )
     dataset: str = setting(
-        "openclipart",
-        "built-in data set (openclipart, wikipedia, pascal_sentence, nuswide), a .npz, .mat, "
+        "emoji",
+        "built-in data set (emoji, openclipart, wikipedia, pascal_sentence, nuswide), a .npz, .mat, "
         ".h5 or .hdf5 file of your own features, a .csv or .tsv table of your own images, texts "
         "and labels, or the name of a TFDS data set",
     )
@@ -168,7 +168,15 @@ class Config:
         later=True,
         before=False,
     )
-    item_dim: int = _own(100, "dimension of the item embeddings", least=1, later=True)
+    item_members: int = _own(
+        3,
+        "number of networks in an item tower, whose embeddings are concatenated",
+        least=1,
+        most=100,
+        later=True,
+        before=1,
+    )
+    item_dim: int = _own(100, "dimension of each network's item embeddings", least=1, later=True)
     item_hidden: tuple[int, ...] = _own(
         (512,), "hidden layers of the item towers", least=1, later=True
     )
@@ -374,10 +382,16 @@ class Config:
         values = {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)
-            if field.metadata["shapes_result"]
-            and not (field.metadata["own"] and self.model != XGACMN)
+            if field.metadata["shapes_result"] and self._reads(field)
         }
         return _as_json(values)
+
+    def _reads(self, field: dataclasses.Field[Any]) -> bool:
+        """Whether a run with these settings reads this one."""
+        if field.metadata["own"] and self.model != XGACMN:
+            return False
+        of_items = field.name.startswith("item_") and field.name != "item_embedding"
+        return self.item_embedding or not of_items
 
     @classmethod
     def earlier(cls, model: str) -> dict[str, Any]:

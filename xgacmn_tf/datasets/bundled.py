@@ -81,16 +81,17 @@ class Bundled:
                 f"--text_features={text_features}: data set {self.name!r} comes with "
                 f"{' and '.join(TEXT_FEATURES)}; name one of them"
             )
-        protocol = protocol or self.protocols[0]
-        if protocol not in self.texts:
+        if protocol is not None and (len(self.protocols) == 1 or protocol not in self.protocols):
+            several = len(self.protocols) > 1
+            names = f"one of {', '.join(self.protocols)}" if several else "none"
             raise InputError(
-                f"--protocol={protocol}: data set {self.name!r} has "
-                f"{', '.join(self.protocols)}; name one of them"
+                f"Protocol {protocol!r} for data set {self.name!r}; allowed is {names}."
             )
+        texts = self.texts[protocol or self.protocols[0]]
         rows = self.entries()
         with np.load(self.data / FEATURES, allow_pickle=False) as arrays:
             image = arrays["image"] * arrays["image_step"]
-        text = self._text(text_features, self.texts[protocol], len(rows))
+        text = self._text(text_features, texts, len(rows))
         with np.load(self.data / THUMBNAILS, allow_pickle=False) as arrays:
             webp, offset = arrays["webp"].tobytes(), arrays["offset"]
         folders = [row["id"].partition("/")[0] for row in rows]

@@ -9,33 +9,89 @@ without them. Not in the paper.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from xgacmn_tf.groups import content_keys, first_rows
+from xgacmn_tf.model.angular_softmax import PACKAGE
 from xgacmn_tf.model.networks import Encoder
 from xgacmn_tf.model.optimizers import FusedAdam, update_average
 from xgacmn_tf.names import MODALITIES
 
 
+@keras.saving.register_keras_serializable(PACKAGE)
+class ItemTower(keras.layers.Layer):
+    """Mapped features (n, d) → item embeddings (n, members · dim): an ensemble of networks.
+
+    The networks differ by their initial weights and dropout alone. The cosine of two concatenated
+    embeddings is the mean of the members' cosines.
+
+    Args:
+      hidden: widths of the hidden layers of each member.
+      dim: dimension of each member's embedding, which has unit length.
+      dropout: share of hidden units that are dropped in training.
+      members: number of networks.
+    """
+
+    def __init__(
+        self,
+        hidden: Sequence[int] = (512,),
+        dim: int = 100,
+        dropout: float = 0.0,
+        members: int = 1,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        self.output_dim = members * dim
+        self.config = {
+            "hidden": tuple(hidden),
+            "dim": dim,
+            "dropout": dropout,
+            "members": members,
+        }
+        self.members = [
+            Encoder(
+                hidden=hidden,
+                code_dim=dim,
+                code_activation="linear",
+                dropout=dropout,
+                dtype=self.dtype_policy,
+                name=f"member_{number}",
+            )
+            for number in range(members)
+        ]
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        for member in self.members:
+            member.build(input_shape)
+
+    def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
+        embeddings = [member(x, training=training) for member in self.members]
+        return tf.concat([tf.math.l2_normalize(each, axis=-1) for each in embeddings], axis=-1)
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        return (*input_shape[:-1], self.output_dim)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), **self.config}
+
+
 class ItemTowers:
-    """The towers with their training.
+    """The towers of both modalities with their training.
 
     Args:
       input_dims: modality → number of mapped features.
-      hidden: units of the hidden layers.
-      dim: of the embeddings.
-      dropout: share of hidden units that are dropped.
+      hidden, dim, dropout, members: see `ItemTower`.
       temperature: of the softmax over the batch.
       learning_rate: Adam's.
       average_decay: decay of the moving average of the weights that `averaged` holds.
 
     Attributes:
-      towers, averaged: modality → layer from mapped features (n, d) to embeddings (n, dim), which
-        are not yet of unit length.
+      towers, averaged: modality → `ItemTower`.
     """
 
     TERMS = ("item/loss", "item/accuracy")
@@ -49,17 +105,13 @@ class ItemTowers:
         temperature: float = 0.1,
         learning_rate: float = 5e-4,
         average_decay: float = 0.99,
+        members: int = 1,
     ):
         self.temperature, self.average_decay = temperature, average_decay
+        self.members = members
         self.towers, self.averaged = (
             {
-                modality: Encoder(
-                    hidden=hidden,
-                    code_dim=dim,
-                    code_activation="linear",
-                    dropout=dropout,
-                    name=f"{modality}_items{suffix}",
-                )
+                modality: ItemTower(hidden, dim, dropout, members, name=f"{modality}_items{suffix}")
                 for modality in MODALITIES
             }
             for suffix in ("", "_averaged")
@@ -89,21 +141,30 @@ class ItemTowers:
             `pair_keys`.
 
         Returns:
-          The terms of `TERMS` by name, before the update.
+          The terms of `TERMS` by name, means over the members, before the update.
         """
         weights = self.weights
         with tf.GradientTape() as tape:
-            made = [
-                tf.math.l2_normalize(self.towers[modality](batch[modality], training=True), axis=-1)
-                for modality in MODALITIES
+            members = zip(
+                *(
+                    tf.split(self.towers[modality](batch[modality], training=True), self.members, 1)
+                    for modality in MODALITIES
+                ),
+                strict=True,
+            )
+            terms = [
+                contrastive_loss(image, text, batch["key"], self.temperature)
+                for image, text in members
             ]
-            loss, accuracy = contrastive_loss(made[0], made[1], batch["key"], self.temperature)
+            # The sum: each member learns as if it were alone.
+            loss = tf.add_n([loss for loss, _ in terms])
         self.optimizer.apply(tape.gradient(loss, weights), weights)
         for modality in MODALITIES:
             update_average(
                 self._averaged_pairs(modality), self.average_decay, self.optimizer.iterations
             )
-        return dict(zip(self.TERMS, (loss, accuracy), strict=True))
+        accuracy = tf.add_n([accuracy for _, accuracy in terms])
+        return dict(zip(self.TERMS, (loss / self.members, accuracy / self.members), strict=True))
 
 
 def pair_keys(image: np.ndarray, text: np.ndarray, group: np.ndarray | None) -> np.ndarray:

@@ -96,6 +96,7 @@ def train_items(
         temperature=config.item_temperature,
         learning_rate=config.item_learning_rate,
         average_decay=config.average_decay,
+        members=config.item_members,
     )
     rows = len(train)
     size = min(config.item_batch_size, rows)

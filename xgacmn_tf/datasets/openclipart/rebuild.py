@@ -185,7 +185,7 @@ def read_pictures(png_deb: str, names: set[str], extractor: EfficientNetLite) ->
             square = image_preprocessing.letterbox(drawing, extractor.side)
             if np.std(square, dtype=np.float64) < 1.0:
                 continue  # Blank, or white on white.
-            thumbnails[name] = webp(image_preprocessing.letterbox(drawing, THUMBNAIL_SIDE))
+            thumbnails[name] = webp(image_preprocessing.letterbox(square, THUMBNAIL_SIDE))
             yield square
 
     features = efficientnet_lite.extract(extractor.network, renders())
