@@ -17,6 +17,7 @@ from xgacmn_tf.datasets import streamed
 from xgacmn_tf.datasets.paired import give_back, hold_out
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.run_folder import RunFolder
+from xgacmn_tf.trained_run import TrainedRun
 from xgacmn_tf.training.loop import train
 
 F = tfds.features
@@ -205,7 +206,15 @@ def test_sample_is_spread_over_the_rows(data_dir, monkeypatch):
 @trained_on_single_labels
 def test_run_learns_as_one_in_memory_does(data_dir, tmp_path):
     config = settings(data_dir, output_dir=str(tmp_path / "streamed"))
-    metrics = experiment.run(config, say=lambda text: None)
+    lines: list[str] = []
+    metrics = experiment.run(config, say=lines.append)
+    assert lines[-1] == (
+        "its searches find items of the test split only: the training split is streamed from files"
+    )
+    run = TrainedRun(tmp_path / "streamed")
+    assert len(run.gallery()) == metrics["splits"]["test"]
+    with pytest.raises(InputError, match="is streamed from files, so that not all items can be"):
+        run.gallery("all")
     in_memory = dataclasses.replace(
         config, streaming=False, export=False, output_dir=str(tmp_path / "memory")
     )

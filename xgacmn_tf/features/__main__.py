@@ -52,7 +52,11 @@ flags.DEFINE_string(
     flag_values=VALUES,
 )
 flags.DEFINE_string(
-    "text_weights", None, "preset or its folder (minilm, clip, siglip)", flag_values=VALUES
+    "text_weights",
+    None,
+    "folder of a sentence-transformers model (sentence, minilm), or preset or its folder (clip, "
+    "siglip)",
+    flag_values=VALUES,
 )
 flags.DEFINE_string(
     "output",

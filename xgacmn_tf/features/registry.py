@@ -29,7 +29,7 @@ def image_extractor(name: str, weights: str | None = None, seed: int = 0) -> Ext
         seed: draws what is learned (sift).
 
     Raises:
-        InputError: if there is no such extractor, or it needs what is not there.
+        InputError: if there is no such extractor. What it needs is looked for by its `check`.
     """
     if name not in IMAGE_EXTRACTORS:
         raise _unknown("image", name, IMAGE_EXTRACTORS)
@@ -39,7 +39,10 @@ def image_extractor(name: str, weights: str | None = None, seed: int = 0) -> Ext
 
 
 def text_extractor(name: str, weights: str | None = None, seed: int = 0) -> Extractor:
-    """The extractor of texts called `name`, one of `TEXT_EXTRACTORS`; see `image_extractor`."""
+    """The extractor of texts called `name`, one of `TEXT_EXTRACTORS`; see `image_extractor`.
+
+    Weights of sentence and minilm are the folder of a sentence-transformers model.
+    """
     if name not in TEXT_EXTRACTORS:
         raise _unknown("text", name, TEXT_EXTRACTORS)
     if name in ("bow", "lda") and weights is not None:

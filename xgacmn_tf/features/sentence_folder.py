@@ -33,6 +33,8 @@ _EXPECTED = {
     "position_embedding_type": "absolute",
 }
 _LARGEST_TEXT_FILE = 2**26
+# Size of the smallest parameters, those in half precision.
+_BYTES = 2
 
 
 class SentenceModel(NamedTuple):
@@ -84,6 +86,12 @@ def _read_model(folder: Path) -> SentenceModel:
             f"{folder}: {WEIGHTS} is missing; expected a sentence-transformers model in Hugging "
             "Face's format, saved with save_pretrained(safe_serialization=True)"
         )
+    parameters = _parameters(config)
+    if parameters * _BYTES > (folder / WEIGHTS).stat().st_size:
+        raise InputError(
+            f"{folder / WEIGHTS}: expected the {parameters:,} parameters that {_CONFIG} describes, "
+            "found a smaller file; download the model again"
+        )
     sentence = _read(folder, _SENTENCE_CONFIG, {})
     longest = config["max_position_embeddings"]
     max_tokens = sentence.get("max_seq_length") or longest
@@ -93,6 +101,12 @@ def _read_model(folder: Path) -> SentenceModel:
             f"tokens from 3 to the network's {longest}"
         )
     tokenizer = _read(folder, _TOKENIZER, {})
+    vocabulary = _vocabulary(folder, tokenizer)
+    if len(vocabulary) > config["vocab_size"]:
+        raise InputError(
+            f"{folder}: the tokenizer has {len(vocabulary)} word pieces, and vocab_size of "
+            f"{_CONFIG} is {config['vocab_size']}; expected files of the same model"
+        )
     return SentenceModel(
         folder,
         int(config["hidden_size"]),
@@ -100,8 +114,26 @@ def _read_model(folder: Path) -> SentenceModel:
         _pooling(folder),
         _lowercase(folder, tokenizer),
         bool(sentence.get("do_lower_case", False)),
-        _vocabulary(folder, tokenizer),
+        vocabulary,
     )
+
+
+def _parameters(config: Any) -> int:
+    """The number of parameters of the embeddings and of the layers' matrices."""
+    sizes = [
+        config[name]
+        for name in (
+            "hidden_size",
+            "num_hidden_layers",
+            "intermediate_size",
+            "vocab_size",
+            "max_position_embeddings",
+        )
+    ]
+    if not all(type(size) is int and size > 0 for size in sizes):
+        raise ValueError(f"the sizes of {_CONFIG} are {sizes}")
+    width, layers, inner, words, positions = sizes
+    return (words + positions) * width + layers * (4 * width + 2 * inner) * width
 
 
 def model_hash(folder: Path) -> str:
