@@ -59,9 +59,10 @@ def results_table(metrics: dict[str, Any]) -> str:
         rule = metrics.get("settings", {}).get("choose_epoch", "best")
         chose = "best_epoch" in metrics and bool(metrics.get("validation")) and rule == "best"
         by = ", which chose the epoch on the validation split" if chose else ""
-        searched = metrics.get("search_similarity", metrics["headline_similarity"])
-        by += f"; searches rank by {searched}" if searched != metrics["headline_similarity"] else ""
         lines.append(f"* the run's own similarity{by}.")
+    searched = metrics.get("search_similarity", metrics["headline_similarity"])
+    if searched != metrics["headline_similarity"]:
+        lines.append(f"Searches rank by {searched}.")
     lines += _unseen(metrics)
     lines += [f"warning: {warning}" for warning in metrics.get("warnings", [])]
     return "\n".join(lines)
