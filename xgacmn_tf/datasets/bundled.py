@@ -61,7 +61,7 @@ class Bundled:
             return list(csv.DictReader(file, dialect="excel-tab"))
 
     def load(self, text_features: str | None = None, protocol: str | None = None) -> PairedDataset:
-        """Load the three splits.
+        """Load the splits; not every data set has one for validation.
 
         Args:
             text_features: "minilm" (default) for (n, 384) sentence embeddings of unit length, or
@@ -112,7 +112,9 @@ class Bundled:
         return PairedDataset(
             name=self.name,
             train=split("train"),
-            validation=split("validation"),
+            validation=split("validation")
+            if any(r["split"] == "validation" for r in rows)
+            else None,
             test=split("test"),
             label_names=tuple(name.replace("_", " ") for name in categories),
             source=str(self.data / EXTRACTORS / text_features),
