@@ -39,8 +39,8 @@ class Config:
     dataset: str = setting(
         "emoji",
         "built-in data set (emoji, openclipart, wikipedia, pascal_sentence, nuswide), a .npz, "
-        ".mat, .h5 or .hdf5 file of your own features, a .csv or .tsv table of your own images, texts "
-        "and labels, or the name of a TFDS data set",
+        ".mat, .h5 or .hdf5 file of your own features, a .csv or .tsv table of your own images, "
+        "texts and labels, or the name of a TFDS data set",
     )
     data_dir: str | None = setting(
         None, "folder that holds the data set's files, where it needs any", shapes_result=False
