@@ -129,14 +129,14 @@ def test_categories_have_their_posteriors_and_poor_matches_are_marked(visit, ite
     page.ask("blue")
     note = page.page.locator("#note")
     assert note.is_hidden()
-    assert page.facts().endswith("most probable category: <i>food</i>, 25 %")
+    assert page.facts().endswith("most probable category: <i>food</i>, 25%")
     by_id = {
         hit.get_attribute("data-id"): hit.locator(".category").inner_text()
         for hit in page.page.locator("#hits > li").all()
     }
     assert by_id == {
-        "sky": "nature 90 %", "apple": "food 80 %", "leaf": "nature 70 %",
-        "a/ä ?&#": "food · nature? 60 %", "fire": "<b>heat</b> 51 %",
+        "sky": "nature 90%", "apple": "food 80%", "leaf": "nature 70%",
+        "a/ä ?&#": "food · nature? 60%", "fire": "<b>heat</b> 51%",
     }  # fmt: skip
     page.ask("green")
     assert note.inner_text() == "No good match: the nearest items are shown."
