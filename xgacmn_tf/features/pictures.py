@@ -36,9 +36,6 @@ def open_picture(path: Path) -> Image.Image:
         BadPictureError: naming the file, if it is missing, truncated, of another format, would
             decode to more than `MAX_PIXELS`, or has gray values of no known range.
     """
-    # TensorFlow takes seconds to import, and commands import this module for its names.
-    from xgacmn_tf.features import image_preprocessing
-
     if path.exists() and not path.is_file():  # A pipe would be waited for, a device has no end.
         raise BadPictureError(f"{path}: is no file")
     try:
@@ -50,7 +47,10 @@ def open_picture(path: Path) -> Image.Image:
                 )
             pixels = None
             if picture.format in _DECODED_BY_TENSORFLOW and path.stat().st_size <= _MAX_FILE_BYTES:
-                pixels = image_preprocessing.read(path.read_bytes())
+                # Imported late: commands import this module for its names, without TensorFlow.
+                from xgacmn_tf.features.image_preprocessing import read
+
+                pixels = read(path.read_bytes())
             if pixels is not None:
                 return Image.fromarray(pixels)
             picture.load()
