@@ -134,7 +134,7 @@ def test_sources_name_what_makes_such_features(bundled, text_features):
     assert (image.name, image.modality, image.dim) == ("efficientnet_lite2", "image", 1280)
     assert (text.name, text.modality) == (text_features, "text")
     # Clip art stands small on its page, and an emoji fills it.
-    assert image.settings().get("crop", False) == (bundled.name == "openclipart")
+    assert image.crop == (bundled.name == "openclipart")
     assert {file.suffix for file in source.rglob("*") if file.is_file()} == {".json"}
 
 
