@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from xgacmn_tf.datasets import BUNDLED, hold_out, load
+from xgacmn_tf import datasets
+from xgacmn_tf.config import Config
+from xgacmn_tf.datasets import BUNDLED, load
 from xgacmn_tf.datasets.bundled import EXTRACTORS, SPLITS, TEXT_FEATURES, THUMBNAILS
 from xgacmn_tf.datasets.emoji import EMOJI
 from xgacmn_tf.datasets.openclipart import OPENCLIPART
@@ -187,13 +189,22 @@ def test_protocols():
         load("emoji", protocol="2173")
 
 
-def test_a_validation_split_of_its_own_or_none():
-    assert OPENCLIPART.load().validation is not None
-    data = EMOJI.load()
-    assert data.validation is None
-    held = hold_out(data, 0.2, seed=0)
-    assert len(held.validation) == pytest.approx(0.2 * len(data.train), rel=0.1)
-    assert len(held.validation) + len(held.train) == len(data.train)
+def test_a_validation_split_of_its_own_or_a_part_of_the_training_split(bundled, data):
+    """A run on emoji trains on all pairs in the end, and on all of them where none is held out."""
+    assert data.held_out == (bundled.name == "emoji")
+    assert [name for name, _ in data.splits()] == list(SPLITS)
+    for _, split in data.splits():
+        shares = np.bincount(split.label) / sum(np.bincount(s.label) for _, s in data.splits())
+        assert len(split) > 0 and shares.max() - shares.min() < 0.12
+    config = Config(dataset=bundled.name)
+    assert datasets.for_config(config).fingerprint == data.fingerprint
+    whole = datasets.for_config(dataclasses.replace(config, validation_fraction=0.0))
+    if not data.held_out:
+        assert whole.fingerprint == data.fingerprint
+    else:
+        assert whole.validation is None
+        assert set(whole.train.id) == {*data.train.id, *data.validation.id}
+        assert len(whole.train) == len(data.train) + len(data.validation)
 
 
 def test_a_data_set_elsewhere_is_read_alike(tmp_path):

@@ -40,21 +40,20 @@ def test_groups_join_what_is_joined_by_another():
     np.testing.assert_array_equal(groups[:, None] == groups, np.equal.outer(expected, expected))
 
 
-@pytest.mark.parametrize("validation", [0.0, 0.12])
-def test_assignment_keeps_groups_and_shares(validation):
+def test_assignment_keeps_groups_and_shares():
     rng = np.random.default_rng(3)
     labels = np.repeat([0, 1], [300, 100])
     groups = rng.integers(0, 150, 400)
     groups[:20] = 1000  # Too large to be held out.
-    found = np.array(bundling.assign(groups, labels, validation))
+    found = np.array(bundling.assign(groups, labels))
     assert all(len(set(found[groups == group])) == 1 for group in set(groups))
     assert set(found[:20]) == {"train"}
-    assert set(found) == {"train", "test"} | ({"validation"} if validation else set())
+    assert set(found) == {"train", "validation", "test"}
     for label, size in ((0, 300), (1, 100)):
-        for split, share in (("test", bundling.TEST_SHARE), ("validation", validation)):
+        for split, share in bundling.SHARES.items():
             count = ((labels == label) & (found == split)).sum()
-            assert max(share * size - 8, 0) <= count <= share * size
-    assert list(found) == bundling.assign(groups, labels, validation)
+            assert share * size - 8 <= count <= share * size
+    assert list(found) == bundling.assign(groups, labels)
 
 
 def test_quantization_errs_by_half_a_step_at_most():
@@ -97,8 +96,8 @@ class Pixels(Letters):
     name, modality = "pixels", "image"
 
 
-@pytest.fixture(params=[0.0, 0.12], ids=["no validation", "validation"])
-def written(request, monkeypatch, tmp_path):
+@pytest.fixture
+def written(monkeypatch, tmp_path):
     """Entries, pictures and counts of a data set that was written; and the data set."""
     monkeypatch.setattr(bundling, "text_extractor", lambda name: Letters())
     rng = np.random.default_rng(1)
@@ -116,17 +115,16 @@ def written(request, monkeypatch, tmp_path):
     }
     other = {entry.id: entry.text.partition(", ")[2] for entry in entries}
     counts = bundling.write(
-        entries, pictures, Pixels(), tmp_path / "data", request.param,
-        more_texts={"other.npz": other},
-    )  # fmt: skip
+        entries, pictures, Pixels(), tmp_path / "data", more_texts={"other.npz": other}
+    )
     data_set = Bundled("made", tmp_path / "data", {"all": TEXTS, "other": "other.npz"})
-    return entries, pictures, counts, data_set, request.param
+    return entries, pictures, counts, data_set
 
 
 def test_what_is_written_is_read_again(written):
-    entries, pictures, counts, data_set, validation = written
+    entries, pictures, counts, data_set = written
     data = data_set.load("bow")
-    assert (data.validation is None) == (validation == 0)
+    assert not data.held_out
     assert data.label_names == ("cats", "dogs and wolves")
     by_id = {entry.id: entry for entry in entries}
     read = collections.Counter()
@@ -142,7 +140,7 @@ def test_what_is_written_is_read_again(written):
 
 
 def test_embeddings_and_counts_of_each_protocols_texts(written):
-    entries, _, _, data_set, _ = written
+    entries, *_, data_set = written
     text_of = {entry.id: entry.text for entry in entries}
     words = data_set.vocabulary()
     assert {"tom", "rex"} < set(words)
@@ -159,7 +157,7 @@ def test_embeddings_and_counts_of_each_protocols_texts(written):
 
 
 def test_words_are_those_of_the_training_split(written):
-    *_, data_set, _ = written
+    *_, data_set = written
     train = [row["text"] for row in data_set.entries() if row["split"] == "train"]
     assert set(data_set.vocabulary()) == {
         word for text in train for word in text.replace(",", "").split()
