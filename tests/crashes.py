@@ -85,7 +85,8 @@ def main() -> None:
         return Config(
             dataset=dataset, output_dir=str(folder / name), epochs=12, patience=12, batch_size=16,
             encoder_hidden=(16, 8), code_dim=6, feature_discriminator_hidden=12,
-            common_discriminator_hidden=5, generator_learning_rate=3e-3,
+            common_discriminator_hidden=5, generator_learning_rate=3e-3, item_hidden=(12,),
+            item_dim=4,
         )  # fmt: skip
 
     started = time.monotonic()

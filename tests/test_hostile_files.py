@@ -89,7 +89,7 @@ def trained(tmp_path_factory):
     config = Config(
         dataset=str(folder / "pairs.npz"), output_dir=str(folder / "run"), epochs=2, batch_size=4,
         encoder_hidden=(4, 3), code_dim=2, feature_discriminator_hidden=3,
-        common_discriminator_hidden=2, export=False,
+        common_discriminator_hidden=2, item_hidden=(3,), item_dim=2, item_members=2, export=False,
     )  # fmt: skip
     run_experiment(config, say=lambda text: None)
     return folder / "run", config

@@ -20,7 +20,7 @@ def earlier(feature_file, tmp_path):
     now = Config(
         dataset=str(feature_file), output_dir=str(tmp_path / "run"), epochs=4, evaluate_every=4,
         choose_epoch="last", encoder_hidden=(8,), code_dim=4, batch_size=16, export=False,
-        feature_discriminator_hidden=8, common_discriminator_hidden=4,
+        feature_discriminator_hidden=8, common_discriminator_hidden=4, item_hidden=(8,), item_dim=4,
     )  # fmt: skip
     experiment.run(now, lambda text: None)
     record = json.loads((tmp_path / "run" / "config.json").read_text())

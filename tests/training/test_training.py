@@ -34,7 +34,7 @@ def make_small_config(feature_file):
     return Config(
         dataset=str(feature_file), epochs=5, batch_size=16, encoder_hidden=(16, 8), code_dim=6,
         feature_discriminator_hidden=12, common_discriminator_hidden=5,
-        generator_learning_rate=3e-3,
+        generator_learning_rate=3e-3, item_hidden=(12,), item_dim=4,
     )  # fmt: skip
 
 
