@@ -183,9 +183,9 @@ def test_nothing_of_training_is_inside(run, exported):
     assert {name.split("/")[0] for name in values} == {"state", "_CHECKPOINTABLE_OBJECT_GRAPH"}
     names = [variable.name for variable in tf.saved_model.load(str(exported)).state]
     assert not [n for n in names if "discriminator" in n or "decoder" in n or "adam" in n.lower()]
-    # The whole model with its decoders and discriminators has 2000 units a discriminator.
+    # Mostly the graphs of the signatures, in which each member of the item towers has its own part.
     size = sum(path.stat().st_size for path in exported.rglob("*") if path.is_file())
-    assert size < 350_000
+    assert size < 400_000
 
 
 def test_what_travels_along(run, exported):
