@@ -31,12 +31,13 @@ def run(tmp_path, small_networks):
     def run(data, **settings):
         np.savez(tmp_path / "data.npz", **data)
         sizes = {"encoder_hidden": (128, 50), "code_dim": 20}
+        shorter = {"epochs": 40, "batch_size": 32, "item_epochs": 2, "refit": False}
         folder, printed = tmp_path / "run", []
         config = Config(
             dataset=str(tmp_path / "data.npz"),
             output_dir=str(folder),
             export=False,
-            **(small_networks | {"epochs": 40, "batch_size": 32, **sizes} | settings),
+            **(small_networks | shorter | sizes | settings),
         )
         experiment.run(config, printed.append)
         return json.loads((folder / "metrics.json").read_text()), "\n".join(printed), folder
@@ -112,8 +113,10 @@ def test_texts_without_blanks_are_found_by_their_characters(tmp_path, call_main,
         noun = nouns[row % 3]
         rows.append(f"{row}.png,今天{rng.choice(verbs)}{noun}{rng.choice(verbs)}{row},{noun}")
     (tmp_path / "t.csv").write_text("\n".join(rows), encoding="utf-8")
-    numbers = {k: v for k, v in small_networks.items() if not isinstance(v, tuple)}
-    flags = [f"--{name}={value}" for name, value in numbers.items()]
+    flags = [
+        f"--{name}={','.join(map(str, value)) if isinstance(value, tuple) else value}"
+        for name, value in small_networks.items()
+    ]
     result = call_main(
         f"--dataset={tmp_path / 't.csv'}",
         "--image_features=sift",

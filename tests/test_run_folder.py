@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 import subprocess
 import sys
 
@@ -14,18 +15,28 @@ from xgacmn_tf.run_folder import RunFolder
 from xgacmn_tf.trained_run import TrainedRun
 
 
-@pytest.fixture
-def earlier(feature_file, tmp_path):
-    """A run folder as before `--choose_epoch`, with a single evaluation, and its settings."""
-    now = Config(
-        dataset=str(feature_file), output_dir=str(tmp_path / "run"), epochs=4, evaluate_every=4,
+@pytest.fixture(scope="module")
+def evaluated_once(feature_file, tmp_path_factory):
+    """The settings of a finished run with a single evaluation, to be read only."""
+    folder = tmp_path_factory.mktemp("evaluated_once") / "run"
+    config = Config(
+        dataset=str(feature_file), output_dir=str(folder), epochs=4, evaluate_every=4,
         choose_epoch="last", encoder_hidden=(8,), code_dim=4, batch_size=16, export=False,
         feature_discriminator_hidden=8, common_discriminator_hidden=4, item_hidden=(8,), item_dim=4,
     )  # fmt: skip
-    experiment.run(now, lambda text: None)
+    experiment.run(config, lambda text: None)
+    return config
+
+
+@pytest.fixture
+def earlier(evaluated_once, tmp_path):
+    """A run folder as before `--choose_epoch`, with a single evaluation, and its settings."""
+    shutil.copytree(evaluated_once.output_dir, tmp_path / "run")
+    now = dataclasses.replace(evaluated_once, output_dir=str(tmp_path / "run"))
     record = json.loads((tmp_path / "run" / "config.json").read_text())
     for name in ("choose_epoch", "deduplicate_gallery"):
         del record["settings"][name]
+    record["settings"]["output_dir"] = now.output_dir
     (tmp_path / "run" / "config.json").write_text(json.dumps(record))
     return RunFolder(tmp_path / "run"), dataclasses.replace(now, choose_epoch="best")
 
