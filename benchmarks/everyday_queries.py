@@ -49,7 +49,7 @@ class Result:
         relevant: ids of the relevant items.
         hits: the first items, best first.
         rank: of the first relevant item, from 1; one more than the gallery's size without any.
-        no_good_match: whether the search says so; None for a run without a threshold.
+        no_good_match: whether the search flags it so; None for a run without a threshold.
     """
 
     query: str

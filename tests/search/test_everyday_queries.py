@@ -3,6 +3,7 @@
 import collections
 import importlib
 import re
+import shutil
 
 import pytest
 
@@ -22,10 +23,10 @@ def benchmark(request, monkeypatch):
 def run(benchmark, colour_run, tmp_path, capsys):
     """Runs the benchmark with a file of queries; returns what it printed."""
 
-    def run(*arguments, queries=QUERIES, runs=1):
+    def run(*arguments, queries=QUERIES):
         file = tmp_path / "queries.tsv"
         file.write_text(queries, encoding="utf-8")
-        benchmark.main([*[str(colour_run)] * runs, f"--queries={file}", *arguments])
+        benchmark.main([str(colour_run), f"--queries={file}", *map(str, arguments)])
         return capsys.readouterr().out
 
     return run
@@ -58,7 +59,16 @@ def test_markdown_has_the_first_three_items(run):
     ]
 
 
-def test_totals_of_several_runs(benchmark):
+def test_several_runs_have_a_row_each_and_no_queries(run, colour_run, tmp_path):
+    other = shutil.copytree(colour_run, tmp_path / "other")
+    assert run(other).splitlines()[2:] == [
+        f"| {colour_run} | 1 | 0.150 | 1.000 | 1.5 | 0 |",
+        f"| {other} | 1 | 0.150 | 1.000 | 1.5 | 0 |",
+        "| mean ± sd | 1.0 ± 0.0 | 0.150 ± 0.000 | 1.000 ± 0.000 | 1.5 ± 0.0 | 0.0 ± 0.0 |",
+    ]
+
+
+def test_mean_and_sd_of_totals(benchmark):
     scores = {
         "a": {"relevant first item": 30, "P@10": 0.5, "median rank": 1.0},
         "b": {"relevant first item": 34, "P@10": 0.6, "median rank": 2.0},
