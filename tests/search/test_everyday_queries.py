@@ -26,7 +26,7 @@ def run(benchmark, colour_run, tmp_path, capsys):
     def run(*arguments, queries=QUERIES):
         file = tmp_path / "queries.tsv"
         file.write_text(queries, encoding="utf-8")
-        benchmark.main([str(colour_run), f"--queries={file}", *map(str, arguments)])
+        benchmark.main([str(colour_run), *map(str, arguments), f"--queries={file}"])
         return capsys.readouterr().out
 
     return run
