@@ -17,7 +17,7 @@ from xgacmn_tf.datasets.distribution import (
     default_cache_dir,
     pickle_note,
 )
-from xgacmn_tf.datasets.paired import PairedDataset, Split, hold_out
+from xgacmn_tf.datasets.paired import PairedDataset, Split, give_back, hold_out
 from xgacmn_tf.datasets.raw import RawPair, RawPairs
 from xgacmn_tf.errors import InputError
 
@@ -79,7 +79,9 @@ def for_config(config: Config) -> PairedDataset:
         columns=config.columns,
     )
     if dataset.validation is None and config.held_out > 0:
-        dataset = hold_out(dataset, config.held_out, config.seed)
+        return hold_out(dataset, config.held_out, config.seed)
+    if dataset.held_out and config.held_out == 0:
+        return give_back(dataset)
     return dataset
 
 

@@ -39,11 +39,14 @@ class Bundled:
         name: what `--dataset` calls it.
         data: the folder with its files.
         texts: protocol → file name of its texts' features; the default first.
+        held_out: the validation split is a part of the training split, which the final training
+            gets back; see `PairedDataset.held_out`.
     """
 
     name: str
     data: Path
     texts: dict[str, str]
+    held_out: bool = False
 
     @property
     def protocols(self) -> tuple[str, ...]:
@@ -61,7 +64,7 @@ class Bundled:
             return list(csv.DictReader(file, dialect="excel-tab"))
 
     def load(self, text_features: str | None = None, protocol: str | None = None) -> PairedDataset:
-        """Load the splits; not every data set has one for validation.
+        """Load the three splits.
 
         Args:
             text_features: "minilm" (default) for (n, 384) sentence embeddings of unit length, or
@@ -112,12 +115,11 @@ class Bundled:
         return PairedDataset(
             name=self.name,
             train=split("train"),
-            validation=split("validation")
-            if any(r["split"] == "validation" for r in rows)
-            else None,
+            validation=split("validation"),
             test=split("test"),
             label_names=tuple(name.replace("_", " ") for name in categories),
             source=str(self.data / EXTRACTORS / text_features),
+            held_out=self.held_out,
         )
 
     def _text(self, features: str, file: str, rows: int) -> np.ndarray:

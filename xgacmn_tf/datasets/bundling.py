@@ -31,7 +31,7 @@ from xgacmn_tf.files import atomic_path
 
 VOCABULARY = 1000
 SEED = 0
-TEST_SHARE = 0.2
+SHARES = {"test": 0.2, "validation": 0.12}
 # Many images with one text, such as 120 pictograms under one title, tell little as queries.
 LARGEST_HELD_OUT_GROUP = 8
 # Cosine of the features from which on two images are the same but for a color or a detail.
@@ -100,24 +100,18 @@ def group(entries: Sequence[Entry], features: np.ndarray) -> np.ndarray:
     return np.array([root(row) for row in range(len(entries))])
 
 
-def assign(groups: np.ndarray, labels: np.ndarray, validation: float) -> list[str]:
-    """Return a split's name for each row: per category `TEST_SHARE` and the validation's share.
-
-    Whole groups, drawn with `SEED`; what belongs to neither share is for training.
-    """
+def assign(groups: np.ndarray, labels: np.ndarray) -> list[str]:
+    """Return a split's name for each row: per category the shares of `SHARES`, whole groups."""
     sizes = np.bincount(labels)
-    shares = {"test": TEST_SHARE, "validation": validation}
-    room = {split: share * sizes for split, share in shares.items()}
+    room = {split: share * sizes for split, share in SHARES.items()}
     splits = np.full(len(groups), "train", dtype=object)
     for number in np.random.default_rng(SEED).permutation(np.unique(groups)):
         members = groups == number
         needed = np.bincount(labels[members], minlength=len(sizes))
-        fitting = [
-            split for split, left in room.items() if shares[split] and (needed <= left).all()
-        ]
+        fitting = [split for split, left in room.items() if (needed <= left).all()]
         if fitting and members.sum() <= LARGEST_HELD_OUT_GROUP:
             # The emptier split first, so that small groups do not all go to one of them.
-            split = max(fitting, key=lambda name: needed @ (room[name] / sizes) / shares[name])
+            split = max(fitting, key=lambda name: needed @ (room[name] / sizes) / SHARES[name])
             room[split] = room[split] - needed
             splits[members] = split
     return list(splits)
@@ -134,7 +128,6 @@ def write(
     pictures: Mapping[str, Picture],
     image: EfficientNetLite,
     folder: Path,
-    validation: float = 0.0,
     plain_words: bool = False,
     more_texts: Mapping[str, Mapping[str, str]] | None = None,
 ) -> collections.Counter[tuple[str, str]]:
@@ -145,7 +138,6 @@ def write(
         pictures: of each entry, by its id.
         image: the extractor of the images' features.
         folder: receives the files.
-        validation: share of the validation split; 0 for none, so that each run holds out its own.
         plain_words: see `BagOfWords`.
         more_texts: by file name, other texts by id whose features are stored in a file like
             `texts.npz`; counted are the words of the entries' own texts.
@@ -156,7 +148,7 @@ def write(
     names = sorted({entry.category for entry in entries})
     labels = np.array([names.index(entry.category) for entry in entries])
     groups = group(entries, np.stack([pictures[entry.id].features for entry in entries]))
-    splits = assign(groups, labels, validation)
+    splits = assign(groups, labels)
     # By split, so that each is one run of rows.
     order = sorted(range(len(entries)), key=lambda row: (SPLITS.index(splits[row]), row))
     entries, splits = [entries[row] for row in order], [splits[row] for row in order]

@@ -13,4 +13,5 @@ EMOJI = Bundled(
     "emoji",
     Path(__file__).parent / "data",
     {"all_words": TEXTS, "without_group_words": WITHOUT_GROUP_WORDS},
+    held_out=True,
 )

@@ -40,7 +40,6 @@ FOLDER_SYNONYMS = frozenset(
     "arrowshape mapsym musicstuff networksym signalflag signalflags transport weathersym".split()
 )
 THUMBNAIL_SIDE = 144
-VALIDATION = 0.12
 _CC = "{http://web.resource.org/cc/}"
 _DC = "{http://purl.org/dc/elements/1.1/}"
 _SVG = "{http://www.w3.org/2000/svg}"
@@ -214,7 +213,7 @@ def main(_: list[str]) -> None:
     pictures = read_pictures(values.png_deb, {entry.id for entry in entries}, extractor)
     entries = [entry for entry in entries if entry.id in pictures]
     folder = Path(values.output_dir)
-    counts = write(entries, pictures, extractor, folder, VALIDATION, plain_words=True)
+    counts = write(entries, pictures, extractor, folder, plain_words=True)
     for category in sorted({entry.category for entry in entries}):
         print(f"{category:20}", *(f"{split} {counts[category, split]:5}" for split in SPLITS))
 
