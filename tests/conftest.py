@@ -143,6 +143,7 @@ def small_networks() -> dict[str, Any]:
         "common_discriminator_hidden": 5,
         "item_hidden": (12,),
         "item_dim": 4,
+        "item_members": 2,
     }
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from xgacmn_tf.datasets import BUNDLED
+
 ROOT = Path(__file__).parent.parent
 
 pytestmark = [
@@ -90,12 +92,31 @@ def test_the_wheel_holds_what_the_package_reads(wheel):
     assert {name.split("/")[0].split("-")[0] for name in names} == {"xgacmn_tf"}
 
 
+def test_the_bundled_data_are_small(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        sizes = {
+            name: sum(
+                info.file_size
+                for info in archive.infolist()
+                if info.filename.startswith(f"xgacmn_tf/datasets/{name}/data/")
+            )
+            for name in BUNDLED
+        }
+    assert all(size > 1e6 for size in sizes.values())
+    assert sum(sizes.values()) < 25e6
+
+
 def test_it_runs_far_from_the_checkout(python, tmp_path):
     def module(name, *arguments):
         return run(python, "-m", name, *arguments, cwd=tmp_path)
 
     assert "--flagfile=wikipedia_shallow_2173" in module("xgacmn_tf.main", "--help")
-    output = module("xgacmn_tf.main", "--flagfile=openclipart", "--epochs=2", "--output_dir=run")
+    for name in BUNDLED:
+        code = f"from xgacmn_tf import datasets; print(len(datasets.load({name!r}).train))"
+        assert int(run(python, "-c", code, cwd=tmp_path)) > 1000
+    # Typed words need no network then.
+    words = ("--flagfile=openclipart", "--text_features=bow")
+    output = module("xgacmn_tf.main", *words, "--epochs=2", "--output_dir=run")
     assert "results page: run/results.html" in output
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert metrics["git_commit"] is None

@@ -28,6 +28,7 @@ SMALL = {
     "common_discriminator_hidden": 5,
     "item_hidden": (12,),
     "item_dim": 4,
+    "item_members": 2,
 }
 MEASURES = {"mAP", "mAP@50", "mAP@50/min", "R@1", "R@5", "R@10", "median_rank"}
 MEASURES |= {"distinct_first", "coverage@10"}

@@ -35,7 +35,8 @@ def test_wikipedia_reaches_its_scores(parse, wikipedia_dir, tmp_path, protocol, 
 
 def test_openclipart_beats_logistic_regression(tmp_path):
     """The same features and similarity, without X-GACMN: posteriors of two linear classifiers."""
-    dataset = datasets.for_config(Config())
+    config = Config(dataset="openclipart", text_features="bow")
+    dataset = datasets.for_config(config)
     scaler = StandardScaler().fit(dataset.train.image)
     words = fit_map("tfidf", dataset.train.text, "text")
     posteriors = []
@@ -50,5 +51,5 @@ def test_openclipart_beats_logistic_regression(tmp_path):
         model = LogisticRegression(max_iter=1000).fit(train, dataset.train.label)
         posteriors.append(model.predict_proba(test))
     reference = mean_average_precision(*posteriors, dataset.test.targets(10))
-    ours = run(Config(), tmp_path / "run")["posterior"]["mAP"]
+    ours = run(config, tmp_path / "run")["posterior"]["mAP"]
     assert ours["i2t"] > reference["i2t"] and ours["t2i"] > reference["t2i"] + 0.02

@@ -7,7 +7,7 @@ import keras
 # The layers that a checkpoint may hold: Keras finds those alone that have been imported.
 from xgacmn_tf.baselines import registered  # noqa: F401
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.model import networks  # noqa: F401
+from xgacmn_tf.model import item_towers, networks  # noqa: F401
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
 
 

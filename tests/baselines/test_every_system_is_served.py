@@ -23,11 +23,13 @@ def test_served_as_in_process(name, small_settings, feature_file, tmp_path):
     served = tf.saved_model.load(str(tmp_path / "models" / name / "1")).signatures
     with np.load(feature_file) as arrays:
         image, text = (arrays[f"{m}_test"].astype(np.float32) for m in ("image", "text"))
+        # What is searched: all items.
+        texts = np.concatenate([arrays["text_train"], arrays["text_test"]]).astype(np.float32)
     for modality, features in (("image", image), ("text", text)):
         outputs = served[f"encode_{modality}"](**{f"{modality}_features": tf.constant(features)})
         expected = encoder.represent(encoder.codes_of(modality, features), "cosine")
         np.testing.assert_allclose(outputs["embedding"], expected, atol=1e-6)
     found = served["search_texts_by_image"](image_features=tf.constant(image))
-    v, t = encoder.represent_pairs(image, text, headline)
+    v, t = encoder.represent_pairs(image, texts, headline)
     scores = np.sort(np.asarray(v, np.float64) @ np.asarray(t, np.float64).T)[:, ::-1][:, :10]
     np.testing.assert_allclose(found["scores"], scores, rtol=1e-5, atol=1e-5)

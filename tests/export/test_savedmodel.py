@@ -176,10 +176,10 @@ def test_nothing_of_training_is_inside(run, exported):
     values = dict(tf.train.list_variables(str(exported / "variables" / "variables")))
     sizes = [int(np.prod(shape)) for name, shape in values.items() if name.startswith("state/")]
     # By hand: z-scores 2·(8 + 5); encoders 8→16→8→6 (144 + 136 + 54) and 5→16→8→6 (96 + 136 + 54);
-    # class directions 6·3; item towers 8→12→4 (108 + 52) and 5→12→4 (72 + 52); two galleries of
-    # posteriors and item embeddings 30·(3 + 4); ids and titles 30 each; of each modality 30
-    # categories with their posteriors.
-    assert sum(sizes) == 26 + 334 + 286 + 18 + 160 + 124 + 2 * 210 + 2 * 30 + 2 * 2 * 30
+    # class directions 6·3; two item towers each of 8→12→4 (108 + 52) and 5→12→4 (72 + 52); two
+    # galleries of posteriors and item embeddings 30·(3 + 2·4); ids and titles 30 each; of each
+    # modality 30 categories with their posteriors.
+    assert sum(sizes) == 26 + 334 + 286 + 18 + 2 * (160 + 124) + 2 * 330 + 2 * 30 + 2 * 2 * 30
     assert {name.split("/")[0] for name in values} == {"state", "_CHECKPOINTABLE_OBJECT_GRAPH"}
     names = [variable.name for variable in tf.saved_model.load(str(exported)).state]
     assert not [n for n in names if "discriminator" in n or "decoder" in n or "adam" in n.lower()]

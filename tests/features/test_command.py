@@ -10,7 +10,7 @@ import pytest
 
 from xgacmn_tf import experiment
 from xgacmn_tf.config import Config
-from xgacmn_tf.datasets import feature_file
+from xgacmn_tf.datasets import BUNDLED, feature_file
 from xgacmn_tf.features import __main__ as command
 from xgacmn_tf.features import keeping, load_extractor
 
@@ -112,7 +112,8 @@ def test_mistakes(table, tmp_path, capsys):
     assert "expected a name that ends in .npz" in refusal(table, tmp_path, capsys, output="a")
     message = refusal(table, tmp_path, capsys, output=tmp_path / "no" / "a.npz")
     assert "there is no folder" in message
-    assert "has no pictures and texts" in refusal("openclipart", tmp_path, capsys)
+    for name in BUNDLED:
+        assert "has no pictures and texts" in refusal(name, tmp_path, capsys)
     assert "take no weights" in refusal(
         "shapes.csv", tmp_path, capsys, data_dir=tmp_path, image="vgg19", text_weights="x"
     )

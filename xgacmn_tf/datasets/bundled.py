@@ -86,7 +86,8 @@ class Bundled:
             )
         if protocol is not None and (len(self.protocols) == 1 or protocol not in self.protocols):
             several = len(self.protocols) > 1
-            names = f"one of {', '.join(self.protocols)}" if several else "none"
+            one = f"one of {', '.join(self.protocols)}"
+            names = one if several else "none, as it has no protocols"
             raise InputError(
                 f"Protocol {protocol!r} for data set {self.name!r}; allowed is {names}."
             )
