@@ -7,6 +7,7 @@ import shutil
 
 import pytest
 
+from xgacmn_tf import gallery
 from xgacmn_tf.datasets.emoji import EMOJI
 
 # By cosine with red, the pictures rank 0, 3, 4, 5, 1, 2; with blue, 2 comes first.
@@ -97,9 +98,12 @@ def test_a_file_that_does_not_fit_ends_in_one_line(run, tmp_path, queries, messa
     assert message in str(stop.value) and "\n" not in str(stop.value)
 
 
-def test_the_file_for_the_emoji_has_fifty_queries_and_names_distinct_items(benchmark):
+def test_the_file_for_the_emoji_has_fifty_queries_and_names_distinct_items_of_the_gallery(
+    benchmark,
+):
     relevant = benchmark.read_queries(benchmark.QUERIES)
-    known = {row["id"] for row in EMOJI.entries()}
+    items = gallery.from_dataset(EMOJI.load(), gallery.ALL)
+    known = set(items.of_modality("image").id.tolist())
     assert len(relevant) == 50
     for query, ids in relevant.items():
         repeated = [name for name, count in collections.Counter(ids).items() if count > 1]
