@@ -105,8 +105,14 @@ def read_queries(path: Path) -> dict[str, list[str]]:
     return relevant
 
 
-def search(run: TrainedRun, relevant: Mapping[str, Collection[str]], file: Path) -> list[Result]:
+def search(
+    run: TrainedRun, relevant: Mapping[str, Collection[str]], file: Path, captions: bool = True
+) -> list[Result]:
     """Search a run's default gallery with each query of a file.
+
+    Args:
+        run: the run. relevant: query → ids of relevant items. file: where they are from.
+        captions: whether images are found by their captions, too.
 
     Raises:
         InputError: a relevant item is not in the gallery.
@@ -116,7 +122,8 @@ def search(run: TrainedRun, relevant: Mapping[str, Collection[str]], file: Path)
         print(line, file=sys.stderr)
 
     source = RunItems(run)
-    kept = KeptGallery(default_folder(run, source), run, source, "image", log)
+    folder = default_folder(run, source, captions)
+    kept = KeptGallery(folder, run, source, "image", log, captions)
     items = set(kept.items.id.tolist())
     missing = [name for ids in relevant.values() for name in ids if name not in items]
     if missing:
@@ -216,6 +223,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--show", type=int, help="number of queries to print; all, or 10 with --markdown"
     )
+    parser.add_argument(
+        "--nocaptions",
+        dest="captions",
+        action="store_false",
+        help="find images by what they show alone, not by their captions",
+    )
     parser.add_argument("--markdown", action="store_true", help="print a table of the first items")
     arguments = parser.parse_args(argv)
     if arguments.markdown and len(arguments.runs) > 1:
@@ -228,7 +241,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         scores = {}
         for path in arguments.runs:
             run = TrainedRun(path)
-            results = search(run, relevant, arguments.queries)
+            results = search(run, relevant, arguments.queries, arguments.captions)
             if arguments.markdown:
                 print("\n".join(markdown_lines(results[shown], emoji_of(run))))
                 return

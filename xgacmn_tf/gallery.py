@@ -13,6 +13,7 @@ import hashlib
 import os
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -23,12 +24,17 @@ from xgacmn_tf.files import atomic_path
 from xgacmn_tf.groups import content_keys
 from xgacmn_tf.names import SEARCH_SPLITS
 
+if TYPE_CHECKING:
+    from xgacmn_tf.model.encoders import CommonSpaceEncoder
+
 FEATURES = ("image", "text")
 PICTURES = ("thumbnail", "thumbnail_offset")
 ALLOWED = (*FEATURES, "id", "title", "category", "fine_label", *PICTURES)
 ALL, TEST = SEARCH_SPLITS
 # Bytes of the features of all items, up to which all are searched and not only the test split.
 MAX_ALL_BYTES = 2**30
+# Numbers in the embeddings of images and captions, at most.
+MAX_COMBINED = 2**25
 # Between the captions of one image in its title, which holds at most so many of them and, beyond
 # the first, so many characters.
 SEPARATOR = " | "
@@ -62,16 +68,26 @@ class Gallery:
     def of_modality(self, modality: str) -> Gallery:
         """Return the items of one modality: each distinct image once, or all texts.
 
+        See `distinct`.
+        """
+        return self.distinct(modality)[0]
+
+    def distinct(self, modality: str) -> tuple[Gallery, np.ndarray]:
+        """Return the items of one modality and the number of the item that each row belongs to.
+
         Rows are the same image if both their features and their thumbnails, where there are any,
         are equal. The first id stands for all of them, with the captions of all as its title and
         the categories of all. Images whose features are all zero and that have no thumbnail cannot
-        be told apart and stay as they are.
+        be told apart and stay as they are. Texts are all items of their own.
 
         Args:
           modality: "image" or "text", one that the gallery holds.
+
+        Returns:
+          m items, and (n,) int64 in [0, m).
         """
         features = self.features[modality]
-        whole = dataclasses.replace(self, features={modality: features})
+        whole = dataclasses.replace(self, features={modality: features}), np.arange(len(self))
         if modality == "text":
             return whole
         thumbnails = self.thumbnail or (b"",) * len(features)
@@ -82,21 +98,23 @@ class Gallery:
         _, first, group = np.unique(keys, return_index=True, return_inverse=True)
         if len(first) == len(keys):
             return whole
-        members: dict[int, list[int]] = {}
-        for row, row_of_group in enumerate(first[group].tolist()):
-            members.setdefault(row_of_group, []).append(row)
-        rows = np.array(list(members))  # In order of the first rows.
-        titles = [_joined_titles(self.title[group].tolist()) for group in members.values()]
+        # In order of the first rows.
+        order = np.argsort(first)
+        item = np.argsort(order)[group]
+        rows = first[order]
+        members = np.split(np.argsort(item, kind="stable"), np.cumsum(np.bincount(item))[:-1])
+        titles = [_joined_titles(self.title[g].tolist()) for g in members]
         category, fine = (
-            None if values is None else np.array([_united(values[g]) for g in members.values()])
+            None if values is None else np.array([_united(values[g]) for g in members])
             for values in (self.category, self.fine_label)
         )
         thumbnail = self.thumbnail
         if thumbnail is not None:
-            thumbnail = tuple(thumbnail[row] for row in members)
-        return Gallery(
+            thumbnail = tuple(thumbnail[row] for row in rows)
+        items = Gallery(
             {modality: features[rows]}, self.id[rows], np.array(titles), category, thumbnail, fine
         )
+        return items, item
 
     def write(self, path: Path, with_features: bool = True) -> None:
         """Writes a gallery file, whole or not at all; without features it is only for showing."""
@@ -112,6 +130,64 @@ class Gallery:
             arrays["thumbnail_offset"] = np.cumsum([0, *map(len, self.thumbnail)], dtype=np.int64)
         with atomic_path(path) as temporary:
             np.savez_compressed(temporary, allow_pickle=False, **arrays)
+
+
+def search_embeddings(
+    encoder: CommonSpaceEncoder,
+    similarity: str,
+    gallery: Gallery,
+    modality: str,
+    captions: bool = True,
+) -> tuple[Gallery, np.ndarray]:
+    """Return the items of one modality and the embeddings that searches rank by inner product.
+
+    Where both an item's image and its caption are known, the embedding is the mean of the two for
+    similarity "item": the score of a query is then the mean of its scores for image and caption.
+    Several captions of one image count together as much as the image. A caption whose features are
+    all zero is left out.
+
+    Args:
+      encoder: the encoders.
+      similarity: one that they define.
+      gallery: what is searched.
+      modality: "image" or "text", one that the gallery holds.
+      captions: False for embeddings of that modality alone.
+
+    Returns:
+      m items, see `Gallery.distinct`, and (m, e) float32.
+    """
+    items, item = gallery.distinct(modality)
+    own = _represented(encoder, similarity, modality, items.features[modality])
+    if not (captions and combines(encoder, similarity, gallery)):
+        return items, own
+    other = FEATURES[1 - FEATURES.index(modality)]
+    known = np.flatnonzero(gallery.features[other].any(axis=1))
+    if not len(known):
+        return items, own
+    totals = np.zeros(own.shape, np.float64)
+    embeddings = _represented(encoder, similarity, other, gallery.features[other][known])
+    np.add.at(totals, item[known], embeddings)
+    count = np.bincount(item[known], minlength=len(items)).reshape(-1, 1)
+    mean = (own + totals / np.maximum(count, 1)) / 2
+    return items, np.where(count > 0, mean, own).astype(np.float32)
+
+
+def combines(encoder: CommonSpaceEncoder, similarity: str, gallery: Gallery) -> bool:
+    """Whether searches of the gallery compare queries with images and captions.
+
+    Not where the embeddings are too large to be stored, because of many categories.
+    """
+    if similarity != "item" or len(gallery.features) < len(FEATURES):
+        return False
+    dim = (encoder.num_classes or encoder.code_dim) + encoder.item_dim
+    return len(gallery) * dim <= MAX_COMBINED
+
+
+def _represented(
+    encoder: CommonSpaceEncoder, similarity: str, modality: str, features: np.ndarray
+) -> np.ndarray:
+    encodings = encoder.encodings_of(modality, features)
+    return np.asarray(encoder.represent(encodings, similarity, modality), np.float32)
 
 
 def from_split(split: Split, label_names: Sequence[str]) -> Gallery:

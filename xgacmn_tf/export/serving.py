@@ -18,10 +18,16 @@ import numpy as np
 import tensorflow as tf
 
 from xgacmn_tf.evaluation.ranking import over_blocks, top
-from xgacmn_tf.evaluation.representations import MAX_NUMBERS, represent
+from xgacmn_tf.evaluation.representations import MAX_NUMBERS, Representations, represent
 from xgacmn_tf.export.raw_picture import PictureReader
 from xgacmn_tf.export.raw_text import TextReader
-from xgacmn_tf.gallery import TEST, Gallery, categories_with_posteriors
+from xgacmn_tf.gallery import (
+    TEST,
+    Gallery,
+    categories_with_posteriors,
+    combines,
+    search_embeddings,
+)
 from xgacmn_tf.model.encoders import MATCH_DEPTH, CommonSpaceEncoder, match_score
 
 # Queries ranked at once: bounds memory to this many rows of similarities to the whole gallery.
@@ -217,8 +223,12 @@ def _searches(
     searches = {}
     shown: tuple[Gallery, tf.Variable, tf.Variable] | None = None
     for modality in gallery.features:
-        items = gallery.of_modality(modality)
-        encodings = encoder.encodings_of(modality, items.features[modality])
+        combined = combines(encoder, similarity, gallery)
+        if combined:
+            items, embeddings = search_embeddings(encoder, similarity, gallery, modality)
+        else:
+            items = gallery.of_modality(modality)
+            encodings = encoder.encodings_of(modality, items.features[modality])
         # Where no image is repeated, both modalities have the same ids and titles.
         if shown is None or shown[0].id is not items.id:
             ids = _variable(items.id.tolist(), tf.string, f"gallery_{modality}_id")
@@ -226,25 +236,28 @@ def _searches(
             shown = items, ids, titles
         categories = None
         if names is not None:
-            found = _categories(encoder, modality, encodings, names, items.category)
+            if combined:
+                posteriors = Representations.of(modality, encoder.posteriors_of(embeddings))
+            else:
+                codes = encodings[:, : encoder.code_dim]
+                posteriors = represent(encoder, codes, "posterior", modality)
+            found = _categories(posteriors, names, items.category)
             categories = (
                 _variable(found[0].tolist(), tf.string, f"gallery_{modality}_category"),
                 _variable(found[1], tf.float32, f"gallery_{modality}_posterior"),
             )
-        nearest, items_at = _nearest(encoder, similarity, modality, encodings)
+        if combined:
+            nearest, items_at = _nearest_stored(encoder, embeddings, f"gallery_{modality}")
+        else:
+            nearest, items_at = _nearest(encoder, similarity, modality, encodings)
         searches[modality] = search_in(nearest, items_at, len(items), *shown[1:], categories)
     return searches
 
 
 def _categories(
-    encoder: CommonSpaceEncoder,
-    modality: str,
-    encodings: tf.Tensor,
-    names: Sequence[str],
-    category: np.ndarray | None,
+    posteriors: Representations, names: Sequence[str], category: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """(n,) categories of items and (n,) their posteriors, computed in blocks of items."""
-    posteriors = represent(encoder, encodings[:, : encoder.code_dim], "posterior", modality)
     blocks = [
         categories_with_posteriors(
             posteriors[rows], names, None if category is None else category[rows]
@@ -253,6 +266,17 @@ def _categories(
     ]
     shown, values, _ = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
     return shown, values
+
+
+def _nearest_stored(
+    encoder: CommonSpaceEncoder, embeddings: np.ndarray | tf.Tensor, name: str
+) -> tuple[_Nearest, Callable[[tf.Tensor], tf.Tensor]]:
+    """See `_nearest`, for embeddings (n, e) that are stored as a variable called `name`."""
+    stored = _variable(embeddings, tf.float64, name)
+    return (
+        lambda queries, k: top(queries, stored, k),
+        lambda rows: encoder.items_of(tf.gather(stored, rows)),
+    )
 
 
 def _nearest(
@@ -270,11 +294,7 @@ def _nearest(
     name, size = f"gallery_{modality}", max(1, MAX_NUMBERS // dim)
     if items <= size:
         embeddings = encoder.represent(encodings, similarity, modality)
-        stored = _variable(embeddings, tf.float64, name)
-        return (
-            lambda queries, k: top(queries, stored, k),
-            lambda rows: encoder.items_of(tf.gather(stored, rows)),
-        )
+        return _nearest_stored(encoder, embeddings, name)
     stored_encodings = _variable(encodings, tf.float32, name)
 
     def nearest(queries: tf.Tensor, k: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

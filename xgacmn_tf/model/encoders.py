@@ -164,9 +164,13 @@ class CommonSpaceEncoder(keras.Model):
 
         Their weight must be above 0.
         """
+        return embeddings[..., -self.item_dim :] / self._item_weight**0.5
+
+    @property
+    def item_dim(self) -> int:
+        """The dimension of item embeddings; there must be some."""
         assert self.image_items is not None
-        dim = self.image_items.compute_output_shape((None, self.image_map.output_dim))[-1]
-        return embeddings[..., -int(dim) :] / self._item_weight**0.5
+        return int(self.image_items.compute_output_shape((None, self.image_map.output_dim))[-1])
 
     def similarities(self) -> tuple[str, ...]:
         """The similarities that this model defines.

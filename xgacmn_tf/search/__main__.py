@@ -46,6 +46,13 @@ flags.DEFINE_enum(
     "or the test split where the training split is streamed or all features take more than 1 GiB",
     flag_values=VALUES,
 )
+flags.DEFINE_boolean(
+    "captions",
+    True,
+    "compare queries with both the image and the caption of each item, where the gallery has both "
+    "and the run has item embeddings; --nocaptions: with the other modality alone",
+    flag_values=VALUES,
+)
 flags.DEFINE_string(
     "index_dir",
     None,

@@ -36,6 +36,7 @@ class Search:
     category: str | None = None
     gallery: str | None = None
     search_split: str | None = None
+    captions: bool = True
     index_dir: str | None = None
     on_bad_image: str = "skip"
     index: str = "auto"
@@ -131,8 +132,9 @@ def _open(
     asked: Search, run: TrainedRun, source: Source, modality: str, say: Callable[[str], None]
 ) -> KeptGallery:
     """The gallery's items of a modality, from the last time or indexed now."""
-    folder = Path(asked.index_dir) if asked.index_dir else default_folder(run, source)
-    kept = KeptGallery(folder, run, source, modality, say)
+    folder = default_folder(run, source, asked.captions)
+    folder = Path(asked.index_dir) if asked.index_dir else folder
+    kept = KeptGallery(folder, run, source, modality, say, asked.captions)
     bad = kept.left_out
     if bad and asked.on_bad_image == "refuse":
         raise InputError(

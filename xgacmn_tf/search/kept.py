@@ -24,7 +24,7 @@ from xgacmn_tf import gallery as gallery_files
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.features.extractor import MANIFEST, file_hash
 from xgacmn_tf.files import read_json, write_json
-from xgacmn_tf.gallery import FEATURES, Gallery
+from xgacmn_tf.gallery import FEATURES, Gallery, search_embeddings
 from xgacmn_tf.search.indexing import PLURAL, RunItems, Source
 from xgacmn_tf.trained_run import TrainedRun
 
@@ -39,6 +39,7 @@ class KeptGallery:
       index_dir: the folder; it is made if need be.
       run: whose encoders. source: what is indexed. modality: "image" or "text".
       say: receives what the user should read.
+      captions: see `gallery.search_embeddings`.
 
     Attributes:
       items: the items, each distinct image once; `items.features[modality]` are the embeddings
@@ -59,8 +60,9 @@ class KeptGallery:
         source: Source,
         modality: str,
         say: Callable[[str], None] = print,
+        captions: bool = True,
     ):
-        self.modality, self.say = modality, say
+        self.modality, self.say, self.captions = modality, say, captions
         self.folder = index_dir / modality
         self.record, self._file = self.folder / "index.json", self.folder / "gallery.npz"
         self.engines = self.folder / "engines"
@@ -73,6 +75,8 @@ class KeptGallery:
             "items": source.fingerprint(),
             # False in what older versions wrote: with every pair of an image.
             "each_image_once": modality == "image",
+            # Missing in what older versions wrote, which compared queries with one modality alone.
+            "captions": captions and run.similarity == "item",
         }
         self.left_out: list[str] = []
         items = self._stored(wanted)
@@ -83,7 +87,7 @@ class KeptGallery:
         if not self.record.exists():
             return None
         try:
-            record = {"each_image_once": False} | read_json(self.record)
+            record = {"each_image_once": False, "captions": False} | read_json(self.record)
             before = {name: record[name] for name in wanted}
             self.left_out = [str(reason) for reason in record["left_out"]]
         except (OSError, ValueError, KeyError, TypeError):
@@ -102,10 +106,10 @@ class KeptGallery:
             self.record.unlink(missing_ok=True)
             shutil.rmtree(self.engines, ignore_errors=True)
             loaded, self.left_out = source.load(run, self.modality, self.folder / "features")
-            distinct = loaded.of_modality(self.modality)
-            features = distinct.features[self.modality]
-            _check_size(run, self.modality, features)
-            embeddings = run.represent(self.modality, features)
+            _check_size(run, self.modality, loaded.features[self.modality])
+            distinct, embeddings = search_embeddings(
+                run.encoder, run.similarity, loaded, self.modality, self.captions
+            )
             items = dataclasses.replace(distinct, features={self.modality: embeddings})
             items.write(self._file)
             write_json(self.record, wanted | {"left_out": self.left_out})
@@ -120,11 +124,11 @@ class KeptGallery:
         return items
 
 
-def default_folder(run: TrainedRun, source: Source) -> Path:
+def default_folder(run: TrainedRun, source: Source, captions: bool = True) -> Path:
     """RUN/indexes/<name of the gallery>, apart for galleries of one name in different places."""
     indexes = run.folder.path / "indexes"
     if isinstance(source, RunItems):
-        return indexes / source.split
+        return indexes / (source.split if captions else f"{source.split}-without-captions")
     assert source.place is not None
     place = hashlib.sha256(str(source.place.resolve()).encode("utf-8", "backslashreplace"))
     return indexes / f"{source.place.resolve().stem}-{place.hexdigest()[:8]}"
@@ -175,4 +179,8 @@ def _difference(before: dict[str, Any], wanted: dict[str, Any]) -> str:
         return f"the index there is for {before['similarity']} similarity"
     if before["each_image_once"] != wanted["each_image_once"]:
         return "an older version indexed an image once for each of its texts"
+    if before["captions"] != wanted["captions"]:
+        return "the index there compares queries with " + (
+            "images and captions" if before["captions"] else "one modality alone"
+        )
     return f"{wanted['source']} has changed since it was indexed"

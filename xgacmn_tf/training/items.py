@@ -22,8 +22,9 @@ from tqdm import tqdm
 from xgacmn_tf.config import Config
 from xgacmn_tf.datasets.paired import PairedDataset, Split, give_back, label_matrix
 from xgacmn_tf.evaluation.identity import Identity
-from xgacmn_tf.evaluation.representations import represent, similarities
+from xgacmn_tf.evaluation.representations import Representations, represent, similarities
 from xgacmn_tf.evaluation.retrieval import evaluate_retrieval, own_ranks
+from xgacmn_tf.gallery import MAX_COMBINED
 from xgacmn_tf.groups import first_rows
 from xgacmn_tf.model.encoders import MATCH_DEPTH, CommonSpaceEncoder, match_score
 from xgacmn_tf.model.item_towers import ItemTowers, pair_keys
@@ -270,9 +271,8 @@ def _match_scores(
         return scores[0][0], scores[1][0]
     other = "text" if modality == "image" else "image"
     asked = encoder.encodings_of(modality, getattr(queries, modality)).numpy()
-    offered = np.concatenate([encoder.encodings_of(other, getattr(s, other)) for s in gallery])
     query = represent(encoder, asked, "item", modality)
-    items = represent(encoder, offered, "item", other)
+    items, vectors = _offered(encoder, gallery, other)
     labels = _labels([queries], dataset), _labels(gallery, dataset)
     keys = np.concatenate([split.group_keys for split in (queries, *gallery)])
     group, group_of_item = np.split(first_rows(keys), [len(queries)])
@@ -282,9 +282,31 @@ def _match_scores(
         for values, scored in zip(scores, (ranked, np.where(own, -np.inf, ranked)), strict=True):
             best, place = tf.math.top_k(scored, min(MATCH_DEPTH, len(items)))
             found = np.isfinite(best).all(axis=1)
-            hits = offered[place.numpy()[found], encoder.code_dim :]
+            hits = vectors[place.numpy()[found]]
             values.append(match_score(asked[rows][found, encoder.code_dim :], hits).numpy())
     return np.concatenate(scores[0]), np.concatenate(scores[1])
+
+
+def _offered(
+    encoder: CommonSpaceEncoder, gallery: Sequence[Split], modality: str
+) -> tuple[Representations, np.ndarray]:
+    """Return the items of a gallery as searches compare them, and their item embeddings.
+
+    With training items in it they are compared by image and caption, as searches of all items do
+    (`gallery.search_embeddings`). The last split, which the queries are from, is compared by one
+    modality: a typed query is rarely the very caption of an item.
+    """
+    encodings = np.concatenate(
+        [encoder.encodings_of(modality, getattr(s, modality)) for s in gallery]
+    )
+    items = represent(encoder, encodings, "item", modality)
+    if len(gallery) == 1 or items.shape[0] * items.shape[1] > MAX_COMBINED:
+        return items, encodings[:, encoder.code_dim :]
+    other, trained = MODALITIES[1 - MODALITIES.index(modality)], gallery[0]
+    more = encoder.represent(encoder.encodings_of(other, getattr(trained, other)), "item", other)
+    embeddings = items[:].copy()
+    embeddings[: len(trained)] = (embeddings[: len(trained)] + more.numpy()) / 2
+    return Representations.of(modality, embeddings), encoder.items_of(embeddings)
 
 
 def _labels(splits: Sequence[Split], dataset: PairedDataset) -> sparse.csr_array:
