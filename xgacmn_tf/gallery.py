@@ -66,10 +66,7 @@ class Gallery:
         return len(self.id)
 
     def of_modality(self, modality: str) -> Gallery:
-        """Return the items of one modality: each distinct image once, or all texts.
-
-        See `distinct`.
-        """
+        """Return the distinct items of one modality, see `distinct`."""
         return self.distinct(modality)[0]
 
     def distinct(self, modality: str) -> tuple[Gallery, np.ndarray]:
@@ -78,7 +75,8 @@ class Gallery:
         Rows are the same image if both their features and their thumbnails, where there are any,
         are equal. The first id stands for all of them, with the captions of all as its title and
         the categories of all. Images whose features are all zero and that have no thumbnail cannot
-        be told apart and stay as they are. Texts are all items of their own.
+        be told apart and stay as they are. Rows are the same text if they have one title and equal
+        image features; the first text stands for all of them.
 
         Args:
           modality: "image" or "text", one that the gallery holds.
@@ -88,13 +86,12 @@ class Gallery:
         """
         features = self.features[modality]
         whole = dataclasses.replace(self, features={modality: features}), np.arange(len(self))
-        if modality == "text":
+        if modality == "image":
+            keys = self._image_keys()
+        elif "image" in self.features:
+            keys = np.char.add(content_keys(self.features["image"]), self.title.astype(str))
+        else:
             return whole
-        thumbnails = self.thumbnail or (b"",) * len(features)
-        shown = np.array([hashlib.sha256(picture).hexdigest() for picture in thumbnails])
-        keys = np.char.add(content_keys(features), shown)
-        known = features.any(axis=1) | np.array([bool(picture) for picture in thumbnails])
-        keys = np.where(known, keys, np.arange(len(keys)).astype(str))
         _, first, group = np.unique(keys, return_index=True, return_inverse=True)
         if len(first) == len(keys):
             return whole
@@ -115,6 +112,15 @@ class Gallery:
             {modality: features[rows]}, self.id[rows], np.array(titles), category, thumbnail, fine
         )
         return items, item
+
+    def _image_keys(self) -> np.ndarray:
+        """(n,) str, equal for equal images."""
+        features = self.features["image"]
+        thumbnails = self.thumbnail or (b"",) * len(features)
+        shown = np.array([hashlib.sha256(picture).hexdigest() for picture in thumbnails])
+        known = features.any(axis=1) | np.array([bool(picture) for picture in thumbnails])
+        keys = np.char.add(content_keys(features), shown)
+        return np.where(known, keys, np.arange(len(keys)).astype(str))
 
     def write(self, path: Path, with_features: bool = True) -> None:
         """Writes a gallery file, whole or not at all; without features it is only for showing."""

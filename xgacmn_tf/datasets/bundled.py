@@ -5,8 +5,9 @@ A folder `data/` holds
 - `entries.tsv`: one row per pair, ordered by split, with at least the columns `split`, `id`
   (category/…/name), `title` and `text`;
 - `features.npz`: image features as `image` (n, d_v) uint8 times `image_step` (d_v,) float32;
-- `texts.npz`: sentence embeddings, `sentence` (n, 384) float16, and word counts as sparse rows,
-  `text_offset` (n + 1,), `text_word` and `text_count`; a protocol may have such a file of its own;
+- `texts.npz`: sentence embeddings, `sentence` (n + m, 384) float16, and word counts as sparse rows,
+  `text_offset` (n + m + 1,), `text_word` and `text_count`, of the n texts and of m further captions
+  of training rows, `short_row` (m,); a protocol may have such a file of its own;
 - `thumbnails.npz`: encoded images one after the other, `webp` (bytes,) uint8, and their `offset`;
 - `extractors/`: for each text feature, what makes such features of other images and texts.
 
@@ -14,6 +15,7 @@ A folder `data/` holds
 """
 
 import csv
+import itertools
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +31,8 @@ IMAGE_FEATURES = "efficientnet_lite2"
 TEXT_FEATURES = ("minilm", "bow")
 ENTRIES, FEATURES, THUMBNAILS = "entries.tsv", "features.npz", "thumbnails.npz"
 EXTRACTORS, TEXTS = "extractors", "texts.npz"
+# Ends the id of a pair of a further caption.
+SHORT = " (short)"
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,8 @@ class Bundled:
 
         Returns:
             Image features are (n, 1280) pooled EfficientNet-Lite2 outputs, each in [0, 6]. The
-            label is the first part of the id, the fine label its whole folder.
+            label is the first part of the id, the fine label its whole folder. Training images
+            with a further caption are in two pairs.
 
         Raises:
             InputError: there are no such features or protocol.
@@ -95,21 +100,25 @@ class Bundled:
         rows = self.entries()
         with np.load(self.data / FEATURES, allow_pickle=False) as arrays:
             image = arrays["image"] * arrays["image_step"]
-        text = self._text(text_features, texts, len(rows))
+        text, short = self._text(text_features, texts)
         with np.load(self.data / THUMBNAILS, allow_pickle=False) as arrays:
             webp, offset = arrays["webp"].tobytes(), arrays["offset"]
+        thumbnails = [webp[start:end] for start, end in itertools.pairwise(offset.tolist())]
         folders = [row["id"].partition("/")[0] for row in rows]
         categories = sorted(set(folders))
 
         def split(name: str) -> Split:
-            numbers = [number for number, row in enumerate(rows) if row["split"] == name]
+            own = [number for number, row in enumerate(rows) if row["split"] == name]
+            more = short.tolist() if name == "train" else []
+            numbers = own + more
+            names = [rows[n]["id"] for n in own] + [rows[n]["id"] + SHORT for n in more]
             return Split(
                 image=image[numbers],
-                text=text[numbers],
+                text=np.concatenate([text[own], text[len(rows) : len(rows) + len(more)]]),
                 label=np.array([categories.index(folders[n]) for n in numbers], np.int32),
-                id=np.array([rows[n]["id"] for n in numbers]),
+                id=np.array(names),
                 title=np.array([rows[n]["title"] for n in numbers]),
-                thumbnail=tuple(webp[offset[n] : offset[n + 1]] for n in numbers),
+                thumbnail=tuple(thumbnails[n] for n in numbers),
                 fine_label=np.array([rows[n]["id"].rpartition("/")[0] for n in numbers]),
             )
 
@@ -123,12 +132,14 @@ class Bundled:
             held_out=self.held_out,
         )
 
-    def _text(self, features: str, file: str, rows: int) -> np.ndarray:
-        """(n, d_t) float32."""
+    def _text(self, features: str, file: str) -> tuple[np.ndarray, np.ndarray]:
+        """(n + m, d_t) float32 text features, and the (m,) rows of the further captions."""
         with np.load(self.data / file, allow_pickle=False) as arrays:
+            short = arrays["short_row"]
             if features == "minilm":
-                return arrays["sentence"].astype(np.float32)
-            counts = np.zeros((rows, len(self.vocabulary())), np.float32)
-            row_of_count = np.repeat(np.arange(rows), np.diff(arrays["text_offset"]))
+                return arrays["sentence"].astype(np.float32), short
+            offset = arrays["text_offset"]
+            counts = np.zeros((len(offset) - 1, len(self.vocabulary())), np.float32)
+            row_of_count = np.repeat(np.arange(len(counts)), np.diff(offset))
             counts[row_of_count, arrays["text_word"]] = arrays["text_count"]
-        return counts
+        return counts, short

@@ -45,6 +45,7 @@ class Entry(NamedTuple):
         id: category/…/name. title: what a person reads. text: what the text features are made of.
         series: pairs of one folder with the same value belong to one split.
         more: further columns of entries.tsv by name.
+        short: another caption, which the training split has beside the text; empty for none.
     """
 
     id: str
@@ -52,6 +53,7 @@ class Entry(NamedTuple):
     text: str
     series: str
     more: Mapping[str, str] = {}
+    short: str = ""
 
     @property
     def category(self) -> str:
@@ -129,7 +131,7 @@ def write(
     image: EfficientNetLite,
     folder: Path,
     plain_words: bool = False,
-    more_texts: Mapping[str, Mapping[str, str]] | None = None,
+    more_texts: Mapping[str, Mapping[str, tuple[str, str]]] | None = None,
 ) -> collections.Counter[tuple[str, str]]:
     """Split the entries and write all files.
 
@@ -139,8 +141,8 @@ def write(
         image: the extractor of the images' features.
         folder: receives the files.
         plain_words: see `BagOfWords`.
-        more_texts: by file name, other texts by id whose features are stored in a file like
-            `texts.npz`; counted are the words of the entries' own texts.
+        more_texts: by file name, other texts and short captions by id whose features are stored in
+            a file like `texts.npz`; counted are the words of the entries' own texts.
 
     Returns:
         The number of pairs per category and split.
@@ -161,9 +163,12 @@ def write(
     codes, step = quantize(np.stack([pictures[entry.id].features for entry in entries]))
     with atomic_path(folder / FEATURES) as path:
         np.savez_compressed(path, image=codes, image_step=step)
-    _write_texts(folder / TEXTS, [entry.text for entry in entries], bag, sentence)
-    for name, texts in (more_texts or {}).items():
-        _write_texts(folder / name, [texts[entry.id] for entry in entries], bag, sentence)
+    own = {entry.id: (entry.text, entry.short) for entry in entries}
+    for name, captions in {TEXTS: own, **(more_texts or {})}.items():
+        pairs = [captions[entry.id] for entry in entries]
+        short = [row for row in range(splits.count("train")) if pairs[row][1]]
+        texts = [text for text, _ in pairs] + [pairs[row][1] for row in short]
+        _write_texts(folder / name, texts, short, bag, sentence)
     with atomic_path(folder / THUMBNAILS) as path:
         offsets = np.cumsum([0, *map(len, thumbnails)], dtype=np.int32)
         np.savez(path, webp=np.frombuffer(b"".join(thumbnails), np.uint8), offset=offsets)
@@ -185,7 +190,10 @@ def write(
     return collections.Counter(zip((e.category for e in entries), splits, strict=True))
 
 
-def _write_texts(path: Path, texts: list[str], bag: BagOfWords, sentence: Extractor) -> None:
+def _write_texts(
+    path: Path, texts: list[str], short: list[int], bag: BagOfWords, sentence: Extractor
+) -> None:
+    """Write the features of the entries' texts and, after them, of the captions of rows `short`."""
     counts = bag.counts(texts)
     counts.sort_indices()
     with atomic_path(path) as temporary:
@@ -195,4 +203,5 @@ def _write_texts(path: Path, texts: list[str], bag: BagOfWords, sentence: Extrac
             text_offset=counts.indptr.astype(np.int32),
             text_word=counts.indices.astype(np.int16),
             text_count=counts.data.astype(np.uint8),
+            short_row=np.array(short, np.int32),
         )

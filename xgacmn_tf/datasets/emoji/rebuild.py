@@ -161,6 +161,7 @@ def main(_: list[str]) -> None:
                 text=text,
                 series=series_of(emoji.name),
                 more={"emoji": emoji.characters},
+                short=emoji.name if text != emoji.name else "",
             )
         )
         drawing = draw(font, emoji.characters)
@@ -176,7 +177,12 @@ def main(_: list[str]) -> None:
         pictures,
         extractor,
         Path(values.output_dir),
-        more_texts={WITHOUT_GROUP_WORDS: {e.id: without(e.text, removed) for e in entries}},
+        more_texts={
+            WITHOUT_GROUP_WORDS: {
+                entry.id: (without(entry.text, removed), without(entry.short, removed))
+                for entry in entries
+            }
+        },
     )
     for category in sorted({entry.category for entry in entries}):
         print(f"| {category.replace('_', ' ')} |", *(f"{counts[category, s]} |" for s in SPLITS))
