@@ -23,7 +23,7 @@ from xgacmn_tf.config import Config
 from xgacmn_tf.datasets.paired import PairedDataset, Split, give_back, label_matrix
 from xgacmn_tf.evaluation.identity import Identity
 from xgacmn_tf.evaluation.representations import Representations, represent, similarities
-from xgacmn_tf.evaluation.retrieval import evaluate_retrieval, own_ranks
+from xgacmn_tf.evaluation.retrieval import mean_average_precision, own_ranks
 from xgacmn_tf.gallery import MAX_COMBINED
 from xgacmn_tf.groups import first_rows
 from xgacmn_tf.model.encoders import MATCH_DEPTH, CommonSpaceEncoder, match_score
@@ -39,7 +39,10 @@ STEPS, MIN_EPOCHS = 800, 20
 MAX_PAIRS = 2000
 DEPTH = 10
 # Weights that are tried, and the loss of mAP by category that is accepted.
-WEIGHTS = (0.0, 0.03, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0)
+WEIGHTS = (
+    *(0.0, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0),
+    *(1.25, 1.5, 2.0, 3.0),
+)
 MAX_LOSS = 0.025
 # Without a validation split to choose by.
 DEFAULT_WEIGHT = 0.3
@@ -201,10 +204,8 @@ def choose_weight(encoder: CommonSpaceEncoder, dataset: PairedDataset, seed: int
     for weight in WEIGHTS:
         weighted = encoder.replaced(item_weight=weight)
         sides = [represent(weighted, encodings[m], "item", m) for m in MODALITIES]
-        measures = evaluate_retrieval(
-            sides[0], sides[1], split.label, identity=identity, recall_depths=(DEPTH,)
-        ).measures
-        found[weight] = measures["mAP"]["avg"], measures[f"R@{DEPTH}"]["avg"]
+        mean = mean_average_precision(sides[0], sides[1], split.label)["avg"]
+        found[weight] = mean, _recall(own_ranks(sides[0], sides[1], identity=identity))
     allowed = {w: recall for w, (mean, recall) in found.items() if mean >= found[0.0][0] - MAX_LOSS}
     return max(allowed, key=lambda weight: (allowed[weight], -weight))
 
@@ -342,8 +343,12 @@ class _Validation:
             tf.math.l2_normalize(towers[modality](self.features[modality]), axis=-1)
             for modality in MODALITIES
         )
-        ranks = own_ranks(image, text, identity=self.identity)
-        return float(np.mean([np.mean(of_way <= DEPTH) for of_way in ranks.values()]))
+        return _recall(own_ranks(image, text, identity=self.identity))
+
+
+def _recall(ranks: Mapping[str, np.ndarray]) -> float:
+    """R@10, the mean of both directions, of the ranks of the own pairs."""
+    return float(np.mean([np.mean(of_way <= DEPTH) for of_way in ranks.values()]))
 
 
 def _planned(config: Config, steps: int) -> int:
