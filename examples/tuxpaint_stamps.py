@@ -48,7 +48,8 @@ def pairs(folder: Path, seed: int = 0) -> list[dict[str, str]]:
                     "image": str(image.relative_to(folder)),
                     "text": caption,
                     "label": label,
-                    "fine_label": image.relative_to(folder).parent.as_posix(),
+                    # Deeper folders tell drawings from photographs.
+                    "fine_label": "/".join(image.relative_to(folder).parts[:-1][:2]),
                     "split": split,
                 }
                 for image in images
