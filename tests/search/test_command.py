@@ -83,15 +83,17 @@ def test_words_find_pictures_by_the_angle_of_their_colours(search):
 
 
 def test_by_default_all_items_are_searched(colour_run, tmp_path, capsys):
-    """The training images are those of the test split, so each is there once, under both titles."""
+    """The training items are those of the test split, so each is there once."""
+    ids = {f"{part}-{row}" for part in ("train", "test") for row in range(6)}
+    assert set(TrainedRun(colour_run).gallery().id.tolist()) == ids
     flags = [f"--run_dir={colour_run}", f"--page={tmp_path / 'page.html'}", "--k=7"]
     command.main(["search", *flags, "red"])
     printed = capsys.readouterr().out
     assert "all items\n6 pictures searched exactly" in printed and len(found(printed)) == 6
     command.main(["search", *flags, "--evaluate", f"--image={_red(tmp_path)}"])
     printed = capsys.readouterr().out
-    assert "12 texts searched exactly" in printed and "P@6 over the test split (6 im" in printed
-    assert {hit[2].split()[-1].partition("-")[0] for hit in found(printed)} == {"train", "test"}
+    assert "6 texts searched exactly" in printed and "P@6 over the test split (6 im" in printed
+    assert {hit[2].split()[-1] for hit in found(printed)} == {f"train-{row}" for row in range(6)}
     assert (colour_run / "indexes" / "all" / "text" / "index.json").is_file()
 
 
@@ -150,13 +152,17 @@ def test_hits_have_posteriors_and_answers_tell_whether_anything_fits(item_run, c
     command.main(["search", *flags, "--search_split=test", "red", "green"])
     printed = capsys.readouterr().out
     red, green = printed.split("\n\n")[1:3]
-    # Mean cosines of the three best: (.994 + .555 + .312) / 3 = .62, (.985 + .937 + .832) / 3.
+    # Cosines with images and captions: (.994 + 1) / 2, (.555 + 1) / 2 and at most .312 / 2, .64 in
+    # the mean; and (.985 + 1) / 2, (.937 + 1) / 2 and at least (.123 + 0) / 2, .67.
     assert "\n  No good match: the nearest items are shown.\n   1" in red
     assert "most probable category: warm (0.58)" in red  # e / (e + 2)
     assert "No good match" not in green
     first = re.search(r"1  \S+  a red one +warm +(\S+)  test-0", red)
-    posterior = encoder.represent(np.float32([[9, 1, 0]]), "posterior", "image").numpy()[0, 0]
-    assert float(first[1]) == pytest.approx(posterior, abs=0.005)
+    posteriors = [
+        encoder.represent(np.float32([codes]), "posterior", modality).numpy()[0, 0]
+        for modality, codes in (("image", [9, 1, 0]), ("text", [1, 0, 0]))
+    ]
+    assert float(first[1]) == pytest.approx(np.mean(posteriors), abs=0.005)
     # Few queries fit the items that were trained on so badly.
     command.main(["search", *flags, "--search_split=all", "green"])
     assert "  No good match: the nearest items are shown.\n" in capsys.readouterr().out
