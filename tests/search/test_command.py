@@ -2,7 +2,6 @@
 
 import importlib.util
 import re
-import shutil
 import subprocess
 import sys
 import webbrowser
@@ -19,10 +18,6 @@ from xgacmn_tf.features import registry
 from xgacmn_tf.features.cnn import EfficientNetLite
 from xgacmn_tf.features.words import BagOfWords
 from xgacmn_tf.files import write_json
-from xgacmn_tf.model.angular_softmax import PlainSoftmax
-from xgacmn_tf.model.encoders import CommonSpaceEncoder
-from xgacmn_tf.model.input_maps import Identity
-from xgacmn_tf.model.networks import Encoder
 from xgacmn_tf.run_folder import RunFolder
 from xgacmn_tf.search import __main__ as command
 from xgacmn_tf.search import indexing, load_index
@@ -122,30 +117,6 @@ def test_streamed_data_sets_are_searched_by_their_test_split():
     assert split == "test" and "streamed" in reason
 
 
-@pytest.fixture
-def item_run(colour_run, tmp_path):
-    """A run like that of colours, whose classes and item embeddings are the colours as well."""
-    folder = tmp_path / "items"
-    shutil.copytree(colour_run, folder, ignore=shutil.ignore_patterns("indexes"))
-    layers = [Encoder((), 3, code_activation="linear") for _ in range(4)]
-    encoder = CommonSpaceEncoder(
-        Identity(3), Identity(3), *layers[:2], PlainSoftmax(3), None, *layers[2:], item_weight=0.5,
-        match_thresholds={"test": {"text": 0.65}, "all": {"text": 0.99}},
-    )  # fmt: skip
-    for layer in layers:
-        layer.set_weights([np.eye(3), np.zeros(3)])
-    encoder.class_layer.set_weights(
-        [
-            np.eye(3) if weight.ndim == 2 else 0 * weight
-            for weight in encoder.class_layer.get_weights()
-        ]
-    )
-    encoder.save(RunFolder(folder).best)
-    metrics = {"headline_similarity": "posterior", "label_names": ["warm", "fresh", "cold"]}
-    write_json(RunFolder(folder).metrics, metrics)
-    return folder, encoder
-
-
 def test_hits_have_posteriors_and_answers_tell_whether_anything_fits(item_run, capsys, tmp_path):
     folder, encoder = item_run
     flags = [f"--run_dir={folder}", f"--page={tmp_path / 'page.html'}", "--k=2"]
@@ -167,6 +138,26 @@ def test_hits_have_posteriors_and_answers_tell_whether_anything_fits(item_run, c
     command.main(["search", *flags, "--search_split=all", "green"])
     assert "  No good match: the nearest items are shown.\n" in capsys.readouterr().out
     assert "No good match: the nearest items are shown." in (tmp_path / "page.html").read_text()
+
+
+def test_without_captions_images_are_found_by_what_they_show(misleading_run, capsys, tmp_path):
+    folder, encoder = misleading_run
+    flags = [f"--run_dir={folder}", f"--page={tmp_path / 'page.html'}", "--search_split=test"]
+    test = TrainedRun(folder).dataset().test
+    image, text = (side.numpy() for side in encoder.represent_pairs(test.image, test.text, "item"))
+    blue = text[2]
+    expected = {"--captions": (image + text) / 2 @ blue, "--nocaptions": image @ blue}
+    order = {}
+    for captions, scores in expected.items():
+        command.main(["search", *flags, captions, "blue"])
+        hits = found(capsys.readouterr().out)
+        order[captions] = [int(rest.split()[-1].removeprefix("test-")) for _, _, rest in hits]
+        assert [score for _, score, _ in hits] == pytest.approx(np.sort(scores)[::-1], abs=6e-4)
+        np.testing.assert_array_equal(order[captions], np.argsort(-scores))
+    # Images 2 and 5 are called blue, and without their captions 1 and 4 are taken for blue.
+    assert set(order["--captions"][:2]) == {2, 5} and set(order["--nocaptions"][:2]) == {1, 4}
+    indexes = folder / "indexes"
+    assert {path.name for path in indexes.iterdir()} == {"test", "test-without-captions"}
 
 
 def test_categories_that_a_gallery_lacks_are_predicted(item_run, photos, capsys, tmp_path):
