@@ -1,25 +1,33 @@
-"""Galleries: each distinct image once, and all texts."""
+"""Galleries: each distinct image and text once, and the embeddings that searches compare."""
 
+import keras
 import numpy as np
 import pytest
 
+from xgacmn_tf import gallery as gallery_files
 from xgacmn_tf.gallery import (
     LONGEST_TITLE,
     Gallery,
     categories_with_posteriors,
+    combines,
     from_file,
     join,
+    search_embeddings,
 )
+from xgacmn_tf.model.angular_softmax import PlainSoftmax
+from xgacmn_tf.model.encoders import CommonSpaceEncoder
+from xgacmn_tf.model.input_maps import Identity
+from xgacmn_tf.model.networks import Encoder
 
 
-def gallery(image, **fields) -> Gallery:
+def gallery(image, text=None, **fields) -> Gallery:
     image = np.asarray(image, np.float32)
     rows = len(image)
     defaults = {
         "id": np.array([f"id-{row}" for row in range(rows)]),
         "title": np.array([f"caption {row}" for row in range(rows)]),
     }
-    text = np.arange(rows, dtype=np.float32)[:, None]
+    text = np.float32(np.arange(rows)[:, None] if text is None else text)
     return Gallery({"image": image, "text": text}, **(defaults | fields))
 
 
@@ -68,6 +76,123 @@ def test_images_without_features_are_told_apart_by_their_thumbnails_alone(thumbn
     assert images.id.tolist() == (
         ["id-0", "id-1", "id-2"] if thumbnail is None else ["id-0", "id-1"]
     )
+
+
+def test_a_text_stands_once_if_its_image_and_title_do():
+    """Row 1 has another title than row 0 of its image, row 2 another image of its title."""
+    pairs = gallery(
+        [[1, 0], [1, 0], [2, 2], [1, -0.0], [0, 0], [0, 0]],
+        title=np.array(["dog", "cat", "dog", "dog", "dog", "dog"]),
+        category=np.array(["animals", "animals", "toys", "pets", "", ""]),
+        thumbnail=(b"a", b"a", b"b", b"a", b"", b""),
+    )
+    texts, item = pairs.distinct("text")
+    # Images without features are not known to be the same.
+    assert texts.id.tolist() == ["id-0", "id-1", "id-2", "id-4", "id-5"]
+    assert item.tolist() == [0, 1, 2, 0, 3, 4]
+    assert texts.title.tolist() == ["dog", "cat", "dog", "dog", "dog"]
+    assert texts.category.tolist() == ["animals, pets", "animals", "toys", "", ""]
+    assert texts.thumbnail == (b"a", b"a", b"b", b"", b"")
+    np.testing.assert_array_equal(texts.features["text"], [[0], [1], [2], [4], [5]])
+    images, item = pairs.distinct("image")
+    assert images.id.tolist() == ["id-0", "id-2", "id-4", "id-5"]
+    assert item.tolist() == [0, 0, 1, 0, 2, 3]
+
+
+def test_texts_without_images_stay_as_they_are():
+    text = np.ones((2, 1), np.float32)
+    texts = Gallery({"text": text}, np.array(["a", "b"]), np.array(["dog", "dog"]))
+    assert texts.of_modality("text").id.tolist() == ["a", "b"]
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    """Encoders that nobody trained, of 4 image and 3 text features, with item embeddings."""
+    keras.utils.set_random_seed(0)
+    layers = [Encoder((), dim, code_activation="linear") for dim in (6, 6, 5, 5)]
+    return CommonSpaceEncoder(
+        Identity(4), Identity(3), *layers[:2], PlainSoftmax(3), {"image": 0.5, "text": 1.25},
+        *layers[2:], item_weight=0.3,
+    )  # fmt: skip
+
+
+def embeddings(encoder, modality, features, similarity="item"):
+    encodings = encoder.encodings_of(modality, np.float32(features))
+    return encoder.represent(encodings, similarity, modality).numpy()
+
+
+@pytest.fixture
+def captions():
+    """Two captions of one image, one of another, an unknown one, and an unknown image."""
+    rng = np.random.default_rng(0)
+    image, text = rng.normal(size=(5, 4)), rng.normal(size=(5, 3))
+    image[1], image[4], text[3] = image[0], 0, 0
+    return gallery(image, text=text)
+
+
+def test_items_are_compared_by_image_and_captions(encoder, captions):
+    image, text = (embeddings(encoder, m, captions.features[m]) for m in ("image", "text"))
+    images, found = search_embeddings(encoder, "item", captions, "image")
+    assert images.id.tolist() == ["id-0", "id-2", "id-3", "id-4"] and found.dtype == np.float32
+    np.testing.assert_array_equal(
+        images.features["image"], captions.features["image"][[0, 2, 3, 4]]
+    )
+    both = image[0] / 2 + (text[0] + text[1]) / 4, (image[2] + text[2]) / 2
+    np.testing.assert_allclose(found, [*both, image[3], text[4]], atol=1e-6)
+    texts, found = search_embeddings(encoder, "item", captions, "text")
+    assert texts.id.tolist() == captions.id.tolist()
+    both = (image[:3] + text[:3]) / 2
+    np.testing.assert_allclose(found, [*both, image[3], text[4]], atol=1e-6)
+
+
+def test_a_score_is_the_mean_of_those_for_image_and_caption(encoder):
+    rng = np.random.default_rng(1)
+    pairs = gallery(rng.normal(size=(4, 4)), text=rng.normal(size=(4, 3)))
+    query = embeddings(encoder, "text", rng.normal(size=(2, 3)))
+    scores = query @ search_embeddings(encoder, "item", pairs, "image")[1].T
+    of_images, of_texts = (
+        query @ embeddings(encoder, m, pairs.features[m]).T for m in ("image", "text")
+    )
+    np.testing.assert_allclose(scores, (of_images + of_texts) / 2, atol=1e-6)
+    assert np.abs(of_images - of_texts).max() > 0.01
+
+
+def test_a_text_that_stands_twice_is_compared_by_the_first(encoder):
+    rng = np.random.default_rng(2)
+    pairs = gallery(
+        np.repeat(rng.normal(size=(2, 4)), 2, axis=0),
+        text=rng.normal(size=(4, 3)),
+        title=np.array(["dog", "dog", "dog", "cat"]),
+    )
+    image, text = (embeddings(encoder, m, pairs.features[m]) for m in ("image", "text"))
+    texts, found = search_embeddings(encoder, "item", pairs, "text")
+    assert texts.id.tolist() == ["id-0", "id-2", "id-3"]
+    rows = [0, 2, 3]
+    np.testing.assert_allclose(found, (image[rows] + text[rows]) / 2, atol=1e-6)
+
+
+@pytest.mark.parametrize("similarity", ["posterior", "cosine", "dot"])
+def test_other_similarities_compare_one_modality(encoder, captions, similarity):
+    for modality in ("image", "text"):
+        items, found = search_embeddings(encoder, similarity, captions, modality)
+        expected = embeddings(encoder, modality, items.features[modality], similarity)
+        np.testing.assert_array_equal(found, expected)
+    assert not combines(encoder, similarity, captions)
+
+
+@pytest.mark.parametrize("reason", ["flag", "one modality", "no captions", "too many numbers"])
+def test_where_items_are_compared_by_one_modality(encoder, captions, reason, monkeypatch):
+    image = embeddings(encoder, "image", captions.features["image"])
+    numbers = 5 * (3 + 5)
+    monkeypatch.setattr(gallery_files, "MAX_COMBINED", numbers - (reason == "too many numbers"))
+    if reason == "one modality":
+        captions = Gallery({"image": captions.features["image"]}, captions.id, captions.title)
+    if reason == "no captions":
+        captions = gallery(captions.features["image"], text=np.zeros((5, 3)))
+    possible = reason in ("flag", "no captions")
+    assert combines(encoder, "item", captions) is possible
+    found = search_embeddings(encoder, "item", captions, "image", captions=reason != "flag")[1]
+    np.testing.assert_allclose(found, image[[0, 2, 3, 4]], atol=1e-6)
 
 
 def test_fine_labels_travel_through_files_and_stand_beside_galleries_without():

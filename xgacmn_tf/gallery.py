@@ -75,8 +75,8 @@ class Gallery:
         Rows are the same image if both their features and their thumbnails, where there are any,
         are equal. The first id stands for all of them, with the captions of all as its title and
         the categories of all. Images whose features are all zero and that have no thumbnail cannot
-        be told apart and stay as they are. Rows are the same text if they have one title and equal
-        image features; the first text stands for all of them.
+        be told apart and stay as they are. Rows are the same text if they have one title and the
+        same image; the first text stands for all of them.
 
         Args:
           modality: "image" or "text", one that the gallery holds.
@@ -89,7 +89,7 @@ class Gallery:
         if modality == "image":
             keys = self._image_keys()
         elif "image" in self.features:
-            keys = np.char.add(content_keys(self.features["image"]), self.title.astype(str))
+            keys = np.char.add(np.char.add(self._image_keys(), " "), self.title.astype(str))
         else:
             return whole
         _, first, group = np.unique(keys, return_index=True, return_inverse=True)
@@ -149,8 +149,8 @@ def search_embeddings(
 
     Where both an item's image and its caption are known, the embedding is the mean of the two for
     similarity "item": the score of a query is then the mean of its scores for image and caption.
-    Several captions of one image count together as much as the image. A caption whose features are
-    all zero is left out.
+    Several captions of one image count together as much as the image. An image or caption whose
+    features are all zero is left out.
 
     Args:
       encoder: the encoders.
@@ -174,8 +174,9 @@ def search_embeddings(
     embeddings = _represented(encoder, similarity, other, gallery.features[other][known])
     np.add.at(totals, item[known], embeddings)
     count = np.bincount(item[known], minlength=len(items)).reshape(-1, 1)
-    mean = (own + totals / np.maximum(count, 1)) / 2
-    return items, np.where(count > 0, mean, own).astype(np.float32)
+    more = totals / np.maximum(count, 1)
+    both = np.where(items.features[modality].any(axis=1, keepdims=True), (own + more) / 2, more)
+    return items, np.where(count > 0, both, own).astype(np.float32)
 
 
 def combines(encoder: CommonSpaceEncoder, similarity: str, gallery: Gallery) -> bool:

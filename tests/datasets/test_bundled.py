@@ -13,11 +13,19 @@ from PIL import Image
 from xgacmn_tf import datasets
 from xgacmn_tf.config import Config
 from xgacmn_tf.datasets import BUNDLED, load
-from xgacmn_tf.datasets.bundled import EXTRACTORS, SPLITS, TEXT_FEATURES, THUMBNAILS
+from xgacmn_tf.datasets.bundled import (
+    EXTRACTORS,
+    SHORT,
+    SPLITS,
+    TEXT_FEATURES,
+    TEXTS,
+    THUMBNAILS,
+)
 from xgacmn_tf.datasets.emoji import EMOJI
 from xgacmn_tf.datasets.openclipart import OPENCLIPART
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.features.registry import load_extractor
+from xgacmn_tf.gallery import from_dataset
 
 ROOT = Path(__file__).parent.parent.parent
 DATA_SETS = {"emoji": EMOJI, "openclipart": OPENCLIPART}
@@ -37,6 +45,19 @@ def data(bundled):
 @pytest.fixture(scope="module")
 def counted(bundled):
     return bundled.load("bow")
+
+
+def short_rows(bundled, file=TEXTS):
+    """Rows of the table whose images have a further caption."""
+    with np.load(bundled.data / file, allow_pickle=False) as arrays:
+        return arrays["short_row"].tolist()
+
+
+def pairs_of(bundled, name):
+    """(row of the table, whether it is the pair of its further caption) of each pair of a split."""
+    rows = bundled.entries()
+    pairs = [(row, False) for row in rows if row["split"] == name]
+    return pairs + [(rows[n], True) for n in short_rows(bundled) if rows[n]["split"] == name]
 
 
 def test_every_bundled_data_set_is_tested_here():
@@ -75,13 +96,15 @@ def test_rows_are_those_of_the_table(bundled, data):
         (row["split"] for row in rows), key=SPLITS.index
     )
     for name, split in data.splits():
-        own = [row for row in rows if row["split"] == name]
-        assert list(split.id) == [row["id"] for row in own]
+        pairs = pairs_of(bundled, name)
+        own = [row for row, _ in pairs]
+        assert list(split.id) == [row["id"] + SHORT * short for row, short in pairs]
         assert list(split.title) == [row["title"] for row in own]
         named = [data.label_names[label].replace(" ", "_") for label in split.label]
         assert named == [row["id"].partition("/")[0] for row in own]
         assert list(split.fine_label) == [row["id"].rpartition("/")[0] for row in own]
-    assert sum(len(split) for _, split in data.splits()) == len(rows)
+    short = short_rows(bundled)
+    assert sum(len(split) for _, split in data.splits()) == len(rows) + len(short)
     assert len({row["id"] for row in rows}) == len(rows)
     assert all(row["title"] and row["text"] for row in rows)
 
@@ -90,9 +113,8 @@ def test_counts_are_the_words_of_the_texts(bundled, counted):
     extractor = load_extractor(Path(counted.source) / "text")
     assert tuple(extractor.vocabulary) == bundled.vocabulary()
     assert len(set(bundled.vocabulary())) == 1000
-    rows = bundled.entries()
     for name, split in counted.splits():
-        texts = [row["text"] for row in rows if row["split"] == name]
+        texts = [row["title" if short else "text"] for row, short in pairs_of(bundled, name)]
         np.testing.assert_array_equal(split.text, extractor.encode(texts))
 
 
@@ -147,6 +169,45 @@ def test_embeddings_are_those_of_the_texts(bundled, data):
     texts = [row["text"] for row in bundled.entries() if row["split"] == "test"][::40]
     encoded = extractor.encode([extractor.prepare(text) for text in texts])
     np.testing.assert_allclose(encoded, data.test.text[::40], atol=2e-4)
+    pairs = pairs_of(bundled, "train")
+    further = [row for row, (_, short) in enumerate(pairs) if short][::100]
+    assert bool(further) == (bundled.name == "emoji")
+    if further:
+        encoded = extractor.encode([extractor.prepare(pairs[row][0]["title"]) for row in further])
+        np.testing.assert_allclose(encoded, data.train.text[further], atol=2e-4)
+
+
+def test_further_captions_are_of_training_images_alone(bundled, data):
+    rows = bundled.entries()
+    for file in bundled.texts.values():
+        short = short_rows(bundled, file)
+        assert len(set(short)) == len(short)
+        assert {rows[n]["split"] for n in short} <= {"train"}
+    ids = data.train.id.tolist()
+    place = {name: row for row, name in enumerate(ids)}
+    further = [row for row, name in enumerate(ids) if name.endswith(SHORT)]
+    assert len(further) == len(short_rows(bundled)) == {"emoji": 1230, "openclipart": 0}[data.name]
+    first = [place[ids[row].removesuffix(SHORT)] for row in further]
+    for field in ("image", "label", "title", "fine_label"):
+        values = getattr(data.train, field)
+        np.testing.assert_array_equal(values[further], values[first])
+    assert [data.train.thumbnail[row] for row in further] == [
+        data.train.thumbnail[row] for row in first
+    ]
+    assert not any(
+        name.endswith(SHORT) for split in (data.validation, data.test) for name in split.id
+    )
+    if further:  # They are other texts.
+        own, other = data.train.text[first], data.train.text[further]
+        assert np.linalg.norm(own - other, axis=1).min() > 0.01
+        # Searches find each text once and each image once; a few emoji look alike.
+        gallery = from_dataset(data, "all")
+        assert len(gallery) == len(rows) + len(further)
+        texts, images = (gallery.of_modality(modality) for modality in ("text", "image"))
+        assert sorted(texts.id) == sorted(row["id"] for row in rows)
+        assert sorted(texts.title) == sorted(row["title"] for row in rows)
+        assert set(images.id.tolist()) < set(texts.id.tolist())
+        assert len(images) == len(set(gallery.thumbnail))
 
 
 def test_unknown_text_features(bundled):

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from xgacmn_tf.datasets import bundling
-from xgacmn_tf.datasets.bundled import TEXTS, Bundled
+from xgacmn_tf.datasets.bundled import SHORT, TEXTS, Bundled
 from xgacmn_tf.datasets.bundling import Entry, Picture
 from xgacmn_tf.features.extractor import Extractor
 
@@ -98,13 +98,16 @@ class Pixels(Letters):
 
 @pytest.fixture
 def written(monkeypatch, tmp_path):
-    """Entries, pictures and counts of a data set that was written; and the data set."""
+    """Entries, pictures and counts of a data set that was written; and the data set.
+
+    Every second entry has a short caption, and in the protocol "other" every third.
+    """
     monkeypatch.setattr(bundling, "text_extractor", lambda name: Letters())
     rng = np.random.default_rng(1)
     entries = [
         Entry(
             f"{category}/{kind}/{n:03}", f"{kind} {n}", f"{kind}, small{n} thing{n}", f"{n}",
-            {"author": f"somebody {n}"},
+            {"author": f"somebody {n}"}, f"{kind} thing{n}" if n % 2 else "",
         )
         for category, kind in (("cats", "tom"), ("dogs_and_wolves", "rex"))
         for n in range(60)
@@ -113,7 +116,10 @@ def written(monkeypatch, tmp_path):
         entry.id: Picture(f"picture of {entry.id}".encode(), 6 * rng.random(12).astype(np.float32))
         for entry in reversed(entries)
     }
-    other = {entry.id: entry.text.partition(", ")[2] for entry in entries}
+    other = {
+        entry.id: (entry.text.partition(", ")[2], f"thing{n % 60}" if n % 3 == 0 else "")
+        for n, entry in enumerate(entries)
+    }
     counts = bundling.write(
         entries, pictures, Pixels(), tmp_path / "data", more_texts={"other.npz": other}
     )
@@ -128,28 +134,40 @@ def test_what_is_written_is_read_again(written):
     assert data.label_names == ("cats", "dogs and wolves")
     by_id = {entry.id: entry for entry in entries}
     read = collections.Counter()
+    further = []
     for name, split in data.splits():
         for row, identity in enumerate(split.id):
-            entry = by_id.pop(identity)
+            if identity.endswith(SHORT):
+                assert name == "train"
+                entry = by_id[identity.removesuffix(SHORT)]
+                further.append(entry.id)
+            else:
+                entry = by_id[identity]
+                read[entry.category, name] += 1
             assert split.title[row] == entry.title and split.fine_label[row] == entry.folder
-            assert split.thumbnail[row] == pictures[identity].thumbnail
-            np.testing.assert_allclose(split.image[row], pictures[identity].features, atol=0.013)
-            read[entry.category, name] += 1
-    assert not by_id and read == counts
+            assert split.thumbnail[row] == pictures[entry.id].thumbnail
+            np.testing.assert_allclose(split.image[row], pictures[entry.id].features, atol=0.013)
+    assert read == counts and read.total() == len(entries)
+    train = set(data.train.id.tolist())
+    assert sorted(further) == sorted(e.id for e in entries if e.short and e.id in train)
+    assert 0 < len(further) < sum(bool(entry.short) for entry in entries)
     assert all(row["author"].startswith("somebody") for row in data_set.entries())
 
 
 def test_embeddings_and_counts_of_each_protocols_texts(written):
     entries, *_, data_set = written
-    text_of = {entry.id: entry.text for entry in entries}
+    text_of = {"all": {}, "other": {}}
+    for n, entry in enumerate(entries):
+        text_of["all"] |= {entry.id: entry.text, entry.id + SHORT: entry.short}
+        rest = entry.text.partition(", ")[2]
+        text_of["other"] |= {entry.id: rest, entry.id + SHORT: f"thing{n % 60}"}
     words = data_set.vocabulary()
     assert {"tom", "rex"} < set(words)
     for protocol in data_set.protocols:
         counted, embedded = (data_set.load(name, protocol) for name in ("bow", "minilm"))
         for (_, split), (_, other) in zip(counted.splits(), embedded.splits(), strict=True):
-            texts = [text_of[identity] for identity in split.id]
-            if protocol == "other":
-                texts = [text.partition(", ")[2] for text in texts]
+            np.testing.assert_array_equal(split.id, other.id)
+            texts = [text_of[protocol][identity] for identity in split.id]
             np.testing.assert_allclose(other.text, Letters().encode(texts), atol=1e-3)
             found = [collections.Counter(text.replace(",", "").split()) for text in texts]
             expected = [[count[word] for word in words] for count in found]

@@ -12,6 +12,7 @@ import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
 from xgacmn_tf import experiment
+from xgacmn_tf import gallery as gallery_files
 from xgacmn_tf.checkpoint import load_encoder
 from xgacmn_tf.config import Config
 from xgacmn_tf.datasets.paired import PairedDataset
@@ -21,6 +22,9 @@ from xgacmn_tf.export import export_run, savedmodel, serving
 from xgacmn_tf.export.versions import versions
 from xgacmn_tf.model.angular_softmax import AngularSoftmax, PlainSoftmax
 from xgacmn_tf.run_folder import RunFolder
+from xgacmn_tf.search import make_index
+from xgacmn_tf.search.indexing import open_source
+from xgacmn_tf.search.kept import KeptGallery
 from xgacmn_tf.serve.failure import from_model
 from xgacmn_tf.trained_run import TrainedRun
 
@@ -89,23 +93,28 @@ def test_posteriors_of_many_categories_are_searched_in_blocks(
         )
 
 
+def _mean(sides):
+    """What searches compare, of the embeddings of pairs."""
+    return np.mean([np.float64(side) for side in sides], axis=0).astype(np.float32)
+
+
 @pytest.mark.parametrize("copies", [0, 1, 3], ids=["empty", "one block", "two blocks"])
-def test_search_ranks_as_evaluation_does(run, exported, feature_file, copies):
+def test_search_ranks_by_image_and_caption(run, exported, feature_file, copies):
     loaded = tf.saved_model.load(str(exported)).signatures
     encoder = load_encoder(RunFolder(run).best)
     with np.load(feature_file) as arrays:
         image, text = (arrays[f"{m}_test"].astype(np.float32) for m in ("image", "text"))
     # 3 · 30 queries are more than the 64 that are ranked at once.
     image_query, text_query = (np.tile(x, (copies, 1)) for x in (image, text))
-    for outputs, query, gallery in (
-        (loaded["search_images_by_text"](text_features=tf.constant(text_query)), 1, 0),
-        (loaded["search_texts_by_image"](image_features=tf.constant(image_query)), 0, 1),
+    for outputs, query in (
+        (loaded["search_images_by_text"](text_features=tf.constant(text_query)), 1),
+        (loaded["search_texts_by_image"](image_features=tf.constant(image_query)), 0),
     ):
         assert outputs["ids"].shape == outputs["scores"].shape == (30 * copies, 7)
         if not copies:
             continue
-        sides = encoder.represent_pairs(image, text, "posterior")
-        rows, scores = rank_gallery(sides[query], sides[gallery], 7)
+        sides = encoder.represent_pairs(image, text, "item")
+        rows, scores = rank_gallery(sides[query], _mean(sides), 7)
         expected = np.char.add("test/", np.tile(rows, (copies, 1)).astype(str))
         np.testing.assert_array_equal(outputs["ids"].numpy().astype(str), expected)
         # These pairs have no titles, so their ids stand in.
@@ -242,26 +251,26 @@ def test_by_default_all_items_are_searched(run, exported_all, feature_file):
         text_features=tf.constant(text)
     )
     trained = TrainedRun(run)
-    encodings = trained.encoder.encodings_of("image", image)
-    sides = trained.encoder.represent(encodings, "item", "image"), trained.represent("text", text)
-    best = tf.reduce_max(tf.matmul(sides[1], sides[0], transpose_b=True), axis=1)
-    assert (found["scores"][:, 0].numpy() >= best.numpy() - 1e-5).all()
+    sides = trained.encoder.represent_pairs(image, text, "item")
+    best = (sides[1].numpy() @ _mean(sides).T).max(axis=1)
+    assert (found["scores"][:, 0].numpy() >= best - 1e-5).all()
 
 
 def test_hits_have_categories_with_their_own_posteriors(run, exported, feature_file):
     with np.load(feature_file) as arrays:
         image, text = (arrays[f"{m}_test"].astype(np.float32) for m in MODALITIES)
+    captions = text.copy()
     text[0] = 0
     found = tf.saved_model.load(str(exported)).signatures["search_images_by_text"](
         text_features=tf.constant(text)
     )
     encoder = load_encoder(RunFolder(run).best)
-    of_images = encoder.represent(encoder.encodings_of("image", image), "posterior", "image")
     of_texts = encoder.represent(encoder.encodings_of("text", text), "posterior", "text")
     rows = np.char.replace(found["ids"][1:].numpy().astype(str), "test/", "").astype(int)
     names = np.array(["cat", "dog", "bird"])
     np.testing.assert_array_equal(found["category"][1:].numpy().astype(str), names[rows % 3])
-    expected = of_images.numpy()[rows, rows % 3]
+    items = _mean(encoder.represent_pairs(image, captions, "posterior"))
+    expected = items[rows, rows % 3]
     np.testing.assert_allclose(found["category_posterior"][1:], expected, atol=1e-6)
     best = of_texts.numpy()[1:].argmax(axis=1)
     np.testing.assert_array_equal(found["query_category"][1:].numpy().astype(str), names[best])
@@ -277,12 +286,14 @@ def test_a_query_without_a_good_match_is_marked(run, tmp_path, feature_file):
     """The threshold is that of the gallery: with training items, or of others."""
     with np.load(feature_file) as arrays:
         image, text = (arrays[f"{m}_test"].astype(np.float32) for m in MODALITIES)
+    captions = text.copy()
     text[3] = 0
     encoder = load_encoder(RunFolder(run).best).replaced(item_weight=0.5)
-    sides = encoder.represent_pairs(image, text, "item")
-    rows, _ = rank_gallery(sides[1], sides[0], 3)
-    items = [encoder.items_of(side.numpy()) for side in sides]
-    expected = np.einsum("qd,qkd->qk", items[1], items[0][rows]).mean(axis=1)
+    queries = encoder.represent_pairs(image, text, "item")[1].numpy()
+    items = _mean(encoder.represent_pairs(image, captions, "item"))
+    rows, _ = rank_gallery(queries, items, 3)
+    own, hits = (encoder.items_of(embeddings) for embeddings in (queries, items))
+    expected = np.einsum("qd,qkd->qk", own, hits[rows]).mean(axis=1)
     middle = float(np.sort(expected)[14:16].mean())
     shutil.copytree(run, tmp_path / "run")
     chosen = {"all": {"text": 2.0}, "test": {"text": middle, "image": -2.0}}
@@ -301,6 +312,50 @@ def test_a_query_without_a_good_match_is_marked(run, tmp_path, feature_file):
     assert found["no_good_match"].numpy().all()
     # The run has no threshold for the other direction.
     assert "no_good_match" not in loaded["search_texts_by_image"].structured_outputs
+
+
+@pytest.fixture
+def captions_file(tmp_path):
+    """Images with one to three captions, one text twice, an unknown image and an unknown text."""
+    rng = np.random.default_rng(5)
+    image = np.repeat(rng.normal(size=(6, 8)), [1, 2, 3, 1, 1, 1], axis=0).astype(np.float32)
+    text = rng.normal(size=(9, 5)).astype(np.float32)
+    image[7], text[8] = 0, 0
+    title = np.array([f"caption {row}" for row in (0, 1, 2, 3, 4, 3, 6, 7, 8)])
+    path = tmp_path / "captions.npz"
+    np.savez(path, image=image, text=text, title=title, id=np.arange(9))
+    return path
+
+
+@pytest.mark.parametrize("combined", [True, False], ids=["image and caption", "too large"])
+def test_searches_find_the_same_as_in_python(run, captions_file, tmp_path, monkeypatch, combined):
+    shutil.copytree(run, tmp_path / "run")
+    best = RunFolder(tmp_path / "run").best
+    load_encoder(best).replaced(item_weight=0.5).save(best)
+    trained = TrainedRun(tmp_path / "run")
+    assert trained.similarity == "item"
+    numbers = 9 * (3 + trained.encoder.item_dim)
+    monkeypatch.setattr(gallery_files, "MAX_COMBINED", numbers if combined else numbers - 1)
+    version = export_run(tmp_path / "run", tmp_path, gallery=[captions_file], depth=9)
+    loaded = tf.saved_model.load(str(version)).signatures
+    rng = np.random.default_rng(6)
+    source = open_source(trained, str(captions_file))
+    for modality, other, dim, size in (("image", "text", 5, 6), ("text", "image", 8, 8)):
+        kept = KeptGallery(tmp_path / "index", trained, source, modality, lambda line: None)
+        embeddings = kept.items.features[modality]
+        with np.load(captions_file) as arrays:
+            rows = kept.items.id.astype(int)
+            alone = trained.represent(modality, arrays[modality][rows])
+        assert (np.abs(embeddings - alone).max() > 0.01) == combined
+        queries = rng.normal(size=(4, dim)).astype(np.float32)
+        index = make_index("exact")
+        index.index(embeddings, kept.items.id)
+        expected = index.query(trained.represent(other, queries), 9)
+        signature = loaded[f"search_{modality}s_by_{other}"]
+        found = signature(**{f"{other}_features": tf.constant(queries)})
+        assert found["ids"].shape == (4, size)
+        np.testing.assert_array_equal(found["ids"].numpy().astype(str), expected.ids)
+        np.testing.assert_allclose(found["scores"], expected.scores, atol=1e-6)
 
 
 def test_a_run_ends_with_an_export(run, exported_all):

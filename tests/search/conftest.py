@@ -1,5 +1,7 @@
 """A run that anyone can follow: what is searched are colours, and their names."""
 
+import shutil
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -10,6 +12,7 @@ from xgacmn_tf.features import registry
 from xgacmn_tf.features.extractor import Extractor
 from xgacmn_tf.features.words import BagOfWords
 from xgacmn_tf.files import write_json
+from xgacmn_tf.model.angular_softmax import PlainSoftmax
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
 from xgacmn_tf.model.input_maps import Identity
 from xgacmn_tf.model.networks import Encoder
@@ -91,6 +94,40 @@ def identity_encoder() -> CommonSpaceEncoder:
     for part in encoders:
         part.set_weights([np.eye(3), np.zeros(3)])
     return encoder
+
+
+@pytest.fixture
+def item_run(colour_run, tmp_path):
+    """A run like that of colours, whose classes and item embeddings are the colours as well."""
+    folder = tmp_path / "items"
+    shutil.copytree(colour_run, folder, ignore=shutil.ignore_patterns("indexes"))
+    layers = [Encoder((), 3, code_activation="linear") for _ in range(4)]
+    encoder = CommonSpaceEncoder(
+        Identity(3), Identity(3), *layers[:2], PlainSoftmax(3), None, *layers[2:], item_weight=0.5,
+        match_thresholds={"test": {"text": 0.65}, "all": {"text": 0.99}},
+    )  # fmt: skip
+    for layer in layers:
+        layer.set_weights([np.eye(3), np.zeros(3)])
+    encoder.class_layer.set_weights(
+        [
+            np.eye(3) if weight.ndim == 2 else 0 * weight
+            for weight in encoder.class_layer.get_weights()
+        ]
+    )
+    encoder.save(RunFolder(folder).best)
+    metrics = {"headline_similarity": "posterior", "label_names": ["warm", "fresh", "cold"]}
+    write_json(RunFolder(folder).metrics, metrics)
+    return folder, encoder
+
+
+@pytest.fixture
+def misleading_run(item_run):
+    """The same, but images of red are taken for green ones, green for blue, and blue for red."""
+    folder, encoder = item_run
+    encoder.image_encoder.set_weights([np.roll(np.eye(3), 1, axis=1), np.zeros(3)])
+    encoder.image_items.set_weights([np.zeros((3, 3)), np.ones(3)])
+    encoder.save(RunFolder(folder).best)
+    return folder, encoder
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import importlib.util
 import re
-import shutil
 import subprocess
 import sys
 import webbrowser
@@ -19,10 +18,6 @@ from xgacmn_tf.features import registry
 from xgacmn_tf.features.cnn import EfficientNetLite
 from xgacmn_tf.features.words import BagOfWords
 from xgacmn_tf.files import write_json
-from xgacmn_tf.model.angular_softmax import PlainSoftmax
-from xgacmn_tf.model.encoders import CommonSpaceEncoder
-from xgacmn_tf.model.input_maps import Identity
-from xgacmn_tf.model.networks import Encoder
 from xgacmn_tf.run_folder import RunFolder
 from xgacmn_tf.search import __main__ as command
 from xgacmn_tf.search import indexing, load_index
@@ -83,15 +78,17 @@ def test_words_find_pictures_by_the_angle_of_their_colours(search):
 
 
 def test_by_default_all_items_are_searched(colour_run, tmp_path, capsys):
-    """The training images are those of the test split, so each is there once, under both titles."""
+    """The training items are those of the test split, so each is there once."""
+    ids = {f"{part}-{row}" for part in ("train", "test") for row in range(6)}
+    assert set(TrainedRun(colour_run).gallery().id.tolist()) == ids
     flags = [f"--run_dir={colour_run}", f"--page={tmp_path / 'page.html'}", "--k=7"]
     command.main(["search", *flags, "red"])
     printed = capsys.readouterr().out
     assert "all items\n6 pictures searched exactly" in printed and len(found(printed)) == 6
     command.main(["search", *flags, "--evaluate", f"--image={_red(tmp_path)}"])
     printed = capsys.readouterr().out
-    assert "12 texts searched exactly" in printed and "P@6 over the test split (6 im" in printed
-    assert {hit[2].split()[-1].partition("-")[0] for hit in found(printed)} == {"train", "test"}
+    assert "6 texts searched exactly" in printed and "P@6 over the test split (6 im" in printed
+    assert {hit[2].split()[-1] for hit in found(printed)} == {f"train-{row}" for row in range(6)}
     assert (colour_run / "indexes" / "all" / "text" / "index.json").is_file()
 
 
@@ -120,47 +117,47 @@ def test_streamed_data_sets_are_searched_by_their_test_split():
     assert split == "test" and "streamed" in reason
 
 
-@pytest.fixture
-def item_run(colour_run, tmp_path):
-    """A run like that of colours, whose classes and item embeddings are the colours as well."""
-    folder = tmp_path / "items"
-    shutil.copytree(colour_run, folder, ignore=shutil.ignore_patterns("indexes"))
-    layers = [Encoder((), 3, code_activation="linear") for _ in range(4)]
-    encoder = CommonSpaceEncoder(
-        Identity(3), Identity(3), *layers[:2], PlainSoftmax(3), None, *layers[2:], item_weight=0.5,
-        match_thresholds={"test": {"text": 0.65}, "all": {"text": 0.99}},
-    )  # fmt: skip
-    for layer in layers:
-        layer.set_weights([np.eye(3), np.zeros(3)])
-    encoder.class_layer.set_weights(
-        [
-            np.eye(3) if weight.ndim == 2 else 0 * weight
-            for weight in encoder.class_layer.get_weights()
-        ]
-    )
-    encoder.save(RunFolder(folder).best)
-    metrics = {"headline_similarity": "posterior", "label_names": ["warm", "fresh", "cold"]}
-    write_json(RunFolder(folder).metrics, metrics)
-    return folder, encoder
-
-
 def test_hits_have_posteriors_and_answers_tell_whether_anything_fits(item_run, capsys, tmp_path):
     folder, encoder = item_run
     flags = [f"--run_dir={folder}", f"--page={tmp_path / 'page.html'}", "--k=2"]
     command.main(["search", *flags, "--search_split=test", "red", "green"])
     printed = capsys.readouterr().out
     red, green = printed.split("\n\n")[1:3]
-    # Mean cosines of the three best: (.994 + .555 + .312) / 3 = .62, (.985 + .937 + .832) / 3.
+    # Cosines with images and captions: (.994 + 1) / 2, (.555 + 1) / 2 and at most .312 / 2, .64 in
+    # the mean; and (.985 + 1) / 2, (.937 + 1) / 2 and at least (.123 + 0) / 2, .67.
     assert "\n  No good match: the nearest items are shown.\n   1" in red
     assert "most probable category: warm (0.58)" in red  # e / (e + 2)
     assert "No good match" not in green
     first = re.search(r"1  \S+  a red one +warm +(\S+)  test-0", red)
-    posterior = encoder.represent(np.float32([[9, 1, 0]]), "posterior", "image").numpy()[0, 0]
-    assert float(first[1]) == pytest.approx(posterior, abs=0.005)
+    posteriors = [
+        encoder.represent(np.float32([codes]), "posterior", modality).numpy()[0, 0]
+        for modality, codes in (("image", [9, 1, 0]), ("text", [1, 0, 0]))
+    ]
+    assert float(first[1]) == pytest.approx(np.mean(posteriors), abs=0.005)
     # Few queries fit the items that were trained on so badly.
     command.main(["search", *flags, "--search_split=all", "green"])
     assert "  No good match: the nearest items are shown.\n" in capsys.readouterr().out
     assert "No good match: the nearest items are shown." in (tmp_path / "page.html").read_text()
+
+
+def test_without_captions_images_are_found_by_what_they_show(misleading_run, capsys, tmp_path):
+    folder, encoder = misleading_run
+    flags = [f"--run_dir={folder}", f"--page={tmp_path / 'page.html'}", "--search_split=test"]
+    test = TrainedRun(folder).dataset().test
+    image, text = (side.numpy() for side in encoder.represent_pairs(test.image, test.text, "item"))
+    blue = text[2]
+    expected = {"--captions": (image + text) / 2 @ blue, "--nocaptions": image @ blue}
+    order = {}
+    for captions, scores in expected.items():
+        command.main(["search", *flags, captions, "blue"])
+        hits = found(capsys.readouterr().out)
+        order[captions] = [int(rest.split()[-1].removeprefix("test-")) for _, _, rest in hits]
+        assert [score for _, score, _ in hits] == pytest.approx(np.sort(scores)[::-1], abs=6e-4)
+        np.testing.assert_array_equal(order[captions], np.argsort(-scores))
+    # Images 2 and 5 are called blue, and without their captions 1 and 4 are taken for blue.
+    assert set(order["--captions"][:2]) == {2, 5} and set(order["--nocaptions"][:2]) == {1, 4}
+    indexes = folder / "indexes"
+    assert {path.name for path in indexes.iterdir()} == {"test", "test-without-captions"}
 
 
 def test_categories_that_a_gallery_lacks_are_predicted(item_run, photos, capsys, tmp_path):

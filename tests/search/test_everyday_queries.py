@@ -24,10 +24,10 @@ def benchmark(request, monkeypatch):
 def run(benchmark, colour_run, tmp_path, capsys):
     """Runs the benchmark with a file of queries; returns what it printed."""
 
-    def run(*arguments, queries=QUERIES):
+    def run(*arguments, queries=QUERIES, folder=colour_run):
         file = tmp_path / "queries.tsv"
         file.write_text(queries, encoding="utf-8")
-        benchmark.main([str(colour_run), *map(str, arguments), f"--queries={file}"])
+        benchmark.main([str(folder), *map(str, arguments), f"--queries={file}"])
         return capsys.readouterr().out
 
     return run
@@ -67,6 +67,16 @@ def test_several_runs_have_a_row_each_and_no_queries(run, colour_run, tmp_path):
         f"| {other} | 1 | 0.150 | 1.000 | 1.5 | 0 |",
         "| mean ± sd | 1.0 ± 0.0 | 0.150 ± 0.000 | 1.000 ± 0.000 | 1.5 ± 0.0 | 0.0 ± 0.0 |",
     ]
+
+
+def test_nocaptions_finds_images_by_what_they_show(run, misleading_run):
+    """What is called blue is taken for red without captions; only image 5 has some green."""
+    folder, _ = misleading_run
+    queries = "query\tid\nblue\ttrain-2\nblue\ttrain-5\n"
+    for flags, rank, index in (((), 1, "all"), (("--nocaptions",), 4, "all-without-captions")):
+        line = run(*flags, queries=queries, folder=folder).splitlines()[1]
+        assert re.split(r"\s\s+", line)[4] == str(rank)
+        assert (folder / "indexes" / index / "image" / "index.json").is_file()
 
 
 def test_mean_and_sd_of_totals(benchmark):

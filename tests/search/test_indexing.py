@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from xgacmn_tf.errors import InputError
+from xgacmn_tf.files import read_json, write_json
 from xgacmn_tf.gallery import Gallery
 from xgacmn_tf.search import indexing
 from xgacmn_tf.search.indexing import open_source, pictures_in, texts_in
@@ -145,6 +146,44 @@ def test_what_an_older_version_indexed_is_indexed_again(kept, photos, said, enco
     kept(photos)
     assert "an older version indexed an image once for each of its texts; indexing anew" in said[0]
     assert encoded == [3]
+    said.clear()
+    kept(photos)
+    assert said == []
+
+
+def test_an_index_of_one_modality_is_made_again_with_captions(item_run, tmp_path, said):
+    run = TrainedRun(item_run[0])
+
+    def embeddings(captions=True):
+        source = open_source(run, None)
+        kept = KeptGallery(tmp_path / "index", run, source, "image", said.append, captions)
+        return kept.items.features["image"], kept.record
+
+    combined, record = embeddings()
+    said.clear()
+    assert embeddings()[0].tolist() == combined.tolist() and said == []
+    # As older versions wrote it.
+    fields = read_json(record)
+    assert fields.pop("captions") is True
+    write_json(record, fields)
+    again, _ = embeddings()
+    one = "the index there compares queries with one modality alone; indexing anew"
+    assert one in said[0] and again.tolist() == combined.tolist()
+    said.clear()
+    alone, _ = embeddings(captions=False)
+    assert "compares queries with images and captions; indexing anew" in said[0]
+    np.testing.assert_allclose(alone, run.represent("image", run.gallery().features["image"][:6]))
+    assert np.abs(alone - combined).max() > 0.1
+    said.clear()
+    embeddings()
+    assert one in said[0]
+
+
+def test_of_runs_without_item_embeddings_older_indexes_stay(kept, photos, said):
+    record = kept(photos).record
+    fields = read_json(record)
+    assert fields.pop("captions") is False
+    write_json(record, fields)
     said.clear()
     kept(photos)
     assert said == []
@@ -297,6 +336,8 @@ def test_galleries_of_one_name_have_folders_of_their_own(run, photos, tmp_path):
             texts_in(texts),
         )
     ]
+    without = default_folder(run, open_source(run, None), captions=False)
+    assert without == run.folder.path / "indexes" / "all-without-captions"
     assert names[:2] == ["indexes/all", "indexes/test"]
     assert all(re.fullmatch("indexes/photos-[0-9a-f]{8}", name) for name in names[2:])
     assert names[2] != names[3]

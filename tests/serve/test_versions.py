@@ -50,20 +50,23 @@ def test_no_request_is_lost_while_versions_change(publish, start, batching):
     server = start(batching=batching)
     stop, clients = threading.Event(), 4
 
+    answered = threading.Barrier(clients + 1)
+
     def ask_on():
-        answers = []
+        answers = [server.ask(1)]  # raises on any error
+        answered.wait(60)
         while not stop.is_set():
-            answers.append(server.ask(1))  # raises on any error
-        return answers
+            answers.append(server.ask(1))
+        return [*answers, server.ask(1)]
 
     with ThreadPoolExecutor(clients) as pool:
         asking = [pool.submit(ask_on) for _ in range(clients)]
         try:
+            answered.wait(60)
             for version in (2, 3):
                 publish(version)
                 server.until(lambda v=version: server.states().get(str(v)) == LOADED)
             server.until(lambda: server.states() == {"1": "END", "2": "END", "3": LOADED})
-            server.ask(1)
         finally:
             stop.set()
         for answers in (each.result() for each in asking):

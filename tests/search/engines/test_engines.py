@@ -212,9 +212,10 @@ def test_hits_exist_or_rows_are_empty_or_queries_are_rejected(kind, queries, k):
             assert set(ids) == {""} and np.isneginf(scores).all()
         else:
             assert len(set(ids)) == len(ids) and "" not in ids
-            np.testing.assert_allclose(
-                scores, POINTS[[*map(int, ids)]] @ query, rtol=1e-5, atol=1e-6
-            )
+            expected = POINTS[[*map(int, ids)]].astype(np.float64) @ query.astype(np.float64)
+            # Sums in float32 are as exact as their largest terms.
+            atol = 1e-6 * (1 if kind == "exact" else max(1, np.abs(query).sum()))
+            np.testing.assert_allclose(scores, expected, rtol=1e-5, atol=atol)
 
 
 # The corners of a cube.
