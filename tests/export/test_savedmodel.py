@@ -205,6 +205,7 @@ def test_what_travels_along(run, exported):
     assert record["config_fingerprint"] in text
     assert "30 items, the run's test split; searched: 30 distinct images, 30 texts" in text
     assert "return 7 items, or all where there are fewer, by similarity `item`" in text
+    assert "compare a query with both the image and the caption of each item that has both" in text
     assert record["gallery"]["searched"] == {"image": 30, "text": 30}
     for signature in tf.saved_model.load(str(exported)).signatures:
         assert f"## {signature}\n" in text
@@ -337,6 +338,11 @@ def test_searches_find_the_same_as_in_python(run, captions_file, tmp_path, monke
     numbers = 9 * (3 + trained.encoder.item_dim)
     monkeypatch.setattr(gallery_files, "MAX_COMBINED", numbers if combined else numbers - 1)
     version = export_run(tmp_path / "run", tmp_path, gallery=[captions_file], depth=9)
+    record = json.loads((version / "assets.extra" / "run.json").read_text())["gallery"]
+    assert record["captions"] is combined
+    assert record["searched"] == {"image": 6, "text": 8}
+    readme = (version / "assets.extra" / "README.md").read_text(encoding="utf-8")
+    assert ("both the image and the caption" in readme) is combined
     loaded = tf.saved_model.load(str(version)).signatures
     rng = np.random.default_rng(6)
     source = open_source(trained, str(captions_file))

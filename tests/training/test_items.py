@@ -11,6 +11,7 @@ from xgacmn_tf.checkpoint import load_encoder
 from xgacmn_tf.config import Config
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.export import export_run
+from xgacmn_tf.gallery import from_split, search_embeddings
 from xgacmn_tf.run_folder import RunFolder
 from xgacmn_tf.trained_run import TrainedRun
 from xgacmn_tf.training import items
@@ -166,6 +167,28 @@ def test_match_scores_by_hand(config, runs):
             expected.append(cosines[row, best].mean())
         assert len(measured) == len(split)
         assert np.isclose(measured, expected, atol=1e-4).mean() > 0.95  # But for near ties.
+
+
+def test_training_items_are_offered_by_image_and_caption(config, runs, monkeypatch):
+    """As searches of all items compare them; validation items by what queries are compared with."""
+    dataset = datasets.for_config(config)
+    encoder = load_encoder(runs[True][0].best).replaced(item_weight=0.3)
+    train, validation = dataset.train, dataset.validation
+    for modality in ("image", "text"):
+        offered, vectors = items._offered(encoder, [train, validation], modality)
+        gallery = from_split(train, dataset.label_names)
+        searched, combined = search_embeddings(encoder, "item", gallery, modality)
+        assert searched.id.tolist() == train.id.tolist()
+        features = getattr(validation, modality)
+        alone = encoder.represent(encoder.encodings_of(modality, features), "item", modality)
+        expected = np.concatenate([combined, alone])
+        np.testing.assert_allclose(offered[:], expected, atol=1e-6)
+        np.testing.assert_allclose(vectors, encoder.items_of(expected), atol=1e-5)
+        with monkeypatch.context() as patch:
+            patch.setattr(items, "MAX_COMBINED", expected.size - 1)
+            apart = items._offered(encoder, [train, validation], modality)[0]
+        assert np.abs(apart[: len(train)] - combined).max() > 0.01
+        np.testing.assert_allclose(apart[len(train) :], alone, atol=1e-6)
 
 
 def test_queries_of_zeros_choose_no_threshold(config, runs):

@@ -57,7 +57,7 @@ def export_run(
         run's data set or "test" for its test split; several are joined. The same run with another
         gallery needs no training. None for what `TrainedRun.searched_split` chooses.
       depth: number of items that a search returns, fixed by the export; a smaller gallery returns
-        all it has. Images are searched with each distinct image once, texts with every text.
+        all it has. Images and texts are searched with each distinct one once.
 
     Returns:
       The version's folder.
@@ -148,8 +148,10 @@ def export_encoder(
                 "source": source,
                 "size": len(gallery),
                 "modalities": list(gallery.features),
-                # Distinct images, and all texts: what a search of either looks through.
+                # Distinct images and texts: what a search of either looks through.
                 "searched": sizes,
+                # Whether both the image and the caption of an item are compared with a query.
+                "captions": galleries.combines(encoder, similarity, gallery),
                 "depth": depth,
             },
             # What Python must import before it loads the model.

@@ -56,6 +56,12 @@ def signature_readme(signatures: Mapping[str, Any], name: str, record: Mapping[s
         "text without a known word: every item is equally similar to it, so a search answers with "
         "empty `ids` and `titles` and `scores` of 0.",
     ]
+    if gallery["captions"]:
+        lines += [
+            "",
+            "Searches compare a query with both the image and the caption of each item that has "
+            "both: the score is the mean of the two.",
+        ]
     for signature in sorted(signatures):
         function = signatures[signature]
         tensors = [
