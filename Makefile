@@ -7,7 +7,7 @@ PYTEST = $(VENV)/bin/python -m pytest --numprocesses=logical --maxprocesses=8 --
 
 .PHONY: demo test test-all lint clean
 
-# Trains on the bundled clip art, evaluates and names the results page.
+# Trains on the bundled emoji, evaluates and names the results page.
 demo: $(VENV)/installed
 	$(VENV)/bin/python -m xgacmn_tf.main
 

@@ -33,6 +33,14 @@ def test_wikipedia_reaches_its_scores(parse, wikipedia_dir, tmp_path, protocol, 
         assert np.mean([result[similarity]["mAP"]["avg"] for result in results]) >= least
 
 
+def test_the_default_run_finds_categories_and_items(tmp_path):
+    scores = run(Config(), tmp_path / "run")
+    assert scores["posterior"]["mAP"]["avg"] >= 0.75
+    least = {"mAP": 0.70, "R@10": 0.46, "fine_mAP": 0.42, "coverage@10": 0.6}
+    found = {name: scores["item"][name]["avg"] for name in least}
+    assert all(found[name] >= value for name, value in least.items()), found
+
+
 def test_openclipart_beats_logistic_regression(tmp_path):
     """The same features and similarity, without X-GACMN: posteriors of two linear classifiers."""
     config = Config(dataset="openclipart", text_features="bow")
