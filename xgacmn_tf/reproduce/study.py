@@ -79,7 +79,7 @@ STUDIES = (
     ),
     Study(
         "openclipart",
-        "Open clip art 1969/563 (1280-D EfficientNet-Lite2 and 1000-D bag of words)",
+        "Open clip art 1969/563 (1280-D EfficientNet-Lite2 and 384-D MiniLM)",
         "openclipart",
         None,
         {},
