@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from xgacmn_tf import datasets, experiment
+from xgacmn_tf import gallery as gallery_module
 from xgacmn_tf.checkpoint import load_encoder
 from xgacmn_tf.config import Config
 from xgacmn_tf.errors import InputError
@@ -175,7 +176,11 @@ def test_training_items_are_offered_by_image_and_caption(config, runs, monkeypat
     encoder = load_encoder(runs[True][0].best).replaced(item_weight=0.3)
     train, validation = dataset.train, dataset.validation
     for modality in ("image", "text"):
-        offered, vectors = items._offered(encoder, [train, validation], modality)
+        splits, offered, vectors = items._offered(encoder, [train, validation], modality)
+        assert [split.id.tolist() for split in splits] == [
+            train.id.tolist(),
+            validation.id.tolist(),
+        ]
         gallery = from_split(train, dataset.label_names)
         searched, combined = search_embeddings(encoder, "item", gallery, modality)
         assert searched.id.tolist() == train.id.tolist()
@@ -185,8 +190,8 @@ def test_training_items_are_offered_by_image_and_caption(config, runs, monkeypat
         np.testing.assert_allclose(offered[:], expected, atol=1e-6)
         np.testing.assert_allclose(vectors, encoder.items_of(expected), atol=1e-5)
         with monkeypatch.context() as patch:
-            patch.setattr(items, "MAX_COMBINED", expected.size - 1)
-            apart = items._offered(encoder, [train, validation], modality)[0]
+            patch.setattr(gallery_module, "MAX_COMBINED", combined.size - 1)
+            apart = items._offered(encoder, [train, validation], modality)[1]
         assert np.abs(apart[: len(train)] - combined).max() > 0.01
         np.testing.assert_allclose(apart[len(train) :], alone, atol=1e-6)
 
@@ -247,3 +252,17 @@ def test_folders_of_runs_without_item_embeddings_are_found_again(tmp_path):
     assert folder.recorded_config().result_settings() == plain.result_settings()
     with pytest.raises(InputError, match="item_embedding False there, True now"):
         folder.claim(dataclasses.replace(plain, item_embedding=True), "0")
+
+
+def test_training_images_with_several_captions_are_offered_once(config, runs):
+    dataset = datasets.for_config(config)
+    encoder = load_encoder(runs[True][0].best).replaced(item_weight=0.3)
+    train = dataset.train
+    again = dataclasses.replace(
+        train.take(np.arange(3)), text=train.text[3:6], id=np.array(["a", "b", "c"])
+    )
+    splits, offered, _ = items._offered(
+        encoder, [train.followed_by(again), dataset.validation], "image"
+    )
+    assert splits[0].id.tolist() == train.id.tolist()
+    assert len(offered) == len(train) + len(dataset.validation)

@@ -24,7 +24,7 @@ from xgacmn_tf.datasets.paired import PairedDataset, Split, give_back, label_mat
 from xgacmn_tf.evaluation.identity import Identity
 from xgacmn_tf.evaluation.representations import Representations, represent, similarities
 from xgacmn_tf.evaluation.retrieval import mean_average_precision, own_ranks
-from xgacmn_tf.gallery import MAX_COMBINED
+from xgacmn_tf.gallery import Gallery, combines, search_embeddings
 from xgacmn_tf.groups import first_rows
 from xgacmn_tf.model.encoders import MATCH_DEPTH, CommonSpaceEncoder, match_score
 from xgacmn_tf.model.item_towers import ItemTowers, pair_keys
@@ -273,7 +273,7 @@ def _match_scores(
     other = "text" if modality == "image" else "image"
     asked = encoder.encodings_of(modality, getattr(queries, modality)).numpy()
     query = represent(encoder, asked, "item", modality)
-    items, vectors = _offered(encoder, gallery, other)
+    gallery, items, vectors = _offered(encoder, gallery, other)
     labels = _labels([queries], dataset), _labels(gallery, dataset)
     keys = np.concatenate([split.group_keys for split in (queries, *gallery)])
     group, group_of_item = np.split(first_rows(keys), [len(queries)])
@@ -290,24 +290,32 @@ def _match_scores(
 
 def _offered(
     encoder: CommonSpaceEncoder, gallery: Sequence[Split], modality: str
-) -> tuple[Representations, np.ndarray]:
-    """Return the items of a gallery as searches compare them, and their item embeddings.
+) -> tuple[Sequence[Split], Representations, np.ndarray]:
+    """Return the items of a gallery, as searches compare them, and their item embeddings.
 
-    With training items in it they are compared by image and caption, as searches of all items do
+    With training items in it they are those of searches of all items, by image and caption
     (`gallery.search_embeddings`). The last split, which the queries are from, is compared by one
     modality: a typed query is rarely the very caption of an item.
     """
+    if len(gallery) > 1:
+        trained, held = gallery
+        features = {name: getattr(trained, name) for name in MODALITIES}
+        title = trained.id if trained.title is None else trained.title
+        whole = Gallery(features, trained.id, title, thumbnail=trained.thumbnail)
+        if combines(encoder, "item", whole):
+            items, combined = search_embeddings(encoder, "item", whole, modality)
+            row_of = {name: row for row, name in enumerate(trained.id.tolist())}
+            rows = np.array([row_of[name] for name in items.id.tolist()])
+            encodings = encoder.encodings_of(modality, getattr(held, modality))
+            alone = encoder.represent(encodings, "item", modality)
+            embeddings = np.concatenate([combined, alone])
+            offered = Representations.of(modality, embeddings)
+            return [trained.take(rows), held], offered, encoder.items_of(embeddings)
     encodings = np.concatenate(
-        [encoder.encodings_of(modality, getattr(s, modality)) for s in gallery]
+        [encoder.encodings_of(modality, getattr(split, modality)) for split in gallery]
     )
-    items = represent(encoder, encodings, "item", modality)
-    if len(gallery) == 1 or items.shape[0] * items.shape[1] > MAX_COMBINED:
-        return items, encodings[:, encoder.code_dim :]
-    other, trained = MODALITIES[1 - MODALITIES.index(modality)], gallery[0]
-    more = encoder.represent(encoder.encodings_of(other, getattr(trained, other)), "item", other)
-    embeddings = items[:].copy()
-    embeddings[: len(trained)] = (embeddings[: len(trained)] + more.numpy()) / 2
-    return Representations.of(modality, embeddings), encoder.items_of(embeddings)
+    offered = represent(encoder, encodings, "item", modality)
+    return gallery, offered, encodings[:, encoder.code_dim :]
 
 
 def _labels(splits: Sequence[Split], dataset: PairedDataset) -> sparse.csr_array:
