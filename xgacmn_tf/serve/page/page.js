@@ -94,7 +94,8 @@ function showGallery() {
   $("q").value = "";
   const items = varied(model.examples, 10);
   if (!items.length) return showNothing();
-  const facts = [`${items.length} of ${counted(model.size, "item")}`];
+  const size = model.searched.image ?? model.size;
+  const facts = [`${items.length} of ${counted(size, "item")}`];
   return show("pictures", { heading: "In the gallery" }, facts, items);
 }
 
@@ -214,7 +215,10 @@ async function start() {
   }
   model = new Model(served[chosen]);
   await model.read();
-  const items = model.size === null ? [] : [counted(model.size, "item")];
+  // Distinct images or texts: pairs count twice where an image has two captions.
+  const distinct = Object.values(model.searched);
+  const size = distinct.length ? Math.max(...distinct) : model.size;
+  const items = size === null ? [] : [counted(size, "item")];
   $("about").textContent = [...items, `${model.name}, version ${model.version}`].join(" · ");
   openPanels();
   listen();
