@@ -81,7 +81,11 @@ def test_sentences_from_extraction_to_the_exported_model(tmp_path, raw_pairs):
     for row, sentence in enumerate(SENTENCES[:6]):
         (tmp_path / "queries.txt").write_text(" ".join(sentence.split()), encoding="utf-8")
         (answer,) = search(
-            Search(str(tmp_path / "run"), queries=str(tmp_path / "queries.txt"), k=6),
+            Search(
+                str(tmp_path / "run"),
+                queries=str(tmp_path / "queries.txt"),
+                k=found["ids"].shape[1],
+            ),
             lambda line: None,
         )
         ids = [hit.id for hit in answer.hits]
