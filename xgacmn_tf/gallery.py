@@ -22,12 +22,12 @@ from xgacmn_tf.datasets.paired import PairedDataset, Split, label_matrix
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.files import atomic_path
 from xgacmn_tf.groups import content_keys
-from xgacmn_tf.names import SEARCH_SPLITS
+from xgacmn_tf.names import MODALITIES, OTHER, SEARCH_SPLITS
 
 if TYPE_CHECKING:
     from xgacmn_tf.model.encoders import CommonSpaceEncoder
 
-FEATURES = ("image", "text")
+FEATURES = MODALITIES
 PICTURES = ("thumbnail", "thumbnail_offset")
 ALLOWED = (*FEATURES, "id", "title", "category", "fine_label", *PICTURES)
 ALL, TEST = SEARCH_SPLITS
@@ -166,7 +166,7 @@ def search_embeddings(
     own = _represented(encoder, similarity, modality, items.features[modality])
     if not (captions and combines(encoder, similarity, gallery)):
         return items, own
-    other = FEATURES[1 - FEATURES.index(modality)]
+    other = OTHER[modality]
     known = np.flatnonzero(gallery.features[other].any(axis=1))
     if not len(known):
         return items, own

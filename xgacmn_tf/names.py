@@ -1,6 +1,8 @@
 """Names that settings offer and code knows: here, so that neither has to load the other."""
 
 MODALITIES = ("image", "text")
+# What a query of each modality finds, and what the other side of a pair is.
+OTHER = {"text": "image", "image": "text"}
 # How a query and a gallery item are compared: always the inner product of two representations.
 CODE_SIMILARITIES = ("posterior", "cosine", "dot")
 # Of which the last takes item embeddings as well.

@@ -10,6 +10,7 @@ import numpy as np
 
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.groups import content_keys, first_rows, too_large
+from xgacmn_tf.names import OTHER
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +113,7 @@ class Direction:
         self.query: np.ndarray = images if query == "image" else pairs
         self.gallery: np.ndarray = pairs if query == "image" else images
         self._group = identity.group
-        self._content = content["text" if query == "image" else "image"]
+        self._content = content[OTHER[query]]
         self._by_group, self._by_content = Members(self._group), Members(self._content)
         # An item that stands for several pairs has the partners and groups of all of them.
         self._place = pairs if query == "image" else self.image_place

@@ -26,6 +26,7 @@ from xgacmn_tf.features.extraction import labels, make_extractors, title, unique
 from xgacmn_tf.features.extractor import one_line
 from xgacmn_tf.features.registry import load_extractor
 from xgacmn_tf.features.shards import check_policy, make_shard
+from xgacmn_tf.names import MODALITIES
 
 
 class ExtractFeatures(beam.PTransform):
@@ -74,7 +75,7 @@ class _ExtractBatch(beam.DoFn):
 
     def setup(self) -> None:
         """Once in each worker: the networks are not sent through the pipeline."""
-        self.image, self.text = (load_extractor(Path(self.folder) / m) for m in keeping.MODALITIES)
+        self.image, self.text = (load_extractor(Path(self.folder) / m) for m in MODALITIES)
         self.image.batch_size = self.text.batch_size = self.batch_size
         self.pool = ThreadPoolExecutor(1)  # Runners bring their own parallel workers.
 

@@ -11,13 +11,14 @@ from pathlib import Path
 from xgacmn_tf.datasets.distribution import read_text
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.gallery import TEST, Gallery
+from xgacmn_tf.names import OTHER
 from xgacmn_tf.search.checks import category_names
 from xgacmn_tf.search.indexing import PLURAL, RunItems, Source, open_source
 from xgacmn_tf.search.kept import KeptGallery, default_folder
 from xgacmn_tf.search.kept_index import open_engine
 from xgacmn_tf.search.page import write_answers_page
 from xgacmn_tf.search.precision import precision_of_test_split
-from xgacmn_tf.search.searcher import FINDS, Answer, Query, answer, picture_query, text_query
+from xgacmn_tf.search.searcher import Answer, Query, answer, picture_query, text_query
 from xgacmn_tf.search.table import answer_table
 from xgacmn_tf.trained_run import TrainedRun
 
@@ -65,14 +66,14 @@ def search(asked: Search, say: Callable[[str], None] = print) -> list[Answer]:
     source = open_source(run, asked.gallery, asked.search_split)
     if isinstance(source, RunItems) and source.note is not None:
         say(f"only the test split is searched: {source.note}")
-    kinds = [kind for kind in FINDS if any(query.modality == kind for query in queries)]
+    kinds = [kind for kind in OTHER if any(query.modality == kind for query in queries)]
     for kind in kinds:
-        source.check(FINDS[kind])
+        source.check(OTHER[kind])
         run.extractor(kind).check()  # Raises an error if the run takes no such queries.
     answers: list[Answer] = []
     sizes: dict[str, int] = {}
     for kind in kinds:
-        kept = _open(asked, run, source, FINDS[kind], say)
+        kept = _open(asked, run, source, OTHER[kind], say)
         index, manner = open_engine(kept, run, asked.index, asked.milvus_uri, say)
         questions = [query for query in queries if query.modality == kind]
         split = source.split if isinstance(source, RunItems) else TEST

@@ -30,6 +30,7 @@ from xgacmn_tf.features.shards import Shard, make_shard
 from xgacmn_tf.files import read_json, write_json
 from xgacmn_tf.gallery import Gallery
 from xgacmn_tf.groups import file_keys
+from xgacmn_tf.names import OTHER
 from xgacmn_tf.trained_run import TrainedRun
 
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm")
@@ -73,7 +74,7 @@ class Source(abc.ABC):
     def check(self, modality: str) -> None:
         """Raises an `InputError` if the source holds none of this modality."""
         if not self.holds(modality):
-            other = "text" if modality == "image" else "image"
+            other = OTHER[modality]
             ask = "words search" if modality == "image" else "--image searches"
             raise InputError(
                 f"--gallery={self.place} holds {PLURAL[other]} only, and {ask} {PLURAL[modality]}; "

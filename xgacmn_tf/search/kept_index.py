@@ -11,6 +11,7 @@ import numpy as np
 
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.files import read_json, write_json
+from xgacmn_tf.names import OTHER
 from xgacmn_tf.search.engines import load_index, make_index
 from xgacmn_tf.search.index import Index
 from xgacmn_tf.search.kept import KeptGallery
@@ -103,7 +104,7 @@ def _tune(
 
 def _queries_modality(kept: KeptGallery) -> str:
     """The modality that searches a gallery of the other one."""
-    return "text" if kept.modality == "image" else "image"
+    return OTHER[kept.modality]
 
 
 def _source(kept: KeptGallery) -> str:

@@ -25,8 +25,6 @@ _SMALL_WORDS = frozenset(
     "a an and are as at be by for from in into is it its of on or that the this to was with".split()
 )
 NO_GOOD_MATCH = "No good match: the nearest items are shown."
-# What each kind of query finds.
-FINDS = {"text": "image", "image": "text"}
 
 
 @dataclass(frozen=True)

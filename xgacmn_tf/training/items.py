@@ -28,7 +28,7 @@ from xgacmn_tf.gallery import Gallery, combines, search_embeddings
 from xgacmn_tf.groups import first_rows
 from xgacmn_tf.model.encoders import MATCH_DEPTH, CommonSpaceEncoder, match_score
 from xgacmn_tf.model.item_towers import ItemTowers, pair_keys
-from xgacmn_tf.names import MODALITIES
+from xgacmn_tf.names import MODALITIES, OTHER
 from xgacmn_tf.training.calibration import calibrated
 from xgacmn_tf.training.epoch import in_blocks
 from xgacmn_tf.training.epoch_choice import best_evaluation, default_patience, is_exhausted
@@ -270,7 +270,7 @@ def _match_scores(
     scores: tuple[list[np.ndarray], list[np.ndarray]] = ([np.empty(0)], [np.empty(0)])
     if not len(queries):
         return scores[0][0], scores[1][0]
-    other = "text" if modality == "image" else "image"
+    other = OTHER[modality]
     asked = encoder.encodings_of(modality, getattr(queries, modality)).numpy()
     query = represent(encoder, asked, "item", modality)
     gallery, items, vectors = _offered(encoder, gallery, other)
