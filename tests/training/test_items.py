@@ -176,7 +176,9 @@ def test_training_items_are_offered_by_image_and_caption(config, runs, monkeypat
     encoder = load_encoder(runs[True][0].best).replaced(item_weight=0.3)
     train, validation = dataset.train, dataset.validation
     for modality in ("image", "text"):
-        splits, offered, vectors = items._offered(encoder, [train, validation], modality)
+        splits, offered, vectors = items._offered(
+            encoder, [train, validation], dataset.label_names, modality
+        )
         assert [split.id.tolist() for split in splits] == [
             train.id.tolist(),
             validation.id.tolist(),
@@ -191,7 +193,7 @@ def test_training_items_are_offered_by_image_and_caption(config, runs, monkeypat
         np.testing.assert_allclose(vectors, encoder.items_of(expected), atol=1e-5)
         with monkeypatch.context() as patch:
             patch.setattr(gallery_module, "MAX_COMBINED", combined.size - 1)
-            apart = items._offered(encoder, [train, validation], modality)[1]
+            apart = items._offered(encoder, [train, validation], dataset.label_names, modality)[1]
         assert np.abs(apart[: len(train)] - combined).max() > 0.01
         np.testing.assert_allclose(apart[len(train) :], alone, atol=1e-6)
 
@@ -262,7 +264,7 @@ def test_training_images_with_several_captions_are_offered_once(config, runs):
         train.take(np.arange(3)), text=train.text[3:6], id=np.array(["a", "b", "c"])
     )
     splits, offered, _ = items._offered(
-        encoder, [train.followed_by(again), dataset.validation], "image"
+        encoder, [train.followed_by(again), dataset.validation], dataset.label_names, "image"
     )
     assert splits[0].id.tolist() == train.id.tolist()
     assert len(offered) == len(train) + len(dataset.validation)

@@ -223,12 +223,13 @@ def _searches(
     searches = {}
     shown: tuple[Gallery, tf.Variable, tf.Variable] | None = None
     for modality in gallery.features:
-        combined = combines(encoder, similarity, gallery)
-        if combined:
+        if combines(encoder, similarity, gallery):
             items, embeddings = search_embeddings(encoder, similarity, gallery, modality)
+            nearest, items_at = _nearest_stored(encoder, embeddings, f"gallery_{modality}")
         else:
             items = gallery.of_modality(modality)
             encodings = encoder.encodings_of(modality, items.features[modality])
+            nearest, items_at = _nearest(encoder, similarity, modality, encodings)
         # Where no image is repeated, both modalities have the same ids and titles.
         if shown is None or shown[0].id is not items.id:
             ids = _variable(items.id.tolist(), tf.string, f"gallery_{modality}_id")
@@ -236,7 +237,7 @@ def _searches(
             shown = items, ids, titles
         categories = None
         if names is not None:
-            if combined:
+            if combines(encoder, similarity, gallery):
                 posteriors = Representations.of(modality, encoder.posteriors_of(embeddings))
             else:
                 codes = encodings[:, : encoder.code_dim]
@@ -246,10 +247,6 @@ def _searches(
                 _variable(found[0].tolist(), tf.string, f"gallery_{modality}_category"),
                 _variable(found[1], tf.float32, f"gallery_{modality}_posterior"),
             )
-        if combined:
-            nearest, items_at = _nearest_stored(encoder, embeddings, f"gallery_{modality}")
-        else:
-            nearest, items_at = _nearest(encoder, similarity, modality, encodings)
         searches[modality] = search_in(nearest, items_at, len(items), *shown[1:], categories)
     return searches
 

@@ -24,7 +24,7 @@ from xgacmn_tf.datasets.paired import PairedDataset, Split, give_back, label_mat
 from xgacmn_tf.evaluation.identity import Identity
 from xgacmn_tf.evaluation.representations import Representations, represent, similarities
 from xgacmn_tf.evaluation.retrieval import mean_average_precision, own_ranks
-from xgacmn_tf.gallery import Gallery, combines, search_embeddings
+from xgacmn_tf.gallery import combines, from_split, search_embeddings
 from xgacmn_tf.groups import first_rows
 from xgacmn_tf.model.encoders import MATCH_DEPTH, CommonSpaceEncoder, match_score
 from xgacmn_tf.model.item_towers import ItemTowers, pair_keys
@@ -273,7 +273,7 @@ def _match_scores(
     other = OTHER[modality]
     asked = encoder.encodings_of(modality, getattr(queries, modality)).numpy()
     query = represent(encoder, asked, "item", modality)
-    gallery, items, vectors = _offered(encoder, gallery, other)
+    gallery, items, vectors = _offered(encoder, gallery, dataset.label_names, other)
     labels = _labels([queries], dataset), _labels(gallery, dataset)
     keys = np.concatenate([split.group_keys for split in (queries, *gallery)])
     group, group_of_item = np.split(first_rows(keys), [len(queries)])
@@ -289,7 +289,10 @@ def _match_scores(
 
 
 def _offered(
-    encoder: CommonSpaceEncoder, gallery: Sequence[Split], modality: str
+    encoder: CommonSpaceEncoder,
+    gallery: Sequence[Split],
+    label_names: Sequence[str],
+    modality: str,
 ) -> tuple[Sequence[Split], Representations, np.ndarray]:
     """Return the items of a gallery, as searches compare them, and their item embeddings.
 
@@ -299,9 +302,7 @@ def _offered(
     """
     if len(gallery) > 1:
         trained, held = gallery
-        features = {name: getattr(trained, name) for name in MODALITIES}
-        title = trained.id if trained.title is None else trained.title
-        whole = Gallery(features, trained.id, title, thumbnail=trained.thumbnail)
+        whole = from_split(trained, label_names)
         if combines(encoder, "item", whole):
             items, combined = search_embeddings(encoder, "item", whole, modality)
             row_of = {name: row for row, name in enumerate(trained.id.tolist())}
