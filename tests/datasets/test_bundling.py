@@ -9,7 +9,7 @@ from PIL import Image
 
 from xgacmn_tf.datasets import bundling
 from xgacmn_tf.datasets.bundled import SHORT, TEXTS, Bundled
-from xgacmn_tf.datasets.bundling import Entry, Picture
+from xgacmn_tf.datasets.bundling import BundledImage, Entry
 from xgacmn_tf.features.extractor import Extractor
 
 
@@ -113,7 +113,9 @@ def written(monkeypatch, tmp_path):
         for n in range(60)
     ]  # fmt: skip
     pictures = {
-        entry.id: Picture(f"picture of {entry.id}".encode(), 6 * rng.random(12).astype(np.float32))
+        entry.id: BundledImage(
+            f"picture of {entry.id}".encode(), 6 * rng.random(12).astype(np.float32)
+        )
         for entry in reversed(entries)
     }
     other = {

@@ -64,7 +64,7 @@ class Entry(NamedTuple):
         return self.id.rpartition("/")[0]
 
 
-class Picture(NamedTuple):
+class BundledImage(NamedTuple):
     """An image's thumbnail (WebP) and its features (d_v,) float32."""
 
     thumbnail: bytes
@@ -127,7 +127,7 @@ def quantize(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def write(
     entries: Sequence[Entry],
-    pictures: Mapping[str, Picture],
+    pictures: Mapping[str, BundledImage],
     image: EfficientNetLite,
     folder: Path,
     plain_words: bool = False,

@@ -1,10 +1,11 @@
 """What every feature extractor is: one item in, one row of numbers out; saved and loaded whole."""
 
 import abc
+import contextlib
 import hashlib
 import importlib.util
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -108,6 +109,25 @@ def file_hash(path: Path) -> str:
             while block := stream.read(2**20):
                 digest.update(block)
     return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def readable(path: Path, kind: str, expected: str) -> Iterator[None]:
+    """Turn any error of the block into an `InputError` that says what was expected at `path`.
+
+    Args:
+        path: the file or folder that the block reads.
+        kind: what it cannot be read as, with an article.
+        expected: what it should be.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:  # A crafted or cut file fails in a dozen ways.
+        raise InputError(
+            f"{path}: cannot be read as {kind} ({one_line(error)}); expected {expected}"
+        ) from error
 
 
 def one_line(error: Exception) -> str:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.features.extractor import MANIFEST, Extractor, one_line
+from xgacmn_tf.features.extractor import MANIFEST, Extractor, readable
 from xgacmn_tf.files import read_json
 
 IMAGE_EXTRACTORS = (
@@ -56,17 +56,12 @@ def load_extractor(folder: Path) -> Extractor:
     Raises:
         InputError: if the folder holds none.
     """
-    try:
+    expected = "what `python -m xgacmn_tf.features` writes"
+    with readable(folder, "a saved feature extractor", expected):
         manifest = read_json(folder / MANIFEST)
         name, settings, modality = manifest["name"], manifest["settings"], manifest["modality"]
-        return _class(modality, name)._load(folder, name, settings)
-    except InputError:
-        raise
-    except Exception as error:  # A crafted or cut file fails in a dozen ways.
-        raise InputError(
-            f"{folder}: cannot be read as a saved feature extractor ({one_line(error)}); "
-            "expected what `python -m xgacmn_tf.features` writes"
-        ) from error
+        loaded: Extractor = _class(modality, name)._load(folder, name, settings)
+    return loaded
 
 
 def _class(modality: str, name: str) -> Any:

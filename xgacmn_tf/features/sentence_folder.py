@@ -8,12 +8,11 @@ Nothing in it is executed.
 import contextlib
 import hashlib
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.features.extractor import file_hash, one_line
+from xgacmn_tf.features.extractor import file_hash, readable
 from xgacmn_tf.files import read_json
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
@@ -154,17 +153,9 @@ def model_hash(folder: Path) -> str:
     return digest.hexdigest()
 
 
-@contextlib.contextmanager
-def _readable(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except InputError:
-        raise
-    except Exception as error:  # A crafted or cut file fails in a dozen ways.
-        raise InputError(
-            f"{folder}: cannot be read as a sentence-transformers model ({one_line(error)}); "
-            "expected the files as published in Hugging Face's format"
-        ) from error
+def _readable(folder: Path) -> contextlib.AbstractContextManager[None]:
+    expected = "the files as published in Hugging Face's format"
+    return readable(folder, "a sentence-transformers model", expected)
 
 
 def copy_model(folder: Path, target: Path) -> None:

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from xgacmn_tf.datasets import bundling
 from xgacmn_tf.datasets.bundled import SPLITS
-from xgacmn_tf.datasets.bundling import Entry, Picture
+from xgacmn_tf.datasets.bundling import BundledImage, Entry
 from xgacmn_tf.datasets.emoji import EMOJI, WITHOUT_GROUP_WORDS
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.features import efficientnet_lite, image_preprocessing
@@ -169,7 +169,7 @@ def main(_: list[str]) -> None:
         thumbnails.append(bundling.webp(image_preprocessing.letterbox(drawing, SIDE)))
     rows = efficientnet_lite.extract(extractor.network, squares)
     pictures = {
-        entry.id: Picture(thumbnail, row)
+        entry.id: BundledImage(thumbnail, row)
         for entry, thumbnail, row in zip(entries, thumbnails, rows, strict=True)
     }
     counts = bundling.write(

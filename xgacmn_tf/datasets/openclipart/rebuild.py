@@ -26,7 +26,7 @@ from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 from tqdm import tqdm
 
 from xgacmn_tf.datasets.bundled import SPLITS
-from xgacmn_tf.datasets.bundling import Entry, Picture, webp, write
+from xgacmn_tf.datasets.bundling import BundledImage, Entry, webp, write
 from xgacmn_tf.datasets.openclipart import OPENCLIPART
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.features import efficientnet_lite, image_preprocessing
@@ -163,7 +163,9 @@ def read_entries(svg_deb: str) -> list[Entry]:
     return [entry for entry in entries if entry is not None]
 
 
-def read_pictures(png_deb: str, names: set[str], extractor: EfficientNetLite) -> dict[str, Picture]:
+def read_pictures(
+    png_deb: str, names: set[str], extractor: EfficientNetLite
+) -> dict[str, BundledImage]:
     """Return the thumbnail and features of each usable render among `names`."""
     thumbnails: dict[str, bytes] = {}
 
@@ -190,7 +192,7 @@ def read_pictures(png_deb: str, names: set[str], extractor: EfficientNetLite) ->
 
     features = efficientnet_lite.extract(extractor.network, renders())
     pairs = zip(thumbnails.items(), features, strict=True)
-    return {name: Picture(thumbnail, row) for (name, thumbnail), row in pairs}
+    return {name: BundledImage(thumbnail, row) for (name, thumbnail), row in pairs}
 
 
 def define_flags() -> None:
