@@ -30,16 +30,16 @@ import numpy as np
 from arguments import Parser, some_of
 from process_memory import memory, peak_memory
 
-from xgacmn_tf.baselines import NAMES
-from xgacmn_tf.config import XGACMN, Config
 from xgacmn_tf.datasets.paired import PairedDataset
-from xgacmn_tf.files import write_json
+from xgacmn_tf.io.files import write_json
+from xgacmn_tf.names import SYSTEMS
+from xgacmn_tf.settings.config import XGACMN, Config
 
 CLASSES = 10
 # Directions in which pictures differ from each other; real features have few as well.
 FACTORS = 100
 WORDS_A_TEXT = 8
-SYSTEMS = (*(name for name in NAMES if name != "raw"), XGACMN)
+SYSTEMS = (*(name for name in SYSTEMS if name != "raw"), XGACMN)
 YARDSTICK = "PCA"
 
 
@@ -93,8 +93,8 @@ def pca_of(dataset: PairedDataset) -> Callable[[], object]:
 def training_of(config: Config, dataset: PairedDataset) -> Callable[[], object]:
     """A system's training, ready to run."""
     from xgacmn_tf import baselines
-    from xgacmn_tf.baselines.training import train_system
-    from xgacmn_tf.run_folder import RunFolder
+    from xgacmn_tf.runs.folder import RunFolder
+    from xgacmn_tf.runs.systems import train_system
     from xgacmn_tf.training.loop import train
 
     folder = RunFolder.for_config(config)

@@ -28,11 +28,11 @@ from arguments import Parser
 from xgacmn_tf.datasets.distribution import read_text
 from xgacmn_tf.datasets.emoji import EMOJI
 from xgacmn_tf.errors import InputError
+from xgacmn_tf.runs.trained import TrainedRun
 from xgacmn_tf.search.indexing import RunItems
 from xgacmn_tf.search.kept import KeptGallery, default_folder
 from xgacmn_tf.search.kept_index import open_engine
 from xgacmn_tf.search.searcher import Answer, Hit, answer, text_query
-from xgacmn_tf.trained_run import TrainedRun
 
 QUERIES = Path(__file__).with_suffix(".tsv")
 COLUMNS = ("query", "id")

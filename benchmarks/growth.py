@@ -109,9 +109,9 @@ def training(
     """Median seconds of an epoch after the first; memory on top of the features, in MiB."""
     import keras
 
-    from xgacmn_tf.config import Config
     from xgacmn_tf.datasets.paired import PairedDataset, Split
-    from xgacmn_tf.run_folder import RunFolder
+    from xgacmn_tf.runs.folder import RunFolder
+    from xgacmn_tf.settings.config import Config
     from xgacmn_tf.training.loop import train
 
     class Clock(keras.callbacks.Callback):

@@ -81,7 +81,7 @@ def generate(size: int, seed: int = 0) -> Data:
 
 def of_run(path: str, size: int, seed: int = 0) -> Iterator[Data]:
     """Embeddings by a run's encoders, once for each similarity."""
-    from xgacmn_tf.trained_run import TrainedRun
+    from xgacmn_tf.runs.trained import TrainedRun
 
     run = TrainedRun(path)
     splits = dict(run.dataset().splits())

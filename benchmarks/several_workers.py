@@ -36,8 +36,8 @@ def work(shape: str, workers: int, share: int) -> None:
     os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[index]})
     import tensorflow as tf
 
-    from xgacmn_tf.config import Config
     from xgacmn_tf.datasets.paired import PairedDataset, Split
+    from xgacmn_tf.settings.config import Config
     from xgacmn_tf.training.build import build_model
     from xgacmn_tf.training.devices import make_devices
     from xgacmn_tf.training.epoch import EpochRunner

@@ -34,7 +34,7 @@ def begin(started: float, whole: bool) -> None:
 
     mark("TensorFlow imported")
     from xgacmn_tf import experiment
-    from xgacmn_tf.config import Config
+    from xgacmn_tf.settings.config import Config
     from xgacmn_tf.training import loop
 
     mark("package imported")

@@ -128,9 +128,9 @@ def train_ours(arrays: dict[str, np.ndarray], batch: int, variant: str) -> None:
     """Trains as the command does, each epoch a turn; never returns."""
     import keras
 
-    from xgacmn_tf.config import Config
     from xgacmn_tf.datasets.paired import PairedDataset, Split
-    from xgacmn_tf.run_folder import RunFolder
+    from xgacmn_tf.runs.folder import RunFolder
+    from xgacmn_tf.settings.config import Config
     from xgacmn_tf.training.callbacks import ScalarBoard, StopOnNonFinite
     from xgacmn_tf.training.loop import train
 

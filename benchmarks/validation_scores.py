@@ -18,7 +18,7 @@ import numpy as np
 
 from xgacmn_tf import baselines, datasets
 from xgacmn_tf.compare import choice, grid
-from xgacmn_tf.files import write_json
+from xgacmn_tf.io.files import write_json
 
 
 def main() -> None:

@@ -22,11 +22,11 @@ from PIL import Image
 
 from xgacmn_tf.datasets.paired import Split, label_matrix
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.files import atomic_path
+from xgacmn_tf.io.files import atomic_path
+from xgacmn_tf.runs.trained import TrainedRun
 from xgacmn_tf.search.command import Search, search
 from xgacmn_tf.search.page import write_answers_page
 from xgacmn_tf.search.searcher import Answer, Hit, Query
-from xgacmn_tf.trained_run import TrainedRun
 
 DOCS = Path(__file__).resolve().parent
 # CSS pixels, and image pixels for each.

@@ -13,8 +13,8 @@ import sys
 
 from absl import flags
 
-from xgacmn_tf.command_line import parse, stop
 from xgacmn_tf.errors import InputError
+from xgacmn_tf.settings.command_line import parse, stop
 
 VALUES = flags.FlagValues()
 flags.DEFINE_string("run", None, "run folder, as training prints it", flag_values=VALUES)

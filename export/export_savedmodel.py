@@ -14,8 +14,8 @@ import sys
 
 from absl import flags
 
-from xgacmn_tf.command_line import parse, stop
 from xgacmn_tf.errors import InputError
+from xgacmn_tf.settings.command_line import parse, stop
 
 VALUES = flags.FlagValues()
 flags.DEFINE_string("run", None, "run folder, as training prints it", flag_values=VALUES)
@@ -41,9 +41,9 @@ def main(argv: list[str]) -> None:
         stop("--run=FOLDER and --output=FOLDER must be given; see --help")
     try:
         # Imported here: TensorFlow takes seconds to load, and --help need not wait for it.
+        from xgacmn_tf.datasets.extraction.extractor_files import missing_note
         from xgacmn_tf.export import export_run
-        from xgacmn_tf.features.keeping import missing_note
-        from xgacmn_tf.run_folder import RunFolder
+        from xgacmn_tf.runs.folder import RunFolder
 
         version = export_run(
             VALUES.run, VALUES.output, VALUES.name, VALUES.version, VALUES.gallery, VALUES.depth

@@ -19,7 +19,7 @@ from google.protobuf import text_format
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.files import atomic_path
+from xgacmn_tf.io.files import atomic_path
 
 RELOAD_SECONDS = 60
 CONFIG = Path(__file__).parent / "serving" / "models.config"

@@ -19,7 +19,7 @@ from pathlib import Path
 os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "TQDM_DISABLE": "1"}
 
 from xgacmn_tf import experiment
-from xgacmn_tf.config import Config
+from xgacmn_tf.settings.config import Config
 from xgacmn_tf.training import progress
 
 KINDS = ("time", "before", "after", "half")

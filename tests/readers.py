@@ -19,7 +19,6 @@ from PIL import Image
 from tensorflow_serving.apis.predict_pb2 import PredictRequest
 
 from xgacmn_tf import datasets, gallery
-from xgacmn_tf.config import Config
 from xgacmn_tf.datasets import nuswide, pascal_sentence, raw_table, wikipedia
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.features.extractor import MANIFEST
@@ -28,12 +27,13 @@ from xgacmn_tf.features.registry import load_extractor
 from xgacmn_tf.features.sift import VisualWords
 from xgacmn_tf.features.words import BagOfWords, Topics
 from xgacmn_tf.reproduce.scores import read_codes
-from xgacmn_tf.run_folder import RunFolder
+from xgacmn_tf.runs.folder import RunFolder
 from xgacmn_tf.search import load_index, make_index
 from xgacmn_tf.search.indexing import texts_in
 from xgacmn_tf.serve import config_files, json_tensors, tensors
 from xgacmn_tf.serve.page.shown_gallery import ShownGallery
 from xgacmn_tf.serve.servable import Input, Servable, Signature
+from xgacmn_tf.settings.config import Config
 
 DATASETS = Path(datasets.__file__).parent
 TEXTS = ("a red cat", "the blue dog", "green birds sing", "cats and dogs")

@@ -16,9 +16,9 @@ import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from xgacmn_tf.checkpoint import load_encoder
-from xgacmn_tf.config import Config
-from xgacmn_tf.run_folder import RunFolder
+from xgacmn_tf.runs.checkpoint import load_encoder
+from xgacmn_tf.runs.folder import RunFolder
+from xgacmn_tf.settings.config import Config
 
 KILLS = 60
 TIMES = ("date", "wall_time_s", "training_time_s", "examples_per_second")

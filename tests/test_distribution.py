@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from xgacmn_tf.datasets import BUNDLED
+from xgacmn_tf.datasets.catalog import BUNDLED
 
 ROOT = Path(__file__).parent.parent
 

@@ -11,10 +11,10 @@ import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from xgacmn_tf import experiment
-from xgacmn_tf.checkpoint import load_encoder
-from xgacmn_tf.config import Config
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.run_folder import RunFolder
+from xgacmn_tf.runs.checkpoint import load_encoder
+from xgacmn_tf.runs.folder import RunFolder
+from xgacmn_tf.settings.config import Config
 
 FLAG_FILES = sorted((Path(__file__).parent.parent / "flags").glob("*.flags"))
 # The others differ from these by their data set or by a setting that the ablations have as well.
@@ -241,7 +241,7 @@ def test_recorded_settings_come_back_whole_and_strange_ones_are_refused(finished
 
 
 def test_default_folder_follows_the_settings(feature_file, monkeypatch, tmp_path):
-    from xgacmn_tf.run_folder import RunFolder
+    from xgacmn_tf.runs.folder import RunFolder
 
     config = Config(dataset=str(feature_file))
     assert str(RunFolder.for_config(config).path) == f"runs/pairs-{config.fingerprint()}"

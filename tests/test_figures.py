@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from xgacmn_tf import experiment
-from xgacmn_tf.config import Config
-from xgacmn_tf.trained_run import TrainedRun
+from xgacmn_tf.runs.trained import TrainedRun
+from xgacmn_tf.settings.config import Config
 
 SCRIPT = Path(__file__).parent.parent / "docs" / "figures.py"
 

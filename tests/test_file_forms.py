@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from tests.readers import READERS, arrays, level_5, matlab_element
 from xgacmn_tf import datasets
-from xgacmn_tf.config import Config
-from xgacmn_tf.datasets import array_files
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.experiment import run
-from xgacmn_tf.run_folder import RunFolder
+from xgacmn_tf.io import array_files
+from xgacmn_tf.runs.folder import RunFolder
+from xgacmn_tf.settings.config import Config
 
 
 def write_npz(path, order, found):

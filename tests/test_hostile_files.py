@@ -23,12 +23,12 @@ from hypothesis import strategies as st
 from tests.datasets.test_streamed import write as write_tfds
 from tests.readers import READERS, damaged, write_npz
 from xgacmn_tf import datasets
-from xgacmn_tf.checkpoint import load_encoder
-from xgacmn_tf.config import Config
 from xgacmn_tf.datasets.paired import PairedDataset
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.experiment import run as run_experiment
+from xgacmn_tf.runs.checkpoint import load_encoder
 from xgacmn_tf.serve.failure import RequestError
+from xgacmn_tf.settings.config import Config
 from xgacmn_tf.training.build import build_model
 from xgacmn_tf.training.progress import Checkpoints, Progress
 

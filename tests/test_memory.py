@@ -17,7 +17,7 @@ import gc, sys
 from pathlib import Path
 import keras
 from xgacmn_tf import experiment
-from xgacmn_tf.config import Config
+from xgacmn_tf.settings.config import Config
 
 for seed in range(6):
     config = Config(dataset=sys.argv[1], epochs=2, seed=seed, output_dir=f"{sys.argv[2]}/{seed}")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from xgacmn_tf.config import Config
+from xgacmn_tf.settings.config import Config
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

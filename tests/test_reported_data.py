@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from xgacmn_tf import experiment
-from xgacmn_tf.config import Config
 from xgacmn_tf.report.table import results_table
+from xgacmn_tf.settings.config import Config
 
 
 def arrays(classes: int = 4, seed: int = 0) -> dict[str, np.ndarray]:

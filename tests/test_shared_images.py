@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from xgacmn_tf import experiment
-from xgacmn_tf.config import Config
-from xgacmn_tf.run_folder import RunFolder
+from xgacmn_tf.runs.folder import RunFolder
+from xgacmn_tf.settings.config import Config
 
 CLASSES, IMAGES, CAPTIONS = 6, 60, 5
 

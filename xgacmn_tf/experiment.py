@@ -15,9 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from xgacmn_tf import baselines, datasets
-from xgacmn_tf.baselines.training import train_system
-from xgacmn_tf.checkpoint import load_encoder
-from xgacmn_tf.config import XGACMN, Config
+from xgacmn_tf.datasets.extraction.extractor_files import keep_extractors, missing_note
 from xgacmn_tf.datasets.paired import PairedDataset, give_back
 from xgacmn_tf.datasets.report import DataReport, data_report
 from xgacmn_tf.errors import InputError
@@ -34,16 +32,18 @@ from xgacmn_tf.evaluation.retrieval import (
 )
 from xgacmn_tf.export.savedmodel import SOURCES, export_encoder
 from xgacmn_tf.export.versions import versions as exported_versions
-from xgacmn_tf.features.keeping import keep_extractors, missing_note
-from xgacmn_tf.files import atomic_path, write_json
 from xgacmn_tf.gallery import from_dataset, searched_split
+from xgacmn_tf.io.files import atomic_path, write_json
 from xgacmn_tf.model.encoders import CommonSpaceEncoder, search_similarity
 from xgacmn_tf.names import MODALITIES
-from xgacmn_tf.provenance import git_commit, versions
 from xgacmn_tf.report.projector import write_projector
 from xgacmn_tf.report.results_page import write_results_page
 from xgacmn_tf.report.table import results_table
-from xgacmn_tf.run_folder import RunFolder
+from xgacmn_tf.runs.checkpoint import load_encoder
+from xgacmn_tf.runs.folder import RunFolder
+from xgacmn_tf.runs.provenance import git_commit, versions
+from xgacmn_tf.runs.systems import train_system
+from xgacmn_tf.settings.config import XGACMN, Config
 from xgacmn_tf.training.automatic import check_evaluations
 from xgacmn_tf.training.calibration import calibrated, calibration_factors
 from xgacmn_tf.training.callbacks import (

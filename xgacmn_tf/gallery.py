@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from xgacmn_tf.datasets import array_files
 from xgacmn_tf.datasets.paired import PairedDataset, Split, label_matrix
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.files import atomic_path
 from xgacmn_tf.groups import content_keys
+from xgacmn_tf.io import array_files
+from xgacmn_tf.io.files import atomic_path
 from xgacmn_tf.names import MODALITIES, OTHER, SEARCH_SPLITS
 
 if TYPE_CHECKING:

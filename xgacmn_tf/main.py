@@ -21,10 +21,10 @@ from typing import NoReturn
 
 from absl import app, flags, logging
 
-from xgacmn_tf import command_line, flag_files
-from xgacmn_tf.command_line import HELP, config_from_flags, define_flags, stop
-from xgacmn_tf.config import Config
 from xgacmn_tf.errors import DivergenceError, InputError, WorkerLostError
+from xgacmn_tf.settings import command_line, flag_files
+from xgacmn_tf.settings.command_line import HELP, config_from_flags, define_flags, stop
+from xgacmn_tf.settings.config import Config
 
 FLAGS = flags.FLAGS
 
@@ -68,7 +68,7 @@ def allowed_flags() -> list[str]:
 
 def evaluation_config(checkpoint: str) -> Config:
     """The settings of the run that a checkpoint lies in, where it does; given flags go before."""
-    from xgacmn_tf.run_folder import RunFolder
+    from xgacmn_tf.runs.folder import RunFolder
 
     given = config_from_flags()
     folder = RunFolder(Path(checkpoint).resolve().parent.parent)

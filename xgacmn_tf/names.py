@@ -14,3 +14,29 @@ MAP_NAMES = ("auto", "zscore", "hellinger", "chi2", "tfidf", "unit", "none")
 # Width and number of components of the χ² map, for X-GACMN and every compared system that uses it.
 CHI2_GAMMA = 2.0
 CHI2_COMPONENTS = 500
+# In the order of the paper's Table 1, then what is beyond the paper.
+PAPER = (
+    "cca",
+    "cca_3v",
+    "lcfs",
+    "jrl",
+    "jfssl",
+    "pacmr",
+    "sm",
+    "spgcm",
+    "mdbn",
+    "bimodal_ae",
+    "corr_ae",
+    "cmdn",
+    "acmr",
+)
+BEYOND = ("raw", "kernel_posteriors", "dscmr", "supcon", "two_tower")
+SYSTEMS = (*PAPER, *BEYOND)
+# Those that choose an epoch on validation pairs, and those with class posteriors, which validation
+# pairs calibrate.
+CHOOSE_AN_EPOCH = frozenset(
+    {"bimodal_ae", "corr_ae", "cmdn", "acmr", "dscmr", "supcon", "two_tower"}
+)
+GIVE_POSTERIORS = frozenset({"jrl", "pacmr", "sm", "acmr", "kernel_posteriors"})
+# The others learn from the whole training split.
+HOLD_OUT = CHOOSE_AN_EPOCH | GIVE_POSTERIORS

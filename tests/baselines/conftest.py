@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 
 from xgacmn_tf import baselines
-from xgacmn_tf.baselines import NAMES, TrainingData
+from xgacmn_tf.baselines import TrainingData
+from xgacmn_tf.names import SYSTEMS
 
 RBMS = ("rbm_steps=4", "widths=6x5")
 # Of every system that has sizes to make small, so that training takes a moment.
 SMALL: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(NAMES, ()),
+    **dict.fromkeys(SYSTEMS, ()),
     "jrl": ("voters=7", "neighbours=4"),
     "pacmr": ("centres=20",),
     "mdbn": (*RBMS, "joint_width=4"),
@@ -47,7 +48,9 @@ DEGENERATE = (
 
 
 @pytest.fixture(
-    params=[pytest.param(name, marks=pytest.mark.slow) if name in DEEP else name for name in NAMES]
+    params=[
+        pytest.param(name, marks=pytest.mark.slow) if name in DEEP else name for name in SYSTEMS
+    ]
 )
 def name(request) -> str:
     """Every system's name; the deep ones are slow."""

@@ -7,8 +7,8 @@ import tensorflow as tf
 
 from xgacmn_tf import baselines
 from xgacmn_tf.baselines import bimodal_ae, corr_ae, rbm_stack
-from xgacmn_tf.checkpoint import load_encoder
 from xgacmn_tf.errors import InputError
+from xgacmn_tf.runs.checkpoint import load_encoder
 
 AUTOENCODERS = ("bimodal_ae", "corr_ae")
 SMALL = ("rbm_steps=4", "widths=6x5", "epochs=2", "batch_size=8", "code_dim=4")

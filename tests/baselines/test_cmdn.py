@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from xgacmn_tf.baselines import cmdn
-from xgacmn_tf.checkpoint import load_encoder
+from xgacmn_tf.runs.checkpoint import load_encoder
 
 
 def test_codes_are_z_scores_and_survive_reloading(train_small, pairs, tmp_path):

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from xgacmn_tf import baselines
+from xgacmn_tf import baselines, names
 from xgacmn_tf.errors import InputError
 
 # Seconds to trace, and other tests train them on such data, or systems with the same layers.
@@ -17,17 +17,14 @@ SLOW = (
 
 @pytest.mark.parametrize(
     "name",
-    [
-        pytest.param(name, marks=pytest.mark.slow if name in SLOW else ())
-        for name in baselines.NAMES
-    ],
+    [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in names.SYSTEMS],
 )
 def test_codes_and_what_they_are_ranked_by_are_finite(name, train_small, degenerate):
     data, system = degenerate, baselines.system(name)
     if name == "raw":
         missing = data.image.shape[1] - data.text.shape[1]
         data = dataclasses.replace(data, text=np.pad(data.text, ((0, 0), (0, missing))))
-    if name in baselines.CHOOSE_AN_EPOCH:
+    if name in names.CHOOSE_AN_EPOCH:
         data = dataclasses.replace(data, validation=(data.image, data.text, data.targets))
     if system.transductive:
         data = dataclasses.replace(data, unlabelled=(data.image, data.text))

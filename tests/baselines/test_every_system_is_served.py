@@ -5,8 +5,8 @@ import pytest
 import tensorflow as tf
 
 from xgacmn_tf import baselines, experiment
-from xgacmn_tf.checkpoint import load_encoder
-from xgacmn_tf.config import Config
+from xgacmn_tf.runs.checkpoint import load_encoder
+from xgacmn_tf.settings.config import Config
 
 
 def test_served_as_in_process(name, small_settings, feature_file, tmp_path):

@@ -9,8 +9,8 @@ from scipy.special import expit
 from xgacmn_tf.baselines import jrl
 from xgacmn_tf.baselines.linear import row_lengths
 from xgacmn_tf.baselines.neighbour_layers import NeighbourClasses
-from xgacmn_tf.checkpoint import load_encoder
 from xgacmn_tf.errors import InputError
+from xgacmn_tf.runs.checkpoint import load_encoder
 
 SMALL = jrl.Settings(sparsity=2.0, graph=0.5, pairs=0.7, labels=1.3, neighbours=4, voters=7)
 

@@ -7,9 +7,9 @@ import pytest
 from xgacmn_tf import baselines
 from xgacmn_tf.baselines.checks import check_at_least
 from xgacmn_tf.baselines.linear import centred, projections, solve, whitening
-from xgacmn_tf.checkpoint import load_encoder
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.evaluation.retrieval import chance_levels, mean_average_precision
+from xgacmn_tf.runs.checkpoint import load_encoder
 
 SYSTEMS = ("cca", "cca_3v", "lcfs", "jfssl", "sm", "pacmr")
 

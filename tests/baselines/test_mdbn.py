@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from xgacmn_tf.checkpoint import load_encoder
+from xgacmn_tf.runs.checkpoint import load_encoder
 
 
 def test_same_seed_same_codes_also_after_reloading(train_small, pairs, tmp_path):

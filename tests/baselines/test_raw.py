@@ -5,8 +5,8 @@ import pytest
 
 from xgacmn_tf import baselines
 from xgacmn_tf.baselines.raw import Settings, fit
-from xgacmn_tf.checkpoint import load_encoder
 from xgacmn_tf.errors import InputError
+from xgacmn_tf.runs.checkpoint import load_encoder
 
 
 def test_codes_are_the_features(pairs, tmp_path):

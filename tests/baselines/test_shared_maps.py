@@ -5,11 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 
-from xgacmn_tf import baselines
+from xgacmn_tf import baselines, names
 from xgacmn_tf.baselines.input_maps import MAP_FLAGS, MapSettings
 from xgacmn_tf.compare import choice, grid
-from xgacmn_tf.config import Config
 from xgacmn_tf.datasets.paired import PairedDataset, Split
+from xgacmn_tf.settings.config import Config
 from xgacmn_tf.training.build import build_model
 
 SHARING = ("acmr", "dscmr", "supcon", "two_tower", "kernel_posteriors")
@@ -59,7 +59,7 @@ def test_defaults_are_those_of_the_flags():
         name: getattr(Config(), name) for name in MAP_FLAGS
     }
     # No system replaces the width or the number of components by a number of its own.
-    for name in baselines.NAMES:
+    for name in names.SYSTEMS:
         settings = baselines.system(name).settings()
         for flag in ("chi2_gamma", "chi2_components"):
             assert getattr(settings, flag, getattr(Config, flag)) == getattr(Config, flag)

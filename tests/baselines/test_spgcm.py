@@ -8,8 +8,8 @@ from scipy import linalg
 
 from xgacmn_tf.baselines import cca, spgcm
 from xgacmn_tf.baselines.linear import centred, whitening
-from xgacmn_tf.checkpoint import load_encoder
 from xgacmn_tf.errors import InputError
+from xgacmn_tf.runs.checkpoint import load_encoder
 
 SMALL = spgcm.Settings(groups=3, components=4)
 

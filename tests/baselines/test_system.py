@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from xgacmn_tf import baselines, datasets, experiment
-from xgacmn_tf.baselines import CHOOSE_AN_EPOCH, GIVE_POSTERIORS, epochs, training
-from xgacmn_tf.checkpoint import load_encoder
-from xgacmn_tf.config import Config
+from xgacmn_tf import baselines, datasets, experiment, names
+from xgacmn_tf.baselines import epochs
 from xgacmn_tf.datasets.paired import give_back
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.names import SIMILARITIES
+from xgacmn_tf.names import CHOOSE_AN_EPOCH, GIVE_POSTERIORS, SIMILARITIES
+from xgacmn_tf.runs import systems as training
+from xgacmn_tf.runs.checkpoint import load_encoder
+from xgacmn_tf.settings.config import Config
 from xgacmn_tf.training.calibration import calibration_factors
 from xgacmn_tf.training.progress import Progress
 
@@ -26,11 +27,11 @@ FIDELITY = {
 }
 
 
-@pytest.mark.parametrize("name", baselines.NAMES)
+@pytest.mark.parametrize("name", names.SYSTEMS)
 def test_every_system_says_what_it_is(name):
     system = baselines.system(name)
     assert system.fidelity in FIDELITY and system.similarity in SIMILARITIES
-    assert (system.fidelity == "beyond the paper") == (name in baselines.BEYOND)
+    assert (system.fidelity == "beyond the paper") == (name in names.BEYOND)
     assert system.title and system.citation
     # Every setting has a default, and says so itself.
     assert baselines.parse_settings(name, ()) == system.settings()

@@ -10,8 +10,8 @@ import tensorflow as tf
 from xgacmn_tf import baselines
 from xgacmn_tf.baselines import TrainingData, acmr, dscmr
 from xgacmn_tf.baselines.supcon import supervised_contrastive
-from xgacmn_tf.checkpoint import load_encoder
 from xgacmn_tf.errors import InputError
+from xgacmn_tf.runs.checkpoint import load_encoder
 
 TRAINED = ("acmr", "dscmr", "supcon", "two_tower")
 SMALL = {

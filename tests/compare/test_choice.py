@@ -6,13 +6,13 @@ import json
 import numpy as np
 import pytest
 
-from xgacmn_tf import baselines, datasets
-from xgacmn_tf.baselines import training
+from xgacmn_tf import baselines, datasets, names
 from xgacmn_tf.compare import __main__ as command
 from xgacmn_tf.compare import choice, grid
 from xgacmn_tf.datasets import hold_out
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.evaluation.retrieval import mean_average_precision
+from xgacmn_tf.runs import systems as training
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def no_fitting(monkeypatch):
     monkeypatch.setattr(training, "fit_system", refuse)
 
 
-@pytest.mark.parametrize("name", baselines.NAMES)
+@pytest.mark.parametrize("name", names.SYSTEMS)
 def test_grids_are_of_settings_that_exist_and_try_the_default(name):
     system = baselines.system(name)
     for setting, values in system.grid.items():

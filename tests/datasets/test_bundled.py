@@ -11,8 +11,7 @@ import pytest
 from PIL import Image
 
 from xgacmn_tf import datasets
-from xgacmn_tf.config import Config
-from xgacmn_tf.datasets import BUNDLED, load
+from xgacmn_tf.datasets import load
 from xgacmn_tf.datasets.bundled import (
     EXTRACTORS,
     SHORT,
@@ -21,11 +20,13 @@ from xgacmn_tf.datasets.bundled import (
     TEXTS,
     THUMBNAILS,
 )
+from xgacmn_tf.datasets.catalog import BUNDLED
 from xgacmn_tf.datasets.emoji import EMOJI
 from xgacmn_tf.datasets.openclipart import OPENCLIPART
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.features.registry import load_extractor
 from xgacmn_tf.gallery import from_dataset
+from xgacmn_tf.settings.config import Config
 
 ROOT = Path(__file__).parent.parent.parent
 DATA_SETS = {"emoji": EMOJI, "openclipart": OPENCLIPART}

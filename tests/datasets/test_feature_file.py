@@ -11,8 +11,9 @@ import pytest
 import scipy.io
 import scipy.sparse
 
-from xgacmn_tf.datasets import array_files, feature_file, load
+from xgacmn_tf.datasets import feature_file, load
 from xgacmn_tf.errors import InputError
+from xgacmn_tf.io import array_files
 
 FORMATS = ("npz", "mat5", "mat73", "h5")
 

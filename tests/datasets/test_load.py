@@ -7,11 +7,10 @@ import sys
 import numpy as np
 import pytest
 
-import xgacmn_tf.features as features_package
+import xgacmn_tf.datasets.extraction as extraction_package
 from xgacmn_tf import datasets
 from xgacmn_tf.datasets import (
     BUILDERS,
-    BUNDLED,
     PairedDataset,
     Split,
     default_cache_dir,
@@ -20,6 +19,7 @@ from xgacmn_tf.datasets import (
     pascal_sentence,
     wikipedia,
 )
+from xgacmn_tf.datasets.catalog import BUNDLED
 from xgacmn_tf.errors import InputError
 
 
@@ -82,7 +82,7 @@ def extraction(monkeypatch):
         calls.append((pairs, image, text, settings))
         return PairedDataset("made", split("a", 3), split("b", 2), ("x", "y"), source="extractors")
 
-    monkeypatch.setattr(features_package, "extract_features", extract)
+    monkeypatch.setattr(extraction_package, "extract_features", extract)
     monkeypatch.setattr(wikipedia, "load_raw", lambda *arguments, cache_dir: ("raw", *arguments))
     monkeypatch.setattr(datasets, "check_data_dir", lambda folder: None)
     return calls

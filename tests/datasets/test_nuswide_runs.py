@@ -8,9 +8,9 @@ from PIL import Image
 
 from tests.datasets import nuswide_layout as layout
 from xgacmn_tf import experiment
-from xgacmn_tf.config import Config
 from xgacmn_tf.datasets import load, nuswide
 from xgacmn_tf.errors import InputError
+from xgacmn_tf.settings.config import Config
 
 tfds = pytest.importorskip("tensorflow_datasets")
 pytest.importorskip("dill", reason="tfds.testing imports it")

@@ -11,13 +11,13 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from xgacmn_tf import datasets, experiment
-from xgacmn_tf.checkpoint import load_encoder
-from xgacmn_tf.config import Config
 from xgacmn_tf.datasets import streamed
 from xgacmn_tf.datasets.paired import give_back, hold_out
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.run_folder import RunFolder
-from xgacmn_tf.trained_run import TrainedRun
+from xgacmn_tf.runs.checkpoint import load_encoder
+from xgacmn_tf.runs.folder import RunFolder
+from xgacmn_tf.runs.trained import TrainedRun
+from xgacmn_tf.settings.config import Config
 from xgacmn_tf.training.loop import train
 
 F = tfds.features

@@ -3,8 +3,8 @@
 import pytest
 
 from xgacmn_tf import experiment
-from xgacmn_tf.config import Config
 from xgacmn_tf.datasets import pascal_sentence, wikipedia
+from xgacmn_tf.settings.config import Config
 
 ONCE = {"epochs": 1, "validation_fraction": 0.0}
 

@@ -4,15 +4,15 @@ import keras
 import numpy as np
 import pytest
 
-from xgacmn_tf.config import Config
+from xgacmn_tf.datasets.extraction.extractor_files import keep_extractors
 from xgacmn_tf.datasets.openclipart import OPENCLIPART
 from xgacmn_tf.datasets.paired import PairedDataset
-from xgacmn_tf.features.keeping import keep_extractors
-from xgacmn_tf.files import write_json
+from xgacmn_tf.io.files import write_json
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
 from xgacmn_tf.model.input_maps import fit_map
 from xgacmn_tf.model.networks import Encoder
-from xgacmn_tf.run_folder import RunFolder
+from xgacmn_tf.runs.folder import RunFolder
+from xgacmn_tf.settings.config import Config
 
 
 @pytest.fixture(scope="package")

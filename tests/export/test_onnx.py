@@ -16,18 +16,18 @@ onnxruntime = pytest.importorskip("onnxruntime", reason=reason)
 pytest.importorskip("tf2onnx", reason=reason)
 
 from xgacmn_tf import datasets  # noqa: E402
-from xgacmn_tf.baselines.layers import Affine, Posteriors  # noqa: E402
-from xgacmn_tf.checkpoint import load_encoder  # noqa: E402
-from xgacmn_tf.config import Config  # noqa: E402
 from xgacmn_tf.errors import InputError  # noqa: E402
 from xgacmn_tf.export import onnx_readme  # noqa: E402
 from xgacmn_tf.export.onnx_files import export_onnx  # noqa: E402
 from xgacmn_tf.export.onnx_graphs import encoder_graphs  # noqa: E402
-from xgacmn_tf.files import write_json  # noqa: E402
+from xgacmn_tf.io.files import write_json  # noqa: E402
 from xgacmn_tf.model.angular_softmax import AngularSoftmax, PlainSoftmax  # noqa: E402
 from xgacmn_tf.model.encoders import CommonSpaceEncoder  # noqa: E402
 from xgacmn_tf.model.input_maps import Identity  # noqa: E402
-from xgacmn_tf.run_folder import RunFolder  # noqa: E402
+from xgacmn_tf.model.layers import Affine, Posteriors  # noqa: E402
+from xgacmn_tf.runs.checkpoint import load_encoder  # noqa: E402
+from xgacmn_tf.runs.folder import RunFolder  # noqa: E402
+from xgacmn_tf.settings.config import Config  # noqa: E402
 
 
 def answers(model, **features):

@@ -17,7 +17,7 @@ from xgacmn_tf.features import efficientnet_lite
 from xgacmn_tf.features.cnn import VGG19, EfficientNetLite
 from xgacmn_tf.features.pictures import open_picture
 from xgacmn_tf.features.sift import VisualWords
-from xgacmn_tf.run_folder import RunFolder
+from xgacmn_tf.runs.folder import RunFolder
 
 
 def small_network(side):

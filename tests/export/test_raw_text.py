@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from xgacmn_tf.config import Config
 from xgacmn_tf.datasets.emoji import EMOJI
 from xgacmn_tf.datasets.openclipart import OPENCLIPART
 from xgacmn_tf.export import export_run
 from xgacmn_tf.export.raw_text import WordCounter
 from xgacmn_tf.features import text_extractor
 from xgacmn_tf.features.words import BagOfWords, plain_words
+from xgacmn_tf.settings.config import Config
 
 
 @pytest.fixture(scope="module")

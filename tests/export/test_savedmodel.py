@@ -13,20 +13,20 @@ from tensorflow_serving.apis import prediction_log_pb2
 
 from xgacmn_tf import experiment
 from xgacmn_tf import gallery as gallery_files
-from xgacmn_tf.checkpoint import load_encoder
-from xgacmn_tf.config import Config
 from xgacmn_tf.datasets.paired import PairedDataset
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.evaluation.ranking import rank_gallery
 from xgacmn_tf.export import export_run, savedmodel, serving
 from xgacmn_tf.export.versions import versions
 from xgacmn_tf.model.angular_softmax import AngularSoftmax, PlainSoftmax
-from xgacmn_tf.run_folder import RunFolder
+from xgacmn_tf.runs.checkpoint import load_encoder
+from xgacmn_tf.runs.folder import RunFolder
+from xgacmn_tf.runs.trained import TrainedRun
 from xgacmn_tf.search import make_index
 from xgacmn_tf.search.indexing import open_source
 from xgacmn_tf.search.kept import KeptGallery
 from xgacmn_tf.serve.failure import from_model
-from xgacmn_tf.trained_run import TrainedRun
+from xgacmn_tf.settings.config import Config
 
 MODALITIES = ("image", "text")
 

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 from xgacmn_tf import experiment
-from xgacmn_tf.config import Config
-from xgacmn_tf.datasets import BUNDLED, feature_file
+from xgacmn_tf.datasets import feature_file
+from xgacmn_tf.datasets.catalog import BUNDLED
+from xgacmn_tf.datasets.extraction import extractor_files
 from xgacmn_tf.features import __main__ as command
-from xgacmn_tf.features import keeping, load_extractor
+from xgacmn_tf.features import load_extractor
+from xgacmn_tf.settings.config import Config
 
 
 @pytest.fixture
@@ -83,7 +85,7 @@ def test_columns_are_rejected_where_there_are_none(tmp_path, capsys):
 def test_the_extractors_beside_the_file_make_its_features(table, tmp_path, raw_pairs):
     pytest.importorskip("cv2", reason="pip install xgacmn_tf[sift]")
     dataset = feature_file.load(run(table, tmp_path))
-    folder = keeping.saved_extractors(dataset)
+    folder = extractor_files.saved_extractors(dataset)
     assert folder == tmp_path / "features.extractors"
     text = load_extractor(folder / "text")
     rows = text.encode([pair.text for pair in raw_pairs.test])
@@ -99,9 +101,9 @@ def test_extractors_of_another_file_do_not_count(table, tmp_path):
     arrays = dict(np.load(path))
     arrays["image_train"] = arrays["image_train"] * 2
     np.savez(path, **arrays)
-    assert keeping.saved_extractors(dataset) is None
+    assert extractor_files.saved_extractors(dataset) is None
     (tmp_path / "features.extractors" / "feature_file.json").write_text(json.dumps("broken"))
-    assert keeping.saved_extractors(dataset) is None
+    assert extractor_files.saved_extractors(dataset) is None
 
 
 def test_mistakes(table, tmp_path, capsys):

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from xgacmn_tf.datasets.extraction import extract_features
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.features import extract_features, image_extractor, load_extractor, text_extractor
+from xgacmn_tf.features import image_extractor, load_extractor, text_extractor
 
 keras_hub = pytest.importorskip("keras_hub", reason="pip install xgacmn_tf[hub]")
 

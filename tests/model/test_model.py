@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from xgacmn_tf.checkpoint import load_encoder
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.model.angular_softmax import AngularSoftmax, MarginAnnealing, PlainSoftmax
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
 from xgacmn_tf.model.input_maps import fit_map
 from xgacmn_tf.model.networks import Encoder
 from xgacmn_tf.model.xgacmn import XGACMN
+from xgacmn_tf.runs.checkpoint import load_encoder
 
 RNG = np.random.default_rng(0)
 IMAGE = RNG.dirichlet(np.ones(6), 24).astype(np.float32)

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from xgacmn_tf.compare import grid
-from xgacmn_tf.config import Config
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.report.curves import CHARTS
 from xgacmn_tf.reproduce import document, figure_confusion, latex, markdown, table_ablation
@@ -19,6 +18,7 @@ from xgacmn_tf.reproduce.figure_modality_gap import gap
 from xgacmn_tf.reproduce.figure_plane import epochs_in_words
 from xgacmn_tf.reproduce.figure_precision_scope import choose_curves
 from xgacmn_tf.reproduce.scores import Codes, Scores
+from xgacmn_tf.settings.config import Config
 
 
 def scores(i2t, t2i, ids=("a", "b"), similarity="cosine"):

@@ -7,16 +7,16 @@ import pytest
 from PIL import Image
 
 from xgacmn_tf import datasets
-from xgacmn_tf.config import Config
 from xgacmn_tf.features import registry
 from xgacmn_tf.features.extractor import Extractor
 from xgacmn_tf.features.words import BagOfWords
-from xgacmn_tf.files import write_json
+from xgacmn_tf.io.files import write_json
 from xgacmn_tf.model.angular_softmax import PlainSoftmax
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
 from xgacmn_tf.model.input_maps import Identity
 from xgacmn_tf.model.networks import Encoder
-from xgacmn_tf.run_folder import RunFolder
+from xgacmn_tf.runs.folder import RunFolder
+from xgacmn_tf.settings.config import Config
 
 WORDS = ["red", "green", "blue"]
 # Red, green and blue of the six test pictures, and what their texts call them.

@@ -11,20 +11,20 @@ import pytest
 from PIL import Image
 
 from xgacmn_tf import experiment, gallery
-from xgacmn_tf.config import Config
 from xgacmn_tf.datasets.openclipart import OPENCLIPART
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.features import registry
 from xgacmn_tf.features.cnn import EfficientNetLite
 from xgacmn_tf.features.words import BagOfWords
-from xgacmn_tf.files import write_json
-from xgacmn_tf.run_folder import RunFolder
+from xgacmn_tf.io.files import write_json
+from xgacmn_tf.runs.folder import RunFolder
+from xgacmn_tf.runs.trained import TrainedRun
 from xgacmn_tf.search import __main__ as command
 from xgacmn_tf.search import indexing, load_index
 from xgacmn_tf.search.precision import precision_of_test_split
 from xgacmn_tf.search.searcher import Answer, Hit, Query, _words
 from xgacmn_tf.search.table import answer_table
-from xgacmn_tf.trained_run import TrainedRun
+from xgacmn_tf.settings.config import Config
 
 
 @pytest.fixture

@@ -8,12 +8,12 @@ import pytest
 from PIL import Image
 
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.files import read_json, write_json
 from xgacmn_tf.gallery import Gallery
+from xgacmn_tf.io.files import read_json, write_json
+from xgacmn_tf.runs.trained import TrainedRun
 from xgacmn_tf.search import indexing
 from xgacmn_tf.search.indexing import open_source, pictures_in, texts_in
 from xgacmn_tf.search.kept import KeptGallery, _check_size, default_folder
-from xgacmn_tf.trained_run import TrainedRun
 
 
 @pytest.fixture(scope="module")

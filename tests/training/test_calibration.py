@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from xgacmn_tf.baselines.layers import Affine, Chain, Factor, LinearClasses, Posteriors
-from xgacmn_tf.checkpoint import load_encoder
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.model.angular_softmax import AngularSoftmax, PlainSoftmax
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
 from xgacmn_tf.model.input_maps import Identity
+from xgacmn_tf.model.layers import Affine, Chain, Factor, LinearClasses, Posteriors
+from xgacmn_tf.runs.checkpoint import load_encoder
 from xgacmn_tf.training import calibration
 from xgacmn_tf.training.calibration import calibrated, calibration_factors
 

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 from xgacmn_tf import datasets, experiment
-from xgacmn_tf.checkpoint import load_encoder
-from xgacmn_tf.config import Config
 from xgacmn_tf.errors import InputError, WorkerLostError
 from xgacmn_tf.main import RETRYABLE
+from xgacmn_tf.runs.checkpoint import load_encoder
+from xgacmn_tf.settings.config import Config
 from xgacmn_tf.training.build import build_model
 from xgacmn_tf.training.devices import Devices, make_devices
 from xgacmn_tf.training.epoch import RowsInMemory

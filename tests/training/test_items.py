@@ -8,13 +8,13 @@ import pytest
 
 from xgacmn_tf import datasets, experiment
 from xgacmn_tf import gallery as gallery_module
-from xgacmn_tf.checkpoint import load_encoder
-from xgacmn_tf.config import Config
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.export import export_run
 from xgacmn_tf.gallery import from_split, search_embeddings
-from xgacmn_tf.run_folder import RunFolder
-from xgacmn_tf.trained_run import TrainedRun
+from xgacmn_tf.runs.checkpoint import load_encoder
+from xgacmn_tf.runs.folder import RunFolder
+from xgacmn_tf.runs.trained import TrainedRun
+from xgacmn_tf.settings.config import Config
 from xgacmn_tf.training import items
 
 LATENT = 8

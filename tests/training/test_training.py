@@ -15,11 +15,11 @@ import pytest
 import tensorflow as tf
 
 from xgacmn_tf import datasets, experiment
-from xgacmn_tf.checkpoint import load_encoder
-from xgacmn_tf.config import Config
 from xgacmn_tf.datasets.paired import give_back
 from xgacmn_tf.errors import DivergenceError, InputError
-from xgacmn_tf.run_folder import RunFolder
+from xgacmn_tf.runs.checkpoint import load_encoder
+from xgacmn_tf.runs.folder import RunFolder
+from xgacmn_tf.settings.config import Config
 from xgacmn_tf.training.automatic import check_evaluations, most_epochs, patience
 from xgacmn_tf.training.build import build_model
 from xgacmn_tf.training.callbacks import StopOnNonFinite
@@ -445,8 +445,8 @@ def digest_of_a_small_network():
 
     import numpy as np
 
-    from xgacmn_tf.config import Config
     from xgacmn_tf.datasets.paired import PairedDataset, Split
+    from xgacmn_tf.settings.config import Config
     from xgacmn_tf.training.automatic import SMALL_DIMENSIONS
     from xgacmn_tf.training.build import build_model
     from xgacmn_tf.training.epoch import EpochRunner

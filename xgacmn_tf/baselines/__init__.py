@@ -15,38 +15,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from xgacmn_tf.errors import InputError
+from xgacmn_tf.names import SYSTEMS
 
 if TYPE_CHECKING:
     import numpy as np
 
     from xgacmn_tf.model.encoders import CommonSpaceEncoder
-
-# In the order of the paper's Table 1, then what is beyond the paper.
-PAPER = (
-    "cca",
-    "cca_3v",
-    "lcfs",
-    "jrl",
-    "jfssl",
-    "pacmr",
-    "sm",
-    "spgcm",
-    "mdbn",
-    "bimodal_ae",
-    "corr_ae",
-    "cmdn",
-    "acmr",
-)
-BEYOND = ("raw", "kernel_posteriors", "dscmr", "supcon", "two_tower")
-NAMES = (*PAPER, *BEYOND)
-# Those that choose an epoch on validation pairs, and those with class posteriors, which validation
-# pairs calibrate.
-CHOOSE_AN_EPOCH = frozenset(
-    {"bimodal_ae", "corr_ae", "cmdn", "acmr", "dscmr", "supcon", "two_tower"}
-)
-GIVE_POSTERIORS = frozenset({"jrl", "pacmr", "sm", "acmr", "kernel_posteriors"})
-# The others learn from the whole training split.
-HOLD_OUT = CHOOSE_AN_EPOCH | GIVE_POSTERIORS
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -109,9 +83,9 @@ class System:
 
 
 def system(name: str) -> System:
-    """The system called `name`, one of `NAMES`; its module is imported only now."""
-    if name not in NAMES:
-        raise InputError(f"Unknown model {name!r}; expected xgacmn or one of {', '.join(NAMES)}.")
+    """The system called `name`, one of `SYSTEMS`; its module is imported only now."""
+    if name not in SYSTEMS:
+        raise InputError(f"Unknown model {name!r}; expected xgacmn or one of {', '.join(SYSTEMS)}.")
     return importlib.import_module(f"xgacmn_tf.baselines.{name}").SYSTEM
 
 

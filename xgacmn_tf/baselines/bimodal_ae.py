@@ -22,7 +22,6 @@ import tensorflow as tf
 from xgacmn_tf.baselines import System, TrainingData
 from xgacmn_tf.baselines.checks import check_at_least
 from xgacmn_tf.baselines.epochs import train_epochs
-from xgacmn_tf.baselines.layers import Chain
 from xgacmn_tf.baselines.rbm_layers import Beside
 from xgacmn_tf.baselines.rbm_stack import (
     StackSettings,
@@ -34,6 +33,7 @@ from xgacmn_tf.baselines.rbm_stack import (
 )
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
 from xgacmn_tf.model.input_maps import Identity
+from xgacmn_tf.model.layers import Chain
 
 
 @dataclasses.dataclass(frozen=True)

@@ -32,12 +32,12 @@ from xgacmn_tf.baselines import System, TrainingData, mdbn
 from xgacmn_tf.baselines.bimodal_ae import reconstruction_loss, three_views
 from xgacmn_tf.baselines.checks import check_at_least
 from xgacmn_tf.baselines.epochs import train_epochs
-from xgacmn_tf.baselines.layers import Chain, LinearClasses
 from xgacmn_tf.baselines.rbm import RBM, Schedule, train_rbm
 from xgacmn_tf.baselines.rbm_layers import Beside, Parallel
 from xgacmn_tf.baselines.rbm_stack import on_top, pretrained, with_codes, z_scores
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
 from xgacmn_tf.model.input_maps import Identity
+from xgacmn_tf.model.layers import Chain, LinearClasses
 
 
 @dataclasses.dataclass(frozen=True)

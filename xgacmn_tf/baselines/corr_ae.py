@@ -25,7 +25,6 @@ from xgacmn_tf.baselines import System, TrainingData
 from xgacmn_tf.baselines.bimodal_ae import reconstruction_loss
 from xgacmn_tf.baselines.checks import check_at_least
 from xgacmn_tf.baselines.epochs import train_epochs
-from xgacmn_tf.baselines.layers import Chain
 from xgacmn_tf.baselines.rbm_stack import (
     StackSettings,
     on_top,
@@ -37,6 +36,7 @@ from xgacmn_tf.baselines.rbm_stack import (
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
 from xgacmn_tf.model.input_maps import Identity
+from xgacmn_tf.model.layers import Chain
 
 VARIANTS = ("corr", "cross", "full")
 

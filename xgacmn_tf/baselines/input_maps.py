@@ -3,7 +3,7 @@
 import dataclasses
 
 from xgacmn_tf.baselines.checks import check_at_least
-from xgacmn_tf.config import Config
+from xgacmn_tf.settings.config import Config
 
 
 @dataclasses.dataclass(frozen=True)

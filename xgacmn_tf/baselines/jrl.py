@@ -40,11 +40,11 @@ from sklearn.neighbors import kneighbors_graph
 
 from xgacmn_tf.baselines import System, TrainingData
 from xgacmn_tf.baselines.checks import check_at_least
-from xgacmn_tf.baselines.layers import Affine, Chain, Posteriors
 from xgacmn_tf.baselines.linear import row_lengths, solve
 from xgacmn_tf.baselines.neighbour_layers import NeighbourClasses
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
 from xgacmn_tf.model.input_maps import Identity
+from xgacmn_tf.model.layers import Affine, Chain, Posteriors
 
 
 @dataclasses.dataclass(frozen=True)

@@ -25,11 +25,11 @@ from sklearn.model_selection import StratifiedKFold
 from xgacmn_tf.baselines import System, TrainingData
 from xgacmn_tf.baselines.checks import check_at_least
 from xgacmn_tf.baselines.input_maps import MapSettings
-from xgacmn_tf.baselines.layers import Affine, Chain, Posteriors
 from xgacmn_tf.baselines.logistic import fit_logistic
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
 from xgacmn_tf.model.input_maps import InputMap, fit_maps
+from xgacmn_tf.model.layers import Affine, Chain, Posteriors
 
 # Maps differ in scale and dimension, and so does the best C.
 DECADES = (1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0, 100.0)

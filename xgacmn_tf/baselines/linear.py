@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from scipy import linalg
 
-from xgacmn_tf.baselines.layers import Affine
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
 from xgacmn_tf.model.input_maps import Identity
+from xgacmn_tf.model.layers import Affine
 
 # Added to ‖u‖² of a row, so that the norm of a row of zeros has a slope.
 SMOOTHING = 1e-7

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from xgacmn_tf.model.angular_softmax import PACKAGE
+from xgacmn_tf.model import PACKAGE
 
 
 @keras.saving.register_keras_serializable(PACKAGE)

@@ -27,10 +27,10 @@ from sklearn.metrics import pairwise_distances
 from xgacmn_tf.baselines import System, TrainingData
 from xgacmn_tf.baselines.affinities import GaussianAffinities
 from xgacmn_tf.baselines.checks import check_at_least
-from xgacmn_tf.baselines.layers import Affine, Chain, Posteriors
 from xgacmn_tf.baselines.logistic import fit_logistic
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
 from xgacmn_tf.model.input_maps import Identity
+from xgacmn_tf.model.layers import Affine, Chain, Posteriors
 
 # A component with a smaller share of the largest one's variance is single-precision rounding.
 NO_VARIANCE = 1e-6

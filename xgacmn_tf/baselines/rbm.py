@@ -20,7 +20,7 @@ import tensorflow as tf
 from keras import ops
 
 from xgacmn_tf.errors import DivergenceError
-from xgacmn_tf.model.angular_softmax import PACKAGE
+from xgacmn_tf.model import PACKAGE
 
 VISIBLE = ("binary", "gaussian", "softmax")
 # Steps of one compiled call, between two ticks of the progress bar.

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, Self
 import keras
 from keras import ops
 
-from xgacmn_tf.baselines.layers import Composite
 from xgacmn_tf.baselines.rbm import RBM
-from xgacmn_tf.model.angular_softmax import PACKAGE
+from xgacmn_tf.model import PACKAGE
 from xgacmn_tf.model.input_maps import InputMap
+from xgacmn_tf.model.layers import Composite
 
 if TYPE_CHECKING:
     import numpy as np

@@ -17,12 +17,12 @@ import numpy as np
 
 from xgacmn_tf.baselines import TrainingData
 from xgacmn_tf.baselines.checks import check_at_least
-from xgacmn_tf.baselines.layers import Chain
 from xgacmn_tf.baselines.rbm import RBM, Schedule, train_rbm
 from xgacmn_tf.baselines.rbm_layers import Counts
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
 from xgacmn_tf.model.input_maps import InputMap, Standardize, choose_map
+from xgacmn_tf.model.layers import Chain
 
 WORDS_OF_PROPORTIONS = 100.0
 TEXT_UNITS = ("auto", "softmax", "gaussian")

@@ -19,10 +19,10 @@ import numpy as np
 
 from xgacmn_tf.baselines import System, TrainingData
 from xgacmn_tf.baselines.checks import check_at_least
-from xgacmn_tf.baselines.layers import Affine, Chain, Posteriors
 from xgacmn_tf.baselines.logistic import fit_logistic
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
 from xgacmn_tf.model.input_maps import Identity
+from xgacmn_tf.model.layers import Affine, Chain, Posteriors
 
 
 @dataclasses.dataclass(frozen=True)

@@ -22,11 +22,11 @@ from xgacmn_tf.baselines import System, TrainingData
 from xgacmn_tf.baselines.checks import check_at_least
 from xgacmn_tf.baselines.epochs import train_epochs
 from xgacmn_tf.baselines.input_maps import MapSettings
-from xgacmn_tf.config import Config
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
 from xgacmn_tf.model.input_maps import fit_maps
 from xgacmn_tf.model.item_towers import ItemTowers, pair_keys
+from xgacmn_tf.settings.config import Config
 
 
 @dataclasses.dataclass(frozen=True)

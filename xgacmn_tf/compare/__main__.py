@@ -21,8 +21,8 @@ from pathlib import Path
 
 from absl import flags
 
-from xgacmn_tf.command_line import parse, stop
 from xgacmn_tf.errors import InputError
+from xgacmn_tf.settings.command_line import parse, stop
 
 VALUES = flags.FlagValues()
 flags.DEFINE_list("models", ["all"], "systems, or all", flag_values=VALUES)

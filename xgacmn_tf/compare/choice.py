@@ -25,10 +25,10 @@ from tqdm import tqdm
 from xgacmn_tf import baselines
 from xgacmn_tf.baselines import System
 from xgacmn_tf.compare.grid import Cell, in_workers
-from xgacmn_tf.config import XGACMN, Config
 from xgacmn_tf.datasets.paired import PairedDataset, hold_out
 from xgacmn_tf.errors import DivergenceError, InputError
-from xgacmn_tf.files import read_json, write_json
+from xgacmn_tf.io.files import read_json, write_json
+from xgacmn_tf.settings.config import XGACMN, Config
 
 FILE = "choice.json"
 # Tuned runs of a system stand in a folder of their own, so that they never pass for untuned ones.
@@ -158,8 +158,8 @@ def scores(
     Returns:
       {"settings", "mAP": {"i2t", "t2i", "avg"}} of each point, or {"settings", "error"}.
     """
-    from xgacmn_tf.baselines.training import fit_system, training_data
     from xgacmn_tf.evaluation.retrieval import mean_average_precision
+    from xgacmn_tf.runs.systems import fit_system, training_data
 
     dataset = hold_out(dataset, config.validation_fraction, config.seed)
     data = training_data(system, config, dataset)

@@ -14,18 +14,19 @@ from typing import Any, TypeVar
 from absl import flags
 from tqdm import tqdm
 
-from xgacmn_tf import flag_files
-from xgacmn_tf.baselines import NAMES, system
+from xgacmn_tf.baselines import system
 from xgacmn_tf.baselines.input_maps import MAP_FLAGS, MapSettings
-from xgacmn_tf.command_line import config_from_flags, define_flags
-from xgacmn_tf.config import XGACMN, Config
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.run_folder import RunFolder
+from xgacmn_tf.names import SYSTEMS
+from xgacmn_tf.runs.folder import RunFolder
+from xgacmn_tf.settings import flag_files
+from xgacmn_tf.settings.command_line import config_from_flags, define_flags
+from xgacmn_tf.settings.config import XGACMN, Config
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
-ALL_MODELS = (XGACMN, *NAMES)
+ALL_MODELS = (XGACMN, *SYSTEMS)
 # What compared systems hold out for epochs or calibration, where there is no validation split.
 _SHARE = Config.validation_fraction
 

@@ -14,9 +14,9 @@ import numpy as np
 from xgacmn_tf import baselines
 from xgacmn_tf.compare.grid import Cell
 from xgacmn_tf.compare.significance import holm, mean_by_query, randomisation_test
-from xgacmn_tf.config import XGACMN
-from xgacmn_tf.files import atomic_path
+from xgacmn_tf.io.files import atomic_path
 from xgacmn_tf.names import CODE_SIMILARITIES, SIMILARITIES
+from xgacmn_tf.settings.config import XGACMN
 
 WAYS = ("i2t", "t2i", "avg")
 # Measures beside mAP, of which a table has the mean of both directions, and what they are.

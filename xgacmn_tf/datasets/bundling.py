@@ -27,7 +27,7 @@ from xgacmn_tf.features.cnn import EfficientNetLite
 from xgacmn_tf.features.extractor import Extractor
 from xgacmn_tf.features.registry import text_extractor
 from xgacmn_tf.features.words import BagOfWords
-from xgacmn_tf.files import atomic_path
+from xgacmn_tf.io.files import atomic_path
 
 VOCABULARY = 1000
 SEED = 0

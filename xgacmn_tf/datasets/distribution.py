@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from tqdm import tqdm
 
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.files import temporary_for
+from xgacmn_tf.io.files import temporary_for
 
 PICKLE_SUFFIXES = (".pkl", ".pickle", ".p")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import numpy as np
 
-from xgacmn_tf.datasets import array_files
-from xgacmn_tf.datasets.array_files import Shapes, shown
 from xgacmn_tf.datasets.checks import check_labels_given, check_orientation, strings
 from xgacmn_tf.datasets.columns import Columns, parse_columns
 from xgacmn_tf.datasets.paired import PairedDataset, Split
 from xgacmn_tf.errors import InputError
+from xgacmn_tf.io import array_files
+from xgacmn_tf.io.array_files import Shapes, shown
 
 SPLITS = ("train", "validation", "test")
 # Up to here every whole number is a double of its own.

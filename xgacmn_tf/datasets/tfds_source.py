@@ -12,8 +12,7 @@ from xgacmn_tf.datasets import ALLOWED, BUILDERS
 from xgacmn_tf.datasets.feature_file import class_names, numbered_ids
 from xgacmn_tf.datasets.paired import PairedDataset, Split
 from xgacmn_tf.datasets.streamed import Shards, open_streamed, unreadable
-from xgacmn_tf.errors import InputError
-from xgacmn_tf.features.extractor import one_line
+from xgacmn_tf.errors import InputError, one_line
 
 _EXPECTED = (
     "image and text (vectors of floats), label (a ClassLabel, an integer, or a multi-hot vector), "

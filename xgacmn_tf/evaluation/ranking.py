@@ -8,12 +8,12 @@ order does not depend on the block size, and no graphics processor shortens them
 Ties go to the lower gallery row. (`whole_ranking` sorts another way.)
 """
 
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from xgacmn_tf.blocks import over_blocks
 from xgacmn_tf.errors import InputError
 
 # Signatures keep every size open, so that each compiled function is traced once for all data sets,
@@ -77,34 +77,6 @@ def top(query: tf.Tensor, gallery: tf.Tensor, k: tf.Tensor) -> tuple[tf.Tensor, 
     # top_k puts the lower index first among equals, which makes the ranking stable.
     score, order = tf.math.top_k(similarity, k)
     return order, score
-
-
-def over_blocks(
-    function: Callable[[tf.Tensor, tf.Tensor], Sequence[tf.Tensor]],
-    rows: tf.Tensor,
-    block_size: tf.Tensor,
-    specs: Sequence[tf.TensorSpec],
-) -> list[tf.Tensor]:
-    """Joins along axis 0 the outputs of `function(first, last)` over all blocks of the rows."""
-    blocks = (rows + block_size - 1) // block_size
-    arrays = [
-        tf.TensorArray(spec.dtype, blocks, element_shape=spec.shape, infer_shape=False)
-        for spec in specs
-    ]
-
-    def step(
-        block: tf.Tensor, arrays: list[tf.TensorArray]
-    ) -> tuple[tf.Tensor, list[tf.TensorArray]]:
-        first = block * block_size
-        outputs = function(first, tf.minimum(first + block_size, rows))
-        written = [a.write(block, output) for a, output in zip(arrays, outputs, strict=True)]
-        return block + 1, written
-
-    # The default allows ten blocks at once, each with its own memory; one keeps the device busy.
-    _, arrays = tf.while_loop(
-        lambda block, _: block < blocks, step, (tf.constant(0), arrays), parallel_iterations=1
-    )
-    return [array.concat() for array in arrays]
 
 
 def checked_representations(name: str, value: Any) -> tf.Tensor:

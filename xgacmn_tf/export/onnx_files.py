@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.files import temporary_for, write_json
-from xgacmn_tf.provenance import git_commit, versions
-from xgacmn_tf.trained_run import TrainedRun
+from xgacmn_tf.io.files import temporary_for, write_json
+from xgacmn_tf.runs.provenance import git_commit, versions
+from xgacmn_tf.runs.trained import TrainedRun
 
 # How far single precision may lie from TensorFlow: a wrong graph is off by far more.
 TOLERANCE = 1e-5

@@ -30,9 +30,9 @@ import tensorflow as tf
 import tf2onnx
 from onnxruntime import quantization
 
-from xgacmn_tf.checkpoint import load_encoder
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
+from xgacmn_tf.runs.checkpoint import load_encoder
 
 PRECISIONS = ("float32", "float16", "int8")
 # What a graph gives, and the similarity that inner products of it are.

@@ -11,12 +11,12 @@ import keras
 import tensorflow as tf
 from absl import logging
 
+from xgacmn_tf.blocks import over_blocks
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.evaluation.ranking import over_blocks
 from xgacmn_tf.export.picture_bytes import for_each_picture
 from xgacmn_tf.features.cnn import VGG19, EfficientNetLite
 from xgacmn_tf.features.registry import load_extractor
-from xgacmn_tf.run_folder import RunFolder
+from xgacmn_tf.runs.folder import RunFolder
 
 # Pictures that go through the network together: bounds memory, however many are sent.
 PICTURES_AT_ONCE = 32

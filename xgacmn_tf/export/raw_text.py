@@ -20,7 +20,7 @@ from xgacmn_tf.errors import InputError
 from xgacmn_tf.features.registry import load_extractor
 from xgacmn_tf.features.sentences import Sentences
 from xgacmn_tf.features.words import NGRAMS, BagOfWords
-from xgacmn_tf.run_folder import RunFolder
+from xgacmn_tf.runs.folder import RunFolder
 
 # RE2's names for what Python's \w matches, without and with decimal digits and the underscore.
 _LETTERS = r"\p{L}\p{Nl}\p{No}"

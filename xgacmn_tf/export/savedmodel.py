@@ -24,12 +24,12 @@ from xgacmn_tf.export.signature_readme import signature_readme
 from xgacmn_tf.export.versions import check_name, new_version
 from xgacmn_tf.export.warmup import write_warmup_requests
 from xgacmn_tf.features.sentences import SentenceReader
-from xgacmn_tf.files import write_json
 from xgacmn_tf.gallery import ALL, TEST, Gallery
+from xgacmn_tf.io.files import write_json
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
-from xgacmn_tf.provenance import git_commit, versions
-from xgacmn_tf.run_folder import RunFolder
-from xgacmn_tf.trained_run import TrainedRun
+from xgacmn_tf.runs.folder import RunFolder
+from xgacmn_tf.runs.provenance import git_commit, versions
+from xgacmn_tf.runs.trained import TrainedRun
 
 # What a server calls the model, unless told otherwise.
 MODEL_NAME = "xgacmn"

@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from xgacmn_tf.evaluation.ranking import over_blocks, top
+from xgacmn_tf.blocks import over_blocks
+from xgacmn_tf.evaluation.ranking import top
 from xgacmn_tf.evaluation.representations import MAX_NUMBERS, Representations, represent
 from xgacmn_tf.export.raw_picture import PictureReader
 from xgacmn_tf.export.raw_text import TextReader

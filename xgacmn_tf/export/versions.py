@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.files import temporary_for
+from xgacmn_tf.io.files import temporary_for
 
 # TensorFlow Serving keeps versions as 64-bit integers.
 LARGEST = 2**63 - 1

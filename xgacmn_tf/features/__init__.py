@@ -1,6 +1,5 @@
-"""Raw pictures and texts → features: `extract_features`, or `python -m xgacmn_tf.features`."""
+"""Extractors: networks, words and topics that turn images and texts into features."""
 
-from xgacmn_tf.features.extraction import extract_features
 from xgacmn_tf.features.registry import (
     IMAGE_EXTRACTORS,
     TEXT_EXTRACTORS,
@@ -12,7 +11,6 @@ from xgacmn_tf.features.registry import (
 __all__ = [
     "IMAGE_EXTRACTORS",
     "TEXT_EXTRACTORS",
-    "extract_features",
     "image_extractor",
     "load_extractor",
     "text_extractor",

@@ -18,17 +18,19 @@ from typing import Any
 from absl import flags
 
 from xgacmn_tf import datasets
-from xgacmn_tf.command_line import parse, stop
+from xgacmn_tf.datasets import catalog
+from xgacmn_tf.datasets.extraction import extract_features, extractor_files
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.features import IMAGE_EXTRACTORS, TEXT_EXTRACTORS, extract_features, keeping
+from xgacmn_tf.features import IMAGE_EXTRACTORS, TEXT_EXTRACTORS
 from xgacmn_tf.features.shards import POLICIES
+from xgacmn_tf.settings.command_line import parse, stop
 
 # Not absl's global flags: those are the training command's.
 VALUES = flags.FlagValues()
 flags.DEFINE_string(
     "dataset",
     None,
-    f"pairs to read: {', '.join(datasets.DISTRIBUTED)}, or a .csv or .tsv table with the columns "
+    f"pairs to read: {', '.join(catalog.DISTRIBUTED)}, or a .csv or .tsv table with the columns "
     "image, text, label",
     flag_values=VALUES,
 )
@@ -121,16 +123,16 @@ def _run() -> None:
         dataset = extract_features(
             pairs, VALUES.image, VALUES.text, cache_dir=cache_dir, **settings
         )
-        keeping.write_feature_file(dataset, output)
+        extractor_files.write_feature_file(dataset, output)
         sizes = ", ".join(f"{len(split)} {part}" for part, split in dataset.splits())
         print(
             f"{output}: {sizes} pairs, images {dataset.image_dim}-D, texts {dataset.text_dim}-D\n"
-            f"{keeping.beside(output)}: the extractors\n"
+            f"{extractor_files.beside(output)}: the extractors\n"
             f"train on it: python -m xgacmn_tf.main --dataset={output}"
         )
         return
     try:
-        from xgacmn_tf.features.beam_pipeline import write_tfds
+        from xgacmn_tf.datasets.extraction.beam_pipeline import write_tfds
     except ImportError as error:
         raise InputError(
             f"--beam_options needs {error.name}; run `pip install xgacmn_tf[beam]`"

@@ -11,9 +11,9 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from xgacmn_tf.errors import InputError
+from xgacmn_tf.errors import InputError, one_line
 from xgacmn_tf.features import efficientnet_lite, image_preprocessing
-from xgacmn_tf.features.extractor import Extractor, file_hash, one_line
+from xgacmn_tf.features.extractor import Extractor, file_hash
 from xgacmn_tf.features.image_preprocessing import StoredImage
 
 _NETWORK = "network.keras"

@@ -11,8 +11,8 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from xgacmn_tf.errors import InputError
-from xgacmn_tf.files import write_json
+from xgacmn_tf.errors import InputError, one_line
+from xgacmn_tf.io.files import write_json
 
 MANIFEST = "extractor.json"
 NO_DEPS = "--no-deps "
@@ -128,11 +128,6 @@ def readable(path: Path, kind: str, expected: str) -> Iterator[None]:
         raise InputError(
             f"{path}: cannot be read as {kind} ({one_line(error)}); expected {expected}"
         ) from error
-
-
-def one_line(error: Exception) -> str:
-    """What a library says of an error, for the middle of a message of ours."""
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 def install_command(requirements: Iterable[str]) -> str:

@@ -15,8 +15,8 @@ import keras
 import numpy as np
 from PIL import Image
 
-from xgacmn_tf.errors import InputError
-from xgacmn_tf.features.extractor import Extractor, file_hash, one_line, package_folder
+from xgacmn_tf.errors import InputError, one_line
+from xgacmn_tf.features.extractor import Extractor, file_hash, package_folder
 
 # Per extractor: the prefix of KerasHub's classes, and the preset where none is named.
 _PAIRS = {

@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from xgacmn_tf.evaluation.ranking import over_blocks
+from xgacmn_tf.blocks import over_blocks
 from xgacmn_tf.features.image_metadata import (
     JPEG,
     PNG,

@@ -5,7 +5,7 @@ from typing import Any
 
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.features.extractor import MANIFEST, Extractor, readable
-from xgacmn_tf.files import read_json
+from xgacmn_tf.io.files import read_json
 
 IMAGE_EXTRACTORS = (
     "efficientnet_lite0",

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.features.extractor import file_hash, readable
-from xgacmn_tf.files import read_json
+from xgacmn_tf.io.files import read_json
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 WEIGHTS = "model.safetensors"

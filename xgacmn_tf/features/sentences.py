@@ -14,15 +14,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from xgacmn_tf.errors import InputError
-from xgacmn_tf.evaluation.ranking import over_blocks
-from xgacmn_tf.features.extractor import (
-    NO_DEPS,
-    Extractor,
-    install_command,
-    one_line,
-    package_folder,
-)
+from xgacmn_tf.blocks import over_blocks
+from xgacmn_tf.errors import InputError, one_line
+from xgacmn_tf.features.extractor import NO_DEPS, Extractor, install_command, package_folder
 from xgacmn_tf.features.sentence_folder import (
     SentenceModel,
     copy_model,

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from xgacmn_tf.datasets import array_files
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.features.extractor import Extractor
 from xgacmn_tf.features.pictures import BadPictureError, open_picture, thumbnail
-from xgacmn_tf.files import atomic_path
+from xgacmn_tf.io import array_files
+from xgacmn_tf.io.files import atomic_path
 
 # What happens at a picture that cannot be used: an error, or its pair is left out and reported.
 POLICIES = ("refuse", "skip")

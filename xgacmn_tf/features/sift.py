@@ -13,10 +13,10 @@ import numpy as np
 from PIL import Image
 from sklearn.cluster import MiniBatchKMeans
 
-from xgacmn_tf.datasets import array_files
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.features.extractor import Extractor, package_folder
-from xgacmn_tf.files import atomic_path
+from xgacmn_tf.io import array_files
+from xgacmn_tf.io.files import atomic_path
 
 _WORDS = "visual_words.npz"
 # Pictures are shrunk to this longer side first: finer detail costs time and is mostly noise.

@@ -16,10 +16,10 @@ import numpy as np
 from sklearn.decomposition import LatentDirichletAllocation
 from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS, CountVectorizer
 
-from xgacmn_tf.datasets import array_files
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.features.extractor import Extractor
-from xgacmn_tf.files import atomic_path, read_json, write_json
+from xgacmn_tf.io import array_files
+from xgacmn_tf.io.files import atomic_path, read_json, write_json
 
 _VOCABULARY = "vocabulary.json"
 _TOPICS = "topics.npz"

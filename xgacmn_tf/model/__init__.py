@@ -1,1 +1,4 @@
-"""The paper's pieces, and what is left of them after training."""
+"""X-GACMN: its networks, losses and training step, and the encoders that remain after training."""
+
+# The name under which Keras registers the layers, which saved files contain.
+PACKAGE = "xgacmn_tf"

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 import keras
 from keras import ops
 
+from xgacmn_tf.model import PACKAGE
+
 if TYPE_CHECKING:
     import tensorflow as tf
-
-PACKAGE = "xgacmn_tf"
 
 # Below this length a code counts as zero: it has no direction, and its cosines are taken as 0.
 MIN_LENGTH = 1e-6

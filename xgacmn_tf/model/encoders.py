@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.model.angular_softmax import PACKAGE
+from xgacmn_tf.model import PACKAGE
 from xgacmn_tf.model.input_maps import InputMap
 from xgacmn_tf.names import MODALITIES, SEARCH_SPLITS, SIMILARITIES
 

@@ -17,7 +17,7 @@ from scipy import linalg
 from sklearn.metrics.pairwise import additive_chi2_kernel, chi2_kernel
 
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.model.angular_softmax import PACKAGE
+from xgacmn_tf.model import PACKAGE
 from xgacmn_tf.names import CHI2_COMPONENTS, CHI2_GAMMA, MAP_NAMES
 
 # Training rows that the χ² kernel compares with. The kernel between them is formed once, in memory,

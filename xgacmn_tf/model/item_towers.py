@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from xgacmn_tf.groups import content_keys, first_rows
-from xgacmn_tf.model.angular_softmax import PACKAGE
+from xgacmn_tf.model import PACKAGE
 from xgacmn_tf.model.networks import Encoder
 from xgacmn_tf.model.optimizers import FusedAdam, update_average
 from xgacmn_tf.names import MODALITIES

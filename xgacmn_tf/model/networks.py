@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from xgacmn_tf.model.angular_softmax import PACKAGE
+from xgacmn_tf.model import PACKAGE
 
 
 @keras.saving.register_keras_serializable(PACKAGE)

@@ -17,8 +17,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from xgacmn_tf.model import losses
-from xgacmn_tf.model.angular_softmax import PACKAGE, AngularSoftmax, MarginAnnealing
+from xgacmn_tf.model import PACKAGE, losses
+from xgacmn_tf.model.angular_softmax import AngularSoftmax, MarginAnnealing
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
 from xgacmn_tf.model.networks import Decoder, Discriminator
 from xgacmn_tf.model.optimizers import update_average

@@ -18,7 +18,7 @@ from tensorboard.plugins import projector
 
 from xgacmn_tf.datasets.paired import Split
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.files import atomic_path
+from xgacmn_tf.io.files import atomic_path
 
 # The projector draws with WebGL, where a larger texture fails on many machines.
 SPRITE_SIDE = 8192

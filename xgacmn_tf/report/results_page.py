@@ -17,7 +17,7 @@ from xgacmn_tf.errors import InputError
 from xgacmn_tf.evaluation.fine_labels import has_finer_label, plain_name
 from xgacmn_tf.evaluation.identity import Identity
 from xgacmn_tf.evaluation.representations import Representations
-from xgacmn_tf.files import atomic_path
+from xgacmn_tf.io.files import atomic_path
 from xgacmn_tf.report import pages
 from xgacmn_tf.report.curves import draw_charts
 from xgacmn_tf.report.examples import (

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from xgacmn_tf.files import atomic_path
+from xgacmn_tf.io.files import atomic_path
 
 Mark = Literal["best", "second", ""]
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from xgacmn_tf.checkpoint import load_encoder
 from xgacmn_tf.compare.grid import Cell
 from xgacmn_tf.model.angular_softmax import AngularSoftmax
 from xgacmn_tf.reproduce import document, drawing
@@ -15,6 +14,7 @@ from xgacmn_tf.reproduce.document import Picture
 from xgacmn_tf.reproduce.runs import Runs
 from xgacmn_tf.reproduce.scores import read_codes
 from xgacmn_tf.reproduce.study import Study
+from xgacmn_tf.runs.checkpoint import load_encoder
 
 _BINS = np.linspace(0, 180, 61)
 

@@ -15,7 +15,7 @@ from xgacmn_tf.reproduce import document, drawing
 from xgacmn_tf.reproduce.document import Picture
 from xgacmn_tf.reproduce.runs import Runs
 from xgacmn_tf.reproduce.study import Study
-from xgacmn_tf.run_folder import RunFolder
+from xgacmn_tf.runs.folder import RunFolder
 from xgacmn_tf.training.callbacks import ScalarBoard
 
 _COLOURS = {**drawing.MODALITY, "both": drawing.GREEN, "ink": drawing.BLACK}

@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from xgacmn_tf.checkpoint import load_encoder
 from xgacmn_tf.compare.grid import Cell
 from xgacmn_tf.reproduce import drawing
 from xgacmn_tf.reproduce.document import Picture, Section
 from xgacmn_tf.reproduce.figure_angles import class_directions
 from xgacmn_tf.reproduce.runs import Request, Runs, dataset
 from xgacmn_tf.reproduce.study import ABLATED, study
+from xgacmn_tf.runs.checkpoint import load_encoder
 
 TITLE = "Figure 4: the common space in two dimensions"
 # Row → flag files without and with the pair term.

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from xgacmn_tf.compare.grid import Cell
-from xgacmn_tf.config import XGACMN
 from xgacmn_tf.reproduce import document, drawing
 from xgacmn_tf.reproduce.document import Picture, Section
 from xgacmn_tf.reproduce.runs import Request, Runs
 from xgacmn_tf.reproduce.scores import DIRECTIONS, Scores, read_scores
 from xgacmn_tf.reproduce.study import STUDIES, Study
 from xgacmn_tf.reproduce.table_comparison import system_title
+from xgacmn_tf.settings.config import XGACMN
 
 TITLE = "Figure 3: precision-scope curves"
 FIRST_RIVAL = "acmr"

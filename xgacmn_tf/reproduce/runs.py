@@ -11,10 +11,10 @@ from typing import Any
 from xgacmn_tf import datasets
 from xgacmn_tf.compare import choice, grid
 from xgacmn_tf.compare.grid import Cell
-from xgacmn_tf.config import XGACMN, Config
 from xgacmn_tf.datasets.paired import PairedDataset
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.reproduce.study import STUDIES, folder_of
+from xgacmn_tf.settings.config import XGACMN, Config
 
 
 @dataclasses.dataclass(frozen=True)

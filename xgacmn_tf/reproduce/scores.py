@@ -21,12 +21,12 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from xgacmn_tf.compare.grid import Cell
-from xgacmn_tf.datasets import array_files
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.evaluation.retrieval import evaluate_retrieval
-from xgacmn_tf.files import atomic_path
+from xgacmn_tf.io import array_files
+from xgacmn_tf.io.files import atomic_path
 from xgacmn_tf.names import CODE_SIMILARITIES
-from xgacmn_tf.run_folder import RunFolder
+from xgacmn_tf.runs.folder import RunFolder
 
 DIRECTIONS = ("i2t", "t2i")
 MEASURES = {"mAP": "AP", "mAP@50": "AP@50"}

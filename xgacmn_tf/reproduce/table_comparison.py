@@ -15,11 +15,11 @@ from xgacmn_tf import baselines
 from xgacmn_tf.compare import tables
 from xgacmn_tf.compare.grid import Cell
 from xgacmn_tf.compare.tables import WAYS, Row
-from xgacmn_tf.config import XGACMN
 from xgacmn_tf.reproduce import document
 from xgacmn_tf.reproduce.document import Block, Section, Table
 from xgacmn_tf.reproduce.runs import Request, Runs
 from xgacmn_tf.reproduce.study import STUDIES, Study
+from xgacmn_tf.settings.config import XGACMN
 
 TITLES = {
     "1": "Table 1: comparison on Wikipedia",

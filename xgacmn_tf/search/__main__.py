@@ -17,10 +17,10 @@ import sys
 
 from absl import flags
 
-from xgacmn_tf.command_line import parse, stop
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.names import SEARCH_SPLITS
 from xgacmn_tf.search.engines import KINDS
+from xgacmn_tf.settings.command_line import parse, stop
 
 # Not absl's global flags: those are the training command's.
 VALUES = flags.FlagValues()

@@ -12,6 +12,7 @@ from xgacmn_tf.datasets.distribution import read_text
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.gallery import TEST, Gallery
 from xgacmn_tf.names import OTHER
+from xgacmn_tf.runs.trained import TrainedRun
 from xgacmn_tf.search.checks import category_names
 from xgacmn_tf.search.indexing import PLURAL, RunItems, Source, open_source
 from xgacmn_tf.search.kept import KeptGallery, default_folder
@@ -20,7 +21,6 @@ from xgacmn_tf.search.page import write_answers_page
 from xgacmn_tf.search.precision import precision_of_test_split
 from xgacmn_tf.search.searcher import Answer, Query, answer, picture_query, text_query
 from xgacmn_tf.search.table import answer_table
-from xgacmn_tf.trained_run import TrainedRun
 
 _SHOWN = 3
 

@@ -22,16 +22,16 @@ from tqdm import tqdm
 
 from xgacmn_tf import gallery
 from xgacmn_tf.datasets.distribution import read_text
+from xgacmn_tf.datasets.extraction.extract import title
+from xgacmn_tf.datasets.extraction.extractor_files import content_hash
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.features.extraction import title
 from xgacmn_tf.features.extractor import Extractor, file_hash
-from xgacmn_tf.features.keeping import content_hash
 from xgacmn_tf.features.shards import Shard, make_shard
-from xgacmn_tf.files import read_json, write_json
 from xgacmn_tf.gallery import Gallery
 from xgacmn_tf.groups import file_keys
+from xgacmn_tf.io.files import read_json, write_json
 from xgacmn_tf.names import OTHER
-from xgacmn_tf.trained_run import TrainedRun
+from xgacmn_tf.runs.trained import TrainedRun
 
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm")
 # Items whose features are kept in one file.

@@ -23,10 +23,10 @@ import numpy as np
 from xgacmn_tf import gallery as gallery_files
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.features.extractor import MANIFEST, file_hash
-from xgacmn_tf.files import read_json, write_json
 from xgacmn_tf.gallery import FEATURES, Gallery, search_embeddings
+from xgacmn_tf.io.files import read_json, write_json
+from xgacmn_tf.runs.trained import TrainedRun
 from xgacmn_tf.search.indexing import PLURAL, RunItems, Source
-from xgacmn_tf.trained_run import TrainedRun
 
 # Numbers in the posteriors of an index, 4 GiB of float32; engines need two or three times as much.
 MAX_NUMBERS = 2**30

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.files import read_json, write_json
+from xgacmn_tf.io.files import read_json, write_json
 from xgacmn_tf.names import OTHER
+from xgacmn_tf.runs.trained import TrainedRun
 from xgacmn_tf.search.engines import load_index, make_index
 from xgacmn_tf.search.index import Index
 from xgacmn_tf.search.kept import KeptGallery
 from xgacmn_tf.search.recall import tune
-from xgacmn_tf.trained_run import TrainedRun
 
 # Not a flag: command lines are seen by other users of a machine.
 TOKEN = "MILVUS_TOKEN"  # noqa: S105 - the name of a variable

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from xgacmn_tf.datasets import array_files
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.evaluation.identity import Identity
 from xgacmn_tf.evaluation.retrieval import evaluate_retrieval
+from xgacmn_tf.io import array_files
 from xgacmn_tf.names import MODALITIES
-from xgacmn_tf.trained_run import TrainedRun
+from xgacmn_tf.runs.trained import TrainedRun
 
 
 @dataclass(frozen=True)

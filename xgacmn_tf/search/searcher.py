@@ -16,9 +16,9 @@ from xgacmn_tf.features.pictures import open_picture, thumbnail
 from xgacmn_tf.features.words import BagOfWords, Topics
 from xgacmn_tf.gallery import TEST, Gallery, categories_with_posteriors
 from xgacmn_tf.model.encoders import MATCH_DEPTH, match_score
+from xgacmn_tf.runs.trained import TrainedRun
 from xgacmn_tf.search.index import Index
 from xgacmn_tf.search.indexing import readable
-from xgacmn_tf.trained_run import TrainedRun
 
 # Nobody expects these to be counted.
 _SMALL_WORDS = frozenset(

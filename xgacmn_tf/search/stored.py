@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from xgacmn_tf.datasets import array_files
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.files import atomic_path
+from xgacmn_tf.io import array_files
+from xgacmn_tf.io.files import atomic_path
 
 FILE = "index.npz"
 

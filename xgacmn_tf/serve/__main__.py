@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from xgacmn_tf.command_line import parse, stop
 from xgacmn_tf.errors import InputError
+from xgacmn_tf.settings.command_line import parse, stop
 
 if TYPE_CHECKING:
     from xgacmn_tf.serve.server import Settings

@@ -10,9 +10,9 @@ import os
 
 import tensorflow as tf
 
-from xgacmn_tf.config import XGACMN, Config
 from xgacmn_tf.datasets.paired import PairedDataset
 from xgacmn_tf.errors import InputError
+from xgacmn_tf.settings.config import XGACMN, Config
 from xgacmn_tf.training.devices import Devices
 from xgacmn_tf.training.epoch_choice import default_patience
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import keras
 
-from xgacmn_tf.config import Config
 from xgacmn_tf.datasets.paired import PairedDataset
 from xgacmn_tf.model.angular_softmax import (
     AngularSoftmax,
@@ -17,6 +16,7 @@ from xgacmn_tf.model.input_maps import fit_maps
 from xgacmn_tf.model.networks import Encoder
 from xgacmn_tf.model.optimizers import FusedAdam
 from xgacmn_tf.model.xgacmn import XGACMN
+from xgacmn_tf.settings.config import Config
 from xgacmn_tf.training.automatic import dropout
 
 

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from xgacmn_tf.config import Config
 from xgacmn_tf.datasets.paired import Split
 from xgacmn_tf.datasets.streamed import StreamedSplit
 from xgacmn_tf.errors import DivergenceError
 from xgacmn_tf.model.encoders import ROWS_AT_ONCE
 from xgacmn_tf.model.xgacmn import XGACMN
 from xgacmn_tf.names import MODALITIES
+from xgacmn_tf.settings.config import Config
 from xgacmn_tf.training.devices import Devices
 
 

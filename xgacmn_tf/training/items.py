@@ -19,7 +19,6 @@ import tensorflow as tf
 from scipy import sparse
 from tqdm import tqdm
 
-from xgacmn_tf.config import Config
 from xgacmn_tf.datasets.paired import PairedDataset, Split, give_back, label_matrix
 from xgacmn_tf.evaluation.identity import Identity
 from xgacmn_tf.evaluation.representations import Representations, represent, similarities
@@ -29,6 +28,7 @@ from xgacmn_tf.groups import first_rows
 from xgacmn_tf.model.encoders import MATCH_DEPTH, CommonSpaceEncoder, match_score
 from xgacmn_tf.model.item_towers import ItemTowers, pair_keys
 from xgacmn_tf.names import MODALITIES, OTHER
+from xgacmn_tf.settings.config import Config
 from xgacmn_tf.training.calibration import calibrated
 from xgacmn_tf.training.epoch import in_blocks
 from xgacmn_tf.training.epoch_choice import best_evaluation, default_patience, is_exhausted

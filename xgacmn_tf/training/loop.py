@@ -9,10 +9,10 @@ import keras
 import tensorflow as tf
 from tqdm import tqdm
 
-from xgacmn_tf.config import Config
 from xgacmn_tf.datasets.paired import PairedDataset
-from xgacmn_tf.files import atomic_path
-from xgacmn_tf.run_folder import RunFolder
+from xgacmn_tf.io.files import atomic_path
+from xgacmn_tf.runs.folder import RunFolder
+from xgacmn_tf.settings.config import Config
 from xgacmn_tf.training.automatic import choose_threads, most_epochs, patience
 from xgacmn_tf.training.build import build_model
 from xgacmn_tf.training.devices import Devices

@@ -11,13 +11,13 @@ from collections.abc import Collection
 
 import numpy as np
 
-from xgacmn_tf.datasets import array_files
 from xgacmn_tf.datasets.distribution import Distribution, Files
 from xgacmn_tf.datasets.feature_file import numbered_ids
 from xgacmn_tf.datasets.paired import PairedDataset, Split
 from xgacmn_tf.datasets.pascal_sentence.captions import CLASSES, DescribedImage, described
 from xgacmn_tf.datasets.raw import RawPair, RawPairs
 from xgacmn_tf.errors import InputError
+from xgacmn_tf.io import array_files
 
 # Images of every class that train and validate; the others, 5 of the real 50, test.
 PROTOCOLS: dict[str, dict[str, int]] = {

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 
-from xgacmn_tf.datasets import array_files
 from xgacmn_tf.datasets.distribution import Distribution, Files
 from xgacmn_tf.datasets.feature_file import numbered_ids
 from xgacmn_tf.datasets.paired import PairedDataset, Split
@@ -20,6 +19,7 @@ from xgacmn_tf.datasets.raw import RawPairs
 from xgacmn_tf.datasets.wikipedia.lists import Listed, categories, listed, training_rows
 from xgacmn_tf.datasets.wikipedia.pairs import raw_pairs
 from xgacmn_tf.errors import InputError
+from xgacmn_tf.io import array_files
 
 FEATURES = "raw_features.mat"
 LISTS = {"train": "trainset_txt_img_cat.list", "test": "testset_txt_img_cat.list"}

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from xgacmn_tf.datasets import array_files
 from xgacmn_tf.errors import InputError
+from xgacmn_tf.io import array_files
 from xgacmn_tf.report.pictures import picture_type
 
 STRINGS = ("id", "title", "category", "fine_label")

@@ -8,9 +8,9 @@ from typing import Any, NoReturn
 
 from absl import flags, logging
 
-from xgacmn_tf.config import Config
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.settings import kind_of
+from xgacmn_tf.settings.config import Config
+from xgacmn_tf.settings.fields import kind_of
 
 HELP = ("--help", "-help", "-h", "--helpshort")
 

@@ -16,14 +16,13 @@ import apache_beam as beam
 import tensorflow_datasets as tfds
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from xgacmn_tf.datasets.extraction import extractor_files
+from xgacmn_tf.datasets.extraction.cache import EXTRACTOR, FeatureCache
+from xgacmn_tf.datasets.extraction.extract import labels, make_extractors, title, unique_images
+from xgacmn_tf.datasets.extraction.extracted_pairs.extracted_pairs_dataset_builder import Builder
 from xgacmn_tf.datasets.paired_builder import PairedConfig
 from xgacmn_tf.datasets.raw import RawPair, RawPairs
-from xgacmn_tf.errors import InputError
-from xgacmn_tf.features import keeping
-from xgacmn_tf.features.cache import EXTRACTOR, FeatureCache
-from xgacmn_tf.features.extracted_pairs.extracted_pairs_dataset_builder import Builder
-from xgacmn_tf.features.extraction import labels, make_extractors, title, unique_images
-from xgacmn_tf.features.extractor import one_line
+from xgacmn_tf.errors import InputError, one_line
 from xgacmn_tf.features.registry import load_extractor
 from xgacmn_tf.features.shards import check_policy, make_shard
 from xgacmn_tf.names import MODALITIES
@@ -166,7 +165,7 @@ def write_tfds(
             f"{builder.data_dir} is there already; delete it to extract anew, or name another "
             "folder"
         )
-    folder = keeping.make_folder(Path(data_dir) / f"{config.name}.extractors", saved)
+    folder = extractor_files.make_folder(Path(data_dir) / f"{config.name}.extractors", saved)
     extract = ExtractFeatures(folder, len(pairs.label_names), on_bad_image, batch_size)
     builder.sources = {
         part: beam.Create(list(enumerate(split))) | f"extract {part}" >> extract

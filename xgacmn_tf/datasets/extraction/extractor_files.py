@@ -18,7 +18,7 @@ import numpy as np
 from xgacmn_tf.datasets.paired import PairedDataset
 from xgacmn_tf.features.extractor import MANIFEST, install_command
 from xgacmn_tf.features.registry import load_extractor
-from xgacmn_tf.files import atomic_path, read_json, temporary_for, write_json
+from xgacmn_tf.io.files import atomic_path, read_json, temporary_for, write_json
 from xgacmn_tf.names import MODALITIES
 
 _OF_FILE = "feature_file.json"

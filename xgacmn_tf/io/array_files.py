@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 import h5py
 import numpy as np
 
-from xgacmn_tf.datasets.matlab_file import Level5File, Listed
 from xgacmn_tf.errors import InputError
+from xgacmn_tf.io.matlab_file import Level5File, Listed
 
 # All arrays of a file together, as the file declares them; never more than the machine has.
 MAX_BYTES = min(16 * 2**30, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))

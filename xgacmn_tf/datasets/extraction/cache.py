@@ -30,7 +30,7 @@ from xgacmn_tf.features.extractor import MANIFEST, Extractor
 from xgacmn_tf.features.pictures import THUMBNAIL_SIDE, BadPictureError
 from xgacmn_tf.features.registry import load_extractor
 from xgacmn_tf.features.shards import Shard, make_shard, read_item
-from xgacmn_tf.files import atomic_path, temporary_for
+from xgacmn_tf.io.files import atomic_path, temporary_for
 
 SHARD = 512
 EXTRACTOR = "extractor"

@@ -7,16 +7,17 @@ import numpy as np
 import pytest
 
 from xgacmn_tf import datasets
+from xgacmn_tf.datasets.extraction import extract_features
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.features import __main__ as command
-from xgacmn_tf.features import extract_features, load_extractor
+from xgacmn_tf.features import load_extractor
 
 beam = pytest.importorskip("apache_beam", reason="pip install xgacmn_tf[beam]")
 pytest.importorskip("cv2", reason="pip install xgacmn_tf[sift]")
 
 from apache_beam.testing.util import assert_that  # noqa: E402
 
-from xgacmn_tf.features.beam_pipeline import ExtractFeatures, write_tfds  # noqa: E402
+from xgacmn_tf.datasets.extraction.beam_pipeline import ExtractFeatures, write_tfds  # noqa: E402
 
 OPTIONS = ["--runner=DirectRunner"]
 

@@ -12,10 +12,16 @@ import hashlib
 import json
 from typing import Any
 
-from xgacmn_tf.baselines import HOLD_OUT, NAMES
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.names import CHI2_COMPONENTS, CHI2_GAMMA, CODE_SIMILARITIES, MAP_NAMES
-from xgacmn_tf.settings import check, kind_of, setting
+from xgacmn_tf.names import (
+    CHI2_COMPONENTS,
+    CHI2_GAMMA,
+    CODE_SIMILARITIES,
+    HOLD_OUT,
+    MAP_NAMES,
+    SYSTEMS,
+)
+from xgacmn_tf.settings.fields import check, kind_of, setting
 
 XGACMN = "xgacmn"
 
@@ -31,7 +37,7 @@ class Config:
     model: str = setting(
         XGACMN,
         "X-GACMN, or a system to compare it with; the paper's are listed first",
-        choices=(XGACMN, *NAMES),
+        choices=(XGACMN, *SYSTEMS),
     )
     model_settings: tuple[str, ...] = setting(
         (), "hyper-parameters of a compared system, such as components=9; a wrong one lists them"

@@ -17,7 +17,7 @@ _FLAGS = ("--flagfile", "-flagfile")
 
 def folder() -> Path:
     """`flags/`: inside of an installed package, beside it in a checkout (setup.py moves it)."""
-    package = Path(__file__).parent
+    package = Path(__file__).parents[1]
     installed = package / "flags"
     return installed if installed.is_dir() else package.parent / "flags"
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from xgacmn_tf.config import Config
 from xgacmn_tf.errors import InputError
+from xgacmn_tf.settings.config import Config
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 FLAG_FILES = sorted((ROOT / "flags").glob("*.flags"))
 
 

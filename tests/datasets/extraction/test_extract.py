@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from xgacmn_tf.datasets import feature_file
+from xgacmn_tf.datasets.extraction import cache, extract, extract_features, extractor_files
 from xgacmn_tf.datasets.raw import RawPairs
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.features import cache, extract_features, extraction, keeping, shards
+from xgacmn_tf.features import shards
 from xgacmn_tf.features.extractor import Extractor
 from xgacmn_tf.features.words import BagOfWords
 
@@ -45,7 +46,7 @@ class MeanColour(Extractor):
 def mean_colour(monkeypatch):
     """Stands for every image extractor. Its `version` is set to change the settings."""
     made = MeanColour()
-    monkeypatch.setattr(extraction, "image_extractor", lambda *arguments: made)
+    monkeypatch.setattr(extract, "image_extractor", lambda *arguments: made)
     real = cache.load_extractor
     monkeypatch.setattr(
         cache,
@@ -254,7 +255,7 @@ def test_groups_reach_the_data_set_and_its_feature_file(raw_pairs, tmp_path):
     pairs = replace(raw_pairs, train=grouped(raw_pairs.train), test=grouped(raw_pairs.test))
     dataset = run(pairs, tmp_path)
     assert dataset.train.group.tolist() == [f"g{number // 2}" for number in range(12)]
-    keeping.write_feature_file(dataset, tmp_path / "f.npz")
+    extractor_files.write_feature_file(dataset, tmp_path / "f.npz")
     read = feature_file.load(tmp_path / "f.npz")
     for part, split in dataset.splits():
         np.testing.assert_array_equal(read.groups[part], dataset.groups[part])
@@ -274,16 +275,16 @@ def test_a_cache_that_cannot_be_written(raw_pairs, tmp_path):
 
 def test_extractors_are_kept_with_a_run(raw_pairs, tmp_path):
     dataset = run(raw_pairs, tmp_path / "cache")
-    assert keeping.saved_extractors(dataset) == Path(dataset.source)
-    assert keeping.keep_extractors(dataset, tmp_path / "run")
+    assert extractor_files.saved_extractors(dataset) == Path(dataset.source)
+    assert extractor_files.keep_extractors(dataset, tmp_path / "run")
     assert sorted(p.name for p in (tmp_path / "run").iterdir()) == ["image", "text"]
     assert (tmp_path / "run" / "text" / "vocabulary.json").is_file()
-    assert not keeping.keep_extractors(replace(dataset, source=""), tmp_path / "none")
+    assert not extractor_files.keep_extractors(replace(dataset, source=""), tmp_path / "none")
 
 
 def test_titles_are_one_short_line():
-    assert extraction.title(" two\n lines ") == "two lines"
-    long = extraction.title("word " * 100)
+    assert extract.title(" two\n lines ") == "two lines"
+    long = extract.title("word " * 100)
     assert len(long) <= 122 and long.endswith("word …")
 
 

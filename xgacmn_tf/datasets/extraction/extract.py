@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
+from xgacmn_tf.datasets.extraction import extractor_files
+from xgacmn_tf.datasets.extraction.cache import EXTRACTOR, Extracted, FeatureCache
 from xgacmn_tf.datasets.paired import PairedDataset, Split
 from xgacmn_tf.datasets.raw import RawPair, RawPairs
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.features import keeping
-from xgacmn_tf.features.cache import EXTRACTOR, Extracted, FeatureCache
 from xgacmn_tf.features.extractor import Extractor
 from xgacmn_tf.features.registry import image_extractor, text_extractor
 from xgacmn_tf.features.shards import check_policy
@@ -97,7 +97,7 @@ def extract_features(
             else np.array([pair.fine_label for pair in readable], dtype=str),
         )
     digest = hashlib.sha256(f"{images.folder.name}\0{texts.folder.name}".encode()).hexdigest()
-    source = keeping.make_folder(
+    source = extractor_files.make_folder(
         cache_dir / f"{pairs.name}-{image}-{text}-{digest[:16]}",
         {"image": images.folder / EXTRACTOR, "text": texts.folder / EXTRACTOR},
     )

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from xgacmn_tf.model.angular_softmax import PACKAGE
+from xgacmn_tf.model import PACKAGE
 
 if TYPE_CHECKING:
     import tensorflow as tf

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from xgacmn_tf import flag_files
 from xgacmn_tf.errors import InputError
+from xgacmn_tf.settings import flag_files
 
-FLAGS = Path(__file__).parent.parent / "flags"
+FLAGS = Path(__file__).parents[2] / "flags"
 
 
 @pytest.fixture(autouse=True)

@@ -9,10 +9,10 @@ import sys
 import pytest
 
 from xgacmn_tf import datasets, experiment
-from xgacmn_tf.config import Config
+from xgacmn_tf.settings.config import Config
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.run_folder import RunFolder
-from xgacmn_tf.trained_run import TrainedRun
+from xgacmn_tf.runs.folder import RunFolder
+from xgacmn_tf.runs.trained import TrainedRun
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,7 @@ def test_a_folder_that_another_process_writes_into_ends_in_one_line(tmp_path):
     program = (
         "import sys, time\n"
         "from pathlib import Path\n"
-        "from xgacmn_tf.file_lock import locked\n"
+        "from xgacmn_tf.io.file_lock import locked\n"
         "with locked(Path(sys.argv[1])) as free:\n"
         "    print(free, flush=True)\n"
         "    time.sleep(60)\n"

@@ -26,11 +26,11 @@ from typing import Any
 
 import numpy as np
 
-from xgacmn_tf.config import XGACMN, Config
-from xgacmn_tf.datasets import array_files
+from xgacmn_tf.settings.config import XGACMN, Config
+from xgacmn_tf.io import array_files
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.file_lock import locked
-from xgacmn_tf.files import atomic_path, read_json, sweep, write_json
+from xgacmn_tf.io.file_lock import locked
+from xgacmn_tf.io.files import atomic_path, read_json, sweep, write_json
 
 
 class RunFolder:

@@ -1,0 +1,23 @@
+"""Names of the built-in data sets and of their TFDS builders."""
+
+# The paper's data sets: each is a module of that name, with `PROTOCOLS` (the default first),
+# `load` (the features in its distribution) and `load_raw` (its images and texts). One that holds
+# several features of its images lists them as `IMAGE_FEATURES`, which `load` takes as a fourth
+# argument; `own_texts(data_dir, ids)`, if there, is its texts' features (n, d_t) beside others.
+# All of them take `cache_dir`.
+DISTRIBUTED = ("wikipedia", "pascal_sentence", "nuswide")
+# Those that come with this package; each module has a `bundled.Bundled` of its name in capitals.
+BUNDLED = ("emoji", "openclipart")
+BUILT_IN = (*BUNDLED, *DISTRIBUTED)
+# TFDS names of the same, with the modules that register them. TFDS has a `wikipedia` of its own.
+BUILDERS = {
+    "wikipedia_pairs": "xgacmn_tf.datasets.wikipedia.wikipedia_dataset_builder",
+    "pascal_sentence": "xgacmn_tf.datasets.pascal_sentence.pascal_sentence_dataset_builder",
+    "nuswide": "xgacmn_tf.datasets.nuswide.nuswide_dataset_builder",
+}
+
+ALLOWED = (
+    f"allowed are a built-in data set ({', '.join(BUILT_IN)}), a path to a feature file "
+    "(.npz, .mat, .h5 or .hdf5), a path to a table of images, texts and labels (.csv or .tsv), or "
+    "a TFDS name (name, name/config, name:1.0.0)"
+)

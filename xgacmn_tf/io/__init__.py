@@ -1,0 +1,1 @@
+"""Files: atomic writing, locks, and arrays in .npz, .mat and .h5 files."""

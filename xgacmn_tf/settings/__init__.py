@@ -1,0 +1,1 @@
+"""Settings of a run, their flags, and the files of flags."""
