@@ -21,13 +21,13 @@ import resource, sys
 from pathlib import Path
 from xgacmn_tf.io import array_files
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.features.pictures import open_picture
+from xgacmn_tf.features.image_files import open_image
 
 path = Path(sys.argv[1])
 taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (taken + int(sys.argv[2]),) * 2)
 try:
-    open_picture(path) if path.suffix == ".png" else array_files.read(path, lambda names: None)
+    open_image(path) if path.suffix == ".png" else array_files.read(path, lambda names: None)
 except InputError as error:
     print(error)
 """

@@ -378,7 +378,7 @@ def test_files_that_are_something_else(tmp_path, suffix, content):
 def test_truncated_files(arrays, save, kind):
     path = save(arrays, kind)
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
-    assert "broken" in refusal(path)
+    assert "damaged" in refusal(path)
 
 
 def test_pickles_are_refused_and_never_run(arrays, save, tmp_path):

@@ -21,7 +21,7 @@ from xgacmn_tf.report.examples import (
     retrieve,
     rows_at_quantiles,
 )
-from xgacmn_tf.report.pictures import data_uri, picture_type
+from xgacmn_tf.report.images import data_uri, image_type
 from xgacmn_tf.report.results_page import write_results_page
 
 HOSTILE = '<script>alert("x")</script><img src=x onerror=alert(1)>'
@@ -332,10 +332,10 @@ def test_texts_are_escaped_and_nothing_can_run_or_be_fetched(tmp_path):
 def test_pictures_are_told_by_their_bytes(tmp_path):
     for kind in ("PNG", "JPEG", "WEBP"):
         data = picture(kind)
-        assert picture_type(data) == kind.lower()
+        assert image_type(data) == kind.lower()
         address = data_uri(data)
         assert base64.b64decode(address.removeprefix(f"data:image/{kind.lower()};base64,")) == data
-    assert picture_type(b"<svg xmlns='x'/>") is None and picture_type(b"") is None
+    assert image_type(b"<svg xmlns='x'/>") is None and image_type(b"") is None
     assert "onload" not in write(tmp_path / "r.html")
 
 

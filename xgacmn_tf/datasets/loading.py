@@ -76,7 +76,7 @@ def load(
             folder that a relative path starts from, or TFDS's data folder.
         protocol: one of the data set's `PROTOCOLS`; None for its default.
         seed: draws the split of protocols that have a random one, and what features learn.
-        image_features, text_features: what to make of the pictures and texts: one of
+        image_features, text_features: what to make of the images and texts: one of
             `features.IMAGE_EXTRACTORS` and `features.TEXT_EXTRACTORS`. Both None: the features
             that the data set comes with. `nuswide` has some of its own to name for images, and
             stays with its own for texts where only images are named.
@@ -90,7 +90,7 @@ def load(
 
     Raises:
         InputError: if the name or protocol is not one of those allowed, features are named for
-            data that have no pictures, or the data are unusable.
+            data that have no images, or the data are unusable.
     """
     if streaming and not _is_tfds(name):
         raise InputError(
@@ -112,7 +112,7 @@ def load(
     if name not in DISTRIBUTED and not _is_table(name):
         raise InputError(
             f"Data set {name!r} comes with its features and takes no others ({asked}); leave them "
-            f"out, or name a data set of pictures and texts: {', '.join(DISTRIBUTED)}, a .csv or "
+            f"out, or name a data set of images and texts: {', '.join(DISTRIBUTED)}, a .csv or "
             "a .tsv."
         )
     module: Any = _distributed(name, protocol, data_dir) if name in DISTRIBUTED else None
@@ -158,7 +158,7 @@ def load_raw(
         return module.load_raw(data_dir, protocol, seed, cache_dir=cache_dir)
     if not _is_table(name):
         raise InputError(
-            f"Data set {name!r} has no pictures and texts to read; expected one of "
+            f"Data set {name!r} has no images and texts to read; expected one of "
             f"{', '.join(DISTRIBUTED)}, or a path to a .csv or .tsv table."
         )
     _refuse_protocol(name, protocol)

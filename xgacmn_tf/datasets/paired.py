@@ -29,7 +29,7 @@ class Split:
         label: (n,) int32 in [0, c), or (n, c) uint8 multi-hot with at least one label a row.
         id: (n,) str, unique.
         title: (n,) str, what a person reads as "the text", or None.
-        thumbnail: n encoded pictures (WebP, PNG or JPEG), or None.
+        thumbnail: n encoded images (WebP, PNG or JPEG), or None.
         group: (n,) str, equal for pairs that no split may divide, or None: pairs with identical
             image features belong together then.
         fine_label: (n,) str, finer than the categories, or None. Training never reads them; the
@@ -401,7 +401,7 @@ def _checked_split(split: Split, part: str, num_classes: int, source: str) -> Sp
                 f"{name(field)} has {len(values)} rows, image_{part} has {rows}; row i of each "
                 "must be the same pair."
             )
-    for row, picture in enumerate(thumbnail or ()):
-        if not isinstance(picture, bytes) or not picture:
-            raise InputError(f"{name('thumbnail')} has no encoded picture (bytes) at row {row}.")
+    for row, encoded in enumerate(thumbnail or ()):
+        if not isinstance(encoded, bytes) or not encoded:
+            raise InputError(f"{name('thumbnail')} has no encoded image (bytes) at row {row}.")
     return Split(image, text, label, ids, title, thumbnail, group, fine)

@@ -1,4 +1,4 @@
-"""Raw pairs of one's own: a table with a picture's path, a text and a label in each row.
+"""Raw pairs of one's own: a table with an image's path, a text and a label in each row.
 
     image,text,label,split
     photos/1.jpg,"A cat, asleep",animal|indoors,train
@@ -130,11 +130,11 @@ def _rows(path: Path, in_file: dict[str, str]) -> list[tuple[int, dict[str, str]
                 raise InputError(
                     f"{path}, line {line}: the image is {row['image']!r}; name a file."
                 )
-            # A table from elsewhere must not make other pictures of this machine part of a model.
+            # A table from elsewhere must not make other images of this machine part of a model.
             if Path(row["image"]).is_absolute() or ".." in Path(row["image"]).parts:
                 raise InputError(
                     f"{path}, line {line}: the image {row['image'][:80]!r} leads out of "
-                    f"{path.parent}; put pictures below it, or a link to their folder."
+                    f"{path.parent}; put images below it, or a link to their folder."
                 )
             if "id" in row and not row["id"]:
                 raise InputError(f"{path}, line {line}: the id is empty; every pair needs one.")

@@ -61,7 +61,7 @@ class Ranking:
         self.relevance = (keys.astype(np.int8) & 1).view(bool)
         self.num_relevant = np.count_nonzero(relevant, axis=1)
         # Among items that tie, irrelevant ones came first. Where there are both, only the last bit
-        # differs between neighbours.
+        # differs between neighbors.
         mixed = (keys[:, 1:] ^ keys[:, :-1]) == 1
         for query in map(int, np.flatnonzero(mixed.any(axis=1))):
             ranked = keys[query] >> 1

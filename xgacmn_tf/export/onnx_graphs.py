@@ -122,7 +122,7 @@ def _quantize(model: onnx.ModelProto, training: np.ndarray) -> onnx.ModelProto:
     """The same graph with products of 8-bit inputs and 7-bit weights, a scale to each unit.
 
     The inputs' ranges are fixed by training rows. Ranges taken from each batch would need none, but
-    then what a row is encoded as depends on its neighbours. With 7 bits the sums do not saturate on
+    then what a row is encoded as depends on its neighbors. With 7 bits the sums do not saturate on
     processors without VNNI, so that all have the same results; mAP loses nothing to 8.
     """
     rows = np.linspace(0, len(training) - 1, min(len(training), CALIBRATION_ROWS)).astype(int)

@@ -20,7 +20,7 @@ import tensorflow as tf
 from xgacmn_tf.blocks import over_blocks
 from xgacmn_tf.evaluation.ranking import top
 from xgacmn_tf.evaluation.representations import MAX_NUMBERS, Representations, represent
-from xgacmn_tf.export.raw_picture import PictureReader
+from xgacmn_tf.export.raw_image import ImageReader
 from xgacmn_tf.export.raw_text import TextReader
 from xgacmn_tf.gallery import (
     TEST,
@@ -61,7 +61,7 @@ def serving_module(
     gallery: Gallery,
     depth: int,
     text_reader: TextReader | None,
-    reader: PictureReader | None,
+    reader: ImageReader | None,
     label_names: Sequence[str] | None = None,
     split: str = TEST,
 ) -> tuple[tf.Module, dict[str, Any]]:
@@ -74,7 +74,7 @@ def serving_module(
         searched for.
       depth: number of items that a search returns, or all where there are fewer.
       text_reader: makes text features of raw texts; without it no signature takes them.
-      reader: makes image features of picture files; likewise.
+      reader: makes image features of image files; likewise.
       label_names: c names of classes; without them searches name no categories.
       split: "all" if the gallery holds the items that the encoders were trained on, else "test".
     """

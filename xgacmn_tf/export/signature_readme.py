@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 MEANING = {
-    "image_features": "features of a picture as the data set has them; preprocessing is inside",
+    "image_features": "features of an image as the data set has them; preprocessing is inside",
     "text_features": "features of a text as the data set has them; preprocessing is inside",
     "text": "a text as users type it, UTF-8",
     "image_bytes": "a JPEG or PNG file's content",

@@ -1,4 +1,4 @@
-"""Raw pictures and texts → a feature file: `python -m xgacmn_tf.features`.
+"""Raw images and texts → a feature file: `python -m xgacmn_tf.features`.
 
     python -m xgacmn_tf.features --dataset=pairs.csv \\
         --image=efficientnet_lite2 --text=bow --output=features.npz
@@ -42,9 +42,7 @@ flags.DEFINE_list(
     flag_values=VALUES,
 )
 flags.DEFINE_string("protocol", None, "which split of the data set", flag_values=VALUES)
-flags.DEFINE_enum(
-    "image", None, IMAGE_EXTRACTORS, "features to make of pictures", flag_values=VALUES
-)
+flags.DEFINE_enum("image", None, IMAGE_EXTRACTORS, "features to make of images", flag_values=VALUES)
 flags.DEFINE_enum("text", None, TEXT_EXTRACTORS, "features to make of texts", flag_values=VALUES)
 flags.DEFINE_string(
     "image_weights",
@@ -73,7 +71,7 @@ flags.DEFINE_enum(
     "on_bad_image",
     "refuse",
     POLICIES,
-    "what happens at a picture that cannot be used: an error, or its pair is left out and reported",
+    "what happens at an image that cannot be used: an error, or its pair is left out and reported",
     flag_values=VALUES,
 )
 flags.DEFINE_integer(

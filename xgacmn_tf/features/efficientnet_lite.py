@@ -1,4 +1,4 @@
-"""EfficientNet-Lite 0, 1 and 2 in Keras: a picture becomes 1280 pooled features.
+"""EfficientNet-Lite 0, 1 and 2 in Keras: an image becomes 1280 pooled features.
 
 The networks are those of Tan and Le (2019, https://arxiv.org/abs/1905.11946) in the Lite form:
 no squeeze-and-excitation, ReLU6 for swish, and stem and head that are not scaled. The ImageNet
@@ -96,7 +96,7 @@ def build(variant: int, include_top: bool = False) -> keras.Model:
     side, width, depth = VARIANTS[variant]
     layers = keras.layers
 
-    def normalise(x: Any, name: str, active: bool = True) -> Any:
+    def normalize(x: Any, name: str, active: bool = True) -> Any:
         x = layers.BatchNormalization(epsilon=_BATCH_NORM_EPSILON, name=name)(x)
         return layers.ReLU(max_value=6.0, name=f"{name}_relu6")(x) if active else x
 
@@ -104,9 +104,9 @@ def build(variant: int, include_top: bool = False) -> keras.Model:
         return layers.Conv2D(filters, kernel, stride, padding="same", use_bias=False, name=name)(x)
 
     # Names are those of the weights' file, with "-" for "." where Keras has no dots.
-    inputs = keras.Input((side, side, 3), name="picture")
+    inputs = keras.Input((side, side, 3), name="image")
     x = layers.Rescaling(1 / 128, offset=-127 / 128, name="scale")(inputs)
-    x = normalise(convolve(x, 32, 3, 2, "_conv_stem"), "_bn0")
+    x = normalize(convolve(x, 32, 3, 2, "_conv_stem"), "_bn0")
     block = 0
     for stage, (repeats, kernel, first_stride, expansion, filters) in enumerate(_STAGES):
         if stage not in (0, len(_STAGES) - 1):  # The Lite family keeps both ends' depth.
@@ -117,17 +117,17 @@ def build(variant: int, include_top: bool = False) -> keras.Model:
             shortcut, stride = x, first_stride if repeat == 0 else 1
             if expansion != 1:
                 x = convolve(x, x.shape[-1] * expansion, 1, 1, f"{name}_expand_conv")
-                x = normalise(x, f"{name}_bn0")
+                x = normalize(x, f"{name}_bn0")
             x = layers.DepthwiseConv2D(
                 kernel, stride, padding="same", use_bias=False, name=f"{name}_depthwise_conv"
             )(x)
-            x = normalise(x, f"{name}_bn1")
+            x = normalize(x, f"{name}_bn1")
             x = convolve(x, filters, 1, 1, f"{name}_project_conv")
-            x = normalise(x, f"{name}_bn2", active=False)
+            x = normalize(x, f"{name}_bn2", active=False)
             if stride == 1 and shortcut.shape[-1] == filters:
                 x = layers.Add(name=f"{name}add")([x, shortcut])
             block += 1
-    x = normalise(convolve(x, FEATURES, 1, 1, "_conv_head"), "_bn1")
+    x = normalize(convolve(x, FEATURES, 1, 1, "_conv_head"), "_bn1")
     x = layers.GlobalAveragePooling2D(name="features")(x)
     if include_top:
         x = layers.Dense(1000, name="_fc")(x)
@@ -178,14 +178,14 @@ def efficientnet_lite(
     return model
 
 
-def extract(model: keras.Model, pictures: Iterable[np.ndarray], batch_size: int = 32) -> np.ndarray:
-    """Encodes pictures, holding only one batch of them at a time.
+def extract(model: keras.Model, images: Iterable[np.ndarray], batch_size: int = 32) -> np.ndarray:
+    """Encodes images, holding only one batch of them at a time.
 
     Args:
         model: from `efficientnet_lite`.
-        pictures: (side, side, 3) arrays with values in [0, 255], as `image_preprocessing.letterbox`
+        images: (side, side, 3) arrays with values in [0, 255], as `image_preprocessing.letterbox`
             returns them.
-        batch_size: pictures a step.
+        batch_size: images a step.
 
     Returns:
         (n, outputs) float32.
@@ -200,8 +200,8 @@ def extract(model: keras.Model, pictures: Iterable[np.ndarray], batch_size: int 
         outputs.append(model.predict_on_batch(filled)[: len(batch)])
         batch.clear()
 
-    for picture in pictures:
-        batch.append(picture)
+    for image in images:
+        batch.append(image)
         if len(batch) == batch_size:
             flush()
     if batch:

@@ -19,7 +19,7 @@ NO_DEPS = "--no-deps "
 
 
 class Extractor(abc.ABC):
-    """Turns pictures, or texts, into features.
+    """Turns images, or texts, into features.
 
     The work on one item (`prepare`) and the work on a batch (`encode`) are apart, because the
     first runs in several threads and the second is what fills an accelerator.

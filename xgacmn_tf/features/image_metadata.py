@@ -24,11 +24,11 @@ _XMP_TAG = r'\C*?tiff:Orientation(?:="|>)([0-9])\C*'
 
 
 class Metadata(NamedTuple):
-    """How to show the pixels of a picture.
+    """How to show the pixels of an image.
 
     Attributes:
       orientation: int32, 1 to 8 as EXIF counts; 1 stands upright.
-      key: (3,) int32, the colour that stands for transparency; -1 without one.
+      key: (3,) int32, the color that stands for transparency; -1 without one.
     """
 
     orientation: tf.Tensor
@@ -49,7 +49,7 @@ def read_metadata(data: tf.Tensor) -> Metadata:
 
     def png() -> Metadata:
         exif, xmp, key = _contents(data, 8, _png_section)
-        return Metadata(_orientation(exif, xmp), _key_colour(data, key))
+        return Metadata(_orientation(exif, xmp), _key_color(data, key))
 
     def jpeg() -> Metadata:
         exif, xmp, _ = _contents(data, 2, _jpeg_section)
@@ -114,7 +114,7 @@ def _jpeg_section(data: tf.Tensor, at: tf.Tensor) -> _Section:
 def _contents(
     data: tf.Tensor, start: int, section_at: Callable[[tf.Tensor, tf.Tensor], _Section]
 ) -> list[tf.Tensor]:
-    """A file's EXIF joined, its last XMP and its last key colour; empty strings without."""
+    """A file's EXIF joined, its last XMP and its last key color; empty strings without."""
 
     def step(
         at: tf.Tensor, exif: tf.Tensor, xmp: tf.Tensor, key: tf.Tensor
@@ -136,14 +136,14 @@ def _contents(
     return contents
 
 
-def _key_colour(data: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
+def _key_color(data: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
     """(3,) int32 as Pillow compares it with pixels of 8 bits, though that misses some keys."""
     depth, kind = number(data, 24, 1), number(data, 25, 1)
-    grey = number(key, 0, 2)
-    grey = tf.where(depth == 1, 255 * grey, grey)
-    colour = tf.where(kind == 0, grey, tf.stack([number(key, first, 2) for first in (0, 2, 4)]))
+    gray = number(key, 0, 2)
+    gray = tf.where(depth == 1, 255 * gray, gray)
+    color = tf.where(kind == 0, gray, tf.stack([number(key, first, 2) for first in (0, 2, 4)]))
     seen = ((kind == 0) & (depth < 16) | (kind == 2)) & (key != "")
-    return tf.cast(tf.where(seen, colour % 256, -1), tf.int32)
+    return tf.cast(tf.where(seen, color % 256, -1), tf.int32)
 
 
 def _orientation(exif: tf.Tensor, xmp: tf.Tensor) -> tf.Tensor:

@@ -19,6 +19,7 @@ import tensorflow as tf
 from PIL import Image
 
 from xgacmn_tf.blocks import over_blocks
+from xgacmn_tf.features.image_files import MAX_PIXELS
 from xgacmn_tf.features.image_metadata import (
     JPEG,
     PNG,
@@ -27,7 +28,6 @@ from xgacmn_tf.features.image_metadata import (
     read_metadata,
     starts_with,
 )
-from xgacmn_tf.features.pictures import MAX_PIXELS
 
 # By EXIF's orientation, from 0 on, which is none. Rows and columns are swapped before mirroring.
 _SWAPPED = (False, False, False, False, False, True, True, True, True)
@@ -118,12 +118,12 @@ def header_problem(data: tf.Tensor, stand_in: bytes) -> tf.Tensor:
             tf.strings.as_string(width),
             " × ",
             tf.strings.as_string(height),
-            f" pixels; a picture may have {MAX_PIXELS:,} at most",
+            f" pixels; an image may have {MAX_PIXELS:,} at most",
         ]
     )
     problem = tf.where(width * height > MAX_PIXELS, too_large, "")
-    problem = tf.where(channels == 4, "a CMYK JPEG; expected one in RGB or grey", problem)
-    return tf.where(is_jpeg | is_png, problem, "no picture; expected a JPEG or PNG file")
+    problem = tf.where(channels == 4, "a CMYK JPEG; expected one in RGB or gray", problem)
+    return tf.where(is_jpeg | is_png, problem, "not an image; expected a JPEG or PNG file")
 
 
 def decode(data: tf.Tensor) -> tf.Tensor:

@@ -20,7 +20,7 @@ TEXT_EXTRACTORS = ("bow", "lda", "minilm", "sentence", "clip", "siglip")
 
 
 def image_extractor(name: str, weights: str | None = None, seed: int = 0) -> Extractor:
-    """The extractor of pictures called `name`; nothing is loaded or learned yet.
+    """The extractor of images called `name`; nothing is loaded or learned yet.
 
     Args:
         name: one of `IMAGE_EXTRACTORS`.

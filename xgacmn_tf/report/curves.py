@@ -1,7 +1,7 @@
 """A run's history as small line charts: SVG text that goes straight into a page.
 
-Colour says the modality (image, text, both together), dashes tell a second term of one modality
-from the first. Colours are left to the page: every stroke is a CSS variable, so that one chart
+Color says the modality (image, text, both together), dashes tell a second term of one modality
+from the first. Colors are left to the page: every stroke is a CSS variable, so that one chart
 serves light and dark.
 """
 
@@ -21,11 +21,11 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 
 @dataclass(frozen=True)
 class Series:
-    """One line: the history's key, its name for a reader, the page's colour name, and dashes."""
+    """One line: the history's key, its name for a reader, the page's color name, and dashes."""
 
     key: str
     name: str
-    colour: str
+    color: str
     dashed: bool = False
 
 
@@ -66,7 +66,7 @@ CHARTS = (
     ),
     Chart(
         "Generator losses",
-        "What the two encoders minimise, by term.",
+        "What the two encoders minimize, by term.",
         (
             Series("G/loss", "total", "ink"),
             Series("G/image_adversarial", "image, adversarial", "image"),
@@ -78,7 +78,7 @@ CHARTS = (
     ),
     Chart(
         "Discriminator losses",
-        "What the three discriminators minimise.",
+        "What the three discriminators minimize.",
         (
             Series("D/loss", "total", "ink"),
             Series("D/image_loss", "image", "image"),
@@ -98,8 +98,8 @@ CHARTS = (
     ),
 )
 
-# Stand-ins that are swapped for the page's colours once Matplotlib has written the SVG.
-_COLOURS = {"image": "#0a0b01", "text": "#0a0b02", "both": "#0a0b03", "ink": "#0a0b04"}
+# Stand-ins that are swapped for the page's colors once Matplotlib has written the SVG.
+_COLORS = {"image": "#0a0b01", "text": "#0a0b02", "both": "#0a0b03", "ink": "#0a0b04"}
 _GRID, _LABEL = "#0a0b05", "#0a0b06"
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
@@ -139,8 +139,8 @@ def _tidy(svg: str, name: str, title: str, description: str) -> str:
     svg = re.sub(r' transform="rotate\(-0 [^"]*"', "", svg)
     svg = re.sub(r" font-family: [^;]*;", "", svg)  # The page's own.
     svg = re.sub(r"\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}", svg)
-    for colour, stand_in in [*_COLOURS.items(), ("grid", _GRID), ("label", _LABEL)]:
-        svg = svg.replace(stand_in, f"var(--{colour})")
+    for color, stand_in in [*_COLORS.items(), ("grid", _GRID), ("label", _LABEL)]:
+        svg = svg.replace(stand_in, f"var(--{color})")
     box = re.search(r'viewBox="[^"]*"', svg)
     assert box is not None
     opening = (
@@ -190,7 +190,7 @@ def draw_chart(
         for series, points in lines:
             axes.plot(
                 *zip(*points, strict=True),
-                color=_COLOURS[series.colour],
+                color=_COLORS[series.color],
                 linestyle=(0, (4, 2)) if series.dashed else "-",
                 linewidth=2.0,
                 solid_capstyle="round",

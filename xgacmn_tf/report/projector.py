@@ -26,8 +26,8 @@ MOST_TILE = 64
 # The projector's own limit for its projections; more points would only load for longer.
 MOST_PAIRS = 5000
 MOST_TITLE = 200
-# One colour a modality, as on the results page.
-IMAGE_COLOUR, TEXT_COLOUR = (31, 98, 200), (216, 108, 20)
+# One color a modality, as on the results page.
+IMAGE_COLOR, TEXT_COLOR = (31, 98, 200), (216, 108, 20)
 
 
 def write_projector(
@@ -123,51 +123,51 @@ def _one_line(text: str) -> str:
 
 
 def _sprite(thumbnails: Sequence[bytes], columns: int, tile: int) -> Image.Image:
-    """All images' tiles, then all texts' tiles: the pair's picture, pale, behind a "T"."""
+    """All images' tiles, then all texts' tiles: the pair's image, pale, behind a "T"."""
     sprite = Image.new("RGB", (columns * tile, columns * tile), "white")
-    pictures = [_picture(data, tile) for data in thumbnails]
-    for k, picture in enumerate(pictures):
-        for place, drawn in ((k, _image_tile(picture)), (k + len(pictures), _text_tile(picture))):
+    images = [_image(data, tile) for data in thumbnails]
+    for k, image in enumerate(images):
+        for place, drawn in ((k, _image_tile(image)), (k + len(images), _text_tile(image))):
             sprite.paste(drawn, (place % columns * tile, place // columns * tile))
     return sprite
 
 
-def _picture(data: bytes, tile: int) -> Image.Image:
+def _image(data: bytes, tile: int) -> Image.Image:
     """The thumbnail on white, fitted into a square; white alone if it cannot be read."""
     square = Image.new("RGB", (tile, tile), "white")
     try:
         with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP")) as opened:
-            picture = opened.convert("RGBA")
+            image = opened.convert("RGBA")
     except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError):
         return square
-    picture.thumbnail((tile, tile))
-    corner = ((tile - picture.width) // 2, (tile - picture.height) // 2)
-    square.paste(picture, corner, picture)
+    image.thumbnail((tile, tile))
+    corner = ((tile - image.width) // 2, (tile - image.height) // 2)
+    square.paste(image, corner, image)
     return square
 
 
-def _image_tile(picture: Image.Image) -> Image.Image:
-    tile = picture.copy()
-    _frame(tile, IMAGE_COLOUR)
+def _image_tile(image: Image.Image) -> Image.Image:
+    tile = image.copy()
+    _frame(tile, IMAGE_COLOR)
     return tile
 
 
-def _text_tile(picture: Image.Image) -> Image.Image:
-    tile = Image.blend(picture, Image.new("RGB", picture.size, TEXT_COLOUR), 0.35)
-    _frame(tile, TEXT_COLOUR)
+def _text_tile(image: Image.Image) -> Image.Image:
+    tile = Image.blend(image, Image.new("RGB", image.size, TEXT_COLOR), 0.35)
+    _frame(tile, TEXT_COLOR)
     side = tile.width
     draw = ImageDraw.Draw(tile)
     # A "T" of two bars in the corner: at a few pixels a font's letter would be a smudge.
     box, bar = side * 3 // 8, max(1, side // 16)
-    draw.rectangle((0, 0, box, box), fill=TEXT_COLOUR)
+    draw.rectangle((0, 0, box, box), fill=TEXT_COLOR)
     draw.rectangle((2 * bar, 2 * bar, box - 2 * bar, 3 * bar - 1), fill="white")
     middle = box // 2
     draw.rectangle((middle - bar // 2, 2 * bar, middle + (bar - 1) // 2, box - bar), fill="white")
     return tile
 
 
-def _frame(tile: Image.Image, colour: tuple[int, int, int]) -> None:
+def _frame(tile: Image.Image, color: tuple[int, int, int]) -> None:
     width = max(1, tile.width // 20)
     ImageDraw.Draw(tile).rectangle(
-        (0, 0, tile.width - 1, tile.height - 1), outline=colour, width=width
+        (0, 0, tile.width - 1, tile.height - 1), outline=color, width=width
     )

@@ -1,6 +1,6 @@
 """A run as one HTML page: the numbers, the curves, and the best, typical and worst queries.
 
-The page holds everything it shows (styles, charts, pictures) and asks for nothing from anywhere.
+The page holds everything it shows (styles, charts, images) and asks for nothing from anywhere.
 It has no scripts, and its template escapes every text, so that a hostile title stays a title.
 """
 
@@ -27,7 +27,7 @@ from xgacmn_tf.report.examples import (
     Example,
     examples_by_rank,
 )
-from xgacmn_tf.report.pictures import data_uri
+from xgacmn_tf.report.images import data_uri
 
 WAYS = ("i2t", "t2i", "avg")
 # Categories in the page's table, at most; metrics.json has all.
@@ -71,7 +71,7 @@ def write_results_page(
         `headline_similarity`, `normalizer`, `versions`, …) the page shows what is there. `date`,
         if given, stands beside the title.
       history: one dict of logged numbers an epoch; empty for a run that only evaluated.
-      split: the test split, n pairs; its pictures and titles are shown where it has any.
+      split: the test split, n pairs; its images and titles are shown where it has any.
       label_names: c class names.
       image_representation, text_representation: (n, d) float, finite, or `Representations`; their
         inner products rank the gallery, ties by row.
@@ -161,7 +161,7 @@ class _Items:
             self.finer = has_finer_label(split.fine_label, split.label, label_names)
 
     def pair(self, row: int) -> dict[str, Any]:
-        """Title (or id), labels and picture of one pair."""
+        """Title (or id), labels and image of one pair."""
         split = self.split
         text = str(split.id[row]) if split.title is None else str(split.title[row])
         text = " ".join(text.split()) or str(split.id[row])
@@ -180,7 +180,7 @@ class _Items:
             "id": str(split.id[row]),
             "text": text,
             "labels": ", ".join(names),
-            "picture": None if split.thumbnail is None else data_uri(split.thumbnail[row]),
+            "image": None if split.thumbnail is None else data_uri(split.thumbnail[row]),
         }
 
     def example(self, example: Example) -> dict[str, Any]:
@@ -267,9 +267,9 @@ def _measure_rows(metrics: Mapping[str, Any], headline: str) -> list[dict[str, A
 
 
 def _measure_note(measure: str, normalizer: Mapping[str, str]) -> str:
-    """What a measure's number means: its depth and its normaliser."""
+    """What a measure's number means: its depth and its normalizer."""
     kind, _, depth = measure.partition("@")
-    depth = depth.partition("/")[0]  # "mAP@50/min" names its normaliser after the depth.
+    depth = depth.partition("/")[0]  # "mAP@50/min" names its normalizer after the depth.
     if kind == "coverage":
         return f"share of the gallery in the top {depth} of some query"
     if measure == "distinct_first":

@@ -1,12 +1,15 @@
-"""What the commands share: flags of `Config`, flags of their own, and ending with one line."""
+"""Parts that all commands share: flags, plain log lines, and exit with a one-line message."""
 
 import dataclasses
+import logging
 import os
 import sys
 import typing
 from typing import Any, NoReturn
 
-from absl import flags, logging
+from absl import flags
+from absl import logging as absl_logging
+from tqdm import tqdm
 
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.settings.config import Config
@@ -34,7 +37,8 @@ def parse(
         sys.exit(0)
     # TensorFlow's start-up notes would bury the answer; errors still show.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    logging.set_verbosity(logging.WARNING)
+    absl_logging.set_verbosity(absl_logging.WARNING)
+    configure_logging()
     try:
         values.unparse_flags()
         for name in values:
@@ -48,6 +52,25 @@ def parse(
     if rest and not takes_words:
         stop(f"{rest[0]!r} is not a flag; every setting is given as --name=value. See --help")
     return list(rest)
+
+
+class _PlainHandler(logging.Handler):
+    """Prints messages to standard output, above the progress bars that are shown."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        tqdm.write(self.format(record))
+
+
+def configure_logging() -> None:
+    """Print what this package logs, from INFO on, as plain lines to standard output.
+
+    Commands call it once they have parsed their flags, after absl has installed its own handler.
+    """
+    logger = logging.getLogger("xgacmn_tf")
+    logger.setLevel(logging.INFO)
+    logger.propagate = False  # absl would print the messages again, to standard error.
+    if not logger.handlers:
+        logger.addHandler(_PlainHandler())
 
 
 def stop(message: str, status: int = 2) -> NoReturn:

@@ -1,4 +1,4 @@
-"""Keeping the extractors with what was made by them, so that raw pictures and texts can be served.
+"""Keeping the extractors with what was made by them, so that raw images and texts can be served.
 
 `extract_features` names a folder as the data set's `source`, the command writes one beside its
 feature file, and the bundled clip art ships one; all hold `image/` and `text/`, each as

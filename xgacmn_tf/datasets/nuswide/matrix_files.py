@@ -30,8 +30,8 @@ class KnownError(NamedTuple):
     instead: bytes
 
 
-# Whether that picture shows a lake is told by the other copy of the labels, which is preferred.
-# Where only this one is there, "no" is the likelier answer: most pictures show none.
+# Whether that image shows a lake is told by the other copy of the labels, which is preferred.
+# Where only this one is there, "no" is the likelier answer: most images show none.
 KNOWN_ERRORS = {"labels_lake_train.txt": KnownError(78372, b"-1130179", b"0")}
 
 
@@ -74,7 +74,7 @@ def gather(parts: Sequence[Part], wanted: np.ndarray, out: np.ndarray, binary: b
             lines = block.count(b"\n")
             if count + lines > len(rows):
                 raise InputError(
-                    f"{path} has more than {len(rows):,} lines, expected one for each picture of "
+                    f"{path} has more than {len(rows):,} lines, expected one for each image of "
                     "the image list. The files do not belong together."
                 )
             of_block = target[count : count + lines]
@@ -87,7 +87,7 @@ def gather(parts: Sequence[Part], wanted: np.ndarray, out: np.ndarray, binary: b
         if count < len(rows):
             raise InputError(
                 f"{path} ends after line {count:,}, expected {len(rows):,} lines, one for each "
-                "picture of the image list. The file is cut off, fetch it again."
+                "image of the image list. The file is cut off, fetch it again."
             )
 
 

@@ -4,7 +4,7 @@
         --svg_deb=openclipart-svg_0.18+dfsg-19_all.deb \\
         --png_deb=openclipart-png_0.18+dfsg-19_all.deb
 
-Titles, keywords, authors and licences come from the metadata inside the SVG files, pictures from
+Titles, keywords, authors and licences come from the metadata inside the SVG files, images from
 the package of PNG renders. README.md of this folder lists the steps. The packages are read as
 they are, without unpacking, and a link in them is no regular file, so it is never met.
 """
@@ -52,7 +52,7 @@ _JUNK = re.compile(r"^(hash|0x[0-9a-f]+|unsorted)\b", re.IGNORECASE)
 
 
 def package_files(deb: str, suffix: str) -> Iterator[tuple[str, bytes]]:
-    """Yields the name below the picture folder, without `suffix`, and the content of each file."""
+    """Yields the name below the image folder, without `suffix`, and the content of each file."""
     with open(deb, "rb") as archive:
         if archive.read(8) != b"!<arch>\n":
             raise InputError(f"{deb}: is not a Debian package; expected a .deb file")
@@ -109,7 +109,7 @@ def public_domain(root: ElementTree.Element) -> bool:
 
 
 def needs_another_file(root: ElementTree.Element) -> bool:
-    """Whether the drawing links to a picture outside of it, which the render then lacks."""
+    """Whether the drawing links to an image outside of it, which the render then lacks."""
     links = (node.get(f"{_XLINK}href", "") for node in root.iter(f"{_SVG}image"))
     return any(not link.startswith("data:") for link in links)
 
@@ -163,14 +163,14 @@ def read_entries(svg_deb: str) -> list[Entry]:
     return [entry for entry in entries if entry is not None]
 
 
-def read_pictures(
+def read_images(
     png_deb: str, names: set[str], extractor: EfficientNetLite
 ) -> dict[str, BundledImage]:
     """Return the thumbnail and features of each usable render among `names`."""
     thumbnails: dict[str, bytes] = {}
 
     def renders() -> Iterator[np.ndarray]:
-        progress = tqdm(total=len(names), unit=" pictures")
+        progress = tqdm(total=len(names), unit=" images")
         for name, content in package_files(png_deb, "png"):
             if name not in names:
                 continue
@@ -210,12 +210,12 @@ def define_flags() -> None:
 def main(_: list[str]) -> None:
     values = flags.FLAGS
     entries = read_entries(values.svg_deb)
-    # Cropping is what `read_pictures` does by transparency; a picture without any needs it as well.
+    # Cropping is what `read_images` does by transparency; an image without any needs it as well.
     extractor = EfficientNetLite("efficientnet_lite2", values.weights, crop=True)
-    pictures = read_pictures(values.png_deb, {entry.id for entry in entries}, extractor)
-    entries = [entry for entry in entries if entry.id in pictures]
+    images = read_images(values.png_deb, {entry.id for entry in entries}, extractor)
+    entries = [entry for entry in entries if entry.id in images]
     folder = Path(values.output_dir)
-    counts = write(entries, pictures, extractor, folder, plain_words=True)
+    counts = write(entries, images, extractor, folder, plain_words=True)
     for category in sorted({entry.category for entry in entries}):
         print(f"{category:20}", *(f"{split} {counts[category, split]:5}" for split in SPLITS))
 

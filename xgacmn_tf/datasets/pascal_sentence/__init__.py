@@ -1,6 +1,6 @@
-"""Pascal Sentence (paper, §4.2): 1,000 pictures of 20 classes with about five sentences each.
+"""Pascal Sentence (paper, §4.2): 1,000 images of 20 classes with about five sentences each.
 
-`load` reads the release of features, `load_raw` the pictures and sentences. README.md in this
+`load` reads the release of features, `load_raw` the images and sentences. README.md in this
 folder tells where both come from and how they are laid out.
 
 Reference: Rashtchian et al., "Collecting Image Annotations Using Amazon's Mechanical Turk", 2010.
@@ -38,7 +38,7 @@ RELEASE_CLASSES = (*CLASSES[1:], CLASSES[0])
 DISTRIBUTION = Distribution(
     name="pascal_sentence",
     origin=(
-        "Pictures and sentences come from the page of Rashtchian et al. 2010 (UIUC, "
+        "Images and sentences come from the page of Rashtchian et al. 2010 (UIUC, "
         "pascal-sentences), the features from the release of Zhen et al. 2019 (DSCMR); they "
         "cannot be downloaded by a program."
     ),
@@ -75,7 +75,7 @@ def load(
         raise InputError(
             f"The released features of data set 'pascal_sentence' have a split of their own, 800, "
             f"and not {protocol!r}; leave the protocol out, or name image_features and "
-            "text_features, which are made from the pictures and sentences."
+            "text_features, which are made from the images and sentences."
         )
     files = DISTRIBUTION.open(data_dir, cache_dir=cache_dir)
     note = (

@@ -14,7 +14,7 @@ CLASSES = (
     "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train",
     "tvmonitor",
 )  # fmt: skip
-PICTURES, SENTENCES = "dataset", "sentence"
+IMAGES, SENTENCES = "dataset", "sentence"
 JSON = "pascal_sentences.json"
 # The ids of Pascal VOC, by which images and texts are told from other files.
 _ID = re.compile(r"\d{4}_\d{6}")
@@ -53,7 +53,7 @@ def described(files: Files) -> list[list[DescribedImage]]:
                 images.setdefault(image_id, []).extend(places)
     if not captions and not images:
         raise files.missing(
-            [f"{PICTURES}/<class>/2008_000716.jpg", f"{SENTENCES}/<class>/2008_000716.txt"]
+            [f"{IMAGES}/<class>/2008_000716.jpg", f"{SENTENCES}/<class>/2008_000716.txt"]
         )
     classes = {
         image_id: _class_of(files, image_id, captions.get(image_id), images.get(image_id, []))
@@ -61,7 +61,7 @@ def described(files: Files) -> list[list[DescribedImage]]:
     }
     if not images:
         first = min(captions)
-        files.all_images([(f"{PICTURES}/{classes[first]}/{first}.jpg", None)] * len(captions))
+        files.all_images([(f"{IMAGES}/{classes[first]}/{first}.jpg", None)] * len(captions))
     of_class: list[list[DescribedImage]] = []
     missing: list[str] = []
     for name in CLASSES:
@@ -70,7 +70,7 @@ def described(files: Files) -> list[list[DescribedImage]]:
         unseen = [image_id for image_id in ids if image_id not in images]
         for lacking, pattern in (
             (bare, f"{SENTENCES}/{name}/{{}}.txt"),
-            (unseen, f"{PICTURES}/{name}/{{}}.jpg"),
+            (unseen, f"{IMAGES}/{name}/{{}}.jpg"),
         ):
             everything = len(lacking) == len(ids)
             missing += [pattern.format("*")] if everything else map(pattern.format, lacking)
@@ -117,7 +117,7 @@ def _class_of(files: Files, image_id: str, caption: _Caption | None, images: lis
         raise InputError(
             f"{place}: the class of image {image_id} is "
             f"{' or '.join(sorted(map(str, stated))) or 'unknown'}; put the images or texts of "
-            f"each class into a folder of its name, such as {PICTURES}/cat"
+            f"each class into a folder of its name, such as {IMAGES}/cat"
         )
     return str(stated.pop())
 

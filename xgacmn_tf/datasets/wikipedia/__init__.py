@@ -1,4 +1,4 @@
-"""The Wikipedia data set (paper, §4.2): 2,866 pictures with sections of articles, 10 categories.
+"""The Wikipedia data set (paper, §4.2): 2,866 images with sections of articles, 10 categories.
 
 `load` reads the shallow features of the distribution or published deep features, `load_raw` its
 images and texts. README.md in this folder describes the files.

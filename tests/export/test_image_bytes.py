@@ -9,9 +9,9 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from xgacmn_tf.export.picture_bytes import for_each_picture
+from xgacmn_tf.export.image_bytes import for_each_image
+from xgacmn_tf.features.image_files import open_image
 from xgacmn_tf.features.image_preprocessing import on_white
-from xgacmn_tf.features.pictures import open_picture
 
 GREY, RGB, PALETTE, GREY_AND_OPACITY, RGB_AND_OPACITY = 0, 2, 3, 4, 6
 CHANNELS = {GREY: 1, RGB: 3, PALETTE: 1, GREY_AND_OPACITY: 2, RGB_AND_OPACITY: 4}
@@ -28,7 +28,7 @@ def decoded():
         def show(picture):
             return on_white(picture.pixels, picture.metadata.key)
 
-        return for_each_picture(files, show, tf.TensorSpec([None, None, 3], tf.uint8))
+        return for_each_image(files, show, tf.TensorSpec([None, None, 3], tf.uint8))
 
     return tf.function(function, input_signature=[tf.TensorSpec([None], tf.string)])
 
@@ -39,7 +39,7 @@ def pillows(tmp_path):
 
     def read(data):
         (tmp_path / "picture").write_bytes(data)
-        return np.asarray(open_picture(tmp_path / "picture"))
+        return np.asarray(open_image(tmp_path / "picture"))
 
     return read
 
