@@ -143,7 +143,7 @@ def test_saved_and_loaded_where_there_is_only_tensorflow(uncropped, tmp_path):
     features, words, modules = done.stdout.splitlines()
     expected = uncropped.encode([prepared_here(uncropped, data, tmp_path)])
     np.testing.assert_allclose(json.loads(features), expected, rtol=1e-6, atol=1e-4)
-    assert "image_bytes[1]: no picture; expected a JPEG or PNG file" in words
+    assert "image_bytes[1]: not an image; expected a JPEG or PNG file" in words
     assert modules == "[]"
 
     # Kernel, bias and four arrays of the normalisation; nothing of Keras or of training.
@@ -182,7 +182,7 @@ def test_a_run_whose_weights_are_not_at_hand(tmp_path, caplog, monkeypatch):
     monkeypatch.setattr(efficientnet_lite, "_installed_weights", lambda variant: folder / "any.pth")
     (folder / "any.pth").write_bytes(b"other weights")
     assert image_reader_of(RunFolder(tmp_path)) is None
-    assert "takes no picture files: " in caplog.text
+    assert "takes no image files: " in caplog.text
     assert "made with other weights" in caplog.text
     caplog.clear()
     # The end of a run names the command that installs them.
