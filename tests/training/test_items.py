@@ -40,7 +40,7 @@ def features(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def config(features):
-    return Config(
+    return Config.of(
         dataset=str(features),
         encoder_hidden=(32, 16),
         code_dim=8,
@@ -61,7 +61,7 @@ def runs(config, tmp_path_factory):
     found = {}
     for on in (True, False):
         folder = tmp_path_factory.mktemp("run") / "run"
-        own = dataclasses.replace(config, item_embedding=on, export=on, output_dir=str(folder))
+        own = config.replace(item_embedding=on, export=on, output_dir=str(folder))
         experiment.run(own, say=lambda text: None)
         found[on] = RunFolder(folder), json.loads((folder / "metrics.json").read_text())
     return found
@@ -223,13 +223,13 @@ def test_the_same_seed_gives_the_same_towers(config, runs):
 
 
 def test_without_a_validation_split_all_epochs_are_trained(config, runs):
-    dataset = datasets.load(config.dataset)
+    dataset = datasets.load(config.data.dataset)
     encoder = load_encoder(runs[True][0].selected)
-    own = dataclasses.replace(config, validation_fraction=0.0, item_epochs=3)
+    own = config.replace(validation_fraction=0.0, item_epochs=3)
     found, facts = items.add_items(own, dataset, encoder, encoder)
     assert facts == {"epochs": 3, "weight": items.DEFAULT_WEIGHT, "validation_R@10": None}
     assert found.item_weight == items.DEFAULT_WEIGHT
-    given = dataclasses.replace(own, item_weight=0.7, item_epochs=1)
+    given = own.replace(item_weight=0.7, item_epochs=1)
     assert items.add_items(given, dataset, encoder, encoder)[0].item_weight == 0.7
 
 
@@ -244,16 +244,16 @@ def test_a_weight_may_lose_little_of_the_category(config, runs, monkeypatch):
 
 def test_folders_of_runs_without_item_embeddings_are_found_again(tmp_path):
     """The digits are those of the version before item embeddings."""
-    plain = Config(dataset="wikipedia", epochs=16, item_embedding=False)
+    plain = Config.of(dataset="wikipedia", epochs=16, item_embedding=False)
     assert plain.fingerprint() == "f7498217"
-    assert Config(dataset="wikipedia", epochs=16).fingerprint() != "f7498217"
-    settings = {k: v for k, v in plain.as_dict().items() if not k.startswith("item_")}
+    assert Config.of(dataset="wikipedia", epochs=16).fingerprint() != "f7498217"
+    settings = {k: v for k, v in plain.flat().items() if not k.startswith("item_")}
     folder = RunFolder(tmp_path)
     folder.config.write_text(json.dumps({"settings": settings, "data_fingerprint": "0"}))
     folder.claim(plain, "0")
     assert folder.recorded_config().result_settings() == plain.result_settings()
     with pytest.raises(InputError, match="item_embedding False there, True now"):
-        folder.claim(dataclasses.replace(plain, item_embedding=True), "0")
+        folder.claim(plain.replace(item_embedding=True), "0")
 
 
 def test_training_images_with_several_captions_are_offered_once(config, runs):

@@ -70,10 +70,10 @@ class TrainedRun:
         dataset = datasets.for_config(config)
         if dataset.fingerprint != fingerprint and dataset.held_out:
             # Earlier versions held nothing out for compared systems that choose no epoch.
-            dataset = datasets.for_config(dataclasses.replace(config, validation_fraction=0.0))
+            dataset = datasets.for_config(config.replace(validation_fraction=0.0))
         if dataset.fingerprint != fingerprint:
             raise InputError(
-                f"{self.folder.path} was trained on other contents of --dataset={config.dataset} "
+                f"{self.folder.path} was trained on other contents of --dataset={config.data.dataset} "
                 "than are there now, or by a version that drew other splits of them; restore them, "
                 "or train again"
             )
@@ -81,7 +81,7 @@ class TrainedRun:
 
     def searched_split(self) -> tuple[str, str | None]:
         """The split that is searched by default, see `gallery.searched_split`."""
-        streamed = self.folder.recorded_config().streaming
+        streamed = self.folder.recorded_config().data.streaming
         counts = self.folder.read_metrics().get("splits")
         if isinstance(counts, dict):
             items = sum(counts.values())
