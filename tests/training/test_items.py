@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 
 import numpy as np
 import pytest
@@ -14,6 +15,9 @@ from xgacmn_tf.gallery import from_split, search_embeddings
 from xgacmn_tf.runs.checkpoint import load_encoder
 from xgacmn_tf.runs.folder import RunFolder
 from xgacmn_tf.runs.trained import TrainedRun
+from xgacmn_tf.search.indexing import RunItems
+from xgacmn_tf.search.kept import KeptGallery
+from xgacmn_tf.search.kept_index import open_engine
 from xgacmn_tf.settings.config import Config
 from xgacmn_tf.training import items
 
@@ -117,6 +121,33 @@ def test_searches_rank_by_it(runs):
     assert TrainedRun(runs[False][0].path).similarity == "posterior"
 
 
+@pytest.mark.parametrize("kind", ["exact", "hnsw"])
+def test_queries_are_compared_with_captions_by_their_features(runs, kind, tmp_path):
+    if kind == "hnsw":
+        pytest.importorskip("faiss")
+    run = TrainedRun(runs[True][0].path)
+    text, lines = run.dataset().test.text, []
+    kept = KeptGallery(tmp_path, run, RunItems(run, "test"), "image", lines.append)
+    width = kept.items.features["image"].shape[1]
+    index, manner = open_engine(kept, run, kind, None, lines.append)
+    # An index is tuned with queries that have caption features as well.
+    assert kind == "exact" or re.search(r"recall@10 (0\.99|1\.0)", manner)
+    queries = run.test_embeddings("text", width)
+    np.testing.assert_allclose(queries, run.represent("text", text, width), atol=1e-6)
+    found = index.query(queries, 1).ids[:, 0]
+    assert (found == run.dataset().test.id).mean() > 0.95
+    narrow = run.test_embeddings("text")
+    assert narrow.shape[1] == width - run.encoder.text_map.output_dim
+    # An index of an earlier version has no caption features.
+    record = json.loads(kept.record.read_text())
+    assert record.pop("caption_features") is True
+    kept.record.write_text(json.dumps(record))
+    lines.clear()
+    again = KeptGallery(tmp_path, run, RunItems(run, "test"), "image", lines.append)
+    assert "did not compare typed queries with captions by their features" in lines[0]
+    np.testing.assert_array_equal(again.items.features["image"], kept.items.features["image"])
+
+
 def test_the_exported_search_ranks_by_it(runs):
     tf = pytest.importorskip("tensorflow")
     folder, _ = runs[True]
@@ -127,6 +158,8 @@ def test_the_exported_search_ranks_by_it(runs):
     with np.load(folder.embeddings) as arrays:
         items = (arrays["search_image"] + arrays["search_text"]) / 2
         scores = arrays["search_text"].astype(np.float64) @ items.T
+    captions = load_encoder(folder.best).caption_features(test.text).numpy()
+    scores += captions @ captions.T
     best = test.id[scores.argmax(axis=1)]
     assert (found["ids"].numpy()[:, 0].astype(str) == best).mean() > 0.98
     for modality in ("image", "text"):
@@ -184,7 +217,9 @@ def test_training_items_are_offered_by_image_and_caption(config, runs, monkeypat
             validation.id.tolist(),
         ]
         gallery = from_split(train, dataset.label_names)
-        searched, combined = search_embeddings(encoder, "item", gallery, modality)
+        searched, combined = search_embeddings(
+            encoder, "item", gallery, modality, caption_features=False
+        )
         assert searched.id.tolist() == train.id.tolist()
         features = getattr(validation, modality)
         alone = encoder.represent(encoder.encodings_of(modality, features), "item", modality)

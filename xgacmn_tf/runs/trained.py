@@ -139,26 +139,36 @@ class TrainedRun:
         extractor = self.extractor(modality)
         return extractor.encode([extractor.prepare(item) for item in items])
 
-    def represent(self, modality: str, features: np.ndarray) -> np.ndarray:
-        """(n, d) features → (n, e) float32 embeddings, whose inner products rank."""
-        encodings = self.encoder.encodings_of(modality, features)
-        return self.encoder.represent(encodings, self.similarity, modality).numpy()
+    def represent(
+        self, modality: str, features: np.ndarray, width: int | None = None
+    ) -> np.ndarray:
+        """(n, d) features → (n, e) float32 embeddings, whose inner products rank.
 
-    def test_embeddings(self, modality: str) -> np.ndarray:
+        Args:
+          modality: "image" or "text".
+          features: (n, d).
+          width: of the embeddings that they are compared with, see `gallery.query_embeddings`.
+        """
+        return gallery.query_embeddings(self.encoder, self.similarity, modality, features, width)
+
+    def test_embeddings(self, modality: str, width: int | None = None) -> np.ndarray:
         """Return the embeddings of the test split, (n, e) float32.
 
         They come from embeddings.npz, so that the data set need not be loaded, which may mean
         extracting features again. The data set is loaded only where that file is missing or
-        damaged.
+        damaged, or lacks the caption features that galleries of a larger width have.
 
         Raises:
           InputError: neither embeddings.npz nor the data set can be read.
         """
         try:
             arrays = array_files.read(self.folder.embeddings, lambda names: None)
-            return self.from_stored(arrays, modality)[:].astype(np.float32)
+            stored = self.from_stored(arrays, modality)[:].astype(np.float32)
+            if width is None or stored.shape[1] == width:
+                return stored
         except (InputError, KeyError, ValueError, tf.errors.InvalidArgumentError):
-            return self.represent(modality, getattr(self.dataset().test, modality))
+            pass
+        return self.represent(modality, getattr(self.dataset().test, modality), width)
 
     def from_stored(self, arrays: Mapping[str, np.ndarray], modality: str) -> Representations:
         """Return what searches rank the test split by, from the arrays of embeddings.npz.
