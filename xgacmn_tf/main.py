@@ -22,9 +22,9 @@ from typing import NoReturn
 from absl import app, flags, logging
 
 from xgacmn_tf.errors import DivergenceError, InputError, WorkerLostError
+from xgacmn_tf.settings import command_line, flag_files
 from xgacmn_tf.settings.command_line import HELP, config_from_flags, define_flags, stop
 from xgacmn_tf.settings.config import Config
-from xgacmn_tf.settings.fields import command_line, flag_files
 
 FLAGS = flags.FLAGS
 
