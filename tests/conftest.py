@@ -28,9 +28,9 @@ from absl.testing import flagsaver
 from tests.raw_pairs import raw_pairs  # noqa: F401
 from xgacmn_tf import main as training_command
 from xgacmn_tf.datasets.paired import Split
+from xgacmn_tf.settings import flag_files
 from xgacmn_tf.settings.command_line import config_from_flags, define_flags
 from xgacmn_tf.settings.config import Config
-from xgacmn_tf.settings.fields import flag_files
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

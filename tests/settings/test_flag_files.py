@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.settings.fields import flag_files
+from xgacmn_tf.settings import flag_files
 
 FLAGS = Path(__file__).parents[2] / "flags"
 

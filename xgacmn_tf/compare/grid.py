@@ -20,7 +20,6 @@ from xgacmn_tf.errors import InputError
 from xgacmn_tf.names import SYSTEMS
 from xgacmn_tf.runs.folder import RunFolder
 from xgacmn_tf.settings import flag_files
-from xgacmn_tf.settings import flag_files
 from xgacmn_tf.settings.command_line import config_from_flags, define_flags
 from xgacmn_tf.settings.config import (
     XGACMN,

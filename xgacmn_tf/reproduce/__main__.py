@@ -19,8 +19,8 @@ from absl import flags
 
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.reproduce.contents import FIGURES, TABLES, choose
+from xgacmn_tf.settings import flag_files
 from xgacmn_tf.settings.command_line import parse, stop
-from xgacmn_tf.settings.fields import flag_files
 
 VALUES = flags.FlagValues()
 flags.DEFINE_list("tables", list(TABLES), "tables to write; empty for none", flag_values=VALUES)
