@@ -14,7 +14,7 @@ import sys
 from absl import flags
 
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.settings.command_line import parse, stop
+from xgacmn_tf.settings.command_line import configure_logging, parse, stop
 
 VALUES = flags.FlagValues()
 flags.DEFINE_string("run", None, "run folder, as training prints it", flag_values=VALUES)
@@ -36,6 +36,7 @@ flags.DEFINE_float(
 
 def main(argv: list[str]) -> None:
     parse(VALUES, argv, __doc__)
+    configure_logging()
     if not VALUES.run or not VALUES.output:
         stop("--run=FOLDER and --output=FOLDER must be given; see --help")
     try:

@@ -15,7 +15,7 @@ import sys
 from absl import flags
 
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.settings.command_line import parse, stop
+from xgacmn_tf.settings.command_line import configure_logging, parse, stop
 
 VALUES = flags.FlagValues()
 flags.DEFINE_string("run", None, "run folder, as training prints it", flag_values=VALUES)
@@ -37,6 +37,7 @@ flags.DEFINE_integer("depth", 10, "items that a search returns", flag_values=VAL
 
 def main(argv: list[str]) -> None:
     parse(VALUES, argv, __doc__)
+    configure_logging()
     if not VALUES.run or not VALUES.output:
         stop("--run=FOLDER and --output=FOLDER must be given; see --help")
     try:

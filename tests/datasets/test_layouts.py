@@ -14,6 +14,7 @@ from tests.datasets.test_nuswide import ROWS, labels
 from xgacmn_tf.datasets import distribution, load, nuswide, pascal_sentence, wikipedia
 from xgacmn_tf.datasets.pascal_sentence import CLASSES
 from xgacmn_tf.errors import InputError
+from xgacmn_tf.settings.command_line import configure_logging
 
 
 def move(folder: Path, **places: str) -> None:
@@ -127,6 +128,7 @@ def copy(tmp_path):
     ],
 )
 def test_nuswide(tmp_path, layout, whole, capsys):
+    configure_logging()
     folder = nuswide_layout.write(tmp_path / "data", labels(), whole=whole)
     expected = nuswide.load(str(folder), "full").fingerprint
     capsys.readouterr()

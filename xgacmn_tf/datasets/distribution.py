@@ -3,6 +3,7 @@
 import contextlib
 import filecmp
 import hashlib
+import logging
 import lzma
 import os
 import shutil
@@ -14,11 +15,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
-from tqdm import tqdm
-
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.io.files import temporary_for
 
+_LOGGER = logging.getLogger(__name__)
 PICKLE_SUFFIXES = (".pkl", ".pickle", ".p")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 # Archives that Python's standard library cannot search without unpacking all of them.
@@ -226,7 +226,9 @@ class Files:
         ][:_MAX_FOLDERS_SHOWN]
         more = len(folders) - len(places)
         places += [f"others in {more:,} folders"] if more else []
-        tqdm.write(f"{self.distribution.name}: files found in {self.folder}: {', '.join(places)}")
+        _LOGGER.info(
+            "%s: files found in %s: %s", self.distribution.name, self.folder, ", ".join(places)
+        )
 
     def _candidates(self, name: str) -> Sequence[Place]:
         return self._on_disk.get(_key(name)) or self._archived.get(_key(name), [])

@@ -23,7 +23,7 @@ from xgacmn_tf.datasets.extraction import extract_features, extractor_files
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.features import IMAGE_EXTRACTORS, TEXT_EXTRACTORS
 from xgacmn_tf.features.shards import POLICIES
-from xgacmn_tf.settings.command_line import parse, stop
+from xgacmn_tf.settings.command_line import configure_logging, parse, stop
 
 # Not absl's global flags: those are the training command's.
 VALUES = flags.FlagValues()
@@ -92,6 +92,7 @@ _REQUIRED = ("dataset", "image", "text", "output")
 def main(argv: list[str]) -> None:
     """Runs the command; a mistake ends the program with one line and status 2."""
     parse(VALUES, argv, __doc__)
+    configure_logging()
     try:
         lacking = [f"--{name}" for name in _REQUIRED if VALUES[name].value is None]
         if lacking:
