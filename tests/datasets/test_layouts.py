@@ -11,7 +11,7 @@ import scipy.io
 
 from tests.datasets import nuswide_layout
 from tests.datasets.test_nuswide import ROWS, labels
-from xgacmn_tf.datasets import distribution, load, nuswide, pascal_sentence, wikipedia
+from xgacmn_tf.datasets import file_search, load, nuswide, pascal_sentence, wikipedia
 from xgacmn_tf.datasets.pascal_sentence import CLASSES
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.settings.command_line import configure_logging
@@ -393,7 +393,7 @@ def test_damaged_and_oversized_archives(tmp_path, monkeypatch):
     zipped(folder)
     archive = folder / "NUS_WID_Tags.zip"
     content = archive.read_bytes()
-    monkeypatch.setattr(distribution, "_MAX_MEMBER_BYTES", 1000)
+    monkeypatch.setattr(file_search, "_MAX_MEMBER_BYTES", 1000)
     with pytest.raises(InputError, match=r"declares [\d,]+ bytes; at most 1,000 can be unpacked"):
         nuswide.load(str(folder), "full")
     monkeypatch.undo()

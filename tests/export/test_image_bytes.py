@@ -153,8 +153,8 @@ def enlarged_jpeg(side: int) -> bytes:
 
 GOOD = drawn(8, RGB)
 WHOLE = "broken or cut off; expected a whole JPEG or PNG file"
-FORMAT = "no picture; expected a JPEG or PNG file"
-LIMIT = "pixels; a picture may have 89,478,485 at most"
+FORMAT = "not an image; expected a JPEG or PNG file"
+LIMIT = "pixels; an image may have 89,478,485 at most"
 BAD = {
     "empty": (b"", FORMAT),
     "text": (b"no picture", FORMAT),
@@ -168,7 +168,7 @@ BAD = {
     "png, no pixels across": (png(0, 5, 8, RGB, b""), WHOLE),
     "jpeg, start only": (b"\xff\xd8\xff\xe0", WHOLE),
     "jpeg, pixels cut off": (saved(noise(40, 40), "JPEG")[:-100], WHOLE),
-    "jpeg, cmyk": (saved(noise(4, 4, "CMYK"), "JPEG"), "a CMYK JPEG; expected one in RGB or grey"),
+    "jpeg, cmyk": (saved(noise(4, 4, "CMYK"), "JPEG"), "a CMYK JPEG; expected one in RGB or gray"),
     # None has pixels: that the size is the complaint shows that the header was enough.
     "png, too large": (png(20_000, 5_000, 8, RGB, b""), f"20000 × 5000 {LIMIT}"),
     "png, largest": (png(2**31 - 1, 2**31 - 1, 8, RGB, b""), f"2147483647 × 2147483647 {LIMIT}"),

@@ -7,6 +7,7 @@ MATLAB's strings, as character matrices or cell arrays, are returned as NumPy st
 
 import io
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +20,7 @@ from xgacmn_tf.io.hdf5_file import SUFFIXES as HDF5_SUFFIXES
 from xgacmn_tf.io.hdf5_file import read_hdf5
 from xgacmn_tf.io.matlab_file import read_matlab
 
-__all__ = ["HDF5_SUFFIXES", "MAX_BYTES", "Choose", "Shapes", "read", "shown"]
+__all__ = ["HDF5_SUFFIXES", "MAX_BYTES", "Choose", "Shapes", "read", "read_named", "shown"]
 
 # Upper bound of the header of an array in an `.npz` file; NumPy writes about 100 bytes.
 _HEADER_BYTES = 2**16
@@ -58,6 +59,25 @@ def read(path: Path, choose: Choose) -> dict[str, np.ndarray]:
             f"{path}: damaged, or not a {path.suffix} file ({error or type(error).__name__}); "
             "write the file again"
         ) from error
+
+
+def read_named(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Read the arrays of these names; see `read`.
+
+    Raises:
+        InputError: if the file lacks one of them.
+    """
+
+    def check(shapes: Shapes) -> Sequence[str]:
+        missing = [name for name in names if name not in shapes]
+        if missing:
+            raise InputError(
+                f"{path} lacks {', '.join(missing)}; expected {', '.join(names)}, found "
+                f"{', '.join(sorted(shapes)) or 'nothing'}"
+            )
+        return names
+
+    return read(path, check)
 
 
 class _Header(NamedTuple):

@@ -19,7 +19,7 @@ from xgacmn_tf.evaluation.identity import Identity
 from xgacmn_tf.evaluation.representations import Representations
 from xgacmn_tf.io.files import atomic_path
 from xgacmn_tf.report import pages
-from xgacmn_tf.report.curves import draw_charts
+from xgacmn_tf.report.curves import COLORS, draw_charts
 from xgacmn_tf.report.examples import (
     GRADE_NAMES,
     GRADES,
@@ -131,6 +131,7 @@ def write_results_page(
             unseen=metrics.get("unseen_categories"),
             report=report if isinstance(report, Mapping) else None,
             warnings=metrics.get("warnings", []),
+            colors=COLORS,
             charts=draw_charts(history, metrics.get("best_epoch")),
             directions=shown,
             grades={

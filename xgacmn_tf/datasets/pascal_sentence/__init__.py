@@ -7,7 +7,6 @@ Reference: Rashtchian et al., "Collecting Image Annotations Using Amazon's Mecha
 """
 
 import os
-from collections.abc import Collection
 
 import numpy as np
 
@@ -168,14 +167,5 @@ def _pairs_of(image: DescribedImage, label: int, apart: bool) -> list[RawPair]:
 
 
 def _array(files: Files, key: str) -> np.ndarray:
-    path = files.path(f"{key}.mat")
-
-    def check_names(names: Collection[str]) -> list[str]:
-        if key not in names:
-            raise InputError(
-                f"{path} holds {', '.join(sorted(names)) or 'nothing'}; expected one array named "
-                f"{key}, as its file is."
-            )
-        return [key]
-
-    return array_files.read(path, check_names)[key]
+    """Return the array of a file that is named as its array is."""
+    return array_files.read_named(files.path(f"{key}.mat"), [key])[key]

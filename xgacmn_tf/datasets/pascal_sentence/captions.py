@@ -6,7 +6,8 @@ from html.parser import HTMLParser
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-from xgacmn_tf.datasets.distribution import IMAGE_SUFFIXES, Files, Place, read_text
+from xgacmn_tf.datasets.distribution import Files, read_text
+from xgacmn_tf.datasets.file_search import IMAGE_SUFFIXES, Place
 from xgacmn_tf.errors import InputError
 
 CLASSES = (
