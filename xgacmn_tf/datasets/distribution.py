@@ -83,7 +83,7 @@ class Files:
         self._unreadable: list[str] = []
 
     def has(self, name: str) -> bool:
-        """Whether there is a file of that name; folders in `name` are ignored."""
+        """Return whether there is a file of that name; folders in `name` are ignored."""
         return bool(self._candidates(name))
 
     def require(self, names: Sequence[str], note: str = "") -> None:
@@ -162,7 +162,7 @@ class Files:
         return found
 
     def missing(self, names: Sequence[str], note: str = "") -> InputError:
-        """The error for missing files; `note` adds alternatives to the message."""
+        """Return the error for missing files; `note` adds alternatives to the message."""
         shown = ", ".join(names[:_SHOWN])
         if len(names) > _SHOWN:
             shown += f" and {len(names) - _SHOWN:,} more"
@@ -285,7 +285,7 @@ def pickle_note(path: Path) -> str:
 
 
 def read_text(path: Path) -> str:
-    """The text of a UTF-8 file, with or without a byte order mark.
+    """Return the text of a UTF-8 file, with or without a byte order mark.
 
     Raises:
         InputError: if it is not UTF-8, naming the line.

@@ -1,4 +1,4 @@
-"""Files below a folder and members of zip archives, of which members are unpacked when needed."""
+"""Search of files below a folder and in zip archives, whose members are unpacked if needed."""
 
 import contextlib
 import filecmp

@@ -28,7 +28,7 @@ _TFDS_NAME = re.compile(r"[a-z][a-z0-9_]*(/[\w.=,+-]+)?(:[\d.*]+)?")
 
 
 def for_config(config: Config) -> PairedDataset:
-    """A run's data set, with a validation part held out where it brings none of its own."""
+    """Return a run's data set, with a validation part held out where it brings none of its own."""
     dataset = load(
         config.data.dataset,
         data_dir=config.data.data_dir,
@@ -64,7 +64,7 @@ def load(
     streaming: bool = False,
     columns: Columns = (),
 ) -> PairedDataset:
-    """The data set called `name`, checked.
+    """Return the data set called `name`, checked.
 
     Each reader is imported only when it is asked for, so that nobody waits for libraries of
     another one.
@@ -289,7 +289,7 @@ def _is_tfds(name: str) -> bool:
 
 
 def _file(name: str, data_dir: str | None) -> Path:
-    """The path of a file that may start from `data_dir`."""
+    """Return the path of a file that may start from `data_dir`."""
     if data_dir is not None and not Path(name).is_absolute():
         check_data_dir(data_dir)
     return Path(data_dir or "") / name

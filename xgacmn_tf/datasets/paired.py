@@ -72,7 +72,7 @@ class Split:
         return self.image_keys if self.group is None else self.group
 
     def to_fit(self) -> "Split":
-        """The pairs that what precedes the networks is fitted on: all."""
+        """Return the pairs that what precedes the networks is fitted on: all."""
         return self
 
     def in_memory(self) -> "Split":
@@ -87,7 +87,7 @@ class Split:
         return targets_of(self.label, num_classes)
 
     def take(self, rows: np.ndarray) -> "Split":
-        """The pairs at `rows` (integers, in this order; or a mask of n booleans)."""
+        """Return the pairs at `rows` (integers, in this order; or a mask of n booleans)."""
         rows = np.arange(len(self))[rows]
         return Split(
             image=self.image[rows],
@@ -101,7 +101,7 @@ class Split:
         )
 
     def followed_by(self, other: "Split") -> "Split":
-        """The pairs of this split, then those of another one."""
+        """Return the pairs of this split, then those of another one."""
         title = thumbnail = group = fine = None
         if self.title is not None and other.title is not None:
             title = np.concatenate([self.title, other.title])
@@ -118,7 +118,7 @@ class Split:
         return Split(**arrays, title=title, thumbnail=thumbnail, group=group, fine_label=fine)
 
     def content(self, part: str) -> Iterator[tuple[str, str, tuple[int, ...], list[Any]]]:
-        """Name, dtype, shape and bytes of every array, for `PairedDataset.fingerprint`."""
+        """Yield name, dtype, shape and bytes of every array, for `PairedDataset.fingerprint`."""
         for field in ("image", "text", "label"):
             array = np.ascontiguousarray(getattr(self, field))
             # A fixed byte order, so that the same data have one fingerprint on any machine.
@@ -277,7 +277,7 @@ class PairedDataset:
 
 
 def check(dataset: PairedDataset) -> dict[str, Any]:
-    """The fields of `dataset` in their final types: its splits and label names.
+    """Return the fields of `dataset` in their final types: its splits and label names.
 
     Raises:
         InputError: naming the source, the array (such as "text_test"), what was found and what

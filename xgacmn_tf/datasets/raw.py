@@ -1,4 +1,4 @@
-"""Raw pairs: image files and what is written beside them, before any feature is made of them.
+"""Raw pairs: image files and their texts, from which features are extracted.
 
 Readers of a data set's own distribution give either a `PairedDataset`, where the features are
 there in its files, or a `RawPairs`, from which `xgacmn_tf.features` makes one.

@@ -1,4 +1,4 @@
-"""Raw pairs of one's own: a table with an image's path, a text and a label in each row.
+"""Reader of raw pairs from a table with an image's path, a text and a label in each row.
 
     image,text,label,split
     photos/1.jpg,"A cat, asleep",animal|indoors,train
@@ -101,7 +101,7 @@ def load_raw(path: Path, seed: int = 0, columns: Columns = ()) -> RawPairs:
 
 
 def _rows(path: Path, in_file: dict[str, str]) -> list[tuple[int, dict[str, str]]]:
-    """(line, cells by column) of every row; labels are left to `_labels`."""
+    """Return (line, cells by column) of every row; labels are left to `_labels`."""
     of_column = {column: name for name, column in in_file.items()}
     dialect = csv.excel_tab if path.suffix.lower() == ".tsv" else csv.excel
     reader = csv.reader(io.StringIO(read_text(path), newline=""), dialect, strict=True)

@@ -1,4 +1,4 @@
-"""Batches of JPEG and PNG files in a graph, with one clear error for the first bad file.
+"""Decoding of batches of JPEG and PNG files in a graph, naming the first bad file.
 
 Files are decoded by `features.image_preprocessing`. Rejected, though extraction and search read
 them through Pillow: other formats, CMYK JPEGs, and PNGs with a wrong checksum or without their end.

@@ -1,6 +1,6 @@
-"""Image files as users send them → the features that the image encoder reads, in TensorFlow.
+"""Features of image files in a graph, for the signatures of an exported model.
 
-It does what `features.image_files.open_image` and then `prepare` and `encode` of the extractor do.
+The results are those of `features.image_files.open_image`, `prepare` and `encode`.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class ImageReader(tf.Module):
         return tf.reshape(features, [-1, self.dim])  # The loop forgets the width.
 
     def prepare(self, image_bytes: tf.Tensor) -> tf.Tensor:
-        """Files (n,) string → what the network sees, (n, side, side, 3) uint8."""
+        """Return files (n,) string → what the network sees, (n, side, side, 3) uint8."""
         spec = tf.TensorSpec([self.side, self.side, 3], tf.uint8)
         # Images are decoded on the CPU; from there, their pixels are not worth a journey.
         with tf.device("CPU:0"):
@@ -66,7 +66,7 @@ class ImageReader(tf.Module):
 
 
 def image_reader_of(folder: RunFolder) -> ImageReader | None:
-    """The reader for a run's image features; None where no convolutional network made them.
+    """Return the reader for a run's image features; None where no convolutional network made them.
 
     None as well where that network's weights are missing, and with a warning where they differ.
     """

@@ -46,7 +46,7 @@ def export_run(
     gallery: Sequence[str | os.PathLike[str]] | None = None,
     depth: int = DEPTH,
 ) -> Path:
-    """Exports a finished run's best encoders, with a gallery to search, for serving.
+    """Export a finished run's best encoders, with a gallery to search, for serving.
 
     Args:
       run_dir: the run folder.
@@ -107,7 +107,7 @@ def export_encoder(
     label_names: Sequence[str] | None = None,
     split: str = TEST,
 ) -> Path:
-    """Writes a version of encoders at hand.
+    """Write a version of encoders at hand.
 
     Args:
       encoder: trained encoders.

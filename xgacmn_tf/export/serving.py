@@ -260,7 +260,7 @@ def _searches(
 def _categories(
     posteriors: Representations, names: Sequence[str], category: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(n,) categories of items and (n,) their posteriors, computed in blocks of items."""
+    """Return (n,) categories of items and (n,) their posteriors, computed in blocks of items."""
     blocks = [
         categories_with_posteriors(
             posteriors[rows], names, None if category is None else category[rows]
@@ -332,7 +332,7 @@ def _nearest(
 def _represented(
     encoder: CommonSpaceEncoder, queries: _Queries, similarity: str, width: int = 0
 ) -> tf.Tensor:
-    """(n, e) embeddings of queries, with caption features for items of a larger `width`."""
+    """Return (n, e) embeddings of queries, with caption features for items of a larger `width`."""
     embeddings = encoder.represent(queries.encodings, similarity, queries.modality)
     if width > embeddings.shape[1]:
         captions = encoder.caption_features(queries.features)

@@ -30,7 +30,7 @@ MEANING = {
 
 
 def signature_readme(signatures: Mapping[str, Any], name: str, record: Mapping[str, Any]) -> str:
-    """Markdown that describes every signature of a SavedModel.
+    """Return Markdown that describes every signature of a SavedModel.
 
     Args:
       signatures: its signatures, loaded.
@@ -89,6 +89,6 @@ def signature_readme(signatures: Mapping[str, Any], name: str, record: Mapping[s
 
 
 def _searched(gallery: Mapping[str, Any]) -> str:
-    """Such as "6 distinct images, 30 texts"."""
+    """Return a phrase such as "6 distinct images, 30 texts"."""
     kinds = {"image": "distinct images", "text": "texts"}
     return ", ".join(f"{count:,} {kinds[name]}" for name, count in gallery["searched"].items())

@@ -1,4 +1,4 @@
-"""Raw images and texts → a feature file: `python -m xgacmn_tf.features`.
+"""Command that extracts features from raw images and texts: `python -m xgacmn_tf.features`.
 
     python -m xgacmn_tf.features --dataset=pairs.csv \\
         --image=efficientnet_lite2 --text=bow --output=features.npz
@@ -90,7 +90,7 @@ _REQUIRED = ("dataset", "image", "text", "output")
 
 
 def main(argv: list[str]) -> None:
-    """Runs the command; a mistake ends the program with one line and status 2."""
+    """Run the command; a mistake ends the program with one line and status 2."""
     parse(VALUES, argv, __doc__)
     configure_logging()
     try:

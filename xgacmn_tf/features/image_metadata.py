@@ -1,6 +1,7 @@
 """Orientation and transparent color of JPEG and PNG files in strings, in pure TensorFlow.
 
-Reading follows Pillow. Orientation is as `ImageOps.exif_transpose` finds it: in EXIF, else in XMP.
+Hand-written because no operation of TensorFlow reads metadata, and exported graphs have no other
+library. Orientation is read from EXIF, else from XMP, as Pillow's `ImageOps.exif_transpose` does.
 Two rarities are not read: EXIF as hexadecimal text (PNGs of old programs), and compressed XMP.
 Where metadata are malformed, the image is taken to be upright.
 """
@@ -45,7 +46,7 @@ class _Section(NamedTuple):
 
 
 def read_metadata(data: tf.Tensor) -> Metadata:
-    """The metadata of a JPEG or PNG file, given as a scalar string."""
+    """Return the metadata of a JPEG or PNG file, given as a scalar string."""
 
     def png() -> Metadata:
         exif, xmp, key = _contents(data, 8, _png_section)
@@ -71,14 +72,14 @@ def number(
 
 
 def _value(digits: tf.Tensor, little: tf.Tensor | bool) -> tf.Tensor:
-    """(…, length) uint8 → (…) int64."""
+    """Return (…, length) uint8 → (…) int64."""
     digits = tf.cast(tf.where(little, tf.reverse(digits, [-1]), digits), tf.int64)
     powers = [256**power for power in reversed(range(digits.shape[-1]))]
     return tf.reduce_sum(digits * powers, axis=-1)
 
 
 def _part(data: tf.Tensor, first: tf.Tensor | int, length: tf.Tensor | int) -> tf.Tensor:
-    """A part of a string, cut off where the string ends."""
+    """Return a part of a string, cut off where the string ends."""
     first = tf.minimum(tf.cast(first, tf.int64), _size(data))
     return tf.strings.substr(data, first, tf.maximum(tf.cast(length, tf.int64), 0))
 
@@ -114,7 +115,7 @@ def _jpeg_section(data: tf.Tensor, at: tf.Tensor) -> _Section:
 def _contents(
     data: tf.Tensor, start: int, section_at: Callable[[tf.Tensor, tf.Tensor], _Section]
 ) -> list[tf.Tensor]:
-    """A file's EXIF joined, its last XMP and its last key color; empty strings without."""
+    """Return a file's EXIF joined, its last XMP and its last key color; empty strings without."""
 
     def step(
         at: tf.Tensor, exif: tf.Tensor, xmp: tf.Tensor, key: tf.Tensor

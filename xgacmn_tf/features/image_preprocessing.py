@@ -4,7 +4,8 @@ Feature extraction, search and the exported graph all call these functions, so t
 same features everywhere. The functions on tensors run inside a graph; `read`, `letterbox` and
 `squeeze` call compiled ones from plain Python, in any thread.
 
-Resizing is `keras.layers.Resizing` with antialiasing. It pads an image to a square before it
+The file is over 300 lines because all steps work on the same stored pixels in one graph. Resizing
+is `keras.layers.Resizing` with antialiasing. It pads an image to a square before it
 resizes and works on float32, so larger images are first reduced by averaging whole pixels.
 """
 

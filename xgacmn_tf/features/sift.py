@@ -61,7 +61,7 @@ class VisualWords(Extractor):
         return {"seed": self.seed, "size": self.size}
 
     def prepare(self, item: Image.Image) -> np.ndarray:
-        """(points, 128) float32 descriptors of one image."""
+        """Return (points, 128) float32 descriptors of one image."""
         gray = item.convert("L")
         gray.thumbnail((_LONGER_SIDE, _LONGER_SIDE))
         sift = self._cv2.SIFT_create(nfeatures=_POINTS)

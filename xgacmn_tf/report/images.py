@@ -1,4 +1,4 @@
-"""What kind of image a data set's thumbnail is, told by its first bytes and never by a name."""
+"""Image formats of thumbnails, recognized by their first bytes, and their data URIs."""
 
 import base64
 
@@ -15,7 +15,7 @@ def image_type(data: bytes) -> str | None:
 
 
 def data_uri(data: bytes) -> str | None:
-    """The image as an address that holds it whole; None if `image_type` does not know it."""
+    """Return the image as an address that holds it whole; None if `image_type` does not know it."""
     kind = image_type(data)
     if kind is None:
         return None

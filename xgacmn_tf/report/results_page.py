@@ -1,4 +1,4 @@
-"""A run as one HTML page: the numbers, the curves, and the best, typical and worst queries.
+"""The results page of a run: scores, curves, and the best, typical and worst queries.
 
 The page holds everything it shows (styles, charts, images) and asks for nothing from anywhere.
 It has no scripts, and its template escapes every text, so that a hostile title stays a title.
@@ -62,7 +62,7 @@ def write_results_page(
     depth: int = 8,
     seed: int = 0,
 ) -> None:
-    """Writes the page, whole or not at all. The same arguments give the same bytes.
+    """Write the page, whole or not at all. The same arguments give the same bytes.
 
     Args:
       path: the .html file to write.
@@ -185,7 +185,7 @@ class _Items:
         }
 
     def example(self, example: Example) -> dict[str, Any]:
-        """A query and its hits, each with its pair."""
+        """Return a query and its hits, each with its pair."""
         grades = [hit.grade for hit in example.hits]
         return {
             "query": self.pair(example.row),
@@ -207,7 +207,7 @@ def _environment() -> jinja2.Environment:
 
 
 def _headline_cards(metrics: Mapping[str, Any], headline: str) -> list[dict[str, Any]]:
-    """Full mAP both ways and on average, with chance and the own item's rank where known."""
+    """Return full mAP both ways and on average, with chance and the own item's rank where known."""
     scores = metrics["test"][headline].get("mAP", {})
     chance = metrics.get("chance", {}).get("mAP", {})
     searched = metrics.get("search_similarity", headline)
@@ -227,7 +227,7 @@ def _headline_cards(metrics: Mapping[str, Any], headline: str) -> list[dict[str,
 
 
 def _similarities(metrics: Mapping[str, Any], headline: str) -> list[str]:
-    """The headline's similarity first."""
+    """Return the headline's similarity first."""
     return [headline, *(name for name in metrics["test"] if name != headline)]
 
 
@@ -310,7 +310,7 @@ def _categories(table: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _counts(value: Any) -> list[tuple[str, int]]:
-    """Queries without anything relevant, by direction; nothing if there are none."""
+    """Return queries without anything relevant, by direction; nothing if there are none."""
     if isinstance(value, Mapping):
         return [(way, int(count)) for way, count in value.items() if count]
     return [("both ways", int(value))] if value else []

@@ -241,12 +241,12 @@ def _splits(
 
 
 def _targets(hot: np.ndarray, protocol: str) -> np.ndarray:
-    """(k,) classes for the 10k, whose rows have one each; (k, c) multi-hot rows for all."""
+    """Return (k,) classes for the 10k, whose rows have one each; (k, c) multi-hot rows for all."""
     return hot.argmax(axis=1).astype(np.int32) if protocol == "10k" else hot
 
 
 def _titles(text: np.ndarray, tags: tuple[str, ...]) -> np.ndarray:
-    """(k,) str: the names of the tags in each row of `text` (k, 1000)."""
+    """Return (k,) str: the names of the tags in each row of `text` (k, 1000)."""
     row, column = np.nonzero(text)
     words = np.split(np.array(tags)[column], np.searchsorted(row, np.arange(1, len(text))))
     return np.array(

@@ -1,4 +1,4 @@
-"""The files of NUS-WIDE, each read when it is needed.
+"""Lazily read files of NUS-WIDE.
 
 An image is known by its row: its line in the image list, from 0.
 """
@@ -51,7 +51,7 @@ class Collection:
         return np.array([self.images[row].removesuffix(".jpg") for row in rows.tolist()])
 
     def labels(self, concepts: Sequence[str]) -> np.ndarray:
-        """(n, c) uint8, 0 or 1."""
+        """Return (n, c) uint8, 0 or 1."""
         hot = np.empty((len(self.images), len(concepts)), np.uint8)
         rows = np.arange(len(hot))
         for column, concept in enumerate(concepts):
@@ -59,17 +59,17 @@ class Collection:
         return hot
 
     def tag_vectors(self, rows: np.ndarray) -> np.ndarray:
-        """(k, 1000) float32, 0 or 1."""
+        """Return (k, 1000) float32, 0 or 1."""
         out = np.empty((len(rows), sources.NUM_TAGS), np.float32)
         self.read(sources.TAGS, rows, out)
         return out
 
     def tag_names(self) -> tuple[str, ...]:
-        """The names of the 1,000 tags, in the order of `tag_vectors`."""
+        """Return the names of the 1,000 tags, in the order of `tag_vectors`."""
         return lists.names(self.files.path(sources.TAG_LIST), sources.NUM_TAGS)
 
     def low_level(self, kinds: Sequence[str], rows: np.ndarray) -> np.ndarray:
-        """(k, d) float32: those of `sources.LOW_LEVEL` that are named, side by side."""
+        """Return (k, d) float32: those of `sources.LOW_LEVEL` that are named, side by side."""
         chosen = [sources.LOW_LEVEL[kind] for kind in kinds]
         out = np.empty((len(rows), sum(source.columns for source in chosen)), np.float32)
         start = 0
@@ -83,7 +83,7 @@ class Collection:
         return lists.tags(self.files.path(sources.ALL_TAGS), self.photos, rows)
 
     def read(self, source: Source, rows: np.ndarray, out: np.ndarray) -> None:
-        """Fills `out` (k, columns) with the rows of a matrix, from one file or its halves."""
+        """Fill `out` (k, columns) with the rows of a matrix, from one file or its halves."""
         paths = [self.files.path(name) for name in source.found(self.files)]
         everything = (np.arange(len(self.images)),)
         of_line = everything if len(paths) == 1 else self.halves

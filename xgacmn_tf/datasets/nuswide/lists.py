@@ -19,7 +19,7 @@ _IMAGE = re.compile(r"(?!\.\.?/)([^/\0]+)/\d+_(\d+)\.jpg")
 
 
 def images(path: Path) -> list[str]:
-    """The paths in an image list, with "/" between folder and file.
+    """Return the paths in an image list, with "/" between folder and file.
 
     Raises:
         InputError: naming the line of the first that is no image's path, or stands twice.
@@ -36,7 +36,7 @@ def images(path: Path) -> list[str]:
 
 
 def photos(path: Path, listed: Sequence[str]) -> list[str]:
-    """The photo ids of the images listed in the file at `path`.
+    """Return the photo ids of the images listed in the file at `path`.
 
     Raises:
         InputError: if one stands twice that is none of `DUPLICATED_PHOTOS`.
@@ -49,7 +49,7 @@ def photos(path: Path, listed: Sequence[str]) -> list[str]:
 def halves(
     path: Path, listed: Sequence[str], train: Path, test: Path
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The training and the test list, as rows of the whole list at `path`.
+    """Return the training and the test list, as rows of the whole list at `path`.
 
     Raises:
         InputError: if an image is in neither of them, in both, or unknown to the whole list.
@@ -76,7 +76,7 @@ def halves(
 
 
 def names(path: Path, count: int) -> tuple[str, ...]:
-    """The `count` names in a list of concepts or tags, one a line.
+    """Return the `count` names in a list of concepts or tags, one a line.
 
     Raises:
         InputError: if there are more or fewer, one is empty or stands twice.
@@ -93,7 +93,7 @@ def names(path: Path, count: int) -> tuple[str, ...]:
 
 
 def tags(path: Path, photo_ids: Sequence[str], wanted: np.ndarray) -> list[str]:
-    """The tags of the images in rows `wanted` (k,), with single spaces between them.
+    """Return the tags of the images in rows `wanted` (k,), with single spaces between them.
 
     Args:
         path: `All_Tags.txt`: photo id, six spaces, tags; any white space will do.

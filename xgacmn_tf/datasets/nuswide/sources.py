@@ -62,7 +62,7 @@ LOW_LEVEL = {
 
 
 def label_source(concept: str) -> Source:
-    """The labels of one concept, one 0 or 1 a line."""
+    """Return the labels of one concept, one 0 or 1 a line."""
     folder = "Groundtruth/TrainTestLabels"
     return Source(
         f"Groundtruth/AllLabels/Labels_{concept}.txt",

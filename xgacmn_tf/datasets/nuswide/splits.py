@@ -1,4 +1,4 @@
-"""Which images of NUS-WIDE train, validate and test.
+"""Training, validation and test splits of NUS-WIDE.
 
 Protocol 10k: Feng, Wang and Li, "Cross-modal Retrieval with Correspondence Autoencoder", ACM MM
 2014; paper, §4.2.
@@ -16,7 +16,7 @@ COUNTS_10K = {"train": 800, "validation": 100, "test": 100}
 
 
 def draw_10k(labels: np.ndarray, usable: np.ndarray, seed: int) -> dict[str, np.ndarray]:
-    """The rows of each split, ascending.
+    """Return the rows of each split, ascending.
 
     Args:
         labels: (n, 10) 0 or 1, the concepts of `CONCEPTS_10K`.
@@ -46,7 +46,7 @@ def draw_10k(labels: np.ndarray, usable: np.ndarray, seed: int) -> dict[str, np.
 
 
 def labelled(halves: tuple[np.ndarray, np.ndarray], labels: np.ndarray) -> dict[str, np.ndarray]:
-    """The rows of the two lists of the distribution that have any of the concepts.
+    """Return the rows of the two lists of the distribution that have any of the concepts.
 
     Many images have none: nothing could be learned from them or found for them.
     """

@@ -57,7 +57,7 @@ def load(
     seed: int = 0,
     cache_dir: str | os.PathLike[str] | None = None,
 ) -> PairedDataset:
-    """The released features in the release's own split, 800 pairs to train and 100 to test.
+    """Return the released features in the release's own split, 800 pairs to train and 100 to test.
 
     Images are VGG-19's 4096-D `fc7`, texts 300-D. The pairs have no ids, titles or thumbnails.
 

@@ -124,7 +124,7 @@ def _class_of(files: Files, image_id: str, caption: _Caption | None, images: lis
 
 
 def _folder_class(places: list[Place]) -> str | None:
-    """The class that names the folder of the files, if one does."""
+    """Return the class that names the folder of the files, if one does."""
     folders = (PurePosixPath(str(place)).parent.name.lower() for place in places)
     return next((folder for folder in folders if folder in CLASSES), None)
 
@@ -137,7 +137,7 @@ def _lines(path: Path) -> list[str]:
 
 
 def _from_json(path: Path) -> dict[str, _Caption]:
-    """Captions of `{"2008_000716.jpg": {"category": "aeroplane", "captions": ["…"]}}`."""
+    """Return captions of `{"2008_000716.jpg": {"category": "aeroplane", "captions": ["…"]}}`."""
     captions = {}
     try:
         for name, entry in json.loads(read_text(path)).items():

@@ -137,7 +137,7 @@ def _lists(files: Files) -> tuple[tuple[str, ...], dict[str, list[Listed]]]:
 
 
 def _shallow(files: Files) -> tuple[tuple[str, ...], dict[str, Split]]:
-    """Category names and splits."""
+    """Return category names and splits."""
     names, rows = _lists(files)
     path = files.path(FEATURES)
     features = array_files.read_named(path, [key for pair in KEYS.values() for key in pair])
@@ -161,7 +161,7 @@ def _shallow(files: Files) -> tuple[tuple[str, ...], dict[str, Split]]:
 
 
 def _deep(files: Files) -> tuple[tuple[str, ...], dict[str, Split]]:
-    """Numbers of the categories, counted from 0, and splits."""
+    """Return numbers of the categories, counted from 0, and splits."""
     path = files.path(DEEP)
     features = array_files.read_named(path, [key for keys in DEEP_KEYS.values() for key in keys])
     labels = {part: features[keys[2]].ravel() for part, keys in DEEP_KEYS.items()}
