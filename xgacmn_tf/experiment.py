@@ -19,13 +19,13 @@ from xgacmn_tf.datasets.extraction.extractor_files import keep_extractors, missi
 from xgacmn_tf.datasets.paired import PairedDataset, give_back
 from xgacmn_tf.datasets.report import DataReport, data_report
 from xgacmn_tf.errors import InputError
+from xgacmn_tf.evaluation.blockwise import BAR_DELAY
 from xgacmn_tf.evaluation.categories import category_table, unseen_categories
 from xgacmn_tf.evaluation.fine_labels import fine_targets
 from xgacmn_tf.evaluation.first_results import FirstResults, first_results, spread_measures
 from xgacmn_tf.evaluation.identity import Identity
 from xgacmn_tf.evaluation.representations import Representations, represent
 from xgacmn_tf.evaluation.retrieval import (
-    BAR_DELAY,
     chance_levels,
     evaluate_retrieval,
     mean_average_precision,

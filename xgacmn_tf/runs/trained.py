@@ -72,9 +72,9 @@ class TrainedRun:
             dataset = datasets.for_config(config.replace(validation_fraction=0.0))
         if dataset.fingerprint != fingerprint:
             raise InputError(
-                f"{self.folder.path} was trained on other contents of --dataset={config.data.dataset} "
-                "than are there now, or by a version that drew other splits of them; restore them, "
-                "or train again"
+                f"{self.folder.path} was trained on other contents of "
+                f"--dataset={config.data.dataset} than are there now, or by a version that drew "
+                "other splits of them; restore them, or train again"
             )
         return dataset
 
