@@ -179,7 +179,7 @@ def test_broken_releases(release):
     with pytest.raises(InputError, match="test_txt.mat: damaged"):
         pascal_sentence.load(str(release))
     scipy.io.savemat(path, {"txt": np.ones((4, 3))})
-    with pytest.raises(InputError, match="test_txt.mat lacks test_txt; expected test_txt, found txt"):
+    with pytest.raises(InputError, match="test_txt.mat lacks test_txt; .*found txt"):
         pascal_sentence.load(str(release))
     scipy.io.savemat(path, {"test_txt": np.ones((3, 3))})
     with pytest.raises(InputError, match="text_test has 3 rows, image_test has 4"):
