@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from xgacmn_tf import experiment
+from xgacmn_tf.commands import features as command
 from xgacmn_tf.datasets import feature_file
 from xgacmn_tf.datasets.catalog import BUNDLED
 from xgacmn_tf.datasets.extraction import extractor_files
-from xgacmn_tf.features import __main__ as command
 from xgacmn_tf.features import load_extractor
 from xgacmn_tf.settings.config import Config
 
