@@ -38,8 +38,8 @@ def work(shape: str, workers: int, share: int) -> None:
 
     from xgacmn_tf.datasets.paired import PairedDataset, Split
     from xgacmn_tf.settings.config import Config
-    from xgacmn_tf.training.build import build_model
-    from xgacmn_tf.training.devices import make_devices
+    from xgacmn_tf.runs.xgacmn import build_model
+    from xgacmn_tf.devices import make_devices
     from xgacmn_tf.training.epoch import EpochRunner
 
     tf.config.threading.set_intra_op_parallelism_threads(1)

@@ -73,7 +73,7 @@ def train(folder: str, streaming: bool) -> dict[str, float]:
     from xgacmn_tf import datasets
     from xgacmn_tf.settings.config import Config
     from xgacmn_tf.training import automatic
-    from xgacmn_tf.training.build import build_model
+    from xgacmn_tf.runs.xgacmn import build_model
     from xgacmn_tf.training.epoch import EpochRunner
 
     config = Config(

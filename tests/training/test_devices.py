@@ -18,8 +18,8 @@ from xgacmn_tf.errors import InputError, WorkerLostError
 from xgacmn_tf.main import RETRYABLE
 from xgacmn_tf.runs.checkpoint import load_encoder
 from xgacmn_tf.settings.config import Config
-from xgacmn_tf.training.build import build_model
-from xgacmn_tf.training.devices import Devices, make_devices
+from xgacmn_tf.runs.xgacmn import build_model
+from xgacmn_tf.devices import Devices, make_devices
 from xgacmn_tf.training.epoch import RowsInMemory
 
 # Float32 sums in another order, over as many steps as these runs take.

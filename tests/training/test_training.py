@@ -21,9 +21,9 @@ from xgacmn_tf.runs.checkpoint import load_encoder
 from xgacmn_tf.runs.folder import RunFolder
 from xgacmn_tf.settings.config import Config
 from xgacmn_tf.training.automatic import check_evaluations, most_epochs, patience
-from xgacmn_tf.training.build import build_model
+from xgacmn_tf.runs.xgacmn import build_model
 from xgacmn_tf.training.callbacks import StopOnNonFinite
-from xgacmn_tf.training.devices import Devices
+from xgacmn_tf.devices import Devices
 from xgacmn_tf.training.epoch import EpochRunner
 from xgacmn_tf.training.loop import train
 from xgacmn_tf.training.progress import Progress
@@ -448,7 +448,7 @@ def digest_of_a_small_network():
     from xgacmn_tf.datasets.paired import PairedDataset, Split
     from xgacmn_tf.settings.config import Config
     from xgacmn_tf.training.automatic import SMALL_DIMENSIONS
-    from xgacmn_tf.training.build import build_model
+    from xgacmn_tf.runs.xgacmn import build_model
     from xgacmn_tf.training.epoch import EpochRunner
 
     generator, dim = np.random.default_rng(0), SMALL_DIMENSIONS
