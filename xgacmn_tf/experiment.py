@@ -23,6 +23,7 @@ from xgacmn_tf.evaluation.categories import category_table, unseen_categories
 from xgacmn_tf.evaluation.fine_labels import fine_targets
 from xgacmn_tf.evaluation.first_results import FirstResults, first_results, spread_measures
 from xgacmn_tf.evaluation.identity import Identity
+from xgacmn_tf.evaluation.measures import split_identity
 from xgacmn_tf.evaluation.representations import Representations, represent
 from xgacmn_tf.evaluation.retrieval import (
     BAR_DELAY,
@@ -206,7 +207,7 @@ def evaluate(
     test = dataset.test
     encodings = {m: encoder.encodings_of(m, getattr(test, m)).numpy() for m in MODALITIES}
     arrays = {m: encodings[m][:, : encoder.code_dim] for m in MODALITIES}
-    identity, deduplicated = test_identity(dataset), config.deduplicate_gallery
+    identity, deduplicated = split_identity(dataset), config.deduplicate_gallery
     by_fine_label = fine_targets(test.fine_label, test.label, dataset.label_names)
     results, represented = {}, {}
     first: dict[str, dict[str, FirstResults]] = {}
@@ -302,12 +303,6 @@ def evaluate(
         per_query["id_i2t"] = test.id[results[headline].per_query["i2t"]["pair"]]
     arrays |= {"label": test.label, "id": test.id}
     return Evaluation(metrics, arrays, per_query, represented[searched], identity)
-
-
-def test_identity(dataset: PairedDataset) -> Identity:
-    """Which items of the test split count as one another's own pair, see `Identity`."""
-    rows = sum(len(split) for _, split in dataset.splits())
-    return Identity.of(dataset.test.image, dataset.test.text, dataset.groups["test"], rows)
 
 
 # What is written after the evaluation, by name.

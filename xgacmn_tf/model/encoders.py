@@ -79,7 +79,7 @@ class CommonSpaceEncoder(keras.Model):
         match_thresholds: Mapping[str, Mapping[str, float]] | None = None,
         **kwargs: Any,
     ):
-        super().__init__(**kwargs)
+        super().__init__(**({"dtype": "float32"} | kwargs))
         # Raw features keep their precision whatever the networks compute in.
         self.autocast = False
         self._match_thresholds = _checked_match_thresholds(match_thresholds)

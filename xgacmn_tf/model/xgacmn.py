@@ -176,6 +176,8 @@ class XGACMN(keras.Model):
                 f"class_layer={class_layer!r}: expected angular, softmax, None or a ClassLayer"
             )
         self._runner: EpochRunner | None = None
+        # Keras's, here with its type.
+        self.train_function: Callable[..., Any] | None = None
         self._epoch_terms: dict[str, float] = {}
         if encoder is not None:
             self._build_around(encoder)
@@ -219,13 +221,13 @@ class XGACMN(keras.Model):
                 dtype=self.dtype_policy,
                 name=f"{modality}_encoder",
             )
-        layer = settings["class_layer"]
+        layer, num_classes = settings["class_layer"], settings["num_classes"]
         if layer == "angular":
             layer = AngularSoftmax(
-                settings["num_classes"], m=settings["margin"], name="angular_softmax"
+                num_classes, m=settings["margin"], dtype="float32", name="angular_softmax"
             )
         elif layer == "softmax":
-            layer = PlainSoftmax(settings["num_classes"], name="softmax")
+            layer = PlainSoftmax(num_classes, dtype="float32", name="softmax")
         self._build_around(
             CommonSpaceEncoder(image_map, text_map, encoders["image"], encoders["text"], layer)
         )
@@ -410,9 +412,7 @@ class XGACMN(keras.Model):
         self._check_adapted("fit")
         for name in ("sample_weight", "class_weight"):
             if kwargs.get(name) is not None:
-                raise ValueError(
-                    f"fit received {name}; XGACMN weighs all pairs alike, leave it out"
-                )
+                raise ValueError(f"fit received {name}; XGACMN weighs all pairs alike")
         if isinstance(source := kwargs.get("validation_data"), BatchSource):
             kwargs["validation_data"] = source.dataset(self)
         if not isinstance(x, BatchSource):
@@ -424,7 +424,8 @@ class XGACMN(keras.Model):
             )
         # Several workers cannot train through Keras's own distribution (keras-team/keras issues
         # 20585 and 20329). Replicas meet inside the runner, so Keras sees one device.
-        strategy, self._distribute_strategy = self._distribute_strategy, None
+        strategy: tf.distribute.Strategy | None = self._distribute_strategy
+        self._distribute_strategy: Any = None
         rows = x.rows(self, Devices(strategy))
         self._runner = EpochRunner(self, rows, Devices(strategy))
         self.train_function = None
@@ -507,7 +508,9 @@ class XGACMN(keras.Model):
 
     def _targets(self, label: tf.Tensor) -> tf.Tensor:
         """Labels (n,), (n, 1) or (n, c) → (n, c) float32, one-hot or multi-hot."""
-        num_classes = self.encoder.class_layer.num_classes
+        layer = self.encoder.class_layer
+        assert isinstance(layer, ClassLayer)
+        num_classes = layer.num_classes
         label = tf.convert_to_tensor(label)
         if label.shape.rank == 2 and label.shape[1] == 1:
             label = label[:, 0]

@@ -61,7 +61,8 @@ class ReportImbalance(keras.callbacks.Callback):
                     self._tell(
                         name,
                         f"epoch {epoch + 1}: a discriminator has won ({name} over "
-                        f"{1 - self.ERRORS:g} for {self.EPOCHS} epochs), so the generators learn little from it; try a "
+                        f"{1 - self.ERRORS:g} for {self.EPOCHS} epochs), so the generators learn "
+                        "little from it; try a "
                         "lower --discriminator_learning_rate or a higher --generator_steps",
                     )
             if name.startswith("validation/spread/") and value < self.SPREAD:
