@@ -17,8 +17,8 @@ from xgacmn_tf.errors import InputError
 from xgacmn_tf.runs.checkpoint import load_encoder
 from xgacmn_tf.runs.folder import RunFolder
 from xgacmn_tf.runs.trained import TrainedRun
+from xgacmn_tf.runs.xgacmn import train_model as train
 from xgacmn_tf.settings.config import Config
-from xgacmn_tf.training.loop import train
 
 F = tfds.features
 ROWS = 150
@@ -175,7 +175,10 @@ def test_small_buffers_still_mix_files_and_records(split, monkeypatch):
 def test_workers_share_every_batch(split):
     one = [b["row"] for b in split.epoch_batches(3, 1, batch_size=16).as_numpy_iterator()]
     parts = [
-        [b["row"] for b in split.epoch_batches(3, 1, 16, workers=2, worker=worker).as_numpy_iterator()]
+        [
+            b["row"]
+            for b in split.epoch_batches(3, 1, 16, workers=2, worker=worker).as_numpy_iterator()
+        ]
         for worker in (0, 1)
     ]
     for whole, first, second in zip(one, *parts, strict=False):
@@ -234,7 +237,7 @@ def test_run_learns_as_one_in_memory_does(data_dir, tmp_path):
 
 class Interrupt(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
-        if epoch == 3:
+        if epoch == 2:
             raise KeyboardInterrupt
 
 

@@ -67,7 +67,7 @@ def load_dataset(
     >>> import xgacmn_tf as xg
     >>> data = xg.load_dataset("emoji")
     >>> data.num_classes, len(data.validation) > 0
-    (10, True)
+    (9, True)
     """
     dataset = load(name, seed=seed, **options)
     return _with_validation(dataset, validation_fraction, seed)

@@ -76,7 +76,7 @@ class EpochRunner(keras.callbacks.Callback):
         self._run: Callable[..., tf.Tensor] = self._steps
         if not model.run_eagerly:
             # No Python here depends on a tensor's value; looking for such took 1.3 s a start.
-            self._run = tf.function(self._steps, autograph=False, jit_compile=model.jit_compile)
+            self._run = tf.function(self._steps, autograph=False, jit_compile=model.uses_xla)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self.epoch, self._done, self._sums = epoch + 1, 0, np.zeros(len(self.names))

@@ -298,8 +298,9 @@ class Identity(InputMap):
 
     Example:
 
+    >>> import numpy as np
     >>> from xgacmn_tf import input_maps
-    >>> input_maps.Identity(2)([[1.0, 2.0]]).numpy().tolist()
+    >>> input_maps.Identity(2)(np.array([[1.0, 2.0]])).numpy().tolist()
     [[1.0, 2.0]]
     """
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import types
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
@@ -336,9 +337,13 @@ class XGACMN(keras.Model):
             d_optimizer = FusedAdam(DISCRIMINATOR_LEARNING_RATE)
         if g_optimizer is None:
             g_optimizer = FusedAdam(GENERATOR_LEARNING_RATE)
-        super().compile(
-            optimizer=g_optimizer, auto_scale_loss=False, jit_compile=jit_compile, **kwargs
-        )
+        self.uses_xla = jit_compile
+        with warnings.catch_warnings():
+            # With deterministic operations Keras leaves XLA off; an `EpochRunner` uses it.
+            warnings.filterwarnings("ignore", "Model doesn't support `jit_compile=True`")
+            super().compile(
+                optimizer=g_optimizer, auto_scale_loss=False, jit_compile=jit_compile, **kwargs
+            )
         self.d_optimizer, self.g_optimizer = keras.optimizers.get(d_optimizer), self.optimizer
         if self.built:
             self._build_optimizers()
@@ -436,7 +441,7 @@ class XGACMN(keras.Model):
             callbacks = [self._runner, *(tf.nest.flatten(callbacks) if callbacks else [])]
         steps = tf.data.Dataset.range(rows.steps)
         try:
-            return super().fit(steps, callbacks=callbacks, **kwargs)
+            return super().fit(steps, callbacks=callbacks, **(kwargs | {"shuffle": False}))
         finally:
             self._distribute_strategy, self._runner, self.train_function = strategy, None, None
 
@@ -715,7 +720,7 @@ class XGACMN(keras.Model):
         return {
             "d_optimizer": serialize(self.d_optimizer),
             "g_optimizer": serialize(self.g_optimizer),
-            "jit_compile": self.jit_compile,
+            "jit_compile": self.uses_xla,
             "run_eagerly": self.run_eagerly,
             "steps_per_execution": self.steps_per_execution,
         }
