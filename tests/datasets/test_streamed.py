@@ -190,7 +190,7 @@ def test_part_that_is_held_out_is_read_into_memory_and_given_back(data_dir):
     parted = datasets.hold_out(dataset, 0.2, seed=0)
     assert len(parted.train) + len(parted.validation) == ROWS
     assert not set(parted.train.id) & set(parted.validation.id)
-    batches = parted.train.batches(0, 1, batch_size=16).as_numpy_iterator()
+    batches = parted.train.epoch_batches(0, 1, batch_size=16).as_numpy_iterator()
     ids = {dataset.train.all_ids[row] for batch in batches for row in batch["row"]}
     assert ids <= set(parted.train.id)
     assert set(parted.train.to_fit().id) == set(parted.train.id)  # all rows fit in the sample

@@ -192,9 +192,8 @@ def test_without_decay_the_average_is_the_encoder():
 def test_a_text_without_words_does_not_spoil_training():
     model = make_model()
     batch = batch_of(model)
-    batch["mapped_text"] = tf.zeros_like(
-        batch["mapped_text"]
-    )  # zero biases at the start: all codes are zero
+    # Biases are zero at the start, so all codes are zero.
+    batch["mapped_text"] = tf.zeros_like(batch["mapped_text"])
     for _ in range(3):
         terms = model.alternate(batch)
     assert all(np.isfinite(v) for v in terms.values())
