@@ -68,7 +68,7 @@ def measure(name: str, path: Path) -> dict:
     from xgacmn_tf import datasets
 
     with tempfile.TemporaryDirectory() as temporary:
-        config = Config(
+        config = Config.of(
             model=XGACMN if name == YARDSTICK else name, dataset=str(path), output_dir=temporary
         )
         dataset = datasets.for_config(config)
@@ -95,13 +95,13 @@ def training_of(config: Config, dataset: PairedDataset) -> Callable[[], object]:
     from xgacmn_tf import baselines
     from xgacmn_tf.runs.folder import RunFolder
     from xgacmn_tf.runs.systems import train_system
-    from xgacmn_tf.training.loop import train
+    from xgacmn_tf.runs.xgacmn import train_model
 
     folder = RunFolder.for_config(config)
     folder.claim(config, dataset.fingerprint)
-    if config.model == XGACMN:
-        return partial(train, config, dataset, folder)
-    return partial(train_system, baselines.system(config.model), config, dataset, folder)
+    if config.system.model == XGACMN:
+        return partial(train_model, config, dataset, folder)
+    return partial(train_system, baselines.system(config.system.model), config, dataset, folder)
 
 
 def measure_apart(name: str, path: Path) -> dict:

@@ -5,7 +5,7 @@
 
 A step is one turn of Algorithm 1 with K = 1 at the paper's sizes and Adam, on generated features;
 dropout and input maps are off, because the peers have none. X-GACMN trains through
-`training.loop.train` as the command does, with TensorBoard and averaged weights; what it keeps
+`runs.xgacmn.train_model` as the command does, with TensorBoard and averaged weights; what it keeps
 between epochs (checkpoints, at most 5 % of the time) falls outside of the turns, as with the peers.
 The peers are PyTorch (eager with fused Adam, torch.compile, and bfloat16 by autocast), plain Keras
 `fit` and JAX; one that is not installed is left out (pip install torch jax).
@@ -130,9 +130,9 @@ def train_ours(arrays: dict[str, np.ndarray], batch: int, variant: str) -> None:
 
     from xgacmn_tf.datasets.paired import PairedDataset, Split
     from xgacmn_tf.runs.folder import RunFolder
+    from xgacmn_tf.runs.xgacmn import train_model
     from xgacmn_tf.settings.config import Config
     from xgacmn_tf.training.callbacks import ScalarBoard, StopOnNonFinite
-    from xgacmn_tf.training.loop import train
 
     class Turns(keras.callbacks.Callback):
         """Waits for the turn before an epoch, and says how long it and its records took."""
@@ -150,7 +150,7 @@ def train_ours(arrays: dict[str, np.ndarray], batch: int, variant: str) -> None:
         return np.array([f"{part} {row}" for row in range(rows)])
 
     with tempfile.TemporaryDirectory() as temporary:
-        config = Config(
+        config = Config.of(
             dataset="generated", image_map="none", text_map="none", image_dropout=0.0,
             text_dropout=0.0, epochs=10_000, batch_size=batch, jit_compile=variant == "xla",
             precision="bfloat16" if variant == "bfloat16" else "float32",
@@ -161,7 +161,7 @@ def train_ours(arrays: dict[str, np.ndarray], batch: int, variant: str) -> None:
             for part, rows in (("train", len(arrays["label"])), ("test", 1))
         )
         dataset = PairedDataset("generated", split, test, tuple(map(str, range(CLASSES))))
-        train(
+        train_model(
             config, dataset, folder, [StopOnNonFinite(), ScalarBoard(folder.tensorboard), Turns()]
         )
 

@@ -10,7 +10,6 @@ test split is not read.
 """
 
 import argparse
-import dataclasses
 import itertools
 from pathlib import Path
 
@@ -43,9 +42,9 @@ def main() -> None:
     found: dict[tuple[str, ...], list[dict[str, float]]] = {point: [] for point in points}
     cells = grid.cells([given.model], [given.dataset], given.parts, given.data_dir, Path("unused"))
     for cell in cells:
-        similarity = given.similarity or cell.config.similarity
-        config = dataclasses.replace(cell.config, similarity=similarity)
-        whole = datasets.for_config(dataclasses.replace(config, validation_fraction=0.0))
+        similarity = given.similarity or cell.config.evaluation.similarity
+        config = cell.config.replace(similarity=similarity)
+        whole = datasets.for_config(config.replace(validation_fraction=0.0))
         for point in choice.scores(config, system, whole, points):
             if "error" in point:
                 print(f"{point['settings']}: {point['error']}", flush=True)

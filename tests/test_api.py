@@ -503,7 +503,7 @@ def test_adapting_after_compiling_builds_the_optimizers(data):
 def test_search_embeddings_are_those_of_a_run(finished_run):
     folder, config, _ = finished_run
     model = xg.load_model(folder / "checkpoints" / "best.keras")
-    test = xg.load_dataset(config.dataset).test
+    test = xg.load_dataset(config.data.dataset).test
     with np.load(folder / "embeddings.npz") as arrays:
         for modality, encode in (("image", model.encode_image), ("text", model.encode_text)):
             features = getattr(test, modality)
@@ -514,7 +514,7 @@ def test_search_embeddings_are_those_of_a_run(finished_run):
             ):
                 np.testing.assert_allclose(encode(features, output), arrays[name], atol=1e-6)
     metrics = json.loads((folder / "metrics.json").read_text())
-    found = xg.evaluate(model, xg.load_dataset(config.dataset))
+    found = xg.evaluate(model, xg.load_dataset(config.data.dataset))
     for measure in ("mAP", "R@10", "median_rank"):
         assert found[measure] == pytest.approx(metrics["test"]["item"][measure])
 

@@ -12,7 +12,6 @@
 Running the same command again continues a run that was interrupted.
 """
 
-import dataclasses
 import os
 import signal
 import sys
@@ -23,8 +22,15 @@ from absl import app, flags, logging
 
 from xgacmn_tf.errors import DivergenceError, InputError, WorkerLostError
 from xgacmn_tf.settings import command_line, flag_files
-from xgacmn_tf.settings.command_line import HELP, config_from_flags, define_flags, stop
+from xgacmn_tf.settings.command_line import (
+    HELP,
+    config_from_flags,
+    define_flags,
+    given_settings,
+    stop,
+)
 from xgacmn_tf.settings.config import Config
+from xgacmn_tf.settings.fields import leaves
 
 FLAGS = flags.FLAGS
 
@@ -59,11 +65,7 @@ def parse_flags(argv: list[str]) -> list[str]:
 
 def allowed_flags() -> list[str]:
     """Names of this command's own flags."""
-    return [f.name for f in dataclasses.fields(Config)] + [
-        "evaluate_only",
-        "checkpoint",
-        "flagfile",
-    ]
+    return [leaf.name for leaf in leaves(Config)] + ["evaluate_only", "checkpoint", "flagfile"]
 
 
 def evaluation_config(checkpoint: str) -> Config:
@@ -74,11 +76,9 @@ def evaluation_config(checkpoint: str) -> Config:
     folder = RunFolder(Path(checkpoint).resolve().parent.parent)
     if not folder.config.exists():
         return given
-    named = {name: value for name, value in vars(given).items() if FLAGS[name].present}
+    named = given_settings(FLAGS, Config, present_only=True)
     # The evaluation is another output than the run's own.
-    return dataclasses.replace(
-        folder.recorded_config(), **{"output_dir": given.output_dir, **named}
-    )
+    return folder.recorded_config().replace(**{"output_dir": None, **named})
 
 
 def main(argv: list[str]) -> None:

@@ -31,7 +31,7 @@ def maps_of_xgacmn(data, **settings):
         for part in ("train ", "test ")
     )
     dataset = PairedDataset("made up", train, test, ("a", "b", "c"))
-    encoder = build_model(Config(encoder_hidden=(4,), code_dim=2, **settings), dataset).encoder
+    encoder = build_model(Config.of(encoder_hidden=(4,), code_dim=2, **settings), dataset).encoder
     return encoder.image_map, encoder.text_map
 
 
@@ -79,4 +79,4 @@ def test_maps_of_a_flag_file_are_handed_on(tmp_path, monkeypatch):
         (tasks[0], [("temperature=0.1",)])
     ])  # fmt: skip
     (tuned,), _ = choice.tuned([cells[1]], 1)
-    assert tuned.config.model_settings == (*supcon.model_settings, "temperature=0.1")
+    assert tuned.config.system.model_settings == (*supcon.model_settings, "temperature=0.1")

@@ -13,6 +13,7 @@ from xgacmn_tf.compare.published import PUBLISHED
 from xgacmn_tf.compare.significance import randomisation_test
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.reproduce import table_comparison
+from xgacmn_tf.settings.config import TrainingSettings
 
 
 @pytest.fixture(scope="module")
@@ -125,9 +126,9 @@ def test_the_same_command_runs_only_what_is_left(done, call, without_workers):
 def test_compared_systems_take_only_what_all_share(flag_file, tmp_path):
     cells = grid.cells(("xgacmn", "acmr"), [str(flag_file)], 1, None, tmp_path)
     ours, theirs = (cell.config for cell in cells)
-    assert (ours.epochs, theirs.dataset) == (1, ours.dataset)
-    assert theirs.epochs == type(theirs).epochs  # X-GACMN's own, left at its default
-    assert ours.output_dir != theirs.output_dir and not ours.export
+    assert ours.training.epochs == 1 and theirs.data == ours.data
+    assert theirs.training == TrainingSettings()  # X-GACMN's own, left at its default
+    assert ours.output.output_dir != theirs.output.output_dir and not ours.output.export
 
 
 def test_models_are_chosen_by_name():

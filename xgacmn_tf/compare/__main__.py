@@ -80,13 +80,17 @@ def _compare() -> int:
     for label in labels:
         cells = [cell for cell in todo if cell.label == label]
         found = tables.rows(cells, VALUES.all_similarities)
-        reasons = {c.config.model: reason for c, reason in failed.items() if c.label == label}
+        reasons = {
+            c.config.system.model: reason for c, reason in failed.items() if c.label == label
+        }
         finished = [cell for cell in cells if cell.folder.is_finished()]
         dataset, paper = label, published(label, None, None)
         if finished:
             config = finished[0].config
             dataset = finished[0].folder.read_metrics()["dataset"]
-            paper = published(dataset, config.image_features, config.text_features)
+            paper = published(
+                dataset, config.features.image_features, config.features.text_features
+            )
         print(f"\n{label}\n")
         print(tables.write_tables(output, label, dataset, found, reasons, paper))
     return len(failed)

@@ -49,8 +49,8 @@ def tuned(cells: Sequence[Cell], jobs: int) -> tuple[list[Cell], dict[Cell, str]
     """
     groups: dict[tuple[str, str], list[Cell]] = {}
     for cell in cells:
-        if cell.config.model != XGACMN and baselines.system(cell.config.model).grid:
-            groups.setdefault((cell.label, cell.config.model), []).append(_moved(cell))
+        if cell.config.system.model != XGACMN and baselines.system(cell.config.system.model).grid:
+            groups.setdefault((cell.label, cell.config.system.model), []).append(_moved(cell))
     tasks = [tuple(group) for group in groups.values()]
     found: dict[tuple[str, str, int], Cell] = {}
     failed: dict[Cell, str] = {}
@@ -62,8 +62,8 @@ def tuned(cells: Sequence[Cell], jobs: int) -> tuple[list[Cell], dict[Cell, str]
                 failed |= dict.fromkeys(group, result)
                 continue
             for cell, settings in zip(group, result, strict=True):
-                given = cell.config.model_settings
-                config = dataclasses.replace(cell.config, model_settings=(*given, *settings))
+                given = cell.config.system.model_settings
+                config = cell.config.replace(model_settings=(*given, *settings))
                 found[_key(cell)] = dataclasses.replace(cell, config=config)
     untuned = {_key(cell) for cell in failed}
     return [found.get(_key(c), c) for c in cells if _key(c) not in untuned], failed
@@ -76,7 +76,7 @@ def choose(cells: Sequence[Cell]) -> list[tuple[str, ...]] | str:
       cells: one system on one data set, a cell for each seed.
     """
     path = cells[0].folder.path.parent / FILE
-    system = baselines.system(cells[0].config.model)
+    system = baselines.system(cells[0].config.system.model)
     try:
         choices = _read(path, system)
         return [_settings(cell.config, system, choices, path) for cell in cells]
@@ -94,7 +94,7 @@ def _settings(
 
     from xgacmn_tf import datasets
 
-    dataset = datasets.for_config(dataclasses.replace(config, validation_fraction=0.0))
+    dataset = datasets.for_config(config.replace(validation_fraction=0.0))
     for choice in choices:
         if choice["data_fingerprint"] == dataset.fingerprint:
             choice["seeds"].append(config.seed)
@@ -110,7 +110,7 @@ def _settings(
         choices.append(choice)
     path.parent.mkdir(parents=True, exist_ok=True)
     record = {
-        "model": config.model,
+        "model": config.system.model,
         "measure": "full-gallery mAP on the validation pairs",
         "similarity": config.headline(system.similarity),
         "grid": _plain(system.grid),
@@ -161,7 +161,7 @@ def scores(
     from xgacmn_tf.evaluation.retrieval import mean_average_precision
     from xgacmn_tf.runs.systems import fit_system, training_data
 
-    dataset = hold_out(dataset, config.validation_fraction, config.seed)
+    dataset = hold_out(dataset, config.data.validation_fraction, config.seed)
     data = training_data(system, config, dataset)
     assert data.validation is not None
     image, text, targets = data.validation
@@ -173,8 +173,8 @@ def scores(
     for settings in points:
         point: dict[str, Any] = {"settings": list(settings)}
         try:
-            both = (*config.model_settings, *settings)
-            encoder = fit_system(system, data, baselines.parse_settings(config.model, both))
+            both = (*config.system.model_settings, *settings)
+            encoder = fit_system(system, data, baselines.parse_settings(config.system.model, both))
             v, t = encoder.represent_pairs(image, text, similarity)
             point["mAP"] = mean_average_precision(v, t, targets)
         except (InputError, DivergenceError) as error:
@@ -206,12 +206,12 @@ def _read(path: Path, system: System) -> list[dict[str, Any]]:
 def _moved(cell: Cell) -> Cell:
     """The cell with its run in the folder of tuned ones."""
     path = cell.folder.path
-    config = dataclasses.replace(cell.config, output_dir=str(path.parent / FOLDER / path.name))
+    config = cell.config.replace(output_dir=str(path.parent / FOLDER / path.name))
     return dataclasses.replace(cell, config=config)
 
 
 def _key(cell: Cell) -> tuple[str, str, int]:
-    return cell.label, cell.config.model, cell.config.seed
+    return cell.label, cell.config.system.model, cell.config.seed
 
 
 def _plain(grid: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:

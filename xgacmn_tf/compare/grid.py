@@ -21,14 +21,21 @@ from xgacmn_tf.names import SYSTEMS
 from xgacmn_tf.runs.folder import RunFolder
 from xgacmn_tf.settings import flag_files
 from xgacmn_tf.settings.command_line import config_from_flags, define_flags
-from xgacmn_tf.settings.config import XGACMN, Config
+from xgacmn_tf.settings.config import (
+    XGACMN,
+    Config,
+    DataSettings,
+    XGACMNSettings,
+    of_xgacmn_alone,
+)
+from xgacmn_tf.settings.fields import leaves
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 ALL_MODELS = (XGACMN, *SYSTEMS)
 # What compared systems hold out for epochs or calibration, where there is no validation split.
-_SHARE = Config.validation_fraction
+_SHARE = DataSettings.validation_fraction
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +47,7 @@ class Cell:
 
     @property
     def folder(self) -> RunFolder:
-        return RunFolder(self.config.output_dir or "")
+        return RunFolder(self.config.output.output_dir or "")
 
 
 def choose_models(names: Sequence[str]) -> tuple[str, ...]:
@@ -94,7 +101,7 @@ def run(todo: Sequence[Cell], jobs: int) -> dict[Cell, str]:
     failed: dict[Cell, str] = {}
     with tqdm(total=len(todo), initial=len(todo) - len(open_cells), unit="run") as bar:
         for cell, error in in_workers(_run_cell, open_cells, jobs):
-            bar.set_postfix_str(f"{cell.label} {cell.config.model} seed {cell.config.seed}")
+            bar.set_postfix_str(f"{cell.label} {cell.config.system.model} seed {cell.config.seed}")
             bar.update()
             if error:
                 failed[cell] = error
@@ -165,7 +172,7 @@ def _run_cell(cell: Cell) -> str:
 def _settings(specification: str) -> Config:
     """The settings that a data set's name or a flag file stands for."""
     if not specification.endswith(".flags"):
-        return Config(dataset=specification)
+        return Config.of(dataset=specification)
     values = flags.FlagValues()
     define_flags(values)
     try:
@@ -185,15 +192,17 @@ def _cell(base: Config, model: str, seed: int, data_dir: str | None, folder: Pat
     if data_dir is not None:
         settings["data_dir"] = data_dir
     if model != XGACMN:
-        own = {f.name: f.default for f in dataclasses.fields(Config) if f.metadata["own"]}
+        own = {leaf.name: leaf.default for leaf in leaves(Config) if of_xgacmn_alone(leaf)}
         settings |= own | {"similarity": "auto", "validation_fraction": _SHARE}
         settings["model_settings"] = _map_settings(base, model)
-    return dataclasses.replace(base, **settings)
+    return base.replace(**settings)
 
 
 def _map_settings(base: Config, model: str) -> tuple[str, ...]:
     """The input maps that a flag file gives X-GACMN, as settings of a system that shares them."""
-    changed = [name for name in MAP_FLAGS if getattr(base, name) != getattr(Config, name)]
+    changed = [
+        name for name in MAP_FLAGS if getattr(base.model, name) != getattr(XGACMNSettings, name)
+    ]
     if not changed or not issubclass(system(model).settings, MapSettings):
         return ()
-    return tuple(f"{name}={getattr(base, name)}" for name in changed)
+    return tuple(f"{name}={getattr(base.model, name)}" for name in changed)

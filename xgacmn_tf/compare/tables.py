@@ -93,8 +93,8 @@ def uncompared_rows(cells: Sequence[Cell], all_similarities: bool = False) -> li
     """`rows` without p-values, for who compares some of them only."""
     finished = [cell for cell in cells if cell.folder.is_finished()]
     found = []
-    for model in dict.fromkeys(cell.config.model for cell in finished):
-        mine = [cell for cell in finished if cell.config.model == model]
+    for model in dict.fromkeys(cell.config.system.model for cell in finished):
+        mine = [cell for cell in finished if cell.config.system.model == model]
         runs = [cell.folder for cell in mine]
         metrics = [run.read_metrics() for run in runs]
         own = metrics[0]["headline_similarity"]
@@ -127,7 +127,9 @@ def _settings(cells: Sequence[Cell]) -> str:
     """ "c=30, centre=true", or with the seeds that have them where not all have the same."""
     seeds: dict[str, list[str]] = {}
     for cell in cells:
-        seeds.setdefault(", ".join(cell.config.model_settings), []).append(str(cell.config.seed))
+        seeds.setdefault(", ".join(cell.config.system.model_settings), []).append(
+            str(cell.config.seed)
+        )
     if len(seeds) == 1:
         return next(iter(seeds))
     return "; ".join(

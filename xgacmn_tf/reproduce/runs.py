@@ -135,7 +135,7 @@ class Runs:
             cell
             for cell in self.wanted
             if cell.label == label
-            and model in (None, cell.config.model)
+            and model in (None, cell.config.system.model)
             and cell.config.seed < (seeds or self.request.seeds)
             and cell.folder.is_finished()
         ]
@@ -146,19 +146,19 @@ class Runs:
 
     def reasons(self, label: str) -> dict[str, str]:
         """System → why some of its runs of a flag file failed."""
-        return {c.config.model: why for c, why in self.failed.items() if c.label == label}
+        return {c.config.system.model: why for c, why in self.failed.items() if c.label == label}
 
     def _why_missing(self, cell: Cell) -> str:
         folder = folder_of(cell.label)
         if folder is not None and self.request.data_dir is None:
             return f"data not found: --data_dir names the folder that holds {folder}/"
-        where = cell.config.data_dir
+        where = cell.config.data.data_dir
         if where is not None and not Path(where).is_dir():
             return f"data not found under {where}"
         try:
             dataset(cell.config)
         except InputError as error:
-            made = cell.config.image_features
+            made = cell.config.features.image_features
             what = "data" if made is None else f"{made} features"
             return f"{what} not found under {where}: {error}" if where else str(error)
         return ""
@@ -179,9 +179,9 @@ def dataset(config: Config) -> PairedDataset:
 def _source(config: Config) -> tuple[Any, ...]:
     """What decides whether a data set can be read."""
     return (
-        config.dataset,
-        config.data_dir,
-        config.protocol,
-        config.image_features,
-        config.text_features,
+        config.data.dataset,
+        config.data.data_dir,
+        config.data.protocol,
+        config.features.image_features,
+        config.features.text_features,
     )

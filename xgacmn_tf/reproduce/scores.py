@@ -100,7 +100,9 @@ class Scores:
 
 def scores_path(output: Path, cell: Cell) -> Path:
     """Where the scores of a run are kept."""
-    return output / "scores" / cell.label / cell.config.model / f"seed_{cell.config.seed}.npz"
+    return (
+        output / "scores" / cell.label / cell.config.system.model / f"seed_{cell.config.seed}.npz"
+    )
 
 
 def keep_scores(output: Path, cells: Sequence[Cell]) -> None:

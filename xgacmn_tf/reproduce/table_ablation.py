@@ -85,7 +85,7 @@ def section(runs: Runs) -> Section:
         missing=[
             f"{SETTINGS[cell.label]}, seed {cell.config.seed}: {why}"
             for cell, why in runs.failed.items()
-            if cell.label in SETTINGS and cell.config.model == "xgacmn"
+            if cell.label in SETTINGS and cell.config.system.model == "xgacmn"
         ],
     )
 

@@ -272,13 +272,16 @@ def _offered(
 
     With training items in it they are those of searches of all items, by image and caption
     (`gallery.search_embeddings`). The last split, which the queries are from, is compared by one
-    modality: a typed query is rarely the very caption of an item.
+    modality: a typed query is rarely the very caption of an item. It has no caption features
+    therefore, and the training items are compared without them.
     """
     if len(gallery) > 1:
         trained, held = gallery
         whole = from_split(trained, label_names)
         if combines(encoder, "item", whole):
-            items, combined = search_embeddings(encoder, "item", whole, modality)
+            items, combined = search_embeddings(
+                encoder, "item", whole, modality, caption_features=False
+            )
             row_of = {name: row for row, name in enumerate(trained.id.tolist())}
             rows = np.array([row_of[name] for name in items.id.tolist()])
             encodings = encoder.encodings_of(modality, getattr(held, modality))
