@@ -18,6 +18,7 @@ import pytest
 from absl import flags
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from xgacmn_tf.runs.xgacmn import build_model
 
 from tests.datasets.test_streamed import write as write_tfds
 from tests.readers import READERS, damaged, write_npz
@@ -29,7 +30,6 @@ from xgacmn_tf.runs.checkpoint import load_encoder
 from xgacmn_tf.serve.failure import RequestError
 from xgacmn_tf.settings.config import Config
 from xgacmn_tf.settings.fields import leaves
-from xgacmn_tf.training.build import build_model
 from xgacmn_tf.training.progress import Checkpoints, Progress
 
 # XGACMN_FUZZ multiplies the number of damaged files and settings for a longer search.

@@ -4,13 +4,13 @@ import dataclasses
 
 import numpy as np
 import pytest
+from xgacmn_tf.runs.xgacmn import build_model
 
 from xgacmn_tf import baselines, names
 from xgacmn_tf.baselines.input_maps import MAP_FLAGS, MapSettings
 from xgacmn_tf.compare import choice, grid
 from xgacmn_tf.datasets.paired import PairedDataset, Split
 from xgacmn_tf.settings.config import Config
-from xgacmn_tf.training.build import build_model
 
 SHARING = ("acmr", "dscmr", "supcon", "two_tower", "kernel_posteriors")
 

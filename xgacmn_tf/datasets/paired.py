@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import sparse
@@ -17,6 +17,9 @@ from xgacmn_tf.datasets.checks import checked_features, checked_labels, strings
 from xgacmn_tf.datasets.stratified import stratified_part
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.groups import content_keys, first_rows, too_large, without_large
+
+if TYPE_CHECKING:
+    from xgacmn_tf.datasets.batches import Batches
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +81,13 @@ class Split:
     def in_memory(self) -> "Split":
         """This split."""
         return self
+
+    def batches(self, batch_size: int, seed: int = 0) -> "Batches":
+        """Return batches for `XGACMN.fit`, `evaluate` and `predict`, see `batches.Batches`."""
+        # Here, because batches need TensorFlow, and reading data does not.
+        from xgacmn_tf.datasets.batches import Batches
+
+        return Batches(self, batch_size, seed)
 
     def targets(self, num_classes: int) -> np.ndarray:
         """(n, num_classes) float32: one-hot rows for single labels, multi-hot rows as they are.

@@ -17,7 +17,7 @@ from xgacmn_tf.reproduce.document import Picture, Table
 from xgacmn_tf.reproduce.runs import Runs, dataset
 from xgacmn_tf.reproduce.scores import read_codes
 from xgacmn_tf.reproduce.study import Study
-from xgacmn_tf.training.build import build_model
+from xgacmn_tf.runs.xgacmn import build_model
 
 FOLDS = 5
 UNTRAINED = "before training"
