@@ -144,13 +144,12 @@ def check_evaluations(config: Config, dataset: PairedDataset, devices: Devices) 
     Raises:
         InputError: a single evaluation is planned for several epochs.
     """
-    if (
-        config.system.model != XGACMN_NAME
-        or config.training.choose_epoch == "last"
-        or dataset.validation is None
-    ):
+    training, rows = config.training, len(dataset.train)
+    if config.system.model != XGACMN_NAME or training.choose_epoch == "last":
         return
-    steps = len(dataset.train) // devices.batch_size(config.training.batch_size, len(dataset.train))
+    if dataset.validation is None:
+        return
+    steps = rows // devices.batch_size(training.batch_size, rows)
     epochs = automatic.max_epochs(training.epochs, steps)
     if epochs > 1 and automatic.planned_evaluations(epochs, training.evaluate_every) < 2:
         raise InputError(
