@@ -76,6 +76,7 @@ MODULES = [
     "datasets.batches",
     "datasets.loading",
     "evaluation.measures",
+    "evaluation.metrics",
     "model.angular_softmax",
     "model.encoders",
     "model.input_maps",
