@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from xgacmn_tf import baselines, datasets
-from xgacmn_tf.compare import choice, grid
+from xgacmn_tf.paper import experiments, tuning
 from xgacmn_tf.io.files import write_json
 
 
@@ -41,12 +41,12 @@ def main() -> None:
     ]
     system = baselines.system(given.model)
     found: dict[tuple[str, ...], list[dict[str, float]]] = {point: [] for point in points}
-    cells = grid.cells([given.model], [given.dataset], given.parts, given.data_dir, Path("unused"))
-    for cell in cells:
-        similarity = given.similarity or cell.config.similarity
-        config = dataclasses.replace(cell.config, similarity=similarity)
+    runs = experiments.plan([given.model], [given.dataset], given.parts, given.data_dir, Path("unused"))
+    for run in runs:
+        similarity = given.similarity or run.config.similarity
+        config = dataclasses.replace(run.config, similarity=similarity)
         whole = datasets.for_config(dataclasses.replace(config, validation_fraction=0.0))
-        for point in choice.scores(config, system, whole, points):
+        for point in tuning.scores(config, system, whole, points):
             if "error" in point:
                 print(f"{point['settings']}: {point['error']}", flush=True)
             else:

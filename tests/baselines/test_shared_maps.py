@@ -7,7 +7,7 @@ import pytest
 
 from xgacmn_tf import baselines, names
 from xgacmn_tf.baselines.input_maps import MAP_FLAGS, MapSettings
-from xgacmn_tf.compare import choice, grid
+from xgacmn_tf.paper import experiments, tuning
 from xgacmn_tf.datasets.paired import PairedDataset, Split
 from xgacmn_tf.settings.config import Config
 from xgacmn_tf.training.build import build_model
@@ -69,14 +69,14 @@ def test_defaults_are_those_of_the_flags():
 def test_maps_of_a_flag_file_are_handed_on(tmp_path, monkeypatch):
     flag_file = tmp_path / "wide.flags"
     flag_file.write_text("--dataset=openclipart\n--chi2_gamma=3\n--text_map=zscore\n--epochs=1\n")
-    cells = grid.cells(("xgacmn", "supcon", "cca"), [str(flag_file)], 1, None, tmp_path)
+    cells = experiments.cells(("xgacmn", "supcon", "cca"), [str(flag_file)], 1, None, tmp_path)
     ours, supcon, cca = (cell.config for cell in cells)
     assert (ours.chi2_gamma, ours.text_map) == (3.0, "zscore")
     assert supcon.model_settings == ("text_map=zscore", "chi2_gamma=3.0")
     assert cca.model_settings == ()
     # Settings chosen on validation pairs come on top.
-    monkeypatch.setattr(choice, "in_workers", lambda choose, tasks, jobs: [
+    monkeypatch.setattr(tuning, "in_workers", lambda choose, tasks, jobs: [
         (tasks[0], [("temperature=0.1",)])
     ])  # fmt: skip
-    (tuned,), _ = choice.tuned([cells[1]], 1)
+    (tuned,), _ = tuning.tuned([cells[1]], 1)
     assert tuned.config.model_settings == (*supcon.model_settings, "temperature=0.1")
