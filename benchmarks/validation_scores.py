@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from xgacmn_tf import baselines, datasets
-from xgacmn_tf.paper import experiments, tuning
 from xgacmn_tf.io.files import write_json
+from xgacmn_tf.paper import experiments, tuning
 
 
 def main() -> None:
@@ -41,12 +41,14 @@ def main() -> None:
     ]
     system = baselines.system(given.model)
     found: dict[tuple[str, ...], list[dict[str, float]]] = {point: [] for point in points}
-    runs = experiments.plan([given.model], [given.dataset], given.parts, given.data_dir, Path("unused"))
+    runs = experiments.plan(
+        [given.model], [given.dataset], given.parts, given.data_dir, Path("unused")
+    )
     for run in runs:
         similarity = given.similarity or run.config.similarity
         config = dataclasses.replace(run.config, similarity=similarity)
         whole = datasets.for_config(dataclasses.replace(config, validation_fraction=0.0))
-        for point in tuning.scores(config, system, whole, points):
+        for point in tuning.score_points(config, system, whole, points):
             if "error" in point:
                 print(f"{point['settings']}: {point['error']}", flush=True)
             else:

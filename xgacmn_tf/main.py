@@ -6,6 +6,8 @@
         the settings that suit a data set; those of flags/ are found from any folder.
     python -m xgacmn_tf.main --dataset=features.npz
         your own features.
+    python -m xgacmn_tf.main --model=pls.py:SYSTEM
+        a method of your own, see docs/own_methods.md.
     python -m xgacmn_tf.main --evaluate_only --checkpoint=RUN/checkpoints/best.keras
         the test split again, without training.
 
@@ -22,6 +24,7 @@ from typing import NoReturn
 from absl import app, flags, logging
 
 from xgacmn_tf.errors import DivergenceError, InputError, WorkerLostError
+from xgacmn_tf.names import OWN_METHOD
 from xgacmn_tf.settings import command_line, flag_files
 from xgacmn_tf.settings.command_line import HELP, config_from_flags, define_flags, stop
 from xgacmn_tf.settings.config import Config
@@ -75,10 +78,15 @@ def evaluation_config(checkpoint: str) -> Config:
     if not folder.config.exists():
         return given
     named = {name: value for name, value in vars(given).items() if FLAGS[name].present}
+    recorded = folder.recorded_config()
+    if OWN_METHOD.match(recorded.model) and "model" not in named:
+        # A run folder may come from anyone, so it does not decide which file is executed.
+        raise InputError(
+            f"--checkpoint={checkpoint} is of a method of your own; add "
+            f"--model={recorded.model} to run that file"
+        )
     # The evaluation is another output than the run's own.
-    return dataclasses.replace(
-        folder.recorded_config(), **{"output_dir": given.output_dir, **named}
-    )
+    return dataclasses.replace(recorded, **{"output_dir": given.output_dir, **named})
 
 
 def main(argv: list[str]) -> None:

@@ -7,8 +7,8 @@ import pytest
 
 from xgacmn_tf import baselines, names
 from xgacmn_tf.baselines.input_maps import MAP_FLAGS, MapSettings
-from xgacmn_tf.paper import experiments, tuning
 from xgacmn_tf.datasets.paired import PairedDataset, Split
+from xgacmn_tf.paper import experiments, tuning
 from xgacmn_tf.settings.config import Config
 from xgacmn_tf.training.build import build_model
 

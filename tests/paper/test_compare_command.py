@@ -7,12 +7,11 @@ import shutil
 import numpy as np
 import pytest
 
+from xgacmn_tf.errors import InputError
 from xgacmn_tf.paper import compare_command as command
-from xgacmn_tf.paper import experiments, tables
+from xgacmn_tf.paper import experiments, table_comparison, tables
 from xgacmn_tf.paper.published import PUBLISHED
 from xgacmn_tf.paper.significance import randomisation_test
-from xgacmn_tf.errors import InputError
-from xgacmn_tf.paper import table_comparison
 
 
 @pytest.fixture(scope="module")

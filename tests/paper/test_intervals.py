@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-
 from xgacmn_tf.paper.intervals import over_pairs, over_seeds
 
 

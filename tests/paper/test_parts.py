@@ -4,12 +4,10 @@ import json
 
 import numpy as np
 import pytest
-
-from xgacmn_tf.paper import experiments
-from xgacmn_tf.errors import InputError
-from xgacmn_tf.report.curves import CHARTS
-from xgacmn_tf.paper import document, figure_confusion, latex, markdown, table_ablation
 from xgacmn_tf.paper.contents import TABLES, choose
+
+from xgacmn_tf.errors import InputError
+from xgacmn_tf.paper import document, experiments, figure_confusion, latex, markdown, table_ablation
 from xgacmn_tf.paper.document import Block, Experiment, Figure, Section, Table
 from xgacmn_tf.paper.figure_angles import class_directions
 from xgacmn_tf.paper.figure_learning_curves import common_epochs
@@ -18,6 +16,7 @@ from xgacmn_tf.paper.figure_modality_gap import gap
 from xgacmn_tf.paper.figure_plane import epochs_in_words
 from xgacmn_tf.paper.figure_precision_scope import choose_curves
 from xgacmn_tf.paper.scores import Codes, Scores
+from xgacmn_tf.report.curves import CHARTS
 from xgacmn_tf.settings.config import Config
 
 
@@ -183,7 +182,12 @@ SECTION = Section(
             "scores",
             "Scores of a_b, 50 %",
             ["system", "avg"],
-            [Block("cosine", [["A|B", Experiment(".3 ± .1", "best")], ["C", Experiment("−.1", "second")]])],
+            [
+                Block(
+                    "cosine",
+                    [["A|B", Experiment(".3 ± .1", "best")], ["C", Experiment("−.1", "second")]],
+                )
+            ],
             [],
             ["note: < 1"],
         ),

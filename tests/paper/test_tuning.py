@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from xgacmn_tf import baselines, datasets, names
-from xgacmn_tf.paper import compare_command as command
-from xgacmn_tf.paper import tuning, experiments
 from xgacmn_tf.datasets import hold_out
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.evaluation.retrieval import mean_average_precision
+from xgacmn_tf.paper import compare_command as command
+from xgacmn_tf.paper import experiments, tuning
 from xgacmn_tf.runs import systems as training
 
 

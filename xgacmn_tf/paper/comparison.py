@@ -1,25 +1,22 @@
-"""What a comparison found: one table a data set, as Markdown, LaTeX and CSV."""
+"""Rows of a comparison: the scores of systems over seeds, tested against the best, as a table."""
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from xgacmn_tf import baselines
-from xgacmn_tf.paper.experiments import Experiment
-from xgacmn_tf.paper.significance import holm, mean_by_query, randomisation_test
-from xgacmn_tf.io.files import atomic_path
 from xgacmn_tf.names import CODE_SIMILARITIES, SIMILARITIES
-from xgacmn_tf.settings.config import XGACMN
+from xgacmn_tf.paper import document
+from xgacmn_tf.paper.experiments import Experiment, title
+from xgacmn_tf.paper.published import Scores
+from xgacmn_tf.paper.significance import holm, mean_by_query, randomization_test
 
 WAYS = ("i2t", "t2i", "avg")
-# Measures beside mAP, of which a table has the mean of both directions, and what they are.
+# Measures beside mAP, as means of both directions, and their definitions.
 ITEM_MEASURES = {
     "R@10": "share of queries with their own pair among the first 10",
     "fine_mAP": "mAP by finer labels, which training never reads",
@@ -32,322 +29,202 @@ class Row:
     """A system at one similarity on one data set, over its finished seeds.
 
     Attributes:
-      model, similarity: which.
-      own: whether it is the similarity that the system itself names.
+      title: the system's name in tables.
+      similarity: what it ranks by.
       scores: direction → (seeds,) full-gallery mAP.
-      queries: "<direction>/<id>" → mean average precision over the seeds, both directions.
-      seconds: median time of training.
-      p: p-value of the difference from the best row of its group, corrected for the number of
-        rows; None for the best itself.
-      settings: those that were not left at their defaults, and the seeds where these differ.
-      group: rows of one group are ranked and tested against each other.
-      items: measure of `ITEM_MEASURES` → (seeds,) mean of both directions. A measure is missing
-        where the data have no fine labels, or a run is of a version that did not measure it.
+      queries: "<direction>/<id>" → average precision, averaged over the seeds.
+      item_measures: measure of `ITEM_MEASURES` → (seeds,) mean of both directions. A measure is
+        missing if the data have no fine labels, or if the version that ran did not compute it.
+      model: the system, as --model names it; None for embeddings made elsewhere.
+      is_own: whether the similarity is the one that the system itself names.
+      seconds: median training time; None if unknown.
+      settings: those that differ from the defaults, with their seeds if these differ.
+      group: title of the rows that are ranked and tested together.
+      p: corrected p-value of the difference from the best row of the group; None for the best.
     """
 
-    model: str
+    title: str
     similarity: str
-    own: bool
     scores: dict[str, np.ndarray]
     queries: dict[str, float]
-    seconds: float
-    p: float | None = None
+    item_measures: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    model: str | None = None
+    is_own: bool = True
+    seconds: float | None = None
     settings: str = ""
     group: str = ""
-    items: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    p: float | None = None
 
     @property
-    def title(self) -> str:
-        if self.ranked:
-            return "X-GACMN" if self.model == XGACMN else baselines.system(self.model).title
-        return "X-GACMN, item"
-
-    @property
-    def ranked(self) -> bool:
-        """Whether it is ranked and tested; not at "item", which is beyond the paper."""
+    def is_ranked(self) -> bool:
+        """Whether the row is ranked and tested; "item" is not, because it is beyond the paper."""
         return self.similarity in CODE_SIMILARITIES
 
     @property
     def mean(self) -> float:
+        """mAP, averaged over directions and seeds."""
         return float(self.scores["avg"].mean())
 
 
-def rows(cells: Sequence[Experiment], all_similarities: bool = False) -> list[Row]:
-    """The rows of one data set, in the order of the cells' systems.
+def rows_of(experiments: Sequence[Experiment], all_similarities: bool = False) -> list[Row]:
+    """Return the rows of one data set, without p-values, in the order of the systems.
 
     Args:
-      cells: of one data set; those that are not finished are left out.
-      all_similarities: a row for every similarity that a system defines, not for its own alone.
-        Each similarity is then a group: a system beside itself at another one says nothing of
-        systems.
-
-    Where X-GACMN has item embeddings, a row of its own shows the similarity "item", without p.
+      experiments: of one data set; unfinished ones are left out.
+      all_similarities: return a row for each similarity that a system defines, not only for its
+        own. If X-GACMN has item embeddings, the similarity "item" is a row in any case.
     """
-    found = uncompared_rows(cells, all_similarities)
-    for group in dict.fromkeys(row.group for row in found):
-        compare_with_best([row for row in found if row.group == group and row.ranked])
-    return found
-
-
-def uncompared_rows(cells: Sequence[Experiment], all_similarities: bool = False) -> list[Row]:
-    """`rows` without p-values, for who compares some of them only."""
-    finished = [cell for cell in cells if cell.folder.is_finished()]
-    found = []
-    for model in dict.fromkeys(cell.config.model for cell in finished):
-        mine = [cell for cell in finished if cell.config.model == model]
-        runs = [cell.folder for cell in mine]
-        metrics = [run.read_metrics() for run in runs]
+    finished = [experiment for experiment in experiments if experiment.folder.is_finished()]
+    rows = []
+    for model in dict.fromkeys(experiment.model for experiment in finished):
+        seeds = [experiment for experiment in finished if experiment.model == model]
+        metrics = [experiment.folder.read_metrics() for experiment in seeds]
         own = metrics[0]["headline_similarity"]
         defined = [s for s in metrics[0]["test"] if s in CODE_SIMILARITIES]
-        shown = defined if all_similarities else [own]
-        # Compared systems have no item embeddings, and X-GACMN has them only by default.
+        similarities = defined if all_similarities else [own]
         if all("item" in m["test"] for m in metrics):
-            shown = [*shown, "item"]
-        for similarity in shown:
-            scores = {
-                way: np.array([m["test"][similarity]["mAP"][way] for m in metrics]) for way in WAYS
-            }
-            queries = mean_by_query([run.read_per_query(similarity) for run in runs])
-            seconds = float(np.median([m["training_time_s"] for m in metrics]))
-            row = Row(model, similarity, similarity == own, scores, queries, seconds)
-            row.settings = _settings(mine)
-            row.group = similarity if all_similarities else ""
-            row.items = {
-                name: np.array([m["test"][similarity][name]["avg"] for m in metrics])
-                for name in ITEM_MEASURES
-                if all(name in m["test"][similarity] for m in metrics)
-            }
-            found.append(row)
-    # Stable: within a similarity the systems keep their order.
-    found.sort(key=lambda row: SIMILARITIES.index(row.group) if row.group else 0)
-    return found
+            similarities = [*similarities, "item"]
+        for similarity in similarities:
+            per_query = [experiment.folder.read_per_query(similarity) for experiment in seeds]
+            row = row_of(title(model), similarity, [m["test"][similarity] for m in metrics])
+            row.queries = mean_by_query(per_query)
+            row.model, row.is_own = model, similarity == own
+            row.title += "" if row.is_ranked else ", item"
+            row.seconds = float(np.median([m["training_time_s"] for m in metrics]))
+            row.settings = _settings(seeds)
+            rows.append(row)
+    return rows
 
 
-def _settings(cells: Sequence[Experiment]) -> str:
-    """ "c=30, centre=true", or with the seeds that have them where not all have the same."""
-    seeds: dict[str, list[str]] = {}
-    for cell in cells:
-        seeds.setdefault(", ".join(cell.config.model_settings), []).append(str(cell.config.seed))
-    if len(seeds) == 1:
-        return next(iter(seeds))
-    return "; ".join(
-        f"{settings or 'defaults'} (seeds {', '.join(those)})" for settings, those in seeds.items()
+def row_of(title: str, similarity: str, measures: Sequence[Mapping[str, Any]]) -> Row:
+    """Return a row without queries from the measures of each seed, as metrics.json has them."""
+    return Row(
+        title,
+        similarity,
+        {way: np.array([m["mAP"][way] for m in measures]) for way in WAYS},
+        {},
+        {
+            name: np.array([m[name]["avg"] for m in measures])
+            for name in ITEM_MEASURES
+            if all(name in m for m in measures)
+        },
     )
 
 
-def compare_with_best(found: Sequence[Row]) -> None:
-    """Sets `p` of every row: against the best of these, corrected for their number."""
-    if not found:
-        return
-    best = max(found, key=lambda row: row.mean)
-    others = [row for row in found if row is not best]
-    p_values = []
-    for row in others:
-        queries = sorted(best.queries.keys() & row.queries.keys())
-        p_values.append(
-            randomisation_test(
-                np.array([best.queries[q] for q in queries]),
-                np.array([row.queries[q] for q in queries]),
-                # A query is "<direction>/<id of its pair>", see `RunFolder.read_per_query`.
-                [q.partition("/")[2] for q in queries],
-            )
-        )
-    for row, p in zip(others, holm(p_values), strict=True):
-        row.p = p
+def _settings(seeds: Sequence[Experiment]) -> str:
+    """ "c=30, centre=true", or each variant with its seeds if not all have the same settings."""
+    variants: dict[str, list[str]] = {}
+    for experiment in seeds:
+        config = experiment.config
+        variants.setdefault(", ".join(config.model_settings), []).append(str(config.seed))
+    if len(variants) == 1:
+        return next(iter(variants))
+    return "; ".join(
+        f"{settings or 'defaults'} (seeds {', '.join(names)})"
+        for settings, names in variants.items()
+    )
 
 
-def write_tables(
-    folder: Path,
+def group_by_similarity(rows: Sequence[Row]) -> list[Row]:
+    """Return the rows sorted by similarity, each of which forms a group."""
+    grouped = [dataclasses.replace(row, group=f"{row.similarity} similarity") for row in rows]
+    return sorted(grouped, key=lambda row: SIMILARITIES.index(row.similarity))
+
+
+def set_p_values(rows: Sequence[Row]) -> None:
+    """Test the ranked rows of each group against the best of the group."""
+    for group in dict.fromkeys(row.group for row in rows):
+        ranked = [row for row in rows if row.group == group and row.is_ranked]
+        if not ranked:
+            continue
+        best = max(ranked, key=lambda row: row.mean)
+        others = [row for row in ranked if row is not best]
+        p_values = holm([_p_value(best, row) for row in others])
+        for row, p in zip(others, p_values, strict=True):
+            row.p = p
+
+
+def _p_value(best: Row, row: Row) -> float:
+    queries = sorted(best.queries.keys() & row.queries.keys())
+    first, second = (np.array([r.queries[query] for query in queries]) for r in (best, row))
+    # A query is "<direction>/<id of its pair>", see `RunFolder.read_per_query`.
+    return randomization_test(first, second, [query.partition("/")[2] for query in queries])
+
+
+def score_table(
     label: str,
-    dataset: str,
-    found: Sequence[Row],
-    failed: Mapping[str, str],
-    published: Mapping[str, tuple[float, float]],
-) -> str:
-    """Writes `<label>.md`, `.tex` and `.csv`; returns the Markdown.
+    caption: str,
+    rows: Sequence[Row],
+    published: Mapping[str, Scores],
+    item_measures: Sequence[str] = (),
+    notes: Sequence[str] = (),
+) -> document.Table:
+    """Return the table of some rows.
 
     Args:
-      folder: where to.
-      label: what the files are called.
-      dataset: the data set's name.
-      found: from `rows`.
-      failed: system → why it has no row.
-      published: system → the paper's figures on the same features, image → text and text → image.
+      label: name of the table's files.
+      caption: states the measure and the seeds.
+      rows: from `rows_of`, grouped and tested.
+      published: system → the paper's scores on the same features.
+      item_measures: measures to print beside mAP, with the training time.
+      notes: sentences below the table.
     """
-    table = [_cells(row, published) for row in found]
-    groups = [row.group if row.ranked else None for row in found]
-    marks = [_ranks([entry[way] for entry in table], groups) for way in WAYS]
-    measures = [name for name in ITEM_MEASURES if any(name in row.items for row in found)]
-    seeds = max((len(row.scores["avg"]) for row in found), default=0)
-    within = " of each similarity; * the system's own" if any(row.group for row in found) else ""
-    note = (
-        f"Full-gallery mAP on the test split of {dataset}, mean ± sd over {seeds} seeds; best in "
-        f"bold, second underlined{within}. p: paired randomisation test against the best row, over "
-        "pairs (both queries of a pair are exchanged together), Holm-corrected; the best row was "
-        f"found on the same queries. {_item_note(found, measures)}Fit: median seconds."
-    )
-    changed = dict.fromkeys(f"{row.title}: {row.settings}" for row in found if row.settings)
-    if changed:
-        note += f" Settings: {'; '.join(changed)}."
-    texts = {
-        "md": _markdown(table, marks, measures, note, failed),
-        "tex": _latex(table, marks, measures, note),
-        "csv": _csv(table),
-    }
-    for suffix, text in texts.items():
-        with atomic_path(folder / f"{label}.{suffix}") as temporary:
-            temporary.write_text(text, encoding="utf-8")
-    return texts["md"]
-
-
-def _item_note(found: Sequence[Row], measures: Sequence[str]) -> str:
-    """The note's sentences on the measures beside mAP and on the row that is ours."""
-    note = "; ".join(f"{_column(name)}: {ITEM_MEASURES[name]}" for name in measures)
-    if note:
-        note += " (means of both directions, neither ranked nor tested). "
-    if not all(row.ranked for row in found):
-        note += (
-            "X-GACMN, item is ours, beyond the paper: X-GACMN ranked by its similarity item, class "
-            "posteriors and item embeddings together; it takes no part in ranks and tests. "
+    star = {True: "*", False: ""}
+    grouped = len({row.group for row in rows if row.is_ranked}) > 1
+    cells = []
+    for row in rows:
+        paper = _paper(row, published)
+        cells.append(
+            {
+                "system": row.title,
+                "similarity": row.similarity + star[grouped and row.is_own],
+                "paper i2t": document.number(paper[0]) if paper else "–",
+                "paper t2i": document.number(paper[1]) if paper else "–",
+                **{way: document.spread(row.scores[way]) for way in WAYS},
+                "p": document.p_value(row.p),
+            }
         )
-    return note
+        if item_measures:
+            cells[-1] |= {
+                name.replace("_", " "): document.spread(row.item_measures.get(name))
+                for name in item_measures
+            }
+            cells[-1]["fit (s)"] = "–" if row.seconds is None else f"{row.seconds:.1f}"
+    groups = [row.group if row.is_ranked else None for row in rows]
+    means = {way: [float(row.scores[way].mean()) for row in rows] for way in WAYS}
+    return document.Table(
+        label,
+        caption,
+        pd.DataFrame(cells, index=[row.group for row in rows]),
+        pd.DataFrame([_record(row, published) for row in rows]),
+        {way: document.marks(means[way], groups) for way in WAYS} if rows else {},
+        notes,
+    )
 
 
-def _cells(row: Row, published: Mapping[str, tuple[float, float]]) -> dict[str, Any]:
-    paper = published.get(row.model)
-    deviation = 1 if len(row.scores["avg"]) > 1 else 0
+def _paper(row: Row, published: Mapping[str, Scores]) -> Scores | None:
+    return published.get(row.model) if row.model and row.is_ranked else None
+
+
+def _record(row: Row, published: Mapping[str, Scores]) -> dict[str, Any]:
+    """A line of the CSV file."""
+    paper = _paper(row, published)
+    values: dict[str, np.ndarray | None] = {way: row.scores[way] for way in WAYS}
+    values |= {name: row.item_measures.get(name) for name in ITEM_MEASURES}
+    scores: dict[str, float | None] = {}
+    for name, seeds in values.items():
+        scores[name] = None if seeds is None else float(seeds.mean())
+        scores[f"{name}_sd"] = None if seeds is None else document.deviation(seeds)
     return {
+        "group": row.group,
         "system": row.title,
+        "model": row.model,
         "similarity": row.similarity,
-        "mark": "*" if row.group and row.own else "",
-        "settings": row.settings,
-        "paper": paper if row.ranked else None,
-        **{way: float(row.scores[way].mean()) for way in WAYS},
-        **{f"{way}_sd": float(row.scores[way].std(ddof=deviation)) for way in WAYS},
-        **{name: float(values.mean()) for name, values in row.items.items()},
-        **{f"{name}_sd": float(x.std(ddof=deviation)) for name, x in row.items.items()},
+        "paper_i2t": paper and paper[0],
+        "paper_t2i": paper and paper[1],
+        **scores,
         "seeds": len(row.scores["avg"]),
         "p": row.p,
         "seconds": row.seconds,
+        "settings": row.settings,
     }
-
-
-def _ranks(values: Sequence[float], groups: Sequence[str | None]) -> list[str]:
-    """ "best", "second" or "" for each value in its group; equal values share a rank.
-
-    Values without a group are not ranked.
-    """
-    names: dict[tuple[str | None, float], str] = {}
-    for group in {group for group in groups if group is not None}:
-        those = {round(v, 3) for v, g in zip(values, groups, strict=True) if g == group}
-        ordered = [(group, value) for value in sorted(those, reverse=True)]
-        names |= dict(zip(ordered, ("best", "second"), strict=False))
-    return [names.get((g, round(v, 3)), "") for v, g in zip(values, groups, strict=True)]
-
-
-def _number(value: float) -> str:
-    return f"{value:.3f}".removeprefix("0")
-
-
-def _p(value: float | None) -> str:
-    if value is None:
-        return "–"
-    return "< .001" if value < 0.001 else _number(value)
-
-
-def _spread(entry: Mapping[str, Any], name: str, style: str = "{}") -> str:
-    """A measure's mean in `style`, with its deviation where there are several seeds."""
-    if name not in entry:
-        return "–"
-    text = style.format(_number(entry[name]))
-    return f"{text} ± {_number(entry[f'{name}_sd'])}" if entry["seeds"] > 1 else text
-
-
-def _body(
-    table: Sequence[Mapping[str, Any]],
-    marks: Sequence[Sequence[str]],
-    measures: Sequence[str],
-    styles: Mapping[str, str],
-) -> list[list[str]]:
-    """The cells of all rows as text; `styles` has a format for each mark."""
-    lines = []
-    for number, entry in enumerate(table):
-        paper = " / ".join(map(_number, entry["paper"])) if entry["paper"] else "–"
-        one, other, both = (styles[mark[number]] for mark in marks)
-        lines.append(
-            [
-                entry["system"],
-                entry["similarity"] + entry["mark"],
-                paper,
-                one.format(_number(entry["i2t"])),
-                other.format(_number(entry["t2i"])),
-                _spread(entry, "avg", both),
-                _p(entry["p"]),
-                *(_spread(entry, name) for name in measures),
-                f"{entry['seconds']:.1f}",
-            ]
-        )
-    return lines
-
-
-def _header(measures: Sequence[str]) -> list[str]:
-    columns = ["system", "similarity", "paper i2t / t2i", *WAYS, "p"]
-    return [*columns, *map(_column, measures), "fit (s)"]
-
-
-def _column(measure: str) -> str:
-    return measure.replace("_", " ")
-
-
-def _markdown(
-    table: Sequence[Mapping[str, Any]],
-    marks: Sequence[Sequence[str]],
-    measures: Sequence[str],
-    note: str,
-    failed: Mapping[str, str],
-) -> str:
-    styles = {"best": "**{}**", "second": "<u>{}</u>", "": "{}"}
-    header = _header(measures)
-    lines = [header, ["---"] * len(header), *_body(table, marks, measures, styles)]
-    text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    missing = "".join(f"\n- {name}: no row: {reason}" for name, reason in failed.items())
-    return f"{text}\n\n{note}\n{missing}".rstrip() + "\n"
-
-
-def _latex(
-    table: Sequence[Mapping[str, Any]],
-    marks: Sequence[Sequence[str]],
-    measures: Sequence[str],
-    note: str,
-) -> str:
-    styles = {"best": r"\textbf{{{}}}", "second": r"\underline{{{}}}", "": "{}"}
-    header = _header(measures)
-    lines = [
-        "% needs booktabs",
-        rf"\begin{{tabular}}{{ll{'r' * (len(header) - 2)}}}",
-        r"\toprule",
-        " & ".join(header) + r" \\",
-        r"\midrule",
-        *(
-            " & ".join(cell.replace("±", r"$\pm$").replace("<", "$<$") for cell in line) + r" \\"
-            for line in _body(table, marks, measures, styles)
-        ),
-        r"\bottomrule",
-        r"\end{tabular}",
-        "% " + note.replace("±", "+-"),
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _csv(table: Sequence[Mapping[str, Any]]) -> str:
-    stream = io.StringIO()
-    names = ["system", "similarity", "paper_i2t", "paper_t2i"]
-    names += [*WAYS, *(f"{way}_sd" for way in WAYS)]
-    names += [f"{name}{suffix}" for name in ITEM_MEASURES for suffix in ("", "_sd")]
-    names += ["seeds", "p", "seconds", "settings"]
-    writer = csv.DictWriter(stream, names, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    for entry in table:
-        paper = entry["paper"] or ("", "", "")
-        writer.writerow({**entry, "paper_i2t": paper[0], "paper_t2i": paper[1]})
-    return stream.getvalue()

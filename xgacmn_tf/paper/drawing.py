@@ -1,4 +1,4 @@
-"""The look that all figures share, and their files: PNG for documents, SVG for close looks."""
+"""The common style of all figures, and their PNG and SVG files."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from matplotlib.lines import Line2D
 
 from xgacmn_tf.io.files import atomic_path
 
-# Okabe and Ito's colours, which people with any colour vision tell apart.
+# Colors of Okabe and Ito, which can be told apart with any color vision.
 BLUE, ORANGE, GREEN, RED, PURPLE, BLACK = (
     "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#000000",
 )  # fmt: skip
 MODALITY = {"image": BLUE, "text": RED}
-# Paul Tol's "muted" scheme, with a dark grey as the tenth: as many as the data sets have
-# categories. Where there are more they repeat, so every category is named beside its points.
+# Paul Tol's "muted" scheme with dark gray as the tenth color. With more categories the colors
+# repeat, so every category is also numbered beside its points.
 CATEGORIES = (
     "#CC6677", "#332288", "#DDCC77", "#117733", "#88CCEE", "#882255", "#44AA99", "#999933",
     "#AA4499", "#444444",
@@ -51,15 +51,15 @@ _STYLE: dict[Any, Any] = {
 
 @contextlib.contextmanager
 def figure(width: float, height: float) -> Iterator[Figure]:
-    """A figure in the shared look, in inches; everything is drawn inside the block."""
+    """Make a figure in the common style, in inches, to be drawn inside the block."""
     with matplotlib.rc_context(_STYLE):
         yield Figure(figsize=(width, height), dpi=200, layout="constrained")
 
 
 def save(drawn: Figure, output: Path, name: str) -> str:
-    """Writes figures/<name>.png and .svg below `output`; returns the former, relative to it.
+    """Write figures/<name>.png and .svg below `output`; return the path of the PNG relative to it.
 
-    The same figure gives the same bytes.
+    The same figure always results in the same bytes.
     """
     folder = output / "figures"
     folder.mkdir(parents=True, exist_ok=True)
@@ -71,6 +71,6 @@ def save(drawn: Figure, output: Path, name: str) -> str:
     return f"figures/{name}.png"
 
 
-def key(colour: str, marker: str, label: str) -> Line2D:
-    """A legend's entry that stands for points."""
-    return Line2D([], [], color=colour, marker=marker, ls="", markersize=5, label=label)
+def legend_entry(color: str, marker: str, label: str) -> Line2D:
+    """Return a legend entry for points."""
+    return Line2D([], [], color=color, marker=marker, ls="", markersize=5, label=label)

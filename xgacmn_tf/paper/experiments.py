@@ -1,4 +1,4 @@
-"""The cells of a comparison: every system on every data set with every seed, each a run folder."""
+"""Experiments: one system on one data set with one seed, each in a run folder of its own."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from typing import Any, TypeVar
 from absl import flags
 from tqdm import tqdm
 
-from xgacmn_tf.baselines import system
+from xgacmn_tf import baselines
 from xgacmn_tf.baselines.input_maps import MAP_FLAGS, MapSettings
-from xgacmn_tf.errors import InputError
-from xgacmn_tf.names import SYSTEMS
+from xgacmn_tf.errors import DivergenceError, InputError
+from xgacmn_tf.names import OWN_METHOD, SYSTEMS, model_name
 from xgacmn_tf.runs.folder import RunFolder
 from xgacmn_tf.settings import flag_files
 from xgacmn_tf.settings.command_line import config_from_flags, define_flags
@@ -27,91 +27,172 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 ALL_MODELS = (XGACMN, *SYSTEMS)
-# What compared systems hold out for epochs or calibration, where there is no validation split.
-_SHARE = Config.validation_fraction
 
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-    """One run: `label` is the data set as it was named, `config` says the rest."""
+    """One run of a comparison.
+
+    Attributes:
+      label: name of the data set or flag file; tables and folders are named after it.
+      config: the settings, with the run folder.
+    """
 
     label: str
     config: Config
 
     @property
+    def model(self) -> str:
+        """The system, as --model names it."""
+        return self.config.model
+
+    @property
     def folder(self) -> RunFolder:
+        """The run folder."""
         return RunFolder(self.config.output_dir or "")
 
 
+def title(model: str) -> str:
+    """The name of a system in tables and legends."""
+    return "X-GACMN" if model == XGACMN else baselines.system(model).title
+
+
 def choose_models(names: Sequence[str]) -> tuple[str, ...]:
-    """The systems of `--models`, "all" standing for all of them."""
-    if list(names) == ["all"]:
-        return ALL_MODELS
-    unknown = [name for name in names if name not in ALL_MODELS]
-    if unknown or not names:
+    """Return the systems that `--models` names; "all" stands for those of this package.
+
+    Raises:
+      InputError: a name is unknown, or there is none.
+    """
+    expanded = [model for name in names for model in (ALL_MODELS if name == "all" else (name,))]
+    unknown = [name for name in expanded if name not in ALL_MODELS and not OWN_METHOD.match(name)]
+    if unknown or not expanded:
         raise InputError(
-            f"--models={','.join(names)}: expected all, or some of {', '.join(ALL_MODELS)}"
+            f"--models={','.join(names)}: expected all, or some of {', '.join(ALL_MODELS)} and "
+            "path/to/file.py:NAME of your own methods"
         )
-    return tuple(dict.fromkeys(names))
+    return tuple(dict.fromkeys(expanded))
 
 
-def cells(
+def plan(
     models: Sequence[str],
     specifications: Sequence[str],
     seeds: int,
     data_dir: str | None,
     output_dir: Path,
 ) -> list[Experiment]:
-    """All runs, data set by data set, seed by seed.
+    """Return all experiments, by data set, then seed, then system.
 
     Args:
       models: names of systems.
-      specifications: data sets as `--dataset` takes them, or flag files that name one. A flag
-        file's other settings are X-GACMN's; the compared systems take only those that all share,
-        and the input maps where they have settings of that name.
-      seeds: each cell is run with the seeds 0, 1, …, seeds − 1.
-      data_dir: for data sets that need files.
-      output_dir: holds the run folders.
+      specifications: data sets as `--dataset` takes them, or flag files that name one. The other
+        settings of a flag file apply to X-GACMN; the compared systems take only those that are
+        not X-GACMN's own, and the input maps if they have settings of that name.
+      seeds: number of seeds 0, 1, ….
+      data_dir: folder of the data sets' files.
+      output_dir: folder above the run folders.
     """
-    found = []
+    experiments = []
     for specification in specifications:
-        base = _settings(specification)
-        label = Path(specification).stem
+        base, label = settings_of(specification, data_dir), Path(specification).stem
         for seed in range(seeds):
             for model in models:
-                found.append(
-                    Experiment(label, _cell(base, model, seed, data_dir, output_dir / "runs" / label))
-                )
-    return found
+                folder = output_dir / "runs" / label / model_name(model) / f"seed_{seed}"
+                config = _config(base, model, seed=seed, output_dir=str(folder), export=False)
+                experiments.append(Experiment(label, config))
+    return experiments
 
 
-def run(todo: Sequence[Experiment], jobs: int) -> dict[Experiment, str]:
-    """Runs what is not finished, `jobs` at a time; returns the cells that failed, with the reason.
+def settings_of(specification: str, data_dir: str | None) -> Config:
+    """Return the settings of a data set's name or a flag file.
 
-    A cell that cannot be run (features without a common dimension, say) does not stop the others.
+    Raises:
+      InputError: the flag file is missing or invalid.
     """
-    open_cells = [cell for cell in todo if not cell.folder.is_finished()]
+    if specification.endswith(".flags"):
+        values = flags.FlagValues()
+        define_flags(values)
+        try:
+            values(["", *flag_files.expand([f"--flagfile={specification}"])])
+        except flags.Error as error:
+            raise InputError(f"{specification}: {error}") from error
+        config = config_from_flags(values)
+    else:
+        config = Config(dataset=specification)
+    return config if data_dir is None else dataclasses.replace(config, data_dir=data_dir)
+
+
+def _config(base: Config, model: str, **settings: Any) -> Config:
+    """The settings of one experiment; a compared system has the defaults of X-GACMN's own."""
+    if model != XGACMN:
+        own = {f.name: f.default for f in dataclasses.fields(Config) if f.metadata["own"]}
+        settings |= own | {
+            "similarity": "auto",
+            "validation_fraction": Config.validation_fraction,
+            "model_settings": _map_settings(base, model),
+        }
+    return dataclasses.replace(base, model=model, **settings)
+
+
+def _map_settings(base: Config, model: str) -> tuple[str, ...]:
+    """The input maps that a flag file sets for X-GACMN, as settings of a system that has them."""
+    changed = [name for name in MAP_FLAGS if getattr(base, name) != getattr(Config, name)]
+    if not changed or not issubclass(baselines.system(model).settings, MapSettings):
+        return ()
+    return tuple(f"{name}={getattr(base, name)}" for name in changed)
+
+
+def run(experiments: Sequence[Experiment], jobs: int) -> dict[Experiment, str]:
+    """Run the unfinished experiments; one that fails does not stop the others.
+
+    Args:
+      experiments: which.
+      jobs: number of workers.
+
+    Returns:
+      Failed experiment → error.
+    """
+    open_ones = [experiment for experiment in experiments if not experiment.folder.is_finished()]
     failed: dict[Experiment, str] = {}
-    with tqdm(total=len(todo), initial=len(todo) - len(open_cells), unit="run") as bar:
-        for cell, error in in_workers(_run_cell, open_cells, jobs):
-            bar.set_postfix_str(f"{cell.label} {cell.config.model} seed {cell.config.seed}")
+    done = len(experiments) - len(open_ones)
+    with tqdm(total=len(experiments), initial=done, unit="run") as bar:
+        for experiment, error in in_workers(_run, open_ones, jobs):
+            seed = experiment.config.seed
+            bar.set_postfix_str(f"{experiment.label} {experiment.model} seed {seed}")
             bar.update()
             if error:
-                failed[cell] = error
+                failed[experiment] = error
     return failed
+
+
+def _run(experiment: Experiment) -> str:
+    """Run one experiment in a worker; return its error, or an empty string."""
+    from xgacmn_tf.experiment import run
+
+    try:
+        run(experiment.config, lambda text: None)
+    except (InputError, DivergenceError) as error:
+        return str(error)
+    except Exception as error:
+        if not OWN_METHOD.match(experiment.model):
+            raise
+        return f"{type(error).__name__}: {error}"
+    return ""
 
 
 def in_workers(
     function: Callable[[Task], Result], tasks: Sequence[Task], jobs: int
 ) -> Iterator[tuple[Task, Result]]:
-    """Each task and what `function` makes of it in another process, as they end.
+    """Call a function for each task in worker processes.
 
     Args:
-      function: a module's own, which a new interpreter can import.
-      tasks: its arguments; what stands first is begun first.
-      jobs: processes, which share the cores.
+      function: a module-level function, which a new interpreter can import.
+      tasks: its arguments, started in this order.
+      jobs: number of workers, which share the cores.
+
+    Yields:
+      Each task and its result, in the order in which they finish.
     """
-    # A new interpreter for each worker: TensorFlow does not survive a fork.
+    # TensorFlow does not survive a fork, so each worker is a new interpreter.
     context = multiprocessing.get_context("spawn")
     threads = max(1, (os.cpu_count() or 1) // jobs)
     with (
@@ -129,7 +210,7 @@ def in_workers(
 
 @contextlib.contextmanager
 def _environment(**variables: str) -> Iterator[None]:
-    """Sets variables that workers read when they start: one bar for all cells, among others."""
+    """Set variables that workers read when they start."""
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:
@@ -146,54 +227,5 @@ def _start_worker(threads: int) -> None:
     import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(threads)
-    # One process runs many cells, and TensorFlow warns that each traces functions of its own.
+    # One process runs many experiments, and TensorFlow warns that each traces its own functions.
     tf.get_logger().setLevel("ERROR")
-
-
-def _run_cell(cell: Experiment) -> str:
-    """Runs one cell in a worker; returns why it failed, or nothing."""
-    from xgacmn_tf import experiment
-    from xgacmn_tf.errors import DivergenceError
-
-    try:
-        experiment.run(cell.config, lambda text: None)
-    except (InputError, DivergenceError) as error:
-        return str(error)
-    return ""
-
-
-def _settings(specification: str) -> Config:
-    """The settings that a data set's name or a flag file stands for."""
-    if not specification.endswith(".flags"):
-        return Config(dataset=specification)
-    values = flags.FlagValues()
-    define_flags(values)
-    try:
-        values(["", *flag_files.expand([f"--flagfile={specification}"])])
-    except flags.Error as error:
-        raise InputError(f"{specification}: {error}") from error
-    return config_from_flags(values)
-
-
-def _cell(base: Config, model: str, seed: int, data_dir: str | None, folder: Path) -> Config:
-    settings: dict[str, Any] = {
-        "model": model,
-        "seed": seed,
-        "output_dir": str(folder / model / f"seed_{seed}"),
-        "export": False,
-    }
-    if data_dir is not None:
-        settings["data_dir"] = data_dir
-    if model != XGACMN:
-        own = {f.name: f.default for f in dataclasses.fields(Config) if f.metadata["own"]}
-        settings |= own | {"similarity": "auto", "validation_fraction": _SHARE}
-        settings["model_settings"] = _map_settings(base, model)
-    return dataclasses.replace(base, **settings)
-
-
-def _map_settings(base: Config, model: str) -> tuple[str, ...]:
-    """The input maps that a flag file gives X-GACMN, as settings of a system that shares them."""
-    changed = [name for name in MAP_FLAGS if getattr(base, name) != getattr(Config, name)]
-    if not changed or not issubclass(system(model).settings, MapSettings):
-        return ()
-    return tuple(f"{name}={getattr(base, name)}" for name in changed)

@@ -1,4 +1,4 @@
-"""Beyond the paper: what X-GACMN's losses, accuracies and angles do while it trains."""
+"""Figure beyond the paper: X-GACMN's losses, accuracies and angles over the epochs."""
 
 from __future__ import annotations
 
@@ -10,38 +10,42 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.util import tensor_util
 
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.report.curves import CHARTS, Chart
 from xgacmn_tf.paper import document, drawing
 from xgacmn_tf.paper.document import Figure
 from xgacmn_tf.paper.runs import Runs
 from xgacmn_tf.paper.studies import Study
+from xgacmn_tf.report.curves import CHARTS, Chart
 from xgacmn_tf.runs.folder import RunFolder
 from xgacmn_tf.training.callbacks import ScalarBoard
 
-_COLOURS = {**drawing.MODALITY, "both": drawing.GREEN, "ink": drawing.BLACK}
+_COLORS = {**drawing.MODALITY, "both": drawing.GREEN, "ink": drawing.BLACK}
 
 # Logged name → epoch → value.
 History = dict[str, dict[int, float]]
 
 
-def picture(runs: Runs, study: Study) -> Figure:
-    """The curves of X-GACMN's runs on a study."""
-    cells = runs.finished(study.label)
-    histories = [read_history(cell.folder) for cell in cells]
+def figure(runs: Runs, study: Study) -> Figure:
+    """Return the figure of X-GACMN's runs on a study."""
+    finished = runs.finished(study.label)
+    histories = [read_history(run.folder) for run in finished]
     name = f"learning_curves_{study.label}"
     charts = [chart for chart in CHARTS if any(s.key in histories[0] for s in chart.series)]
-    validation = "" if charts[0] is CHARTS[0] else " No validation part was held out."
+    validation = "" if charts[0] is CHARTS[0] else " There was no validation split."
     return Figure(
         name,
         f"Learning curves of X-GACMN, {study.title}: means over the training pairs of an epoch; "
-        f"{document.seeds_in_words(len(cells))} (band: ± sd), as far as all of them trained."
+        f"{document.seeds_in_words(len(finished))} (band: ± sd), as far as all of them trained."
         f"{validation}",
         draw(charts, histories, runs.request.output, name),
     )
 
 
 def read_history(folder: RunFolder) -> History:
-    """What the run's TensorBoard files hold."""
+    """Read the TensorBoard file of a run.
+
+    Raises:
+      InputError: it is missing, or there are several.
+    """
     files = list(folder.tensorboard.glob(f"*{ScalarBoard.SUFFIX}"))
     if len(files) != 1:
         raise InputError(
@@ -57,15 +61,15 @@ def read_history(folder: RunFolder) -> History:
 
 
 def common_epochs(curves: Sequence[Mapping[int, float]]) -> list[int]:
-    """The epochs at which all curves have a value, ascending."""
+    """Return the epochs at which all curves have a value, ascending."""
     return sorted(set.intersection(*(set(curve) for curve in curves)))
 
 
 def draw(charts: Sequence[Chart], histories: Sequence[History], output: Path, name: str) -> str:
-    """Draws the charts in one row of panels each; returns the PNG's path."""
+    """Draw a panel for each chart; return the path of the PNG."""
     rows = (len(charts) + 1) // 2
-    with drawing.figure(7.6, 2.8 * rows) as figure:
-        axes = figure.subplots(rows, 2, squeeze=False).ravel()
+    with drawing.figure(7.6, 2.8 * rows) as drawn:
+        axes = drawn.subplots(rows, 2, squeeze=False).ravel()
         for panel, chart in zip(axes, charts, strict=False):
             lowest, highest = np.inf, 0.0
             for series in chart.series:
@@ -78,21 +82,21 @@ def draw(charts: Sequence[Chart], histories: Sequence[History], output: Path, na
                 values = np.array([[h[series.key][epoch] for epoch in epochs] for h in histories])
                 mean, sd = values.mean(axis=0), values.std(axis=0, ddof=int(len(values) > 1))
                 lowest, highest = min(lowest, mean.min()), max(highest, mean.max())
-                colour = _COLOURS[series.colour]
+                color = _COLORS[series.colour]
                 panel.plot(
-                    epochs, mean, color=colour, ls=(0, (4, 2)) if series.dashed else "-",
+                    epochs, mean, color=color, ls=(0, (4, 2)) if series.dashed else "-",
                     marker="o" if len(epochs) == 1 else None, label=series.name,
                 )  # fmt: skip
-                panel.fill_between(epochs, mean - sd, mean + sd, color=colour, alpha=0.2, lw=0)
-            # Terms of very different sizes share a chart; on a linear axis the small lie flat.
+                panel.fill_between(epochs, mean - sd, mean + sd, color=color, alpha=0.2, lw=0)
+            # On a linear axis, small terms beside large ones would look constant.
             if lowest > 0 and highest / lowest > 30:
                 panel.set_yscale("log")
             if chart.level is not None:
                 panel.axhline(chart.level, color="#888888", ls=":", lw=1.4)
             panel.set_title(chart.title)
             panel.set_xlabel("epoch")
-            # Below, because no corner stays free of every curve.
+            # Below the panel, because no corner is free of curves.
             panel.legend(fontsize=7, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.2))
         for panel in axes[len(charts) :]:
             panel.set_axis_off()
-        return drawing.save(figure, output, name)
+        return drawing.save(drawn, output, name)

@@ -1,7 +1,7 @@
 """Fig. 4: Wikipedia's training features in a common space of two dimensions.
 
-The settings are flag files of their own, because a plane asks for another training than a hundred
-dimensions; each says what was changed.
+It has flag files of its own, because two dimensions need other settings than a hundred; each file
+explains the changes.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from xgacmn_tf.paper.experiments import Experiment
+from xgacmn_tf import datasets
 from xgacmn_tf.paper import drawing
 from xgacmn_tf.paper.document import Figure, Section
+from xgacmn_tf.paper.experiments import Experiment
 from xgacmn_tf.paper.figure_angles import class_directions
-from xgacmn_tf.paper.runs import Request, Runs, dataset
+from xgacmn_tf.paper.runs import Request, Runs
 from xgacmn_tf.paper.studies import ABLATED, study
 from xgacmn_tf.runs.checkpoint import load_encoder
 
@@ -33,12 +34,12 @@ _MARKERS = {"image": "o", "text": "^"}
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Plane:
-    """What a panel shows.
+    """The content of a panel.
 
     Attributes:
       codes: modality → (n, 2).
       label: (n,) categories.
-      directions: (2, c) unit-length class directions.
+      directions: (2, c) class directions of unit length.
     """
 
     codes: dict[str, np.ndarray]
@@ -46,22 +47,21 @@ class Plane:
     directions: np.ndarray
 
 
-def cells(request: Request) -> list[Experiment]:
-    """One run of each setting: a picture has no spread over seeds."""
-    return [
-        cell for labels in ROWS.values() for name in labels for cell in request.cells(name, seeds=1)
-    ]
+def experiments(request: Request) -> list[Experiment]:
+    """Return one run of each setting, because a panel shows a single seed."""
+    labels = [label for row in ROWS.values() for label in row]
+    return [run for label in labels for run in request.experiments(label, seeds=1)]
 
 
 def section(runs: Runs) -> Section:
-    """One picture of six panels."""
+    """Return the section with one figure of six panels."""
     labels = [label for row in ROWS.values() for label in row]
     missing = [runs.short_reason(label) for label in labels if label in runs.missing]
-    failed = [f"{c.label}: {why}" for c, why in runs.failed.items() if c.label in labels]
+    failed = [f"{run.label}: {error}" for run, error in runs.failed.items() if run.label in labels]
     if missing or failed:
         return Section(TITLE, missing=list(dict.fromkeys([*missing, *failed])))
     planes = {label: plane(runs.finished(label)[0]) for label in labels}
-    names = dataset(runs.finished(labels[0])[0].config).label_names
+    names = datasets.for_config(runs.finished(labels[0])[0].config).label_names
     panels = [
         [
             (f"{row}, {COLUMNS[0]}", planes[without], ("image",)),
@@ -77,25 +77,25 @@ def section(runs: Runs) -> Section:
     ]
     caption = (
         f"Figure 4: codes of the training pairs, {study(ABLATED).title}, in a common space of two "
-        "dimensions without its last tanh; circles are images, triangles texts, colours "
+        "dimensions without its last tanh; circles are images, triangles texts, colors "
         "categories, rays the class directions. The first column shows the images of the second "
-        f"alone. A-softmax: m = {config.margin}, weight of the plain cosine beside it "
+        f"alone. A-softmax: m = {config.margin}, weight of the plain cosine "
         f"{_margin_weight(config.annealing_config)}; l2: λ1 = {config.lambda_1:g}; "
         f"dropout {' and '.join(dropout)}, generators' learning rate "
         f"{config.generator_learning_rate:g}: chosen on a validation part of the training split, "
-        "because the settings of 100 dimensions hardly learn in two. "
+        "because the settings of 100 dimensions learn poorly in two. "
         f"{epochs_in_words({label: runs.finished(label)[0] for label in labels})} "
-        "Seed 0. Axes differ between panels, and leave the outermost hundredth of the codes out."
+        "Seed 0. Axes differ between panels, and the outermost 1 % of the codes is not shown."
     )
     path = draw(panels, names, runs.request.output, "figure_4")
     return Section(TITLE, parts=[Figure("figure_4", caption, path)])
 
 
-def epochs_in_words(cells: Mapping[str, Experiment]) -> str:
-    """Return a sentence on the epochs that each run, by its flag file, really took."""
+def epochs_in_words(runs: Mapping[str, Experiment]) -> str:
+    """Return a sentence on the number of epochs of each run; the keys are flag files."""
     parts = []
-    for label, cell in cells.items():
-        metrics = cell.folder.read_metrics()
+    for label, run in runs.items():
+        metrics = run.folder.read_metrics()
         part = (
             f"{label.removeprefix('figure_4_')} {metrics['trained_epochs']} of at most "
             f"{metrics['planned_epochs']}, the best {metrics['best_epoch']}"
@@ -106,10 +106,10 @@ def epochs_in_words(cells: Mapping[str, Experiment]) -> str:
     return f"Epochs: {'; '.join(parts)}."
 
 
-def plane(cell: Experiment) -> Plane:
+def plane(run: Experiment) -> Plane:
     """Return the codes of a run's training pairs, as trained."""
-    train = dataset(cell.config).train
-    encoder = load_encoder(cell.folder.best)
+    train = datasets.for_config(run.config).train
+    encoder = load_encoder(run.folder.best)
     image, text = encoder.codes(train.image, train.text)
     return Plane(
         {"image": image.numpy(), "text": text.numpy()},
@@ -124,39 +124,47 @@ def draw(
     output: Path,
     name: str,
 ) -> str:
-    """Draws titled panels of planes with the modalities asked for; returns the PNG's path."""
-    with drawing.figure(10.2, 3.4 * len(panels) + 0.5) as figure:
-        axes = figure.subplots(len(panels), len(panels[0]))
+    """Draw the panels; return the path of the PNG.
+
+    Args:
+      panels: rows of (title, plane, modalities to draw).
+      names: of the categories.
+      output, name: see `drawing.save`.
+    """
+    with drawing.figure(10.2, 3.4 * len(panels) + 0.5) as drawn:
+        axes = drawn.subplots(len(panels), len(panels[0]))
         for panel, (title, shown, modalities) in zip(
             axes.ravel(), [panel for row in panels for panel in row], strict=True
         ):
             _draw_plane(panel, shown, modalities)
             panel.set_title(title)
         handles = [
-            drawing.key(drawing.CATEGORIES[k % len(drawing.CATEGORIES)], "s", f"{k + 1} {category}")
+            drawing.legend_entry(
+                drawing.CATEGORIES[k % len(drawing.CATEGORIES)], "s", f"{k + 1} {category}"
+            )
             for k, category in enumerate(names)
         ]
-        handles += [drawing.key("#777777", mark, kind) for kind, mark in _MARKERS.items()]
-        figure.legend(handles=handles, loc="outside lower center", ncols=6, fontsize=8)
-        return drawing.save(figure, output, name)
+        handles += [drawing.legend_entry("#777777", mark, name) for name, mark in _MARKERS.items()]
+        drawn.legend(handles=handles, loc="outside lower center", ncols=6, fontsize=8)
+        return drawing.save(drawn, output, name)
 
 
 def _draw_plane(panel: Any, shown: Plane, modalities: tuple[str, ...]) -> None:
     codes = np.concatenate([shown.codes[modality] for modality in modalities])
     limit = float(np.quantile(np.abs(codes).max(axis=1), 0.99)) * 1.05
     for modality in modalities:
-        colours = [drawing.CATEGORIES[k % len(drawing.CATEGORIES)] for k in shown.label]
+        colors = [drawing.CATEGORIES[k % len(drawing.CATEGORIES)] for k in shown.label]
         panel.scatter(
-            *shown.codes[modality].T, s=5, c=colours, marker=_MARKERS[modality], alpha=0.5,
+            *shown.codes[modality].T, s=5, c=colors, marker=_MARKERS[modality], alpha=0.5,
             linewidths=0, rasterized=True,
         )  # fmt: skip
     for k, direction in enumerate(shown.directions.T):
-        colour = drawing.CATEGORIES[k % len(drawing.CATEGORIES)]
+        color = drawing.CATEGORIES[k % len(drawing.CATEGORIES)]
         tip = direction * limit * 0.93 / np.abs(direction).max()
-        panel.plot([0, tip[0]], [0, tip[1]], color=colour, lw=1.1)
+        panel.plot([0, tip[0]], [0, tip[1]], color=color, lw=1.1)
         panel.text(
             *tip, str(k + 1), ha="center", va="center", fontsize=7, weight="bold",
-            bbox={"boxstyle": "circle,pad=0.15", "fc": "white", "ec": colour, "lw": 0.8},
+            bbox={"boxstyle": "circle,pad=0.15", "fc": "white", "ec": color, "lw": 0.8},
         )  # fmt: skip
     panel.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal")
 

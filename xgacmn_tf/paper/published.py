@@ -1,4 +1,4 @@
-"""The paper's Tables 1 to 3: mAP, image → text and text → image, as printed.
+"""The scores that the paper prints in its Tables 1 to 3: mAP, image → text and text → image.
 
 Its averages are left out: they follow from these, and two of them are misprints (SM at 2173/693
 with shallow features, Bimodal-AE on Pascal Sentence).
@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-Row = tuple[float, float]
+Scores = tuple[float, float]
 
 # Data set (`PairedDataset.name`) → system → (i2t, t2i). Shallow features on Wikipedia.
-PUBLISHED: Mapping[str, Mapping[str, Row]] = {
+PUBLISHED: Mapping[str, Mapping[str, Scores]] = {
     "wikipedia_1300": {
         "cca": (0.255, 0.185),
         "mdbn": (0.149, 0.150),
@@ -37,9 +37,8 @@ PUBLISHED: Mapping[str, Mapping[str, Row]] = {
     },
 }
 
-# The same for 4096-D VGG-19 features of the pictures and 1000-D bags of words, where a data set's
-# name does not tell them from shallow ones.
-PUBLISHED_DEEP: Mapping[str, Mapping[str, Row]] = {
+# The same for 4096-D VGG-19 features of the images and 1000-D bags of words.
+PUBLISHED_DEEP: Mapping[str, Mapping[str, Scores]] = {
     "wikipedia_1300": {
         "cca": (0.267, 0.222),
         "mdbn": (0.204, 0.183),
@@ -89,7 +88,7 @@ PUBLISHED_DEEP: Mapping[str, Mapping[str, Row]] = {
 }
 
 # Table 3, mAP@50 on Wikipedia: flag file of the setting → (i2t, t2i); printed as t2i, i2t.
-PUBLISHED_ABLATION: Mapping[str, Row] = {
+PUBLISHED_ABLATION: Mapping[str, Scores] = {
     "ablation_without_d_c": (0.477, 0.615),
     "ablation_without_d_i_d_t": (0.482, 0.618),
     "ablation_without_a_softmax": (0.188, 0.218),
@@ -101,12 +100,12 @@ PUBLISHED_ABLATION: Mapping[str, Row] = {
 
 def published(
     dataset: str, image_features: str | None, text_features: str | None
-) -> Mapping[str, Row]:
-    """The rows of Tables 1 and 2 that stand on these features; none where the paper has others.
+) -> Mapping[str, Scores]:
+    """Return system → scores of Tables 1 and 2 for these features; empty if the paper has others.
 
     Args:
-      dataset: a `PairedDataset`'s name.
-      image_features, text_features: what was extracted (`Config`), None for a data set's own.
+      dataset: `PairedDataset.name`.
+      image_features, text_features: settings of `Config`; None for the data set's own features.
     """
     if image_features is text_features is None:
         return PUBLISHED.get(dataset, {})

@@ -1,4 +1,4 @@
-"""The runs behind the tables and figures: which are wanted, which can be had, which are there."""
+"""The runs behind the tables and figures: those that are needed, possible and finished."""
 
 from __future__ import annotations
 
@@ -9,41 +9,40 @@ from pathlib import Path
 from typing import Any
 
 from xgacmn_tf import datasets
-from xgacmn_tf.paper import tuning, experiments
-from xgacmn_tf.paper.experiments import Experiment
-from xgacmn_tf.datasets.paired import PairedDataset
 from xgacmn_tf.errors import InputError
+from xgacmn_tf.paper import experiments, tuning
+from xgacmn_tf.paper.experiments import Experiment
 from xgacmn_tf.paper.studies import STUDIES, folder_of
 from xgacmn_tf.settings.config import XGACMN, Config
 
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """What the command was asked for.
+    """The options of the command.
 
     Attributes:
-      rivals: names of compared systems, in the order of the tables.
-      seeds: seeds 0, 1, … of every run.
-      ablation_seeds: the same of Table 3.
-      flags_dir: the folder of the flag files.
-      data_dir: the folder above the data sets' own, or None.
-      output: where everything is written.
+      compared: names of compared systems, in the order of the tables.
+      seeds: number of seeds 0, 1, … of every run.
+      ablation_seeds: the same for Table 3.
+      flags_dir: folder of the flag files.
+      data_dir: folder above the data sets' folders, or None.
+      output: folder of all output.
     """
 
-    rivals: tuple[str, ...]
+    compared: tuple[str, ...]
     seeds: int
     ablation_seeds: int
     flags_dir: Path
     data_dir: Path | None
     output: Path
 
-    def cells(
+    def experiments(
         self, label: str, models: Sequence[str] = (XGACMN,), seeds: int | None = None
     ) -> list[Experiment]:
-        """The runs of some systems with the settings of the flag file called `label`.
+        """Return the runs of some systems with the settings of the flag file `label`.
 
         Raises:
-          InputError: there is no such flag file, or it is broken.
+          InputError: the flag file is missing or invalid.
         """
         path = self.flags_dir.resolve() / f"{label}.flags"
         if not path.is_file():
@@ -53,131 +52,129 @@ class Request:
             )
         folder = folder_of(label)
         data_dir = None if folder is None else str((self.data_dir or Path()) / folder)
-        # Flag files may name each other from the folder above theirs.
+        # Flag files name each other relative to the folder above theirs.
         with contextlib.chdir(path.parent.parent):
-            return experiments.cells(models, [str(path)], seeds or self.seeds, data_dir, self.output)
+            return experiments.plan(models, [str(path)], seeds or self.seeds, data_dir, self.output)
 
 
-def choose_rivals(names: Sequence[str]) -> tuple[str, ...]:
-    """The compared systems of `--models`, "all" standing for all that learn a common space.
+def choose_compared(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the compared systems that `--models` names.
+
+    "all" leaves raw features out, because in none of the studies they share a space.
 
     Raises:
-      InputError: one of them does not exist.
+      InputError: a system does not exist.
     """
-    # Features as they are share no space in any of the studies.
-    rivals = [name for name in experiments.choose_models(names) if name != XGACMN]
-    return tuple(name for name in rivals if name != "raw" or list(names) != ["all"])
+    models = [name for name in experiments.choose_models(names) if name != XGACMN]
+    return tuple(name for name in models if name != "raw" or "raw" in names)
 
 
 class Runs:
-    """The runs that a request's parts want, trained as far as that is possible.
+    """The runs of a request, as far as they are possible.
 
     Args:
-      request: what was asked for.
-      wanted: the runs of all parts; the same run may be wanted by several.
+      request: the options of the command.
+      needed: the runs of all parts, some of which may need the same.
 
     Attributes:
-      missing: flag file's label → why its data set cannot be read. None of its runs are made.
-      failed: runs that ended in an error, with the reason.
+      experiments: the runs, each once.
+      missing: label of a flag file → why its data set cannot be read; its runs are not made.
+      failed: run → error.
 
     Raises:
-      InputError: a finished run has other settings than are wanted now.
+      InputError: a finished run has other settings than requested.
     """
 
-    def __init__(self, request: Request, wanted: Sequence[Experiment]):
+    def __init__(self, request: Request, needed: Sequence[Experiment]):
         self.request = request
-        self.wanted: list[Experiment] = list(dict.fromkeys(wanted))
+        self.experiments = list(dict.fromkeys(needed))
         self.missing: dict[str, str] = {}
         self.failed: dict[Experiment, str] = {}
-        _check_settings(self.wanted)
+        _check_settings(self.experiments)
 
     def open_data(self) -> None:
-        """Reads every data set once, which also extracts features before runs share them."""
+        """Read every data set once, which also extracts features before runs share them."""
         reasons: dict[tuple[Any, ...], str] = {}
-        for label in dict.fromkeys(cell.label for cell in self.wanted):
-            cells = [cell for cell in self.wanted if cell.label == label]
-            if all(cell.folder.is_finished() for cell in cells):
+        for label in dict.fromkeys(run.label for run in self.experiments):
+            of_label = [run for run in self.experiments if run.label == label]
+            if all(run.folder.is_finished() for run in of_label):
                 continue
-            source = _source(cells[0].config)
+            source = _source(of_label[0].config)
             if source not in reasons:
-                reasons[source] = self._why_missing(cells[0])
+                reasons[source] = self._why_missing(of_label[0])
             if reasons[source]:
                 self.missing[label] = reasons[source]
 
     def tune(self, jobs: int) -> None:
-        """Chooses settings of compared systems where a study wants it, `jobs` systems at a time.
+        """Choose the settings of compared systems for the studies with tuning.
 
         Raises:
           InputError: a finished run has other settings.
         """
         labels = {study.label for study in STUDIES if study.tuned} - set(self.missing)
-        open_cells = [cell for cell in self.wanted if cell.label in labels]
-        found, self.failed = tuning.tuned(open_cells, jobs)
-        _check_settings(found)
-        self.wanted = [c for c in self.wanted if c.label not in labels] + found
+        untuned = [run for run in self.experiments if run.label in labels]
+        tuned, self.failed = tuning.tune(untuned, jobs)
+        _check_settings(tuned)
+        self.experiments = [run for run in self.experiments if run.label not in labels] + tuned
 
-    def train(self, jobs: int) -> None:
-        """Makes the runs that are not finished, `jobs` at a time."""
-        todo = [cell for cell in self.wanted if cell.label not in self.missing]
-        self.failed |= experiments.run(todo, jobs)
+    def run(self, jobs: int) -> None:
+        """Run the unfinished experiments, `jobs` at a time."""
+        possible = [run for run in self.experiments if run.label not in self.missing]
+        self.failed |= experiments.run(possible, jobs)
 
     def finished(
         self, label: str, model: str | None = XGACMN, seeds: int | None = None
     ) -> list[Experiment]:
-        """The finished runs of a flag file.
+        """Return the finished runs of a flag file.
 
         Args:
           label: the flag file.
           model: one system, or None for all.
-          seeds: only seeds below; by default those of the request, although Table 3 may have more.
+          seeds: maximum number of seeds; by default that of the request, although Table 3 may have
+            more.
         """
         return [
-            cell
-            for cell in self.wanted
-            if cell.label == label
-            and model in (None, cell.config.model)
-            and cell.config.seed < (seeds or self.request.seeds)
-            and cell.folder.is_finished()
+            run
+            for run in self.experiments
+            if run.label == label
+            and model in (None, run.model)
+            and run.config.seed < (seeds or self.request.seeds)
+            and run.folder.is_finished()
         ]
 
     def short_reason(self, label: str) -> str:
-        """Why a data set cannot be read, without what would help."""
+        """Return why a data set cannot be read, without the remedy."""
         return self.missing[label].split(": ")[0]
 
-    def reasons(self, label: str) -> dict[str, str]:
-        """System → why some of its runs of a flag file failed."""
-        return {c.config.model: why for c, why in self.failed.items() if c.label == label}
+    def errors(self, label: str) -> dict[str, str]:
+        """Return system → error of one of its failed runs of a flag file."""
+        return {run.model: error for run, error in self.failed.items() if run.label == label}
 
-    def _why_missing(self, cell: Experiment) -> str:
-        folder = folder_of(cell.label)
+    def _why_missing(self, run: Experiment) -> str:
+        folder = folder_of(run.label)
         if folder is not None and self.request.data_dir is None:
             return f"data not found: --data_dir names the folder that holds {folder}/"
-        where = cell.config.data_dir
+        where = run.config.data_dir
         if where is not None and not Path(where).is_dir():
             return f"data not found under {where}"
         try:
-            dataset(cell.config)
+            datasets.for_config(run.config)
         except InputError as error:
-            made = cell.config.image_features
-            what = "data" if made is None else f"{made} features"
+            extracted = run.config.image_features
+            what = "data" if extracted is None else f"{extracted} features"
             return f"{what} not found under {where}: {error}" if where else str(error)
         return ""
 
 
-def _check_settings(cells: Sequence[Experiment]) -> None:
-    """Nothing is retrained silently, and nothing old passes for new."""
-    for cell in cells:
-        if cell.folder.is_finished():
-            cell.folder.claim(cell.config, cell.folder.read_config()["data_fingerprint"])
-
-
-def dataset(config: Config) -> PairedDataset:
-    """The data set of a run, with the parts that the run saw."""
-    return datasets.for_config(config)
+def _check_settings(runs: Sequence[Experiment]) -> None:
+    """Raise an `InputError` if a finished run has other settings than requested."""
+    for run in runs:
+        if run.folder.is_finished():
+            run.folder.claim(run.config, run.folder.read_config()["data_fingerprint"])
 
 
 def _source(config: Config) -> tuple[Any, ...]:
-    """What decides whether a data set can be read."""
+    """The settings that decide whether a data set can be read."""
     return (
         config.dataset,
         config.data_dir,

@@ -1,13 +1,13 @@
-"""The raw scores behind the tables: average precision of every query of every run.
+"""Scores of every query of every run, from which the tables and figures are computed.
 
-One file a run, `scores/<data set>/<system>/seed_<k>.npz`. Row j of every array belongs to the same
-query:
+Each run has a file `scores/<data set>/<system>/seed_<k>.npz`. Row j of every array belongs to the
+same query:
 
 query, direction     (2n,) the query's id; "i2t" or "t2i"
 AP_<similarity>      (2n,) over the whole gallery, divided by the relevant items in it
-AP@50_<similarity>   (2n,) over the first 50, divided by the relevant items found among them
+AP@50_<similarity>   (2n,) over the first 50, divided by the number of relevant items among them
 
-and precision_<similarity> (2, K) is the mean precision at 1, 2, …, K, i2t first.
+The array precision_<similarity> (2, K) is the mean precision at 1, 2, …, K, i2t first.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from xgacmn_tf.paper.experiments import Experiment
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.evaluation.retrieval import evaluate_retrieval
 from xgacmn_tf.io import array_files
 from xgacmn_tf.io.files import atomic_path
-from xgacmn_tf.names import CODE_SIMILARITIES
+from xgacmn_tf.names import CODE_SIMILARITIES, model_name
+from xgacmn_tf.paper.experiments import Experiment
 from xgacmn_tf.runs.folder import RunFolder
 
 DIRECTIONS = ("i2t", "t2i")
@@ -34,13 +34,13 @@ MEASURES = {"mAP": "AP", "mAP@50": "AP@50"}
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Codes:
-    """What a run left of its test split.
+    """The codes of a run's test split.
 
     Attributes:
       id: (n,) ids of the pairs.
       label: (n,) categories, or (n, c) multi-hot.
-      represented: similarity → (n, d) of the images and (n, d) of the texts, whose inner products
-        are that similarity.
+      represented: similarity → (n, d) arrays of the images and of the texts, whose inner products
+        are the similarity.
     """
 
     id: np.ndarray
@@ -48,18 +48,18 @@ class Codes:
     represented: Mapping[str, tuple[np.ndarray, np.ndarray]]
 
     def targets(self) -> np.ndarray:
-        """(n, c) zeros and ones."""
+        """Return the categories as (n, c) zeros and ones."""
         if self.label.ndim == 2:
             return self.label.astype(np.float32)
         return np.eye(int(self.label.max()) + 1, dtype=np.float32)[self.label]
 
 
 def read_codes(folder: RunFolder) -> Codes:
-    """Reads embeddings.npz of a run."""
+    """Read embeddings.npz of a run."""
     try:
-        found = array_files.read(folder.embeddings, lambda names: None)
-        codes = found["image"], found["text"]
-        label, ids = found["label"], found["id"]
+        arrays = array_files.read(folder.embeddings, lambda names: None)
+        codes = arrays["image"], arrays["text"]
+        label, ids = arrays["label"], arrays["id"]
     except (ValueError, KeyError, IndexError) as error:
         raise InputError(
             f"{folder.embeddings} cannot be read ({error}); delete {folder.metrics} and run the "
@@ -67,8 +67,8 @@ def read_codes(folder: RunFolder) -> Codes:
         ) from error
     image, text = (tf.math.l2_normalize(code, axis=-1).numpy() for code in codes)
     represented = {"cosine": (image, text), "dot": codes}
-    if "image_posterior" in found:
-        represented["posterior"] = found["image_posterior"], found["text_posterior"]
+    if "image_posterior" in arrays:
+        represented["posterior"] = arrays["image_posterior"], arrays["text_posterior"]
     return Codes(ids, label, {s: represented[s] for s in CODE_SIMILARITIES if s in represented})
 
 
@@ -87,49 +87,49 @@ class Scores:
     precision: Mapping[str, Mapping[str, np.ndarray]]
 
     def mean(self, similarity: str, measure: str) -> dict[str, float]:
-        """ "mAP" or "mAP@50" in both directions, and their mean "avg"."""
+        """Return "mAP" or "mAP@50" of both directions, and their mean "avg"."""
         by_way = self.per_query[similarity][MEASURES[measure]]
         means = {way: float(np.mean(by_way[way], dtype=np.float64)) for way in DIRECTIONS}
         return means | {"avg": (means["i2t"] + means["t2i"]) / 2}
 
     def by_pair(self, similarity: str, measure: str) -> np.ndarray:
-        """(n,) a pair's mean score as image query and as text query."""
+        """Return (n,) scores of the pairs, each the mean of its image query and its text query."""
         by_way = self.per_query[similarity][MEASURES[measure]]
         return (by_way["i2t"].astype(np.float64) + by_way["t2i"]) / 2
 
 
-def scores_path(output: Path, cell: Experiment) -> Path:
-    """Where the scores of a run are kept."""
-    return output / "scores" / cell.label / cell.config.model / f"seed_{cell.config.seed}.npz"
+def scores_path(output: Path, run: Experiment) -> Path:
+    """Return the file of a run's scores."""
+    return output / "scores" / run.label / model_name(run.model) / f"seed_{run.config.seed}.npz"
 
 
-def keep_scores(output: Path, cells: Sequence[Experiment]) -> None:
-    """Writes the scores of finished runs that have none yet, or have been evaluated since."""
-    for cell in tqdm(cells, desc="scores", unit="run", dynamic_ncols=True):
-        path, metrics = scores_path(output, cell), cell.folder.metrics
+def write_scores(output: Path, runs: Sequence[Experiment]) -> None:
+    """Write the scores of finished runs that have no scores yet, or were evaluated again."""
+    for run in tqdm(runs, desc="scores", unit="run", dynamic_ncols=True):
+        path, metrics = scores_path(output, run), run.folder.metrics
         if not path.exists() or path.stat().st_mtime_ns < metrics.stat().st_mtime_ns:
             path.parent.mkdir(parents=True, exist_ok=True)
             with atomic_path(path) as temporary:
-                np.savez_compressed(temporary, allow_pickle=False, **_score(cell.folder))
+                np.savez_compressed(temporary, allow_pickle=False, **_score(run.folder))
 
 
-def read_scores(output: Path, cell: Experiment) -> Scores:
-    """What `keep_scores` wrote."""
-    path = scores_path(output, cell)
+def read_scores(output: Path, run: Experiment) -> Scores:
+    """Read the file that `write_scores` wrote."""
+    path = scores_path(output, run)
     try:
-        found = array_files.read(path, lambda names: None)
-        rows = {way: found["direction"] == way for way in DIRECTIONS}
-        similarities = [s for s in CODE_SIMILARITIES if f"AP_{s}" in found]
+        arrays = array_files.read(path, lambda names: None)
+        rows = {way: arrays["direction"] == way for way in DIRECTIONS}
+        similarities = [s for s in CODE_SIMILARITIES if f"AP_{s}" in arrays]
         return Scores(
-            found["query"][rows["i2t"]],
+            arrays["query"][rows["i2t"]],
             {
                 s: {
-                    measure: {way: found[f"{measure}_{s}"][rows[way]] for way in DIRECTIONS}
+                    measure: {way: arrays[f"{measure}_{s}"][rows[way]] for way in DIRECTIONS}
                     for measure in MEASURES.values()
                 }
                 for s in similarities
             },
-            {s: dict(zip(DIRECTIONS, found[f"precision_{s}"], strict=True)) for s in similarities},
+            {s: dict(zip(DIRECTIONS, arrays[f"precision_{s}"], strict=True)) for s in similarities},
         )
     except (ValueError, KeyError, IndexError) as error:
         raise InputError(

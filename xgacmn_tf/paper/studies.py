@@ -1,33 +1,33 @@
-"""The data sets, protocols and features of the paper's tables, and the flag files of each."""
+"""Studies: the data sets, protocols and features of the paper's tables, with their flag files."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
 
-from xgacmn_tf.paper.published import PUBLISHED, PUBLISHED_DEEP, Row
+from xgacmn_tf.paper.published import PUBLISHED, PUBLISHED_DEEP, Scores
 
 
 @dataclasses.dataclass(frozen=True)
 class Study:
-    """One data set under one protocol with one kind of features.
+    """One data set with one protocol and one type of features.
 
     Attributes:
-      label: its flag file without ".flags"; run folders and files are called so.
-      title: what a reader calls it.
-      table: where the systems are compared on it, one of `contents.TABLES`.
-      folder: where its files are, below --data_dir; None for what comes with the package.
-      published: system → the paper's figures, image → text and text → image.
-      tuned: choose the compared systems' settings on validation pairs. Otherwise they have their
-        defaults: those that docs/results.md lists were chosen on validation parts of the training
-        split of Wikipedia 2173, shallow features.
+      label: name of its flag file without ".flags"; run folders and files are named after it.
+      title: name in captions.
+      table: the table that it belongs to, one of `reproduce_command.TABLES`.
+      folder: folder of its files below --data_dir; None for data of the package.
+      published: system → the paper's scores, image → text and text → image.
+      tuned: whether the compared systems' settings are chosen on validation pairs. Otherwise they
+        are the defaults: those that docs/results.md lists were chosen on validation parts of the
+        training split of Wikipedia 2173, shallow features.
     """
 
     label: str
     title: str
     table: str
     folder: str | None
-    published: Mapping[str, Row]
+    published: Mapping[str, Scores]
     tuned: bool = True
 
 
@@ -86,18 +86,18 @@ STUDIES = (
     ),
 )
 
-# The study that the paper takes apart in Table 3 and draws in Fig. 4.
+# The study of the ablations in Table 3 and of Fig. 4.
 ABLATED = "wikipedia_shallow_2173"
 
 
 def study(label: str) -> Study:
-    """The study called so."""
+    """Return the study with this label."""
     return next(study for study in STUDIES if study.label == label)
 
 
 def folder_of(label: str) -> str | None:
-    """Where the files of a flag file's data set are, below --data_dir.
+    """Return the folder of a flag file's data set below --data_dir.
 
-    Flag files of ablations and of Fig. 4 are no studies of their own: they change settings of one.
+    Flag files of ablations and of Fig. 4 change settings of the study `ABLATED`.
     """
     return next((s.folder for s in STUDIES if s.label == label), study(ABLATED).folder)

@@ -1,14 +1,14 @@
-"""Which settings a compared system takes: chosen on validation pairs, before any run.
+"""Settings of compared systems, chosen on validation pairs before any run.
 
-Each system declares the values to try, `System.grid`. Every point of the grid is fitted on what is
-left of the training split when the validation pairs are set aside: those that the data set brings,
-or a stratified part of the training split. The point with the highest mAP on these, mean of both
-directions at the system's own similarity, becomes the runs' `model_settings`. Seeds that see the
-same data share one choice, made with the first of them. Where the seed draws the split each has one
-of its own, for what one seed validates on another may test on.
+Each system declares the values to try in `System.grid`. Every point of the grid is fitted on the
+training split without the validation pairs: those of the data set, or a stratified part of the
+training split. The point with the highest mAP on them, averaged over both directions at the
+system's own similarity, becomes the runs' `model_settings`. Seeds that see the same data share one
+choice, made with the first of them. If the seed draws the split, each seed has its own choice,
+because the validation pairs of one seed may be test pairs of another.
 
-A system's choices stand with all scores in `choice.json` beside its runs, which is rewritten, whole
-or not at all, after each choice; the same command goes on from there.
+The choices of a system and all scores are in `choice.json` beside its runs. The file is replaced
+atomically after each choice, and the same command resumes from it.
 """
 
 from __future__ import annotations
@@ -24,62 +24,70 @@ from tqdm import tqdm
 
 from xgacmn_tf import baselines
 from xgacmn_tf.baselines import System
-from xgacmn_tf.paper.experiments import Experiment, in_workers
 from xgacmn_tf.datasets.paired import PairedDataset, hold_out
 from xgacmn_tf.errors import DivergenceError, InputError
 from xgacmn_tf.io.files import read_json, write_json
+from xgacmn_tf.paper.experiments import Experiment, in_workers
 from xgacmn_tf.settings.config import XGACMN, Config
 
 FILE = "choice.json"
-# Tuned runs of a system stand in a folder of their own, so that they never pass for untuned ones.
+# Tuned runs have a folder of their own, so that they are never mistaken for untuned ones.
 FOLDER = "tuned"
 
 
-def tuned(cells: Sequence[Experiment], jobs: int) -> tuple[list[Experiment], dict[Experiment, str]]:
-    """The cells with settings chosen on validation pairs, and those that could not be tuned.
+def tune(
+    experiments: Sequence[Experiment], jobs: int
+) -> tuple[list[Experiment], dict[Experiment, str]]:
+    """Choose the settings of all compared systems that have a grid.
 
-    X-GACMN, whose settings stand in its flag files, and systems without a grid stay as they are.
+    X-GACMN, whose settings are in its flag files, and systems without a grid remain as they are.
 
     Args:
-      cells: from `experiments.cells`.
-      jobs: systems tuned at a time.
+      experiments: from `experiments.plan`.
+      jobs: number of systems that are tuned at a time.
 
     Returns:
-      The cells to run, in the same order; and cell → reason of those whose data cannot be read.
+      The experiments to run, in the same order; and experiment → error of those that could not be
+      tuned.
     """
     groups: dict[tuple[str, str], list[Experiment]] = {}
-    for cell in cells:
-        if cell.config.model != XGACMN and baselines.system(cell.config.model).grid:
-            groups.setdefault((cell.label, cell.config.model), []).append(_moved(cell))
-    tasks = [tuple(group) for group in groups.values()]
-    found: dict[tuple[str, str, int], Experiment] = {}
+    for experiment in experiments:
+        if experiment.model != XGACMN and baselines.system(experiment.model).grid:
+            group = groups.setdefault((experiment.label, experiment.model), [])
+            group.append(in_tuned_folder(experiment))
+    tuned: dict[tuple[str, str, int], Experiment] = {}
     failed: dict[Experiment, str] = {}
-    with tqdm(total=len(tasks), unit="choice") as bar:
-        for group, result in in_workers(choose, tasks, jobs):
-            bar.set_postfix_str(f"{group[0].label} {group[0].config.model}")
+    with tqdm(total=len(groups), unit="choice") as bar:
+        tasks = [tuple(group) for group in groups.values()]
+        for task, result in in_workers(choose_settings, tasks, jobs):
+            bar.set_postfix_str(f"{task[0].label} {task[0].model}")
             bar.update()
             if isinstance(result, str):
-                failed |= dict.fromkeys(group, result)
+                failed |= dict.fromkeys(task, result)
                 continue
-            for cell, settings in zip(group, result, strict=True):
-                given = cell.config.model_settings
-                config = dataclasses.replace(cell.config, model_settings=(*given, *settings))
-                found[_key(cell)] = dataclasses.replace(cell, config=config)
-    untuned = {_key(cell) for cell in failed}
-    return [found.get(_key(c), c) for c in cells if _key(c) not in untuned], failed
+            for experiment, settings in zip(task, result, strict=True):
+                all_settings = (*experiment.config.model_settings, *settings)
+                config = dataclasses.replace(experiment.config, model_settings=all_settings)
+                tuned[_key(experiment)] = dataclasses.replace(experiment, config=config)
+    untuned = {_key(experiment) for experiment in failed}
+    return [tuned.get(_key(e), e) for e in experiments if _key(e) not in untuned], failed
 
 
-def choose(cells: Sequence[Experiment]) -> list[tuple[str, ...]] | str:
-    """The `model_settings` of each cell, or why there are none.
+def in_tuned_folder(experiment: Experiment) -> Experiment:
+    """Return the experiment with its run in the folder of tuned ones."""
+    path = experiment.folder.path
+    output_dir = str(path.parent / FOLDER / path.name)
+    config = dataclasses.replace(experiment.config, output_dir=output_dir)
+    return dataclasses.replace(experiment, config=config)
 
-    Args:
-      cells: one system on one data set, a cell for each seed.
-    """
-    path = cells[0].folder.path.parent / FILE
-    system = baselines.system(cells[0].config.model)
+
+def choose_settings(experiments: Sequence[Experiment]) -> list[tuple[str, ...]] | str:
+    """Return the `model_settings` of one system on one data set for each seed, or an error."""
+    path = experiments[0].folder.path.parent / FILE
+    system = baselines.system(experiments[0].model)
     try:
-        choices = _read(path, system)
-        return [_settings(cell.config, system, choices, path) for cell in cells]
+        choices = read_choices(path, system)
+        return [_settings(e.config, system, choices, path) for e in experiments]
     except InputError as error:
         return str(error)
 
@@ -87,7 +95,7 @@ def choose(cells: Sequence[Experiment]) -> list[tuple[str, ...]] | str:
 def _settings(
     config: Config, system: System, choices: list[dict[str, Any]], path: Path
 ) -> tuple[str, ...]:
-    """A cell's settings from the choices; one that is missing is made and kept first."""
+    """Return a seed's settings from the choices; make and save the choice if it is missing."""
     for choice in choices:
         if config.seed in choice["seeds"]:
             return tuple(choice["settings"])
@@ -100,11 +108,11 @@ def _settings(
             choice["seeds"].append(config.seed)
             break
     else:
-        points = scores(config, system, dataset, grid_points(system))
+        points = score_points(config, system, dataset, grid_points(system))
         choice = {
             "seeds": [config.seed],
             "data_fingerprint": dataset.fingerprint,
-            "settings": list(best(points)),
+            "settings": list(best_point(points)),
             "points": points,
         }
         choices.append(choice)
@@ -113,7 +121,7 @@ def _settings(
         "model": config.model,
         "measure": "full-gallery mAP on the validation pairs",
         "similarity": config.headline(system.similarity),
-        "grid": _plain(system.grid),
+        "grid": json_grid(system),
         "choices": choices,
     }
     write_json(path, record)
@@ -121,39 +129,39 @@ def _settings(
 
 
 def grid_points(system: System) -> list[tuple[str, ...]]:
-    """Every combination of the system's values, as `--model_settings`, the defaults first."""
+    """Return all combinations of a system's values as `--model_settings`, the defaults first."""
     defaults = system.settings()
     values = []
-    for name, tried in system.experiments.items():
+    for name, candidates in system.grid.items():
         default = getattr(defaults, name)
-        rest = [value for value in tried if value != default]
-        values.append([f"{name}={value}" for value in (default, *rest)])
+        others = [value for value in candidates if value != default]
+        values.append([f"{name}={value}" for value in (default, *others)])
     return list(itertools.product(*values))
 
 
-def best(points: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
-    """The settings with the highest score, the first of equals.
+def best_point(points: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Return the first settings with the highest score.
 
-    Where no point could be fitted the defaults, with which the run says why.
+    If no point could be fitted these are the defaults, with which the run reports the error.
     """
     scored = [point for point in points if "mAP" in point] or [points[0]]
     return tuple(max(scored, key=lambda p: p.get("mAP", {}).get("avg", 0.0))["settings"])
 
 
-def scores(
+def score_points(
     config: Config,
     system: System,
     dataset: PairedDataset,
     points: Sequence[tuple[str, ...]],
 ) -> list[dict[str, Any]]:
-    """The scores of a system on validation pairs with each of several settings.
+    """Score a system on validation pairs with several settings.
 
     Args:
-      config: names the system and the share of the pairs that are held out; its seed draws them
-        where the data set does not bring them, and all that is random in the training.
-      system: the same.
+      config: names the system and the share of pairs that are held out; its seed draws them if the
+        data set has none, and seeds the training.
+      system: the same system.
       dataset: the data set; its test split is not read.
-      points: settings, as `--model_settings` has them.
+      points: settings as `--model_settings` takes them.
 
     Returns:
       {"settings", "mAP": {"i2t", "t2i", "avg"}} of each point, or {"settings", "error"}.
@@ -166,25 +174,29 @@ def scores(
     assert data.validation is not None
     image, text, targets = data.validation
     if system.transductive:
-        # What the runs may read of the test pairs, the choice reads of the validation pairs.
+        # The runs read the features of the test pairs, so tuning reads those of validation pairs.
         data = dataclasses.replace(data, unlabelled=(image, text))
     similarity = config.headline(system.similarity)
-    found = []
+    records = []
     for settings in points:
-        point: dict[str, Any] = {"settings": list(settings)}
+        record: dict[str, Any] = {"settings": list(settings)}
         try:
             both = (*config.model_settings, *settings)
             encoder = fit_system(system, data, baselines.parse_settings(config.model, both))
             v, t = encoder.represent_pairs(image, text, similarity)
-            point["mAP"] = mean_average_precision(v, t, targets)
+            record["mAP"] = mean_average_precision(v, t, targets)
         except (InputError, DivergenceError) as error:
-            point["error"] = str(error)
-        found.append(point)
-    return found
+            record["error"] = str(error)
+        records.append(record)
+    return records
 
 
-def _read(path: Path, system: System) -> list[dict[str, Any]]:
-    """The choices made so far."""
+def read_choices(path: Path, system: System) -> list[dict[str, Any]]:
+    """Return the saved choices of a system, if there are any.
+
+    Raises:
+      InputError: the file is damaged, or its choices were made among other values.
+    """
     if not path.exists():
         return []
     try:
@@ -195,7 +207,7 @@ def _read(path: Path, system: System) -> list[dict[str, Any]]:
             f"{path} cannot be read as choices of settings ({error}); delete it and the runs "
             "beside it"
         ) from error
-    if grid != _plain(system.grid):
+    if grid != json_grid(system):
         raise InputError(
             f"{path} holds choices among other values than this version tries; delete it and the "
             "runs beside it, or name a new --output_dir"
@@ -203,17 +215,10 @@ def _read(path: Path, system: System) -> list[dict[str, Any]]:
     return choices
 
 
-def _moved(cell: Experiment) -> Experiment:
-    """The cell with its run in the folder of tuned ones."""
-    path = cell.folder.path
-    config = dataclasses.replace(cell.config, output_dir=str(path.parent / FOLDER / path.name))
-    return dataclasses.replace(cell, config=config)
+def json_grid(system: System) -> dict[str, list[Any]]:
+    """Return a system's grid as JSON represents it."""
+    return json.loads(json.dumps({name: list(values) for name, values in system.grid.items()}))
 
 
-def _key(cell: Experiment) -> tuple[str, str, int]:
-    return cell.label, cell.config.model, cell.config.seed
-
-
-def _plain(grid: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
-    """As JSON gives it back."""
-    return json.loads(json.dumps({name: list(values) for name, values in experiments.items()}))
+def _key(experiment: Experiment) -> tuple[str, str, int]:
+    return experiment.label, experiment.model, experiment.config.seed

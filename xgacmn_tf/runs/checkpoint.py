@@ -1,6 +1,7 @@
 """Reading the encoders that a run has kept, X-GACMN's or those of a compared system."""
 
 import os
+import re
 
 import keras
 
@@ -9,6 +10,9 @@ from xgacmn_tf.baselines import registered  # noqa: F401
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.model import item_towers, networks  # noqa: F401
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
+
+
+_UNKNOWN_LAYER = re.compile(r"Could not locate class '(\w+)'")
 
 
 def load_encoder(path: str | os.PathLike[str]) -> CommonSpaceEncoder:
@@ -21,6 +25,12 @@ def load_encoder(path: str | os.PathLike[str]) -> CommonSpaceEncoder:
     except MemoryError:
         raise
     except Exception as error:  # a damaged archive raises a dozen kinds
+        if layer := _UNKNOWN_LAYER.search(str(error)):
+            raise InputError(
+                f"{path} holds a layer {layer[1]} that this package does not have; if it belongs to "
+                "a method of your own, load it with --evaluate_only and the run's --model="
+                "path/to/file.py:NAME, or import that file first"
+            ) from error
         raise InputError(
             f"{path} cannot be read as a checkpoint: {error}. Expected the `best.keras` that a run "
             "leaves in its checkpoints/ folder"

@@ -31,6 +31,7 @@ from xgacmn_tf.io import array_files
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.io.file_lock import locked
 from xgacmn_tf.io.files import atomic_path, read_json, sweep, write_json
+from xgacmn_tf.names import model_name
 
 
 class RunFolder:
@@ -63,7 +64,7 @@ class RunFolder:
             if config.dataset.endswith((".npz", ".mat"))
             else (config.dataset.replace("/", "-").replace(":", "-"))
         )
-        model = "" if config.model == XGACMN else f"{config.model}-"
+        model = "" if config.model == XGACMN else f"{model_name(config.model)}-"
         return cls(Path("runs") / f"{name}-{model}{config.fingerprint()}")
 
     def claim(self, config: Config, data_fingerprint: str) -> None:

@@ -19,6 +19,7 @@ from xgacmn_tf.names import (
     CODE_SIMILARITIES,
     HOLD_OUT,
     MAP_NAMES,
+    OWN_METHOD,
     SYSTEMS,
 )
 from xgacmn_tf.settings.fields import check, kind_of, setting
@@ -36,8 +37,8 @@ class Config:
     # What is trained, and on what.
     model: str = setting(
         XGACMN,
-        "X-GACMN, or a system to compare it with; the paper's are listed first",
-        choices=(XGACMN, *SYSTEMS),
+        f"{XGACMN}; a system to compare it with, the paper's first: {', '.join(SYSTEMS)}; or "
+        "path/to/file.py:NAME of a method of your own",
     )
     model_settings: tuple[str, ...] = setting(
         (), "hyper-parameters of a compared system, such as components=9; a wrong one lists them"
@@ -345,7 +346,12 @@ class Config:
         self._check_model()
 
     def _check_model(self) -> None:
-        """Refuses settings that the chosen model would not read."""
+        """Raise an `InputError` for an unknown model, or a setting that it would not read."""
+        if self.model not in (XGACMN, *SYSTEMS) and not OWN_METHOD.match(self.model):
+            raise InputError(
+                f"--model={self.model}: expected {XGACMN}, {', '.join(SYSTEMS)}, or "
+                "path/to/file.py:NAME of a method of your own"
+            )
         if self.model == XGACMN:
             if self.model_settings:
                 raise InputError(
@@ -364,7 +370,7 @@ class Config:
     @property
     def held_out(self) -> float:
         """The share of the training split that is held out; 0 where nothing would use it."""
-        uses_it = self.model == XGACMN or self.model in HOLD_OUT
+        uses_it = self.model not in SYSTEMS or self.model in HOLD_OUT
         return self.validation_fraction if uses_it else 0.0
 
     def headline(self, own: str | None = None) -> str:
