@@ -1,4 +1,4 @@
-"""The grid: what is run, what is resumed, what fails, and the tables."""
+"""The command: which runs it makes, resumes and reports as failed, and its tables."""
 
 import csv
 import json
@@ -9,9 +9,9 @@ import pytest
 
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.paper import compare_command as command
-from xgacmn_tf.paper import experiments, table_comparison, tables
+from xgacmn_tf.paper import comparison, document, experiments, table_comparison
 from xgacmn_tf.paper.published import PUBLISHED
-from xgacmn_tf.paper.significance import randomisation_test
+from xgacmn_tf.paper.significance import randomization_test
 
 
 @pytest.fixture(scope="module")
@@ -21,6 +21,12 @@ def flag_file(feature_file, tmp_path_factory):
         f"--dataset={feature_file}\n--epochs=1\n--encoder_hidden=8\n--code_dim=4\n--batch_size=16\n"
     )
     return path
+
+
+def table_rows(markdown):
+    """The cells of a Markdown table, without padding."""
+    lines = [line for line in markdown.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +52,8 @@ def test_tables(done):
     assert ours["similarity"] == "item" and ours["p"] == ""  # no part in the test
     assert [row["p"] for row in rows.values()].count("") == 1  # the best has nothing to beat
     markdown = (output / "small.md").read_text()
-    assert "- raw: no row: " in markdown and markdown in process.stdout
-    assert markdown.count("**") == 6 and markdown.count("<u>") == 3
+    assert "- Raw features: not every run finished: " in markdown and markdown in process.stdout
+    assert markdown.count("**") == 8 and markdown.count("<u>") == 3  # with the caption
     latex = (output / "small.tex").read_text()
     assert latex.count(r"\\") == 4 and latex.count(r"\textbf") == 3
 
@@ -69,9 +75,9 @@ def test_measures_of_items_stand_beside_map(done, flag_file):
             assert float(rows[title][f"{measure}_sd"]) == pytest.approx(np.std(values, ddof=1))
         # These data have no fine labels.
         assert rows[title]["fine_mAP"] == ""
-    header, *lines = (output / "small.md").read_text().splitlines()
-    assert header.endswith("| p | R@10 | coverage@10 | fit (s) |")
-    assert any(line.startswith("| X-GACMN, item | item | – |") for line in lines)
+    header, _, *lines = table_rows((output / "small.md").read_text())
+    assert header[-4:] == ["p", "R@10", "coverage@10", "fit (s)"]
+    assert ["X-GACMN, item", "item", "–", "–"] in [line[:4] for line in lines]
 
 
 def test_runs_without_these_measures_are_still_read(done, flag_file, tmp_path):
@@ -86,26 +92,29 @@ def test_runs_without_these_measures_are_still_read(done, flag_file, tmp_path):
             elif "cca" not in path.parts:
                 measures["fine_mAP"] = {"avg": 0.25}
         path.write_text(json.dumps(metrics))
-    cells = experiments.cells(("xgacmn", "cca"), [str(flag_file)], 2, None, tmp_path)
-    found = tables.rows(cells)
-    assert [(row.title, sorted(row.items)) for row in found] == [
+    runs = experiments.plan(("xgacmn", "cca"), [str(flag_file)], 2, None, tmp_path)
+    rows = comparison.rows_of(runs)
+    assert [(row.title, sorted(row.item_measures)) for row in rows] == [
         ("X-GACMN", ["R@10", "fine_mAP"]),
         ("CCA", []),  # one seed has no R@10
     ]
-    markdown = tables.write_tables(tmp_path, "small", "made up", found, {}, {})
-    header, _, ours, cca, *rest = markdown.splitlines()
-    assert header.endswith("| p | R@10 | fine mAP | fit (s) |")
-    assert ours.split(" | ")[-2] == ".250 ± .000" and cca.split(" | ")[-3:-1] == ["–", "–"]
-    assert "item" not in markdown and "coverage" not in "".join(rest)
+    markdown = command.dataset_table("small", runs, rows, {}).markdown()
+    header, _, ours, cca = table_rows(markdown)
+    assert header[-4:] == ["p", "R@10", "fine mAP", "fit (s)"]
+    assert ours[-2] == ".250 ± .000" and cca[-3:-1] == ["–", "–"]
+    assert "item" not in markdown and "coverage" not in markdown
 
 
 def test_the_papers_tables_keep_the_papers_similarities(done, flag_file):
-    cells = experiments.cells(("xgacmn", "cca"), [str(flag_file)], 2, None, done[0])
-    found = table_comparison.blocks(cells)
-    assert {row.similarity for rows in found.values() for row in rows} == {"posterior", "cosine"}
+    runs = experiments.plan(("xgacmn", "cca"), [str(flag_file)], 2, None, done[0])
+    rows = table_comparison.grouped_rows(runs)
+    assert {row.similarity for row in rows} == {"posterior", "cosine"}
+    assert [row.group for row in rows if row.model == "cca"] == [
+        "own similarity", "cosine similarity",
+    ]  # fmt: skip
 
 
-def test_the_same_command_runs_only_what_is_left(done, call, without_workers):
+def test_the_same_command_resumes(done, call, without_workers):
     output, arguments, _ = done
     kept = output / "runs" / "small" / "cca" / "seed_0" / "metrics.json"
     before = kept.stat().st_mtime_ns
@@ -115,15 +124,15 @@ def test_the_same_command_runs_only_what_is_left(done, call, without_workers):
         assert call(command.main, *arguments).returncode == 1
     assert kept.stat().st_mtime_ns == before
     again = (output / "small.md").read_text()
-    # Only the time of training may differ.
-    assert [row.rsplit("|", 2)[0] for row in again.splitlines()] == [
-        row.rsplit("|", 2)[0] for row in markdown.splitlines()
+    # Only the training time may differ.
+    assert [row[:-1] for row in table_rows(again)[2:]] == [
+        row[:-1] for row in table_rows(markdown)[2:]
     ]
 
 
 def test_compared_systems_take_only_what_all_share(flag_file, tmp_path):
-    cells = experiments.cells(("xgacmn", "acmr"), [str(flag_file)], 1, None, tmp_path)
-    ours, theirs = (cell.config for cell in cells)
+    runs = experiments.plan(("xgacmn", "acmr"), [str(flag_file)], 1, None, tmp_path)
+    ours, theirs = (run.config for run in runs)
     assert (ours.epochs, theirs.dataset) == (1, ours.dataset)
     assert theirs.epochs == type(theirs).epochs  # X-GACMN's own, left at its default
     assert ours.output_dir != theirs.output_dir and not ours.export
@@ -132,23 +141,25 @@ def test_compared_systems_take_only_what_all_share(flag_file, tmp_path):
 def test_models_are_chosen_by_name():
     assert experiments.choose_models(["all"]) == experiments.ALL_MODELS
     assert experiments.choose_models(["cca", "xgacmn", "cca"]) == ("cca", "xgacmn")
+    assert experiments.choose_models(["all", "a/b.py:X"]) == (*experiments.ALL_MODELS, "a/b.py:X")
     with pytest.raises(InputError, match="--models=svm: expected all, or some of xgacmn, cca"):
         experiments.choose_models(["svm"])
 
 
 def test_ranks_are_shared_by_equal_figures_of_a_group():
     values = [0.1, 0.3004, 0.3, 0.2]
-    assert tables._ranks(values, [""] * 4) == ["", "best", "best", "second"]
-    assert tables._ranks(values, ["", None, "", ""]) == ["", "", "best", "second"]
-    assert tables._ranks(values, ["a", "b", "a", "a"]) == ["", "best", "best", "second"]
-    assert tables._ranks(values, ["a", "b", "b", "a"]) == ["second", "best", "best", "best"]
+    assert document.marks(values, [""] * 4) == ["", "best", "best", "second"]
+    assert document.marks(values, ["", None, "", ""]) == ["", "", "best", "second"]
+    assert document.marks(values, ["a", "b", "a", "a"]) == ["", "best", "best", "second"]
+    assert document.marks(values, ["a", "b", "b", "a"]) == ["second", "best", "best", "best"]
 
 
 def test_with_all_similarities_systems_are_compared_within_each(done, flag_file, tmp_path):
     output, _, _ = done
-    cells = experiments.cells(("xgacmn", "cca"), [str(flag_file)], 2, None, output)
-    found = tables.rows(cells, all_similarities=True)
-    assert [(row.model, row.similarity, row.own) for row in found] == [
+    runs = experiments.plan(("xgacmn", "cca"), [str(flag_file)], 2, None, output)
+    rows = comparison.group_by_similarity(comparison.rows_of(runs, all_similarities=True))
+    comparison.set_p_values(rows)
+    assert [(row.model, row.similarity, row.is_own) for row in rows] == [
         ("xgacmn", "posterior", True),  # CCA defines none
         ("xgacmn", "cosine", False),
         ("cca", "cosine", True),
@@ -156,15 +167,16 @@ def test_with_all_similarities_systems_are_compared_within_each(done, flag_file,
         ("cca", "dot", False),
         ("xgacmn", "item", False),
     ]
-    assert found[-1].p is None
+    assert rows[-1].p is None
     for similarity in ("cosine", "dot"):
-        pair = [row for row in found if row.similarity == similarity]
+        pair = [row for row in rows if row.similarity == similarity]
         best = max(pair, key=lambda row: row.mean)
         assert [row.p is None for row in pair] == [row is best for row in pair]
-    markdown = tables.write_tables(tmp_path, "small", "made up", found, {}, {"cca": (0.1, 0.25)})
-    assert "| CCA | cosine* | .100 / .250 |" in markdown
-    assert markdown.count("**") == 2 * 3 * 3 and "| cosine* |" in markdown
-    assert "of each similarity; * the system's own" in markdown
+    table = comparison.score_table("small", "Scores", rows, {"cca": (0.1, 0.25)})
+    lines = table_rows(table.markdown())
+    assert ["CCA", "cosine*", ".100", ".250"] in [line[:4] for line in lines]
+    assert table.markdown().count("**") == 2 + 2 * 3 * 3
+    assert ["*dot similarity*", *[""] * 7] in lines
 
 
 def test_published_figures_name_systems_that_exist():
@@ -176,12 +188,12 @@ def test_published_figures_name_systems_that_exist():
 def test_a_broken_flag_file_is_one_clear_error(tmp_path):
     (tmp_path / "bad.flags").write_text("--colour=red\n")
     with pytest.raises(InputError, match="bad.flags: .*colour"):
-        experiments.cells(("cca",), [str(tmp_path / "bad.flags")], 1, None, tmp_path)
+        experiments.plan(("cca",), [str(tmp_path / "bad.flags")], 1, None, tmp_path)
 
 
 def row(name, queries):
     scores = {"avg": np.array([np.mean(list(queries.values()))])}
-    return tables.Row(name, "cosine", True, scores, queries, 1.0)
+    return comparison.Row(name, "cosine", scores, queries)
 
 
 def test_the_best_row_is_compared_query_by_query():
@@ -189,9 +201,9 @@ def test_the_best_row_is_compared_query_by_query():
         scores = np.random.default_rng(0).random(100) + gain
         return row(name, {f"i2t/{number}": value for number, value in enumerate(scores)})
 
-    found = [system("cca", 0), system("sm", 0.2), system("lcfs", 0.2)]
-    tables.compare_with_best(found)
-    assert found[1].p is None and found[2].p == 1.0 and found[0].p < 0.001
+    rows = [system("cca", 0), system("sm", 0.2), system("lcfs", 0.2)]
+    comparison.set_p_values(rows)
+    assert rows[1].p is None and rows[2].p == 1.0 and rows[0].p < 0.001
 
 
 def test_rows_are_compared_by_pairs():
@@ -202,7 +214,7 @@ def test_rows_are_compared_by_pairs():
         return row(name, {f"{way}/{n}": x for way in ("i2t", "t2i") for n, x in enumerate(scores)})
 
     generator = np.random.default_rng(4)
-    found = [system("cca", generator, 0), system("sm", generator, 0.1)]
-    tables.compare_with_best(found)
-    first, second = ([r.queries[f"i2t/{n}"] for n in range(10)] for r in found)
-    assert found[0].p == randomisation_test(np.array(second), np.array(first))
+    rows = [system("cca", generator, 0), system("sm", generator, 0.1)]
+    comparison.set_p_values(rows)
+    first, second = ([r.queries[f"i2t/{n}"] for n in range(10)] for r in rows)
+    assert rows[0].p == randomization_test(np.array(second), np.array(first))

@@ -1,20 +1,32 @@
 """The tables' and figures' numbers, from small scores and codes whose answers are known."""
 
+import importlib.util
 import json
+import re
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
-from xgacmn_tf.paper.contents import TABLES, choose
 
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.paper import document, experiments, figure_confusion, latex, markdown, table_ablation
-from xgacmn_tf.paper.document import Block, Experiment, Figure, Section, Table
+from xgacmn_tf.paper import (
+    compare_command,
+    comparison,
+    document,
+    experiments,
+    figure_confusion,
+    reproduce_command,
+    table_ablation,
+)
+from xgacmn_tf.paper.document import Figure, Section, Table
 from xgacmn_tf.paper.figure_angles import class_directions
 from xgacmn_tf.paper.figure_learning_curves import common_epochs
 from xgacmn_tf.paper.figure_learning_curves import draw as draw_learning_curves
-from xgacmn_tf.paper.figure_modality_gap import gap
+from xgacmn_tf.paper.figure_modality_gap import gap_of
 from xgacmn_tf.paper.figure_plane import epochs_in_words
 from xgacmn_tf.paper.figure_precision_scope import choose_curves
+from xgacmn_tf.paper.reproduce_command import TABLES, choose_parts
 from xgacmn_tf.paper.scores import Codes, Scores
 from xgacmn_tf.report.curves import CHARTS
 from xgacmn_tf.settings.config import Config
@@ -41,7 +53,7 @@ def test_differences_are_paired_by_seed_and_by_pair():
     whole = {0: scores([0.1, 0.3], [0.2, 0.4]), 1: scores([0.2, 0.4], [0.3, 0.5])}
     less = {0: scores([0.1, 0.3], [0.2, 0.2]), 1: scores([0.2, 0.4], [0.3, 0.1])}
     whole, less = (
-        table_ablation.setting(name, runs, [0, 1], "cosine", "mAP")
+        table_ablation.setting_of(name, runs, [0, 1], "cosine", "mAP")
         for name, runs in (("whole", whole), ("less", less))
     )
     found = table_ablation.difference(less, whole)
@@ -55,29 +67,29 @@ def test_differences_are_paired_by_seed_and_by_pair():
 
 def test_a_similarity_that_is_not_defined_makes_no_setting():
     runs = {0: scores([0.1, 0.3], [0.2, 0.4])}
-    assert table_ablation.setting("x", runs, [0], "posterior", "mAP") is None
-    assert table_ablation.setting("x", runs, [], "cosine", "mAP") is None
+    assert table_ablation.setting_of("x", runs, [0], "posterior", "mAP") is None
+    assert table_ablation.setting_of("x", runs, [], "cosine", "mAP") is None
 
 
 def test_seeds_must_share_their_test_pairs():
     runs = {0: scores([0.1, 0.3], [0.2, 0.4]), 1: scores([0.1, 0.3], [0.2, 0.4], ids=("a", "c"))}
     with pytest.raises(InputError, match="runs of x have different test pairs"):
-        table_ablation.setting("x", runs, [0, 1], "cosine", "mAP")
-    one, other = (table_ablation.setting(str(s), runs, [s], "cosine", "mAP") for s in runs)
+        table_ablation.setting_of("x", runs, [0, 1], "cosine", "mAP")
+    one, other = (table_ablation.setting_of(str(s), runs, [s], "cosine", "mAP") for s in runs)
     with pytest.raises(InputError, match="1 and 0 have different test pairs"):
         table_ablation.difference(other, one)
 
 
 def test_figure_4_states_the_epochs_that_ran(tmp_path):
-    cells = {}
+    runs = {}
     for label, best in (("figure_4_softmax", 12), ("figure_4_a_softmax_l2", 31)):
-        cells[label] = experiments.Experiment(label, Config(output_dir=str(tmp_path / label)))
+        runs[label] = experiments.Experiment(label, Config(output_dir=str(tmp_path / label)))
         metrics = {"planned_epochs": 60, "trained_epochs": best + 15, "best_epoch": best}
         if best == 31:
             metrics["refit"] = {"pairs": 2173, "epochs": 31}
-        cells[label].folder.path.mkdir()
-        cells[label].folder.metrics.write_text(json.dumps(metrics))
-    assert epochs_in_words(cells) == (
+        runs[label].folder.path.mkdir()
+        runs[label].folder.metrics.write_text(json.dumps(metrics))
+    assert epochs_in_words(runs) == (
         "Epochs: softmax 27 of at most 60, the best 12; a_softmax_l2 46 of at most 60, "
         "the best 31, then 31 on all 2173 pairs."
     )
@@ -116,11 +128,11 @@ def test_confusion_shares_an_item_between_its_labels():
 def test_gap_of_equal_and_of_opposite_codes():
     codes = np.random.default_rng(0).normal(size=(60, 4))
     codes /= np.linalg.norm(codes, axis=1, keepdims=True)
-    same = gap(codes, codes)
+    same = gap_of(codes, codes)
     # Both modalities have every point, so there is nothing to tell them by.
     assert same.distance == 0 and same.accuracy <= 0.5
     axis = np.tile([[1.0, 0.0]], (60, 1))
-    opposite = gap(axis, -axis)
+    opposite = gap_of(axis, -axis)
     assert opposite.distance == pytest.approx(2) and opposite.accuracy == 1
 
 
@@ -168,27 +180,24 @@ def test_marks_are_shared_by_equal_figures_and_skip_gaps():
 
 
 def test_parts_are_chosen_by_name_in_the_papers_order():
-    assert choose("tables", ["3", "1"], TABLES) == ("1", "3")
-    assert choose("tables", [""], TABLES) == choose("tables", [], TABLES) == ()
+    assert choose_parts("tables", ["3", "1"], TABLES) == ("1", "3")
+    assert choose_parts("tables", [""], TABLES) == choose_parts("tables", [], TABLES) == ()
     with pytest.raises(InputError, match="--tables=1,5: there is no 5; expected some of 1, 2, 3"):
-        choose("tables", ["1", "5"], TABLES)
+        choose_parts("tables", ["1", "5"], TABLES)
 
 
 SECTION = Section(
     "A & B",
-    ["One paragraph."],
     [
         Table(
             "scores",
             "Scores of a_b, 50 %",
-            ["system", "avg"],
-            [
-                Block(
-                    "cosine",
-                    [["A|B", Experiment(".3 ± .1", "best")], ["C", Experiment("−.1", "second")]],
-                )
-            ],
-            [],
+            pd.DataFrame(
+                {"system": ["A|B", "C", "D"], "avg": [".3 ± .1", "−.1", "–"]},
+                ["cosine", "cosine", "dot"],
+            ),
+            pd.DataFrame({"avg": [0.3, -0.125, None]}),
+            {"avg": ["best", "second", ""]},
             ["note: < 1"],
         ),
         Figure("curve", "A curve", "figures/curve.png"),
@@ -198,26 +207,47 @@ SECTION = Section(
 
 
 def test_markdown():
-    text = markdown.write("Results", "All of it.", [SECTION])
-    assert "| *cosine* |  |\n| A\\|B | **.3 ± .1** |\n| C | <u>−.1</u> |\n\n- note: < 1" in text
+    text = document.markdown("Results", "All of it.", [SECTION])
+    # The columns are padded to equal widths.
+    squeezed = re.sub(" +", " ", text)
+    assert "| *cosine* | |\n| A\\|B | **.3 ± .1** |\n| C | <u>−.1</u> |\n| *dot* | |" in squeezed
+    assert "| D | – |\n\n- note: < 1" in squeezed
     assert "![curve](figures/curve.png)" in text and text.endswith("- data not found under a_b\n")
 
 
 def test_latex():
-    text = latex.write("Results", "All of it.", [SECTION])
+    text = document.latex("Results", "All of it.", [SECTION])
     assert r"\subsection{A \& B}" in text and r"\caption{Scores of a\_b, 50 \%}" in text
     assert "A|B & \\textbf{.3 $\\pm$ .1} \\\\\nC & \\underline{$-$.1} \\\\" in text
+    # The first group follows the rule of the header.
+    assert "\\midrule\n\\emph{cosine} &  \\\\" in text and r"\midrule \emph{dot}" in text
     assert r"\includegraphics[width=\linewidth]{figures/curve.png}" in text
     assert text.count(r"\begin{") == text.count(r"\end{")
     assert r"\item note: $<$ 1" in text
 
 
-def test_latex_leaves_no_character_that_pdftex_does_not_know():
+def test_csv_has_unrounded_values():
+    assert SECTION.parts[0].csv() == 'avg\n0.3\n-0.125\n""\n'
+
+
+def test_a_table_without_rows_can_be_written():
+    table = comparison.score_table("empty", "Nothing", [], {}, notes=["no run finished"])
+    assert "no run finished" in table.markdown() and "no run finished" in table.latex()
+
+
+def test_latex_has_no_character_that_pdftex_does_not_know():
     """Whatever a caption of ours may hold."""
-    from pathlib import Path
+    folder = Path(document.__file__).parent
+    for path in folder.glob("[cft]*.py"):
+        assert document.escape_latex(path.read_text()).isascii(), path.name
 
-    import xgacmn_tf.reproduce
 
-    folder = Path(xgacmn_tf.paper.__file__).parent
-    for path in folder.glob("[ft]*.py"):
-        assert latex.escape(path.read_text()).isascii(), path.name
+@pytest.mark.parametrize("name", ["pandas", "tabulate"])
+def test_a_missing_package_is_one_clear_error(name, monkeypatch, capsys):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda x: None if x == name else find(x))
+    for command in (compare_command, reproduce_command):
+        with pytest.raises(SystemExit):
+            command.main(["command"])
+        expected = f"error: {name} is not installed; pip install xgacmn_tf[paper]\n"
+        assert capsys.readouterr().err == expected
