@@ -68,7 +68,7 @@ def measure(name: str, path: Path) -> dict:
     from xgacmn_tf import datasets
 
     with tempfile.TemporaryDirectory() as temporary:
-        config = Config(
+        config = Config.of(
             model=XGACMN if name == YARDSTICK else name, dataset=str(path), output_dir=temporary
         )
         dataset = datasets.for_config(config)
@@ -99,9 +99,9 @@ def training_of(config: Config, dataset: PairedDataset) -> Callable[[], object]:
 
     folder = RunFolder.for_config(config)
     folder.claim(config, dataset.fingerprint)
-    if config.model == XGACMN:
+    if config.system.model == XGACMN:
         return partial(train, config, dataset, folder)
-    return partial(train_system, baselines.system(config.model), config, dataset, folder)
+    return partial(train_system, baselines.system(config.system.model), config, dataset, folder)
 
 
 def measure_apart(name: str, path: Path) -> dict:

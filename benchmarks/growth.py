@@ -138,7 +138,7 @@ def training(
     generator = np.random.default_rng(0)
     names = tuple(map(str, range(classes)))
     dataset = PairedDataset("generated", generate("train", rows), generate("test", 1), names)
-    config = Config(
+    config = Config.of(
         dataset="generated", image_map="none", text_map="none", epochs=epochs, batch_size=BATCH
     )
     clock, held = Clock(), held_beyond_now()

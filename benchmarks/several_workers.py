@@ -47,7 +47,7 @@ def work(shape: str, workers: int, share: int) -> None:
     devices = make_devices("multi_worker" if workers > 1 else "one_device")
     image_dim, text_dim, _ = SHAPES[shape]
     batch = share * workers
-    config = Config(
+    config = Config.of(
         dataset="generated", image_map="none", text_map="none", batch_size=batch,
         image_dropout=0.0, text_dropout=0.0,
     )  # fmt: skip

@@ -76,7 +76,7 @@ def train(folder: str, streaming: bool) -> dict[str, float]:
     from xgacmn_tf.training.build import build_model
     from xgacmn_tf.training.epoch import EpochRunner
 
-    config = Config(
+    config = Config.of(
         dataset="generated", data_dir=folder, streaming=streaming, image_map="zscore",
         text_map="zscore", validation_fraction=0.0,
     )  # fmt: skip

@@ -150,7 +150,7 @@ def train_ours(arrays: dict[str, np.ndarray], batch: int, variant: str) -> None:
         return np.array([f"{part} {row}" for row in range(rows)])
 
     with tempfile.TemporaryDirectory() as temporary:
-        config = Config(
+        config = Config.of(
             dataset="generated", image_map="none", text_map="none", image_dropout=0.0,
             text_dropout=0.0, epochs=10_000, batch_size=batch, jit_compile=variant == "xla",
             precision="bfloat16" if variant == "bfloat16" else "float32",

@@ -10,7 +10,6 @@ test split is not read.
 """
 
 import argparse
-import dataclasses
 import itertools
 from pathlib import Path
 
@@ -45,9 +44,9 @@ def main() -> None:
         [given.model], [given.dataset], given.parts, given.data_dir, Path("unused")
     )
     for run in runs:
-        similarity = given.similarity or run.config.similarity
-        config = dataclasses.replace(run.config, similarity=similarity)
-        whole = datasets.for_config(dataclasses.replace(config, validation_fraction=0.0))
+        similarity = given.similarity or run.config.evaluation.similarity
+        config = run.config.replace(similarity=similarity)
+        whole = datasets.for_config(config.replace(validation_fraction=0.0))
         for point in tuning.score_points(config, system, whole, points):
             if "error" in point:
                 print(f"{point['settings']}: {point['error']}", flush=True)

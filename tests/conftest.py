@@ -201,7 +201,7 @@ def finished_run(feature_file, small_networks, tmp_path_factory) -> tuple[Path, 
     from xgacmn_tf import experiment
 
     folder = tmp_path_factory.mktemp("runs") / "run"
-    config = Config(
+    config = Config.of(
         dataset=str(feature_file), output_dir=str(folder), epochs=2, batch_size=16,
         histograms=True, **small_networks,
     )  # fmt: skip

@@ -82,7 +82,7 @@ def main() -> None:
     draw = random.Random(0)
 
     def config(name: str) -> Config:
-        return Config(
+        return Config.of(
             dataset=dataset, output_dir=str(folder / name), epochs=12, patience=12, batch_size=16,
             encoder_hidden=(16, 8), code_dim=6, feature_discriminator_hidden=12,
             common_discriminator_hidden=5, generator_learning_rate=3e-3, item_hidden=(12,),

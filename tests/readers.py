@@ -105,7 +105,7 @@ def read_shown(path):
 
 
 def write_record(path):
-    record = {"settings": Config().as_dict(), "data_fingerprint": "ab"}
+    record = {"settings": Config().flat(), "data_fingerprint": "ab"}
     path.write_text(json.dumps(record, indent=2))
 
 

@@ -19,7 +19,7 @@ MEBIBYTES = 2 * MEMORY // 2**20
 READ = """
 import resource, sys
 from pathlib import Path
-from xgacmn_tf.datasets import array_files
+from xgacmn_tf.io import array_files
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.features.pictures import open_picture
 

@@ -1,6 +1,5 @@
 """The command from data to run folder."""
 
-import dataclasses
 import json
 import re
 from pathlib import Path
@@ -196,7 +195,7 @@ def test_the_same_command_again_only_reads(finished_run):
 
 def test_other_settings_in_the_same_folder_are_refused(finished_run, feature_file):
     folder, _, _ = finished_run
-    other = Config(dataset=str(feature_file), output_dir=str(folder), **SMALL | {"epochs": 3})
+    other = Config.of(dataset=str(feature_file), output_dir=str(folder), **SMALL | {"epochs": 3})
     with pytest.raises(InputError, match="holds another run, which differs in: epochs 2 there, 3"):
         experiment.run(other)
 
@@ -219,13 +218,13 @@ def test_other_data_in_the_same_folder_are_refused(finished_run, feature_file, t
 def test_folder_with_other_files_is_refused(feature_file, tmp_path):
     (tmp_path / "thesis.tex").touch()
     with pytest.raises(InputError, match="not empty and holds no run"):
-        experiment.run(Config(dataset=str(feature_file), output_dir=str(tmp_path), **SMALL))
+        experiment.run(Config.of(dataset=str(feature_file), output_dir=str(tmp_path), **SMALL))
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
 def test_folder_of_a_run_killed_at_its_very_start_is_taken_up(feature_file, tmp_path):
     (tmp_path / ".config.123.partial.json").write_text('{"sett')  # what a kill may leave
-    config = Config(dataset=str(feature_file), output_dir=str(tmp_path), **SMALL)
+    config = Config.of(dataset=str(feature_file), output_dir=str(tmp_path), **SMALL)
     assert experiment.run(config, lambda text: None)["seed"] == 0
 
 
@@ -243,7 +242,7 @@ def test_recorded_settings_come_back_whole_and_strange_ones_are_refused(finished
 def test_default_folder_follows_the_settings(feature_file, monkeypatch, tmp_path):
     from xgacmn_tf.runs.folder import RunFolder
 
-    config = Config(dataset=str(feature_file))
+    config = Config.of(dataset=str(feature_file))
     assert str(RunFolder.for_config(config).path) == f"runs/pairs-{config.fingerprint()}"
 
 
@@ -269,7 +268,7 @@ def test_checkpoint_of_other_features_is_refused(finished_run, tmp_path):
     np.savez(tmp_path / "other.npz", **arrays)
     with pytest.raises(InputError, match="takes image features of dimension 8.* has 7"):
         experiment.evaluate_checkpoint(
-            Config(dataset=str(tmp_path / "other.npz")), folder / "checkpoints" / "best.keras"
+            Config.of(dataset=str(tmp_path / "other.npz")), folder / "checkpoints" / "best.keras"
         )
 
 
@@ -283,7 +282,9 @@ def test_multi_label_data_train_and_evaluate(tmp_path):
         arrays[f"image_{split}"] = labels @ rng.normal(size=(4, 9)) + rng.normal(size=(rows, 9))
         arrays[f"text_{split}"] = labels @ rng.normal(size=(4, 5)) + rng.normal(size=(rows, 5))
     np.savez(tmp_path / "multi.npz", **arrays)
-    config = Config(dataset=str(tmp_path / "multi.npz"), output_dir=str(tmp_path / "run"), **SMALL)
+    config = Config.of(
+        dataset=str(tmp_path / "multi.npz"), output_dir=str(tmp_path / "run"), **SMALL
+    )
     metrics = experiment.run(config, lambda text: None)
     assert metrics["splits"] == {"train": 60, "validation": 12, "test": 20}
     # A validation split of the data set's own is never trained on.
@@ -303,7 +304,7 @@ def test_multi_label_data_train_and_evaluate(tmp_path):
     ids=["no class loss", "softmax", "no discriminators", "K = 2"],
 )
 def test_ablations_run_to_the_end(feature_file, tmp_path, settings):
-    config = Config(
+    config = Config.of(
         dataset=str(feature_file),
         output_dir=str(tmp_path / "run"),
         **SMALL | {"epochs": 1} | settings,
@@ -323,8 +324,7 @@ def test_ablations_run_to_the_end(feature_file, tmp_path, settings):
     ids=lambda path: path.name,
 )
 def test_flag_file_trains(parse, histogram_file, tmp_path, path):
-    config = dataclasses.replace(
-        parse(f"--flagfile={path}"),
+    config = parse(f"--flagfile={path}").replace(
         dataset=str(histogram_file), protocol=None, epochs=1, output_dir=str(tmp_path / "run"),
         refit=False, export=False, image_features=None, text_features=None,
     )  # fmt: skip

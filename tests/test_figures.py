@@ -68,7 +68,7 @@ def test_all_figures_of_a_run(figures, small_networks, tmp_path, capsys):
         pytest.skip("there is no chromium")
     run = tmp_path / "run"
     experiment.run(
-        Config(epochs=1, export=False, output_dir=str(run), **small_networks), lambda line: None
+        Config.of(epochs=1, export=False, output_dir=str(run), **small_networks), lambda line: None
     )
     words = tmp_path / "words.txt"
     words.write_text("a red apple\na dog\n")

@@ -106,7 +106,7 @@ def test_json_of_another_kind_is_refused(kind, content, tmp_path, tried):
 
 
 def test_results_that_lack_something_are_named(feature_file, small_networks, tmp_path):
-    config = Config(dataset=str(feature_file), output_dir=str(tmp_path), **small_networks)
+    config = Config.of(dataset=str(feature_file), output_dir=str(tmp_path), **small_networks)
     folder = RunFolder(tmp_path)
     folder.claim(config, datasets.for_config(config).fingerprint)
     folder.metrics.write_text(json.dumps({"headline_similarity": "cosine", "test": {"cosine": {}}}))

@@ -10,8 +10,10 @@ from xgacmn_tf.gallery import (
     Gallery,
     categories_with_posteriors,
     combines,
+    compares_features,
     from_file,
     join,
+    query_embeddings,
     search_embeddings,
 )
 from xgacmn_tf.model.angular_softmax import PlainSoftmax
@@ -132,7 +134,7 @@ def captions():
 
 def test_items_are_compared_by_image_and_captions(encoder, captions):
     image, text = (embeddings(encoder, m, captions.features[m]) for m in ("image", "text"))
-    images, found = search_embeddings(encoder, "item", captions, "image")
+    images, found = search_embeddings(encoder, "item", captions, "image", caption_features=False)
     assert images.id.tolist() == ["id-0", "id-2", "id-3", "id-4"] and found.dtype == np.float32
     np.testing.assert_array_equal(
         images.features["image"], captions.features["image"][[0, 2, 3, 4]]
@@ -149,12 +151,46 @@ def test_a_score_is_the_mean_of_those_for_image_and_caption(encoder):
     rng = np.random.default_rng(1)
     pairs = gallery(rng.normal(size=(4, 4)), text=rng.normal(size=(4, 3)))
     query = embeddings(encoder, "text", rng.normal(size=(2, 3)))
-    scores = query @ search_embeddings(encoder, "item", pairs, "image")[1].T
+    items = search_embeddings(encoder, "item", pairs, "image", caption_features=False)[1]
+    scores = query @ items.T
     of_images, of_texts = (
         query @ embeddings(encoder, m, pairs.features[m]).T for m in ("image", "text")
     )
     np.testing.assert_allclose(scores, (of_images + of_texts) / 2, atol=1e-6)
     assert np.abs(of_images - of_texts).max() > 0.01
+
+
+def test_searches_of_images_add_four_times_the_cosine_with_the_captions(encoder, captions):
+    queries = np.random.default_rng(3).normal(size=(2, 3)).astype(np.float32)
+    found = search_embeddings(encoder, "item", captions, "image")[1]
+    without = search_embeddings(encoder, "item", captions, "image", caption_features=False)[1]
+    compared, plain = (
+        query_embeddings(encoder, "item", "text", queries, len(items[0]))
+        for items in (found, without)
+    )
+    np.testing.assert_array_equal(plain, embeddings(encoder, "text", queries))
+    texts = captions.features["text"][[0, 1, 2, 4]]
+    q, t = (x / np.linalg.norm(x, axis=1)[:, None] for x in (queries, texts))
+    known = q @ t.T
+    # Two captions of the first image; the third has none.
+    cosines = np.stack([known[:, :2].mean(axis=1), known[:, 2], [0, 0], known[:, 3]], axis=1)
+    np.testing.assert_allclose(compared @ found.T, plain @ without.T + 4 * cosines, atol=1e-5)
+    for wide, narrow in ((compared, plain), (found, without)):
+        np.testing.assert_array_equal(encoder.items_of(wide), encoder.items_of(narrow))
+        np.testing.assert_array_equal(encoder.posteriors_of(wide), encoder.posteriors_of(narrow))
+
+
+@pytest.mark.parametrize("limit", ["MAX_CAPTION_DIM", "MAX_COMBINED"])
+def test_caption_features_that_are_too_large_are_not_compared(
+    encoder, captions, monkeypatch, limit
+):
+    value = {"MAX_CAPTION_DIM": 3, "MAX_COMBINED": 5 * (3 + 5 + 3)}[limit]
+    for less in (0, 1):
+        monkeypatch.setattr(gallery_files, limit, value - less)
+        assert combines(encoder, "item", captions)
+        assert compares_features(encoder, "item", captions) is not bool(less)
+        found = search_embeddings(encoder, "item", captions, "image")[1]
+        assert found.shape == (4, 3 + 5 + 3 * (1 - less))
 
 
 def test_a_text_that_stands_twice_is_compared_by_the_first(encoder):

@@ -5,7 +5,6 @@ file may do to a reader otherwise (objects, links, declared sizes) is in the rea
 here are the ones that nobody thought of.
 """
 
-import dataclasses
 import json
 import os
 import random
@@ -29,6 +28,7 @@ from xgacmn_tf.experiment import run as run_experiment
 from xgacmn_tf.runs.checkpoint import load_encoder
 from xgacmn_tf.serve.failure import RequestError
 from xgacmn_tf.settings.config import Config
+from xgacmn_tf.settings.fields import leaves
 from xgacmn_tf.training.build import build_model
 from xgacmn_tf.training.progress import Checkpoints, Progress
 
@@ -86,7 +86,7 @@ def trained(tmp_path_factory):
     """A run's folder and settings: small networks on a small file."""
     folder = tmp_path_factory.mktemp("trained")
     write_npz(folder / "pairs.npz")
-    config = Config(
+    config = Config.of(
         dataset=str(folder / "pairs.npz"), output_dir=str(folder / "run"), epochs=2, batch_size=4,
         encoder_hidden=(4, 3), code_dim=2, feature_discriminator_hidden=3,
         common_discriminator_hidden=2, item_hidden=(3,), item_dim=2, item_members=2, export=False,
@@ -174,7 +174,7 @@ VALUES = st.one_of(
     st.binary(max_size=9), st.lists(st.integers(), max_size=3), st.tuples(st.integers()),
     st.tuples(st.text(max_size=3)),
 )  # fmt: skip
-NAMES = [field.name for field in dataclasses.fields(Config)]
+NAMES = [leaf.name for leaf in leaves(Config)]
 
 
 @settings(max_examples=200 * FUZZ, deadline=None)
@@ -182,11 +182,11 @@ NAMES = [field.name for field in dataclasses.fields(Config)]
 def test_settings_of_any_kind_make_a_config_or_an_input_error(tried, values):
     tried["settings"] += 1
     try:
-        config = Config(**values)
+        config = Config.of(**values)
     except InputError as error:
         assert re.match(r"--\w+", str(error)), error
     else:
-        assert config.fingerprint() == dataclasses.replace(config).fingerprint()
+        assert config.fingerprint() == config.replace().fingerprint()
 
 
 @settings(

@@ -20,7 +20,7 @@ from xgacmn_tf import experiment
 from xgacmn_tf.settings.config import Config
 
 for seed in range(6):
-    config = Config(dataset=sys.argv[1], epochs=2, seed=seed, output_dir=f"{sys.argv[2]}/{seed}")
+    config = Config.of(dataset=sys.argv[1], epochs=2, seed=seed, output_dir=f"{sys.argv[2]}/{seed}")
     experiment.run(config, lambda text: None)
     keras.backend.clear_session()
     gc.collect()

@@ -33,7 +33,7 @@ def run(tmp_path, small_networks):
         sizes = {"encoder_hidden": (128, 50), "code_dim": 20}
         shorter = {"epochs": 40, "batch_size": 32, "item_epochs": 2, "refit": False}
         folder, printed = tmp_path / "run", []
-        config = Config(
+        config = Config.of(
             dataset=str(tmp_path / "data.npz"),
             output_dir=str(folder),
             export=False,

@@ -1,7 +1,5 @@
 """Whole trainings held to the scores that README and the flag files name. Slow: `make test-all`."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
@@ -16,7 +14,7 @@ pytestmark = pytest.mark.slow
 
 
 def run(config, folder, **changes):
-    config = dataclasses.replace(config, output_dir=str(folder), **changes)
+    config = config.replace(output_dir=str(folder), **changes)
     return experiment.run(config, lambda text: None)["test"]
 
 
@@ -43,7 +41,7 @@ def test_the_default_run_finds_categories_and_items(tmp_path):
 
 def test_openclipart_beats_logistic_regression(tmp_path):
     """The same features and similarity, without X-GACMN: posteriors of two linear classifiers."""
-    config = Config(dataset="openclipart", text_features="bow")
+    config = Config.of(dataset="openclipart", text_features="bow")
     dataset = datasets.for_config(config)
     scaler = StandardScaler().fit(dataset.train.image)
     words = fit_map("tfidf", dataset.train.text, "text")

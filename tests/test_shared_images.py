@@ -59,7 +59,7 @@ def table(tmp_path_factory):
 
 
 def run(path, folder, **settings):
-    config = Config(
+    config = Config.of(
         dataset=str(path), output_dir=str(folder), export=False, **({"epochs": 2} | settings)
     )
     printed = []

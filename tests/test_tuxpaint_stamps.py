@@ -66,7 +66,7 @@ def test_real_stamps_become_a_trained_model(stamps, tmp_path, monkeypatch):
     command.main(["features", "--dataset=stamps.csv", "--cache_dir=cache", *arguments])
     dataset = datasets.load("stamps.npz")
     assert (dataset.image_dim, dataset.text_dim, dataset.num_classes) == (1280, 384, 12)
-    metrics = experiment.run(Config(dataset="stamps.npz", epochs=60, output_dir="run"))
+    metrics = experiment.run(Config.of(dataset="stamps.npz", epochs=60, output_dir="run"))
     # .758 ± .007 over seeds 0 to 4; chance is .193.
     assert 0.70 < metrics["test"]["posterior"]["mAP"]["avg"] < 0.82
     assert metrics["chance"]["mAP"]["avg"] < 0.25

@@ -75,7 +75,7 @@ def run(config: Config, say: Callable[[str], None] = print) -> dict[str, Any]:
       InputError: another process writes into the run folder.
       WorkerLostError: another worker has stopped.
     """
-    devices = make_devices(config.strategy)
+    devices = make_devices(config.training.strategy)
     with devices.watched(), contextlib.ExitStack() as stack:
         return _run(config, devices, say, stack)
 
@@ -128,13 +128,13 @@ def _run(
     metrics |= facts | {"wall_time_s": round(time.perf_counter() - started, 3)}
     similarity = metrics["search_similarity"]
     steps: _Steps = [("extractors", lambda: keep_extractors(dataset, folder.extractors))]
-    if config.export:
+    if config.output.export:
         steps.append(("export", lambda: _export(folder, config, encoder, similarity, dataset)))
     _write(steps + _results(folder, config, found, dataset, history))
     say(results_table(metrics))
     say(f"results page: {folder.results_page}\ncurves: tensorboard --logdir {folder.tensorboard}")
-    if config.export:
-        say(f"to serve: {folder.models / model_name(config.model)}")
+    if config.output.export:
+        say(f"to serve: {folder.models / model_name(config.system.model)}")
         split, note = _searched(dataset, config)
         if note is not None:
             say(f"its searches find items of the {split} split only: {note}")
@@ -156,8 +156,8 @@ def _train(
 
     Workers beside the chief write nothing and return nothing.
     """
-    if config.model != XGACMN:
-        return train_system(baselines.system(config.model), config, dataset, folder), []
+    if config.system.model != XGACMN:
+        return train_system(baselines.system(config.system.model), config, dataset, folder), []
 
     def warned(warning: str) -> None:
         say(f"warning: {warning}")
@@ -166,7 +166,7 @@ def _train(
     callbacks = _callbacks(config, folder, devices, ReportImbalance(warned, report.unusable))
     progress = train(config, dataset, folder, callbacks, devices=devices)
     seconds, more = progress.seconds, dict[str, Any]()
-    if config.refit and dataset.held_out:
+    if config.data.refit and dataset.held_out:
         whole = give_back(dataset)
         watchers: list[keras.callbacks.Callback] = [StopOnNonFinite()]
         if devices.is_chief:
@@ -183,7 +183,7 @@ def _train(
         held = dataset.validation
         factors = calibration_factors(chosen, held.image, held.text, held.label)
         encoder, more["calibration"] = calibrated(encoder, factors), factors
-    if config.item_embedding:
+    if config.items.item_embedding:
         board = ScalarBoard(folder.tensorboard / "items")
         board.on_train_begin()
         encoder, more["item_embedding"] = add_items(
@@ -192,7 +192,7 @@ def _train(
         board.on_train_end()
     with atomic_path(folder.best) as temporary:
         encoder.save(temporary)
-    examples = progress.history[-1]["step"] * min(config.batch_size, len(dataset.train))
+    examples = progress.history[-1]["step"] * min(config.training.batch_size, len(dataset.train))
     logs, prefix = progress.history[progress.best_epoch - 1], "validation/"
     facts = {
         "planned_epochs": progress.planned,
@@ -210,7 +210,7 @@ def _train(
 def evaluate_checkpoint(
     config: Config, checkpoint: str | os.PathLike[str], say: Callable[[str], None] = print
 ) -> dict[str, Any]:
-    """Evaluates the test split with a checkpoint; fills `config.output_dir` where one is named."""
+    """Evaluate the test split with a checkpoint, and fill the output folder if one is named."""
     encoder = load_encoder(checkpoint)
     dataset = datasets.for_config(config)
     report = data_report(dataset)
@@ -220,11 +220,11 @@ def evaluate_checkpoint(
         if dim != expected:
             raise InputError(
                 f"--checkpoint={checkpoint} takes {modality} features of dimension {expected}, "
-                f"--dataset={config.dataset} has {dim}; name the data set it was trained on"
+                f"--dataset={config.data.dataset} has {dim}; name the data set it was trained on"
             )
     found = evaluate(encoder, dataset, config, report)
-    if config.output_dir:
-        folder = RunFolder(config.output_dir)
+    if config.output.output_dir:
+        folder = RunFolder(config.output.output_dir)
         folder.claim(config, dataset.fingerprint)
         with folder.locked():
             _write(_results(folder, config, found, dataset, history=[]))
@@ -257,7 +257,7 @@ def evaluate(
     test = dataset.test
     encodings = {m: encoder.encodings_of(m, getattr(test, m)).numpy() for m in MODALITIES}
     arrays = {m: encodings[m][:, : encoder.code_dim] for m in MODALITIES}
-    identity, deduplicated = test_identity(dataset), config.deduplicate_gallery
+    identity, deduplicated = test_identity(dataset), config.evaluation.deduplicate_gallery
     by_fine_label = fine_targets(test.fine_label, test.label, dataset.label_names)
     results, represented = {}, {}
     first: dict[str, dict[str, FirstResults]] = {}
@@ -285,7 +285,9 @@ def evaluate(
             measures[measure] = mean_average_precision(pair[0].take(rows), pair[1].take(rows), fine)
         first[similarity] = first_results(*pair, identity, deduplicated)
         measures |= spread_measures(first[similarity])
-    own = None if config.model == XGACMN else baselines.system(config.model).similarity
+    own = (
+        None if config.system.model == XGACMN else baselines.system(config.system.model).similarity
+    )
     headline = config.headline(own)
     # A checkpoint without its run's settings may lack the similarity that is the default.
     headline = headline if headline in results else next(iter(results))
@@ -306,7 +308,7 @@ def evaluate(
         dataset.label_names, trained, test.label, average_precision, identity, deduplicated
     )
     metrics = {
-        "model": config.model,
+        "model": config.system.model,
         "dataset": dataset.name,
         "label_names": [*dataset.label_names],
         "date": datetime.date.today().isoformat(),
@@ -387,7 +389,7 @@ def _results(
     def page() -> None:
         write_results_page(
             folder.results_page,
-            settings=config.as_dict(),
+            settings=config.flat(),
             metrics=metrics,
             history=history,
             split=dataset.test,
@@ -402,7 +404,7 @@ def _results(
         write_projector(
             folder.tensorboard, dataset.test, dataset.label_names, arrays["image"], arrays["text"]
         )
-        write_hparams(folder.tensorboard, config.as_dict(), *_board_measures(metrics))
+        write_hparams(folder.tensorboard, config.flat(), *_board_measures(metrics))
 
     return [
         ("per-query scores", lambda: folder.write_per_query(dataset.test.id, found.per_query)),
@@ -442,7 +444,7 @@ def _export(
 ) -> None:
     """Writes one version for a server, with the items of the data set to search."""
     # A run killed after its export finds it again, and its encoders were the same.
-    if not exported_versions(folder.models / model_name(config.model)):
+    if not exported_versions(folder.models / model_name(config.system.model)):
         split, note = _searched(dataset, config)
         export_encoder(
             encoder,
@@ -450,7 +452,7 @@ def _export(
             from_dataset(dataset, split),
             folder,
             folder.models,
-            model_name(config.model),
+            model_name(config.system.model),
             source=SOURCES[split] + (f" ({note})" if note else ""),
             label_names=dataset.label_names,
             split=split,
@@ -461,7 +463,7 @@ def _searched(dataset: PairedDataset, config: Config) -> tuple[str, str | None]:
     """The split that is searched by default, and why not all items, see `searched_split`."""
     items = sum(len(part) for _, part in dataset.splits())
     dims = {"image": dataset.image_dim, "text": dataset.text_dim}
-    return searched_split(items, dims, config.streaming)
+    return searched_split(items, dims, config.data.streaming)
 
 
 def _callbacks(
@@ -471,9 +473,9 @@ def _callbacks(
     if not devices.is_chief:
         return callbacks
     callbacks += [imbalance, ScalarBoard(folder.tensorboard)]
-    if config.histograms:
+    if config.training.histograms:
         callbacks.append(HistogramBoard(folder.tensorboard))
-    if config.profile:
+    if config.training.profile:
         callbacks.append(ProfileEpoch(folder.tensorboard, epoch=2))
     return callbacks
 

@@ -14,7 +14,6 @@
 Running the same command again continues a run that was interrupted.
 """
 
-import dataclasses
 import os
 import signal
 import sys
@@ -26,8 +25,15 @@ from absl import app, flags, logging
 from xgacmn_tf.errors import DivergenceError, InputError, WorkerLostError
 from xgacmn_tf.names import OWN_METHOD
 from xgacmn_tf.settings import command_line, flag_files
-from xgacmn_tf.settings.command_line import HELP, config_from_flags, define_flags, stop
+from xgacmn_tf.settings.command_line import (
+    HELP,
+    config_from_flags,
+    define_flags,
+    given_settings,
+    stop,
+)
 from xgacmn_tf.settings.config import Config
+from xgacmn_tf.settings.fields import leaves
 
 FLAGS = flags.FLAGS
 
@@ -62,11 +68,7 @@ def parse_flags(argv: list[str]) -> list[str]:
 
 def allowed_flags() -> list[str]:
     """Names of this command's own flags."""
-    return [f.name for f in dataclasses.fields(Config)] + [
-        "evaluate_only",
-        "checkpoint",
-        "flagfile",
-    ]
+    return [leaf.name for leaf in leaves(Config)] + ["evaluate_only", "checkpoint", "flagfile"]
 
 
 def evaluation_config(checkpoint: str) -> Config:
@@ -77,16 +79,16 @@ def evaluation_config(checkpoint: str) -> Config:
     folder = RunFolder(Path(checkpoint).resolve().parent.parent)
     if not folder.config.exists():
         return given
-    named = {name: value for name, value in vars(given).items() if FLAGS[name].present}
+    named = given_settings(FLAGS, Config, present_only=True)
     recorded = folder.recorded_config()
-    if OWN_METHOD.match(recorded.model) and "model" not in named:
+    if OWN_METHOD.match(recorded.system.model) and "model" not in named:
         # A run folder may come from anyone, so it does not decide which file is executed.
         raise InputError(
             f"--checkpoint={checkpoint} is of a method of your own; add "
-            f"--model={recorded.model} to run that file"
+            f"--model={recorded.system.model} to run that file"
         )
     # The evaluation is another output than the run's own.
-    return dataclasses.replace(recorded, **{"output_dir": given.output_dir, **named})
+    return recorded.replace(**{"output_dir": None, **named})
 
 
 def main(argv: list[str]) -> None:

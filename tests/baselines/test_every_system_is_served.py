@@ -12,7 +12,7 @@ from xgacmn_tf.settings.config import Config
 def test_served_as_in_process(name, small_settings, feature_file, tmp_path):
     if name == "raw":
         pytest.skip("raw features are of one length, and these are of two")
-    config = Config(
+    config = Config.of(
         model=name, model_settings=small_settings[name], dataset=str(feature_file),
         output_dir=str(tmp_path),
     )  # fmt: skip

@@ -38,7 +38,7 @@ def test_every_system_says_what_it_is(name):
 
 
 def test_a_run_of_a_compared_system(feature_file, tmp_path):
-    config = Config(
+    config = Config.of(
         model="cca", model_settings=("components=3",), dataset=str(feature_file),
         output_dir=str(tmp_path / "run"),
     )  # fmt: skip
@@ -75,7 +75,7 @@ def test_who_chooses_epochs_then_trains_on_all_pairs(feature_file, tmp_path, mon
 
     monkeypatch.setattr(training, "fit_system", watch)
     for refit in (True, False):
-        config = Config(
+        config = Config.of(
             model="supcon", model_settings=("epochs=3",), dataset=str(feature_file), refit=refit,
             output_dir=str(tmp_path / str(refit)), export=False,
         )  # fmt: skip
@@ -87,7 +87,7 @@ def test_who_chooses_epochs_then_trains_on_all_pairs(feature_file, tmp_path, mon
 
 def test_class_posteriors_are_calibrated_and_all_pairs_are_fitted(feature_file, tmp_path):
     """The factors come from encoders that never saw the validation pairs."""
-    config = Config(
+    config = Config.of(
         model="sm", dataset=str(feature_file), output_dir=str(tmp_path / "run"), export=False
     )
     metrics = experiment.run(config, lambda text: None)
@@ -116,7 +116,7 @@ def test_systems_with_posteriors_hold_out_pairs_to_calibrate_them(name, pairs, t
     if name == "raw":
         pairs = dataclasses.replace(pairs, text=pairs.image)
     assert (train_small(name, pairs).class_layer is not None) == (name in GIVE_POSTERIORS)
-    assert (Config(model=name).held_out > 0) == (name in GIVE_POSTERIORS | CHOOSE_AN_EPOCH)
+    assert (Config.of(model=name).held_out > 0) == (name in GIVE_POSTERIORS | CHOOSE_AN_EPOCH)
 
 
 @pytest.mark.parametrize("name", ["acmr", "supcon", "dscmr", "two_tower"])

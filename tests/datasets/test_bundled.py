@@ -258,9 +258,9 @@ def test_a_validation_split_of_its_own_or_a_part_of_the_training_split(bundled, 
     for _, split in data.splits():
         shares = np.bincount(split.label) / sum(np.bincount(s.label) for _, s in data.splits())
         assert len(split) > 0 and shares.max() - shares.min() < 0.12
-    config = Config(dataset=bundled.name)
+    config = Config.of(dataset=bundled.name)
     assert datasets.for_config(config).fingerprint == data.fingerprint
-    whole = datasets.for_config(dataclasses.replace(config, validation_fraction=0.0))
+    whole = datasets.for_config(config.replace(validation_fraction=0.0))
     if not data.held_out:
         assert whole.fingerprint == data.fingerprint
     else:

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 import xgacmn_tf.datasets.extraction as extraction_package
-from xgacmn_tf import datasets
 from xgacmn_tf.datasets import (
     BUILDERS,
     PairedDataset,
@@ -16,6 +15,7 @@ from xgacmn_tf.datasets import (
     default_cache_dir,
     load,
     load_raw,
+    loading,
     pascal_sentence,
     wikipedia,
 )
@@ -84,7 +84,7 @@ def extraction(monkeypatch):
 
     monkeypatch.setattr(extraction_package, "extract_features", extract)
     monkeypatch.setattr(wikipedia, "load_raw", lambda *arguments, cache_dir: ("raw", *arguments))
-    monkeypatch.setattr(datasets, "check_data_dir", lambda folder: None)
+    monkeypatch.setattr(loading, "check_data_dir", lambda folder: None)
     return calls
 
 

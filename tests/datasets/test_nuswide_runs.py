@@ -98,7 +98,7 @@ def test_pictures_with_the_tags_beside_them(tmp_path):
 
 
 def test_a_folder_trains_and_is_evaluated(tmp_path, small_networks):
-    config = Config(
+    config = Config.of(
         dataset="nuswide",
         data_dir=DUMMY,
         protocol="full",

@@ -85,7 +85,7 @@ def split(data_dir):
 
 
 def settings(data_dir, **more):
-    return Config(
+    return Config.of(
         dataset="pairs", data_dir=data_dir, streaming=True, epochs=4, batch_size=16,
         encoder_hidden=(16, 8), code_dim=6, feature_discriminator_hidden=12,
         common_discriminator_hidden=5, generator_learning_rate=3e-3, item_hidden=(12,), item_dim=4,
@@ -259,7 +259,7 @@ def test_what_cannot_be_streamed_is_refused(feature_file, tmp_path):
         with pytest.raises(InputError, match="--streaming reads the files of TFDS data sets"):
             datasets.load(name, streaming=True)
     with pytest.raises(InputError, match="setting of X-GACMN"):
-        Config(model="acmr", streaming=True)
+        Config.of(model="acmr", streaming=True)
     folder = write(tmp_path, file_format="array_record")
     for streaming in (False, True):
         with pytest.raises(InputError, match="stored as array_record, expected tfrecord"):

@@ -12,7 +12,7 @@ ONCE = {"epochs": 1, "validation_fraction": 0.0}
 @pytest.mark.parametrize("reader", [wikipedia, pascal_sentence])
 def test_a_folder_trains_and_is_evaluated(reader, tmp_path, small_networks):
     name, folder = reader.DISTRIBUTION.name, f"{reader.__path__[0]}/dummy_data"
-    config = Config(
+    config = Config.of(
         dataset=name, data_dir=folder, output_dir=str(tmp_path / "run"), **ONCE, **small_networks
     )
     metrics = experiment.run(config, say=lambda line: None)

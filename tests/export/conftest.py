@@ -32,7 +32,7 @@ def make_clip_art_run(clip_art, make_run):
     """Makes the folder of a run on `clip_art` as `make_run` does."""
 
     def make(path):
-        config = Config(dataset="openclipart", text_features="bow", output_dir=str(path))
+        config = Config.of(dataset="openclipart", text_features="bow", output_dir=str(path))
         return make_run(path, clip_art, config)
 
     return make

@@ -124,7 +124,7 @@ def test_reports_tell_what_the_run_scored(run, exported):
 def test_every_map_and_class_layer(pairs, make_run, tmp_path, image_map, layer):
     """The texts' map is tf-idf throughout; their first row has no word at all."""
     pairs.test.text[0] = 0
-    config = Config(dataset="gone.npz")
+    config = Config.of(dataset="gone.npz")
     folder, encoder = make_run(
         tmp_path / "run", pairs, config, "cosine", image_map, layer and layer(3)
     )
@@ -145,7 +145,7 @@ def test_half_precision_is_the_networks_alone(pairs, make_run, tmp_path):
     # Half precision ends at 65,504, and so do not the features; z-scores bring them down.
     pairs.train.image[:] *= 1e6
     pairs.test.image[:] *= 1e6
-    folder, encoder = make_run(tmp_path / "run", pairs, Config(dataset="gone.npz"))
+    folder, encoder = make_run(tmp_path / "run", pairs, Config.of(dataset="gone.npz"))
     graph = encoder_graphs(folder.best, "float16", {})["image"]
     kinds = {(array.dtype.name, array.shape) for array in weights(graph).values()}
     assert {("float16", (4, 9)), ("float16", (9, 4)), ("float32", (4,))} <= kinds
@@ -157,7 +157,7 @@ def test_half_precision_is_the_networks_alone(pairs, make_run, tmp_path):
 
 
 def test_bytes_are_scaled_by_training_rows(pairs, make_run, tmp_path):
-    folder, _ = make_run(tmp_path / "run", pairs, Config(dataset="gone.npz"), image_map="none")
+    folder, _ = make_run(tmp_path / "run", pairs, Config.of(dataset="gone.npz"), image_map="none")
     training = {"image": pairs.train.image * 3 - 5, "text": pairs.train.text}
     graph = encoder_graphs(folder.best, "int8", training)["image"]
     (first,) = [
@@ -211,7 +211,7 @@ def known_run(tmp_path):
                 arrays[f"{m}_{part}"] = one_hot + 0.1 * noise.normal(size=(rows, 4))
         arrays["image_train"][0] += wild
         np.savez(tmp_path / "known.npz", **arrays)
-        config = Config(dataset=str(tmp_path / "known.npz"), validation_fraction=0)
+        config = Config.of(dataset=str(tmp_path / "known.npz"), validation_fraction=0)
         folder = RunFolder(tmp_path / "known")
         folder.claim(config, datasets.for_config(config).fingerprint)
         networks = image_network or Affine.of(np.eye(4)), Affine.of(np.eye(4))

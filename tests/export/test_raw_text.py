@@ -125,7 +125,7 @@ def test_a_text_without_a_known_word_finds_nothing(clip_art_export):
 
 
 def test_words_of_a_kept_extractor_come_along(pairs, make_run, tmp_path):
-    folder, encoder = make_run(tmp_path / "run", pairs, Config(dataset="gone.npz"))
+    folder, encoder = make_run(tmp_path / "run", pairs, Config.of(dataset="gone.npz"))
     bag = text_extractor("bow")
     bag.fit(["red dog"])
     bag.save(folder.extractors / "text")

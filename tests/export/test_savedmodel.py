@@ -114,7 +114,11 @@ def test_search_ranks_by_image_and_caption(run, exported, feature_file, copies):
         if not copies:
             continue
         sides = encoder.represent_pairs(image, text, "item")
-        rows, scores = rank_gallery(sides[query], _mean(sides), 7)
+        queries, items = sides[query], _mean(sides)
+        if query == 1:
+            captions = encoder.caption_features(text)
+            queries, items = (encoder.with_caption_features(x, captions) for x in (queries, items))
+        rows, scores = rank_gallery(queries, items, 7)
         expected = np.char.add("test/", np.tile(rows, (copies, 1)).astype(str))
         np.testing.assert_array_equal(outputs["ids"].numpy().astype(str), expected)
         # These pairs have no titles, so their ids stand in.
@@ -156,7 +160,7 @@ def test_features_that_make_the_encoder_overflow_are_rejected(make_split, make_r
         for name in ("train", "test")
     ]
     pairs = PairedDataset("pairs", *splits, ("a", "b", "c"))
-    folder, _ = make_run(tmp_path / "run", pairs, Config(dataset="gone.npz"))
+    folder, _ = make_run(tmp_path / "run", pairs, Config.of(dataset="gone.npz"))
     np.savez(tmp_path / "new.npz", text=pairs.test.text, id=pairs.test.id)
     version = export_run(folder.path, tmp_path / "models", gallery=[tmp_path / "new.npz"])
     loaded = tf.saved_model.load(str(version)).signatures
@@ -186,9 +190,10 @@ def test_nothing_of_training_is_inside(run, exported):
     sizes = [int(np.prod(shape)) for name, shape in values.items() if name.startswith("state/")]
     # By hand: z-scores 2·(8 + 5); encoders 8→16→8→6 (144 + 136 + 54) and 5→16→8→6 (96 + 136 + 54);
     # class directions 6·3; two item towers each of 8→12→4 (108 + 52) and 5→12→4 (72 + 52); two
-    # galleries of posteriors and item embeddings 30·(3 + 2·4); ids and titles 30 each; of each
-    # modality 30 categories with their posteriors.
-    assert sum(sizes) == 26 + 334 + 286 + 18 + 2 * (160 + 124) + 2 * 330 + 2 * 30 + 2 * 2 * 30
+    # galleries of posteriors and item embeddings 30·(3 + 2·4), one with caption features 30·5; ids
+    # and titles 30 each; of each modality 30 categories with their posteriors.
+    galleries = 2 * 330 + 150
+    assert sum(sizes) == 26 + 334 + 286 + 18 + 2 * (160 + 124) + galleries + 2 * 30 + 2 * 2 * 30
     assert {name.split("/")[0] for name in values} == {"state", "_CHECKPOINTABLE_OBJECT_GRAPH"}
     names = [variable.name for variable in tf.saved_model.load(str(exported)).state]
     assert not [n for n in names if "discriminator" in n or "decoder" in n or "adam" in n.lower()]
@@ -292,6 +297,10 @@ def test_a_query_without_a_good_match_is_marked(run, tmp_path, feature_file):
     encoder = load_encoder(RunFolder(run).best).replaced(item_weight=0.5)
     queries = encoder.represent_pairs(image, text, "item")[1].numpy()
     items = _mean(encoder.represent_pairs(image, captions, "item"))
+    queries, items = (
+        encoder.with_caption_features(x, encoder.caption_features(texts)).numpy()
+        for x, texts in ((queries, text), (items, captions))
+    )
     rows, _ = rank_gallery(queries, items, 3)
     own, hits = (encoder.items_of(embeddings) for embeddings in (queries, items))
     expected = np.einsum("qd,qkd->qk", own, hits[rows]).mean(axis=1)
@@ -328,21 +337,23 @@ def captions_file(tmp_path):
     return path
 
 
-@pytest.mark.parametrize("combined", [True, False], ids=["image and caption", "too large"])
-def test_searches_find_the_same_as_in_python(run, captions_file, tmp_path, monkeypatch, combined):
+@pytest.mark.parametrize("compared", ["image", "and caption", "and caption features"])
+def test_searches_find_the_same_as_in_python(run, captions_file, tmp_path, monkeypatch, compared):
     shutil.copytree(run, tmp_path / "run")
     best = RunFolder(tmp_path / "run").best
     load_encoder(best).replaced(item_weight=0.5).save(best)
     trained = TrainedRun(tmp_path / "run")
     assert trained.similarity == "item"
-    numbers = 9 * (3 + trained.encoder.item_dim)
+    combined, by_features = compared != "image", compared == "and caption features"
+    numbers = 9 * (3 + trained.encoder.item_dim + 5 * by_features)
     monkeypatch.setattr(gallery_files, "MAX_COMBINED", numbers if combined else numbers - 1)
     version = export_run(tmp_path / "run", tmp_path, gallery=[captions_file], depth=9)
     record = json.loads((version / "assets.extra" / "run.json").read_text())["gallery"]
-    assert record["captions"] is combined
+    assert record["captions"] is combined and record["caption_features"] is by_features
     assert record["searched"] == {"image": 6, "text": 8}
     readme = (version / "assets.extra" / "README.md").read_text(encoding="utf-8")
     assert ("both the image and the caption" in readme) is combined
+    assert ("add 4 times the mean cosine" in readme) is by_features
     loaded = tf.saved_model.load(str(version)).signatures
     rng = np.random.default_rng(6)
     source = open_source(trained, str(captions_file))
@@ -352,11 +363,14 @@ def test_searches_find_the_same_as_in_python(run, captions_file, tmp_path, monke
         with np.load(captions_file) as arrays:
             rows = kept.items.id.astype(int)
             alone = trained.represent(modality, arrays[modality][rows])
-        assert (np.abs(embeddings - alone).max() > 0.01) == combined
+        width = alone.shape[1] + 5 * (by_features and modality == "image")
+        assert embeddings.shape == (len(rows), width)
+        first = trained.encoder.num_classes
+        assert (np.abs(embeddings[:, :first] - alone[:, :first]).max() > 0.01) == combined
         queries = rng.normal(size=(4, dim)).astype(np.float32)
         index = make_index("exact")
         index.index(embeddings, kept.items.id)
-        expected = index.query(trained.represent(other, queries), 9)
+        expected = index.query(trained.represent(other, queries, width), 9)
         signature = loaded[f"search_{modality}s_by_{other}"]
         found = signature(**{f"{other}_features": tf.constant(queries)})
         assert found["ids"].shape == (4, size)
@@ -488,7 +502,7 @@ def test_every_map_class_layer_and_similarity(
     pairs, make_run, tmp_path, image_map, similarity, layer
 ):
     layer = layer and layer(3)
-    config = Config(dataset="gone.npz")
+    config = Config.of(dataset="gone.npz")
     folder, encoder = make_run(tmp_path / "run", pairs, config, similarity, image_map, layer)
     image, text = pairs.test.image, pairs.test.text
     np.savez(tmp_path / "new.npz", image=image, text=text, id=pairs.test.id)

@@ -61,7 +61,7 @@ def test_a_table_becomes_a_feature_file_that_trains(table, tmp_path, capsys):
     assert (len(dataset.train), len(dataset.test), dataset.image_dim) == (12, 6, 128)
     assert dataset.label_names == ("disc", "square", "stripes")
     assert dataset.test.title[0] == "a crimson disc test0"
-    config = Config(
+    config = Config.of(
         dataset=str(path), epochs=2, validation_fraction=0.25, output_dir=str(tmp_path / "run")
     )
     metrics = experiment.run(config, say=lambda text: None)

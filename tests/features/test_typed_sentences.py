@@ -57,7 +57,7 @@ def test_sentences_from_extraction_to_the_exported_model(tmp_path, raw_pairs):
     )
     assert dataset.text_dim == 384
     extractor_files.write_feature_file(dataset, tmp_path / "shapes.npz")
-    config = Config(
+    config = Config.of(
         dataset=str(tmp_path / "shapes.npz"),
         epochs=2,
         validation_fraction=0.25,

@@ -12,6 +12,7 @@ from xgacmn_tf.paper import compare_command as command
 from xgacmn_tf.paper import comparison, document, experiments, table_comparison
 from xgacmn_tf.paper.published import PUBLISHED
 from xgacmn_tf.paper.significance import randomization_test
+from xgacmn_tf.settings.config import TrainingSettings
 
 
 @pytest.fixture(scope="module")
@@ -133,9 +134,9 @@ def test_the_same_command_resumes(done, call, without_workers):
 def test_compared_systems_take_only_what_all_share(flag_file, tmp_path):
     runs = experiments.plan(("xgacmn", "acmr"), [str(flag_file)], 1, None, tmp_path)
     ours, theirs = (run.config for run in runs)
-    assert (ours.epochs, theirs.dataset) == (1, ours.dataset)
-    assert theirs.epochs == type(theirs).epochs  # X-GACMN's own, left at its default
-    assert ours.output_dir != theirs.output_dir and not ours.export
+    assert ours.training.epochs == 1 and theirs.data == ours.data
+    assert theirs.training == TrainingSettings()  # X-GACMN's own, left at its default
+    assert ours.output.output_dir != theirs.output.output_dir and not ours.output.export
 
 
 def test_models_are_chosen_by_name():

@@ -83,7 +83,7 @@ def test_seeds_must_share_their_test_pairs():
 def test_figure_4_states_the_epochs_that_ran(tmp_path):
     runs = {}
     for label, best in (("figure_4_softmax", 12), ("figure_4_a_softmax_l2", 31)):
-        runs[label] = experiments.Experiment(label, Config(output_dir=str(tmp_path / label)))
+        runs[label] = experiments.Experiment(label, Config.of(output_dir=str(tmp_path / label)))
         metrics = {"planned_epochs": 60, "trained_epochs": best + 15, "best_epoch": best}
         if best == 31:
             metrics["refit"] = {"pairs": 2173, "epochs": 31}

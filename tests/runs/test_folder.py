@@ -19,7 +19,7 @@ from xgacmn_tf.runs.trained import TrainedRun
 def evaluated_once(feature_file, tmp_path_factory):
     """The settings of a finished run with a single evaluation, to be read only."""
     folder = tmp_path_factory.mktemp("evaluated_once") / "run"
-    config = Config(
+    config = Config.of(
         dataset=str(feature_file), output_dir=str(folder), epochs=4, evaluate_every=4,
         choose_epoch="last", encoder_hidden=(8,), code_dim=4, batch_size=16, export=False,
         feature_discriminator_hidden=8, common_discriminator_hidden=4, item_hidden=(8,), item_dim=4,
@@ -31,19 +31,19 @@ def evaluated_once(feature_file, tmp_path_factory):
 @pytest.fixture
 def earlier(evaluated_once, tmp_path):
     """A run folder as before `--choose_epoch`, with a single evaluation, and its settings."""
-    shutil.copytree(evaluated_once.output_dir, tmp_path / "run")
-    now = dataclasses.replace(evaluated_once, output_dir=str(tmp_path / "run"))
+    shutil.copytree(evaluated_once.output.output_dir, tmp_path / "run")
+    now = evaluated_once.replace(output_dir=str(tmp_path / "run"))
     record = json.loads((tmp_path / "run" / "config.json").read_text())
     for name in ("choose_epoch", "deduplicate_gallery"):
         del record["settings"][name]
-    record["settings"]["output_dir"] = now.output_dir
+    record["settings"]["output_dir"] = now.output.output_dir
     (tmp_path / "run" / "config.json").write_text(json.dumps(record))
-    return RunFolder(tmp_path / "run"), dataclasses.replace(now, choose_epoch="best")
+    return RunFolder(tmp_path / "run"), now.replace(choose_epoch="best")
 
 
 def test_a_finished_run_of_before_a_setting_was_added_is_found_and_loaded(earlier):
     folder, config = earlier
-    assert folder.recorded_config() == dataclasses.replace(config, output_dir=str(folder.path))
+    assert folder.recorded_config() == config.replace(output_dir=str(folder.path))
     said = []
     assert experiment.run(config, said.append) == folder.read_metrics()
     assert "finished" in said[0]
@@ -54,11 +54,11 @@ def test_a_run_of_before_posteriors_were_calibrated_still_has_its_test_gallery(
     feature_file, tmp_path
 ):
     """Logistic regression held nothing out then, so its data had another fingerprint."""
-    config = Config(
+    config = Config.of(
         model="sm", dataset=str(feature_file), output_dir=str(tmp_path / "run"), export=False
     )
     experiment.run(config, lambda text: None)
-    everything = dataclasses.replace(config, validation_fraction=0.0)
+    everything = config.replace(validation_fraction=0.0)
     record = json.loads((tmp_path / "run" / "config.json").read_text())
     record["data_fingerprint"] = datasets.for_config(everything).fingerprint
     (tmp_path / "run" / "config.json").write_text(json.dumps(record))
@@ -78,7 +78,7 @@ def test_an_unfinished_one_that_evaluates_once_ends_in_one_line(earlier):
 def test_a_setting_that_was_added_later_is_compared_where_it_is_not_at_its_default(earlier):
     folder, config = earlier
     with pytest.raises(InputError, match="choose_epoch 'best' there, 'last' now"):
-        experiment.run(dataclasses.replace(config, choose_epoch="last"), lambda text: None)
+        experiment.run(config.replace(choose_epoch="last"), lambda text: None)
 
 
 def test_a_folder_that_another_process_writes_into_ends_in_one_line(tmp_path):
@@ -109,7 +109,7 @@ def test_a_folder_that_another_process_writes_into_ends_in_one_line(tmp_path):
 
 
 def test_the_same_run_twice_at_once_is_trained_once(feature_file, tmp_path, monkeypatch):
-    config = Config(
+    config = Config.of(
         dataset=str(feature_file), output_dir=str(tmp_path / "run"), model="sm", export=False
     )
     train, errors = experiment.train_system, []

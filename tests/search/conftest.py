@@ -72,7 +72,7 @@ def colour_run(mean_colour, tmp_path_factory):
         arrays[f"id_{part}"] = np.array([f"{part}-{row}" for row in range(6)])
         arrays[f"title_{part}"] = np.array([f"a {WORDS[k]} one" for k in CALLED])
     np.savez(folder / "colours.npz", label_names=np.array(["warm", "fresh", "cold"]), **arrays)
-    config = Config(dataset=str(folder / "colours.npz"), validation_fraction=0.5)
+    config = Config.of(dataset=str(folder / "colours.npz"), validation_fraction=0.5)
     run = RunFolder(folder / "run")
     run.claim(config, datasets.for_config(config).fingerprint)
     encoder = identity_encoder()

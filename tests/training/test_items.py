@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 
 import numpy as np
 import pytest
@@ -14,6 +15,9 @@ from xgacmn_tf.gallery import from_split, search_embeddings
 from xgacmn_tf.runs.checkpoint import load_encoder
 from xgacmn_tf.runs.folder import RunFolder
 from xgacmn_tf.runs.trained import TrainedRun
+from xgacmn_tf.search.indexing import RunItems
+from xgacmn_tf.search.kept import KeptGallery
+from xgacmn_tf.search.kept_index import open_engine
 from xgacmn_tf.settings.config import Config
 from xgacmn_tf.training import items
 
@@ -40,7 +44,7 @@ def features(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def config(features):
-    return Config(
+    return Config.of(
         dataset=str(features),
         encoder_hidden=(32, 16),
         code_dim=8,
@@ -61,7 +65,7 @@ def runs(config, tmp_path_factory):
     found = {}
     for on in (True, False):
         folder = tmp_path_factory.mktemp("run") / "run"
-        own = dataclasses.replace(config, item_embedding=on, export=on, output_dir=str(folder))
+        own = config.replace(item_embedding=on, export=on, output_dir=str(folder))
         experiment.run(own, say=lambda text: None)
         found[on] = RunFolder(folder), json.loads((folder / "metrics.json").read_text())
     return found
@@ -117,6 +121,33 @@ def test_searches_rank_by_it(runs):
     assert TrainedRun(runs[False][0].path).similarity == "posterior"
 
 
+@pytest.mark.parametrize("kind", ["exact", "hnsw"])
+def test_queries_are_compared_with_captions_by_their_features(runs, kind, tmp_path):
+    if kind == "hnsw":
+        pytest.importorskip("faiss")
+    run = TrainedRun(runs[True][0].path)
+    text, lines = run.dataset().test.text, []
+    kept = KeptGallery(tmp_path, run, RunItems(run, "test"), "image", lines.append)
+    width = kept.items.features["image"].shape[1]
+    index, manner = open_engine(kept, run, kind, None, lines.append)
+    # An index is tuned with queries that have caption features as well.
+    assert kind == "exact" or re.search(r"recall@10 (0\.99|1\.0)", manner)
+    queries = run.test_embeddings("text", width)
+    np.testing.assert_allclose(queries, run.represent("text", text, width), atol=1e-6)
+    found = index.query(queries, 1).ids[:, 0]
+    assert (found == run.dataset().test.id).mean() > 0.95
+    narrow = run.test_embeddings("text")
+    assert narrow.shape[1] == width - run.encoder.text_map.output_dim
+    # An index of an earlier version has no caption features.
+    record = json.loads(kept.record.read_text())
+    assert record.pop("caption_features") is True
+    kept.record.write_text(json.dumps(record))
+    lines.clear()
+    again = KeptGallery(tmp_path, run, RunItems(run, "test"), "image", lines.append)
+    assert "did not compare typed queries with captions by their features" in lines[0]
+    np.testing.assert_array_equal(again.items.features["image"], kept.items.features["image"])
+
+
 def test_the_exported_search_ranks_by_it(runs):
     tf = pytest.importorskip("tensorflow")
     folder, _ = runs[True]
@@ -127,6 +158,8 @@ def test_the_exported_search_ranks_by_it(runs):
     with np.load(folder.embeddings) as arrays:
         items = (arrays["search_image"] + arrays["search_text"]) / 2
         scores = arrays["search_text"].astype(np.float64) @ items.T
+    captions = load_encoder(folder.best).caption_features(test.text).numpy()
+    scores += captions @ captions.T
     best = test.id[scores.argmax(axis=1)]
     assert (found["ids"].numpy()[:, 0].astype(str) == best).mean() > 0.98
     for modality in ("image", "text"):
@@ -184,7 +217,9 @@ def test_training_items_are_offered_by_image_and_caption(config, runs, monkeypat
             validation.id.tolist(),
         ]
         gallery = from_split(train, dataset.label_names)
-        searched, combined = search_embeddings(encoder, "item", gallery, modality)
+        searched, combined = search_embeddings(
+            encoder, "item", gallery, modality, caption_features=False
+        )
         assert searched.id.tolist() == train.id.tolist()
         features = getattr(validation, modality)
         alone = encoder.represent(encoder.encodings_of(modality, features), "item", modality)
@@ -223,13 +258,13 @@ def test_the_same_seed_gives_the_same_towers(config, runs):
 
 
 def test_without_a_validation_split_all_epochs_are_trained(config, runs):
-    dataset = datasets.load(config.dataset)
+    dataset = datasets.load(config.data.dataset)
     encoder = load_encoder(runs[True][0].selected)
-    own = dataclasses.replace(config, validation_fraction=0.0, item_epochs=3)
+    own = config.replace(validation_fraction=0.0, item_epochs=3)
     found, facts = items.add_items(own, dataset, encoder, encoder)
     assert facts == {"epochs": 3, "weight": items.DEFAULT_WEIGHT, "validation_R@10": None}
     assert found.item_weight == items.DEFAULT_WEIGHT
-    given = dataclasses.replace(own, item_weight=0.7, item_epochs=1)
+    given = own.replace(item_weight=0.7, item_epochs=1)
     assert items.add_items(given, dataset, encoder, encoder)[0].item_weight == 0.7
 
 
@@ -244,16 +279,16 @@ def test_a_weight_may_lose_little_of_the_category(config, runs, monkeypatch):
 
 def test_folders_of_runs_without_item_embeddings_are_found_again(tmp_path):
     """The digits are those of the version before item embeddings."""
-    plain = Config(dataset="wikipedia", epochs=16, item_embedding=False)
+    plain = Config.of(dataset="wikipedia", epochs=16, item_embedding=False)
     assert plain.fingerprint() == "f7498217"
-    assert Config(dataset="wikipedia", epochs=16).fingerprint() != "f7498217"
-    settings = {k: v for k, v in plain.as_dict().items() if not k.startswith("item_")}
+    assert Config.of(dataset="wikipedia", epochs=16).fingerprint() != "f7498217"
+    settings = {k: v for k, v in plain.flat().items() if not k.startswith("item_")}
     folder = RunFolder(tmp_path)
     folder.config.write_text(json.dumps({"settings": settings, "data_fingerprint": "0"}))
     folder.claim(plain, "0")
     assert folder.recorded_config().result_settings() == plain.result_settings()
     with pytest.raises(InputError, match="item_embedding False there, True now"):
-        folder.claim(dataclasses.replace(plain, item_embedding=True), "0")
+        folder.claim(plain.replace(item_embedding=True), "0")
 
 
 def test_training_images_with_several_captions_are_offered_once(config, runs):

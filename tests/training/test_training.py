@@ -1,6 +1,5 @@
 """The epoch loop: batches, the best epoch, resuming, determinism."""
 
-import dataclasses
 import inspect
 import json
 import os
@@ -31,7 +30,7 @@ from xgacmn_tf.training.validation import Validation
 
 
 def make_small_config(feature_file):
-    return Config(
+    return Config.of(
         dataset=str(feature_file), epochs=5, batch_size=16, encoder_hidden=(16, 8), code_dim=6,
         feature_discriminator_hidden=12, common_discriminator_hidden=5,
         generator_learning_rate=3e-3, item_hidden=(12,), item_dim=4,
@@ -117,7 +116,7 @@ def test_batches_are_a_shuffle_that_depends_on_seed_and_epoch_alone(small_config
 
 
 def test_split_smaller_than_a_batch_is_one_batch(small_config):
-    config = dataclasses.replace(small_config, batch_size=1000)
+    config = small_config.replace(batch_size=1000)
     dataset = datasets.for_config(config)
     runner = EpochRunner(build_model(config, dataset), dataset.train, 3, config)
     assert (runner.steps, runner.batch_size) == (1, len(dataset.train))
@@ -126,7 +125,7 @@ def test_split_smaller_than_a_batch_is_one_batch(small_config):
 def test_steps_per_call_does_not_change_the_numbers(small_config, tmp_path):
     results = []
     for calls in (1, 100):
-        config = dataclasses.replace(small_config, steps_per_call=calls, epochs=2)
+        config = small_config.replace(steps_per_call=calls, epochs=2)
         folder = folder_for(config, tmp_path / str(calls))
         results.append((train(config, datasets.for_config(config), folder), folder))
     (ours, our_folder), (theirs, their_folder) = results
@@ -143,7 +142,7 @@ def test_same_seed_same_numbers_and_other_seed_others(small_config, trained, tmp
     first, first_folder = trained
     folder = folder_for(small_config, tmp_path / "same")
     assert_same_run(first, train(small_config, dataset, folder), first_folder, folder)
-    other = dataclasses.replace(small_config, seed=1)
+    other = small_config.replace(seed=1)
     assert train(other, dataset, folder_for(other, tmp_path / "other")).history != first.history
 
 
@@ -199,7 +198,7 @@ def test_the_newest_epoch_is_kept_where_its_window_is_the_best():
 
 
 def test_evaluation_every_few_epochs_includes_the_last(small_config, tmp_path):
-    config = dataclasses.replace(small_config, evaluate_every=2)
+    config = small_config.replace(evaluate_every=2)
     folder = folder_for(config, tmp_path / "run")
     progress = train(config, datasets.for_config(config), folder)
     evaluated = [r["epoch"] for r in progress.history if "validation/mAP/avg" in r]
@@ -207,7 +206,7 @@ def test_evaluation_every_few_epochs_includes_the_last(small_config, tmp_path):
 
 
 def test_without_validation_the_last_epoch_is_kept(small_config, tmp_path):
-    config = dataclasses.replace(small_config, validation_fraction=0.0)
+    config = small_config.replace(validation_fraction=0.0)
     dataset = datasets.for_config(config)
     assert dataset.validation is None
     folder = folder_for(config, tmp_path / "run")
@@ -218,11 +217,11 @@ def test_without_validation_the_last_epoch_is_kept(small_config, tmp_path):
 def test_epochs_and_patience_follow_the_size_of_the_data_unless_given():
     assert most_epochs(Config(), steps=10) == 100  # 1,000 steps
     assert most_epochs(Config(), steps=125) == 24
-    assert most_epochs(Config(epochs=3), steps=10) == 3
+    assert most_epochs(Config.of(epochs=3), steps=10) == 3
     assert (patience(Config(), 24), patience(Config(), 100)) == (10, 25)
-    assert patience(Config(patience=4), 100) == 4
-    assert patience(Config(evaluate_every=2), 100) == 12  # a quarter of 50 evaluations
-    assert patience(Config(choose_epoch="last"), 100) is None
+    assert patience(Config.of(patience=4), 100) == 4
+    assert patience(Config.of(evaluate_every=2), 100) == 12  # a quarter of 50 evaluations
+    assert patience(Config.of(choose_epoch="last"), 100) is None
 
 
 def test_training_is_over_when_no_evaluation_is_better_for_long():
@@ -243,19 +242,19 @@ def test_patience_counts_evaluations_and_not_epochs():
 
 def test_a_score_that_still_rises_is_trained_on_between_rare_evaluations(small_config, tmp_path):
     """The patience of 10 once counted epochs, and 12 lie between these two evaluations."""
-    config = dataclasses.replace(small_config, epochs=24, evaluate_every=12)
+    config = small_config.replace(epochs=24, evaluate_every=12)
     progress = train(config, datasets.for_config(config), folder_for(config, tmp_path / "run"))
     assert [r["epoch"] for r in progress.history if "validation/mAP/avg" in r] == [12, 24]
     assert (progress.epoch, progress.planned) == (24, 24)
 
 
 def test_last_epoch_is_kept_whatever_the_validation_pairs_say(small_config, tmp_path):
-    config = dataclasses.replace(small_config, choose_epoch="last")
+    config = small_config.replace(choose_epoch="last")
     dataset = datasets.for_config(config)
     progress = train(config, dataset, folder_for(config, tmp_path / "run"))
     assert len(progress.scores) == 5 and progress.best_epoch == 5
     # Evaluations do not touch the training: the kept encoders are those of no evaluation at all.
-    config = dataclasses.replace(config, evaluate_every=5)
+    config = config.replace(evaluate_every=5)
     rare = folder_for(config, tmp_path / "rare")
     assert train(config, dataset, rare).best_epoch == 5
     assert_same_encoders(rare.selected, RunFolder(tmp_path / "run").selected)
@@ -264,21 +263,21 @@ def test_last_epoch_is_kept_whatever_the_validation_pairs_say(small_config, tmp_
 @pytest.mark.parametrize("given", [{"epochs": 16, "evaluate_every": 16}, {"evaluate_every": 999}])
 def test_a_single_evaluation_of_several_epochs_is_rejected(given, small_config, tmp_path):
     settings = {"epochs": None, "output_dir": str(tmp_path / "run")} | given
-    config = dataclasses.replace(small_config, **settings)
+    config = small_config.replace(**settings)
     with pytest.raises(InputError) as error:
         experiment.run(config, lambda text: None)
     epochs = given.get("epochs", 250)  # 72 pairs are four batches, and 1,000 steps the default
-    expected = f"--evaluate_every={given['evaluate_every']} evaluates {epochs} epochs only once"
+    expected = f"--evaluate_every={given['evaluate_every']} evaluates {epochs} epochs once"
     assert str(error.value).startswith(expected) and "--choose_epoch=last" in str(error.value)
     assert not (tmp_path / "run").exists()
     # Nothing is chosen, so one evaluation is enough.
     for harmless in ({"epochs": 1}, {"choose_epoch": "last"}, {"validation_fraction": 0.0}):
-        allowed = dataclasses.replace(config, **harmless)
+        allowed = config.replace(**harmless)
         check_evaluations(allowed, datasets.for_config(allowed), Devices())
 
 
 def test_early_stop_keeps_the_best_epoch_and_stays_stopped(small_config, tmp_path):
-    config = dataclasses.replace(small_config, epochs=60, patience=4)
+    config = small_config.replace(epochs=60, patience=4)
     dataset, folder = datasets.for_config(config), folder_for(config, tmp_path / "run")
     progress = train(config, dataset, folder)
     assert progress.epoch == progress.best_epoch + 4 < 60
@@ -317,7 +316,7 @@ def test_interrupted_refit_ends_with_the_same_numbers(small_config, tmp_path, mo
 
 
 def test_divergence_stops_before_anything_of_that_epoch_is_kept(small_config, tmp_path):
-    config = dataclasses.replace(small_config, lambda_3=1e38, epochs=2)
+    config = small_config.replace(lambda_3=1e38, epochs=2)
     folder = folder_for(config, tmp_path / "run")
     with pytest.raises(DivergenceError):
         train(config, datasets.for_config(config), folder, [StopOnNonFinite()])
@@ -328,8 +327,8 @@ def test_divergence_stops_before_anything_of_that_epoch_is_kept(small_config, tm
 @pytest.mark.parametrize("steps_per_call", [1, 2, 100])
 def test_divergence_names_the_step_and_the_terms(small_config, tmp_path, steps_per_call):
     """From a step's huge update on, the next one's terms are not finite; epochs have five steps."""
-    config = dataclasses.replace(
-        small_config, generator_learning_rate=1e38, validation_fraction=0.0,
+    config = small_config.replace(
+        generator_learning_rate=1e38, validation_fraction=0.0,
         steps_per_call=steps_per_call, code_activation="linear",
     )  # fmt: skip
     with pytest.raises(
@@ -339,7 +338,7 @@ def test_divergence_names_the_step_and_the_terms(small_config, tmp_path, steps_p
 
 
 def test_spread_is_none_where_all_codes_point_the_same_way(small_config, tmp_path):
-    config = dataclasses.replace(small_config, lambda_1=1e6, lambda_2=0.0, lambda_3=0.0, epochs=60)
+    config = small_config.replace(lambda_1=1e6, lambda_2=0.0, lambda_3=0.0, epochs=60)
     dataset = datasets.for_config(config)
     history = train(config, dataset, folder_for(config, tmp_path / "run")).history
     first, last = (history[k]["validation/spread/image"] for k in (0, -1))
@@ -356,7 +355,7 @@ def test_spread_is_none_where_all_codes_point_the_same_way(small_config, tmp_pat
 
 def test_xla_trains_too(small_config, trained, tmp_path):
     plain, _ = trained
-    config = dataclasses.replace(small_config, jit_compile=True)
+    config = small_config.replace(jit_compile=True)
     compiled = train(config, datasets.for_config(config), folder_for(config, tmp_path / "run"))
     # XLA orders sums differently, and draws dropout differently, so only the course agrees.
     assert compiled.history[-1]["G/loss"] == pytest.approx(plain.history[-1]["G/loss"], rel=0.2)
@@ -365,7 +364,7 @@ def test_xla_trains_too(small_config, trained, tmp_path):
 @pytest.mark.parametrize("code_dim", [16, pytest.param(64, marks=pytest.mark.slow)])
 def test_same_seed_same_bits_where_slices_share_memory(small_config, tmp_path, code_dim):
     """Rows of a multiple of 16 floats are cut out of a tensor without a copy of them."""
-    config = dataclasses.replace(small_config, code_dim=code_dim, validation_fraction=0.0, epochs=2)
+    config = small_config.replace(code_dim=code_dim, validation_fraction=0.0, epochs=2)
     dataset = datasets.for_config(config)
     runs = [train(config, dataset, folder_for(config, tmp_path / str(i))) for i in range(4)]
     assert all(run.history == runs[0].history for run in runs)
@@ -374,7 +373,7 @@ def test_same_seed_same_bits_where_slices_share_memory(small_config, tmp_path, c
 def test_bfloat16_trains_the_networks_alone(small_config, trained, tmp_path):
     """The course of float32 within three digits; everything that is kept stays in float32."""
     dataset = datasets.for_config(small_config)
-    ours = dataclasses.replace(small_config, precision="bfloat16")
+    ours = small_config.replace(precision="bfloat16")
     plain, _ = trained
     folder = folder_for(ours, tmp_path / "run")
     mixed = train(ours, dataset, folder)
@@ -397,7 +396,7 @@ def test_bfloat16_trains_the_networks_alone(small_config, trained, tmp_path):
 
 
 def test_bfloat16_resumes_to_the_same_numbers(small_config, tmp_path):
-    config = dataclasses.replace(small_config, precision="bfloat16")
+    config = small_config.replace(precision="bfloat16")
     dataset = datasets.for_config(config)
     whole, parts = (folder_for(config, tmp_path / name) for name in ("whole", "parts"))
     once = train(config, dataset, whole)
@@ -459,7 +458,7 @@ def digest_of_a_small_network():
         return Split(image, text, np.arange(rows) % 4, ids)
 
     dataset = PairedDataset("made up", split("a", 256), split("b", 4), tuple("abcd"))
-    config = Config(dataset="made up")
+    config = Config.of(dataset="made up")
     model = build_model(config, dataset)
     EpochRunner(model, dataset.train, 4, config).run(1, lambda steps: None)
     weights = b"".join(np.asarray(weight.value).tobytes() for weight in model.variables)

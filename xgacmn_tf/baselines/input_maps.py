@@ -3,7 +3,7 @@
 import dataclasses
 
 from xgacmn_tf.baselines.checks import check_at_least
-from xgacmn_tf.settings.config import Config
+from xgacmn_tf.settings.config import XGACMNSettings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -14,10 +14,10 @@ class MapSettings:
     file gives X-GACMN other maps, `compare` gives these systems the same.
     """
 
-    image_map: str = Config.image_map
-    text_map: str = Config.text_map
-    chi2_gamma: float = Config.chi2_gamma
-    chi2_components: int = Config.chi2_components
+    image_map: str = XGACMNSettings.image_map
+    text_map: str = XGACMNSettings.text_map
+    chi2_gamma: float = XGACMNSettings.chi2_gamma
+    chi2_components: int = XGACMNSettings.chi2_components
 
     def __post_init__(self) -> None:
         check_at_least(1e-6, chi2_gamma=self.chi2_gamma)

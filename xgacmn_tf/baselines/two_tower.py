@@ -26,7 +26,7 @@ from xgacmn_tf.errors import InputError
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
 from xgacmn_tf.model.input_maps import fit_maps
 from xgacmn_tf.model.item_towers import ItemTowers, pair_keys
-from xgacmn_tf.settings.config import Config
+from xgacmn_tf.settings.config import ItemSettings, TrainingSettings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,13 +36,13 @@ class Settings(MapSettings):
     """
 
     epochs: int = 40
-    batch_size: int = Config.item_batch_size
-    learning_rate: float = Config.item_learning_rate
-    hidden: int = Config.item_hidden[0]
-    code_dim: int = Config.item_dim
-    dropout: float = Config.item_dropout
-    temperature: float = Config.item_temperature
-    average_decay: float = Config.average_decay
+    batch_size: int = ItemSettings.item_batch_size
+    learning_rate: float = ItemSettings.item_learning_rate
+    hidden: int = ItemSettings.item_hidden[0]
+    code_dim: int = ItemSettings.item_dim
+    dropout: float = ItemSettings.item_dropout
+    temperature: float = ItemSettings.item_temperature
+    average_decay: float = TrainingSettings.average_decay
 
     def __post_init__(self) -> None:
         super().__post_init__()

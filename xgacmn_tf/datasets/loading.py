@@ -30,18 +30,18 @@ _TFDS_NAME = re.compile(r"[a-z][a-z0-9_]*(/[\w.=,+-]+)?(:[\d.*]+)?")
 def for_config(config: Config) -> PairedDataset:
     """A run's data set, with a validation part held out where it brings none of its own."""
     dataset = load(
-        config.dataset,
-        data_dir=config.data_dir,
-        protocol=config.protocol,
+        config.data.dataset,
+        data_dir=config.data.data_dir,
+        protocol=config.data.protocol,
         seed=config.seed,
-        image_features=config.image_features,
-        text_features=config.text_features,
-        cache_dir=config.cache_dir,
-        image_weights=config.image_weights,
-        text_weights=config.text_weights,
-        on_bad_image=config.on_bad_image,
-        streaming=config.streaming,
-        columns=config.columns,
+        image_features=config.features.image_features,
+        text_features=config.features.text_features,
+        cache_dir=config.features.cache_dir,
+        image_weights=config.features.image_weights,
+        text_weights=config.features.text_weights,
+        on_bad_image=config.features.on_bad_image,
+        streaming=config.data.streaming,
+        columns=config.data.columns,
     )
     if dataset.validation is None and config.held_out > 0:
         return hold_out(dataset, config.held_out, config.seed)

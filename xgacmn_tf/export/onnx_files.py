@@ -67,7 +67,7 @@ def export_onnx(
     graphs = onnx_graphs.encoder_graphs(run.folder.best, precision, training)
     config = run.folder.recorded_config()
     report = {
-        "dataset": config.dataset,
+        "dataset": config.data.dataset,
         "config_fingerprint": config.fingerprint(),
         "data_fingerprint": dataset.fingerprint,
         "headline_similarity": run.similarity,

@@ -152,6 +152,8 @@ def export_encoder(
                 "searched": sizes,
                 # Whether both the image and the caption of an item are compared with a query.
                 "captions": galleries.combines(encoder, similarity, gallery),
+                # Whether texts are compared with captions by their features, too.
+                "caption_features": galleries.compares_features(encoder, similarity, gallery),
                 "depth": depth,
             },
             # What Python must import before it loads the model.

@@ -45,12 +45,14 @@ class _Queries(NamedTuple):
     Attributes:
       input: name of the signature's input, for messages.
       modality: "image" or "text".
+      features: (n, d) float32, finite.
       encodings: (n, code_dim + item_dim) float32, finite.
       known: (n,) bool, whether any feature is not zero.
     """
 
     input: str
     modality: str
+    features: tf.Tensor
     encodings: tf.Tensor
     known: tf.Tensor
 
@@ -94,7 +96,7 @@ def serving_module(
         features = _finite(name, features, "features are NaN or infinite; send finite numbers")
         known = tf.reduce_any(tf.not_equal(features, 0), axis=1)
         encodings = _finite(name, encoder.encode(modality, features), _TOO_LARGE)
-        return _Queries(name, modality, encodings, known)
+        return _Queries(name, modality, features, encodings, known)
 
     def image_features(then: Callable[[_Queries], Outputs]) -> _Function:
         spec = tf.TensorSpec([None, encoder.image_map.input_dim], tf.float32, "image_features")
@@ -176,6 +178,7 @@ def _searches(
     def search_in(
         nearest: _Nearest,
         items_at: Callable[[tf.Tensor], tf.Tensor],
+        width: int,
         size: int,
         ids: tf.Variable,
         titles: tf.Variable,
@@ -185,7 +188,7 @@ def _searches(
         specs = [tf.TensorSpec([None, k], dtype) for dtype in (tf.int32, tf.float32)]
 
         def search(queries: _Queries) -> Outputs:
-            embeddings = tf.cast(_represented(encoder, queries, similarity), tf.float64)
+            embeddings = tf.cast(_represented(encoder, queries, similarity, width), tf.float64)
 
             def best(first: tf.Tensor, last: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
                 return nearest(embeddings[first:last], tf.constant(k))
@@ -227,10 +230,12 @@ def _searches(
         if combines(encoder, similarity, gallery):
             items, embeddings = search_embeddings(encoder, similarity, gallery, modality)
             nearest, items_at = _nearest_stored(encoder, embeddings, f"gallery_{modality}")
+            width = embeddings.shape[1]
         else:
             items = gallery.of_modality(modality)
             encodings = encoder.encodings_of(modality, items.features[modality])
             nearest, items_at = _nearest(encoder, similarity, modality, encodings)
+            width = 0
         # Where no image is repeated, both modalities have the same ids and titles.
         if shown is None or shown[0].id is not items.id:
             ids = _variable(items.id.tolist(), tf.string, f"gallery_{modality}_id")
@@ -248,7 +253,7 @@ def _searches(
                 _variable(found[0].tolist(), tf.string, f"gallery_{modality}_category"),
                 _variable(found[1], tf.float32, f"gallery_{modality}_posterior"),
             )
-        searches[modality] = search_in(nearest, items_at, len(items), *shown[1:], categories)
+        searches[modality] = search_in(nearest, items_at, width, len(items), *shown[1:], categories)
     return searches
 
 
@@ -324,9 +329,14 @@ def _nearest(
     return nearest, items_at
 
 
-def _represented(encoder: CommonSpaceEncoder, queries: _Queries, similarity: str) -> tf.Tensor:
-    """(n, e) embeddings of queries."""
+def _represented(
+    encoder: CommonSpaceEncoder, queries: _Queries, similarity: str, width: int = 0
+) -> tf.Tensor:
+    """(n, e) embeddings of queries, with caption features for items of a larger `width`."""
     embeddings = encoder.represent(queries.encodings, similarity, queries.modality)
+    if width > embeddings.shape[1]:
+        captions = encoder.caption_features(queries.features)
+        embeddings = encoder.with_caption_features(embeddings, captions)
     return _finite(queries.input, embeddings, _TOO_LARGE)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from xgacmn_tf.model.encoders import CAPTION_WEIGHT
+
 MEANING = {
     "image_features": "features of a picture as the data set has them; preprocessing is inside",
     "text_features": "features of a text as the data set has them; preprocessing is inside",
@@ -12,7 +14,7 @@ MEANING = {
     "image_bytes": "a JPEG or PNG file's content",
     "embedding": "unit-length code on the hypersphere; cosine is the inner product",
     "posterior": "probability of each class",
-    "search": "what searches rank by: their similarity is the inner product",
+    "search": "what searches rank images and texts by: their similarity is the inner product",
     "known_words": "number of words of the text that the vocabulary has; with 0, a search finds "
     "nothing and a code means nothing",
     "ids": "the nearest items, best first; all empty if the query was not understood",
@@ -61,6 +63,11 @@ def signature_readme(signatures: Mapping[str, Any], name: str, record: Mapping[s
             "",
             "Searches compare a query with both the image and the caption of each item that has "
             "both: the score is the mean of the two.",
+        ]
+    if gallery["caption_features"]:
+        lines += [
+            f"To the score of an image, searches by text add {CAPTION_WEIGHT:g} times the mean "
+            "cosine between the text's preprocessed features and those of the image's captions.",
         ]
     for signature in sorted(signatures):
         function = signatures[signature]

@@ -23,6 +23,8 @@ from xgacmn_tf.names import MODALITIES, SEARCH_SPLITS, SIMILARITIES
 
 # Rows encoded at once outside of training: bounds memory without costing speed.
 ROWS_AT_ONCE = 1024
+# Weight of the cosine between a typed query and an image's captions, beside the similarity "item".
+CAPTION_WEIGHT = 4.0
 # Best hits whose item embeddings tell whether a query has a good match.
 MATCH_DEPTH = 3
 # Arguments of `CommonSpaceEncoder` that are layers. Files of earlier versions lack the last two.
@@ -172,6 +174,25 @@ class CommonSpaceEncoder(keras.Model):
         assert self.image_items is not None
         return int(self.image_items.compute_output_shape((None, self.image_map.output_dim))[-1])
 
+    def caption_features(self, features: tf.Tensor) -> tf.Tensor:
+        """Return mapped text features at length √`CAPTION_WEIGHT`, (n, d) float32.
+
+        The inner product of a query's and a caption's is their weighted cosine.
+
+        Args:
+          features: (n, d_t) text features, as they come.
+        """
+        mapped = tf.cast(self.text_map(features), tf.float32)
+        return CAPTION_WEIGHT**0.5 * tf.math.l2_normalize(mapped, axis=-1)
+
+    def with_caption_features(self, embeddings: tf.Tensor, captions: tf.Tensor) -> tf.Tensor:
+        """Return "item" embeddings (n, e) with caption features (n, d): (n, e + d).
+
+        The latter come before the item embedding, so that `posteriors_of` and `items_of` hold.
+        """
+        first, items = embeddings[:, : -self.item_dim], embeddings[:, -self.item_dim :]
+        return tf.concat([first, captions, items], axis=-1)
+
     def similarities(self) -> tuple[str, ...]:
         """The similarities that this model defines.
 
@@ -253,6 +274,11 @@ class CommonSpaceEncoder(keras.Model):
         blocks = [features[i : i + ROWS_AT_ONCE] for i in range(0, len(features), ROWS_AT_ONCE)]
         return tf.concat([encode(block) for block in blocks], axis=0)
 
+    def caption_features_of(self, features: np.ndarray | tf.Tensor) -> tf.Tensor:
+        """(n, d_t) features of at least one text → `caption_features` (n, d), in blocks."""
+        blocks = [features[i : i + ROWS_AT_ONCE] for i in range(0, len(features), ROWS_AT_ONCE)]
+        return tf.concat([self._compiled_caption(block) for block in blocks], axis=0)
+
     def codes_of(self, modality: str, features: np.ndarray | tf.Tensor) -> tf.Tensor:
         """(n, d) features as of `encodings_of` → codes (n, code_dim)."""
         return self.encodings_of(modality, features)[:, : self.code_dim]
@@ -275,6 +301,10 @@ class CommonSpaceEncoder(keras.Model):
     @tf.function(autograph=False, reduce_retracing=True)
     def _compiled_text(self, features: tf.Tensor) -> tf.Tensor:
         return self.encode("text", features)
+
+    @tf.function(autograph=False, reduce_retracing=True)
+    def _compiled_caption(self, features: tf.Tensor) -> tf.Tensor:
+        return self.caption_features(features)
 
     def get_config(self) -> dict[str, Any]:
         serialize = keras.saving.serialize_keras_object

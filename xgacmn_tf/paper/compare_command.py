@@ -152,7 +152,7 @@ def dataset_table(
     if finished:
         config = finished[0].config
         dataset = finished[0].folder.read_metrics()["dataset"]
-        paper = published(dataset, config.image_features, config.text_features)
+        paper = published(dataset, config.features.image_features, config.features.text_features)
     measures = [name for name in ITEM_MEASURES if any(name in row.item_measures for row in rows)]
     seeds = max((len(row.scores["avg"]) for row in rows), default=0)
     within = " of each similarity; * marks the system's own" if VALUES.all_similarities else ""

@@ -116,7 +116,7 @@ def _settings(seeds: Sequence[Experiment]) -> str:
     variants: dict[str, list[str]] = {}
     for experiment in seeds:
         config = experiment.config
-        variants.setdefault(", ".join(config.model_settings), []).append(str(config.seed))
+        variants.setdefault(", ".join(config.system.model_settings), []).append(str(config.seed))
     if len(variants) == 1:
         return next(iter(variants))
     return "; ".join(

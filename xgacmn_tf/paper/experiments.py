@@ -21,7 +21,14 @@ from xgacmn_tf.names import OWN_METHOD, SYSTEMS, model_name
 from xgacmn_tf.runs.folder import RunFolder
 from xgacmn_tf.settings import flag_files
 from xgacmn_tf.settings.command_line import config_from_flags, define_flags
-from xgacmn_tf.settings.config import XGACMN, Config
+from xgacmn_tf.settings.config import (
+    XGACMN,
+    Config,
+    DataSettings,
+    XGACMNSettings,
+    of_xgacmn_alone,
+)
+from xgacmn_tf.settings.fields import leaves
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -44,12 +51,12 @@ class Experiment:
     @property
     def model(self) -> str:
         """The system, as --model names it."""
-        return self.config.model
+        return self.config.system.model
 
     @property
     def folder(self) -> RunFolder:
         """The run folder."""
-        return RunFolder(self.config.output_dir or "")
+        return RunFolder(self.config.output.output_dir or "")
 
 
 def title(model: str) -> str:
@@ -117,28 +124,28 @@ def settings_of(specification: str, data_dir: str | None) -> Config:
             raise InputError(f"{specification}: {error}") from error
         config = config_from_flags(values)
     else:
-        config = Config(dataset=specification)
-    return config if data_dir is None else dataclasses.replace(config, data_dir=data_dir)
+        config = Config.of(dataset=specification)
+    return config if data_dir is None else config.replace(data_dir=data_dir)
 
 
 def _config(base: Config, model: str, **settings: Any) -> Config:
     """The settings of one experiment; a compared system has the defaults of X-GACMN's own."""
     if model != XGACMN:
-        own = {f.name: f.default for f in dataclasses.fields(Config) if f.metadata["own"]}
+        own = {leaf.name: leaf.default for leaf in leaves(Config) if of_xgacmn_alone(leaf)}
         settings |= own | {
             "similarity": "auto",
-            "validation_fraction": Config.validation_fraction,
+            "validation_fraction": DataSettings.validation_fraction,
             "model_settings": _map_settings(base, model),
         }
-    return dataclasses.replace(base, model=model, **settings)
+    return base.replace(model=model, **settings)
 
 
 def _map_settings(base: Config, model: str) -> tuple[str, ...]:
     """The input maps that a flag file sets for X-GACMN, as settings of a system that has them."""
-    changed = [name for name in MAP_FLAGS if getattr(base, name) != getattr(Config, name)]
+    changed = [n for n in MAP_FLAGS if getattr(base.model, n) != getattr(XGACMNSettings, n)]
     if not changed or not issubclass(baselines.system(model).settings, MapSettings):
         return ()
-    return tuple(f"{name}={getattr(base, name)}" for name in changed)
+    return tuple(f"{name}={getattr(base.model, name)}" for name in changed)
 
 
 def run(experiments: Sequence[Experiment], jobs: int) -> dict[Experiment, str]:

@@ -150,7 +150,7 @@ def score_files(paths: Sequence[str], config: Config) -> list[Row]:
 
 def _row(seeds: Sequence[Embeddings], dataset: PairedDataset, config: Config) -> Row:
     test, identity = dataset.test, test_identity(dataset)
-    deduplicated = config.deduplicate_gallery
+    deduplicated = config.evaluation.deduplicate_gallery
     fine = fine_targets(test.fine_label, test.label, dataset.label_names)
     measures, queries = [], []
     for seed in seeds:

@@ -154,13 +154,13 @@ class Runs:
         folder = folder_of(run.label)
         if folder is not None and self.request.data_dir is None:
             return f"data not found: --data_dir names the folder that holds {folder}/"
-        where = run.config.data_dir
+        where = run.config.data.data_dir
         if where is not None and not Path(where).is_dir():
             return f"data not found under {where}"
         try:
             datasets.for_config(run.config)
         except InputError as error:
-            extracted = run.config.image_features
+            extracted = run.config.features.image_features
             what = "data" if extracted is None else f"{extracted} features"
             return f"{what} not found under {where}: {error}" if where else str(error)
         return ""
@@ -176,9 +176,9 @@ def _check_settings(runs: Sequence[Experiment]) -> None:
 def _source(config: Config) -> tuple[Any, ...]:
     """The settings that decide whether a data set can be read."""
     return (
-        config.dataset,
-        config.data_dir,
-        config.protocol,
-        config.image_features,
-        config.text_features,
+        config.data.dataset,
+        config.data.data_dir,
+        config.data.protocol,
+        config.features.image_features,
+        config.features.text_features,
     )

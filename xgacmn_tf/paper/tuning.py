@@ -66,8 +66,8 @@ def tune(
                 failed |= dict.fromkeys(task, result)
                 continue
             for experiment, settings in zip(task, result, strict=True):
-                all_settings = (*experiment.config.model_settings, *settings)
-                config = dataclasses.replace(experiment.config, model_settings=all_settings)
+                all_settings = (*experiment.config.system.model_settings, *settings)
+                config = experiment.config.replace(model_settings=all_settings)
                 tuned[_key(experiment)] = dataclasses.replace(experiment, config=config)
     untuned = {_key(experiment) for experiment in failed}
     return [tuned.get(_key(e), e) for e in experiments if _key(e) not in untuned], failed
@@ -77,7 +77,7 @@ def in_tuned_folder(experiment: Experiment) -> Experiment:
     """Return the experiment with its run in the folder of tuned ones."""
     path = experiment.folder.path
     output_dir = str(path.parent / FOLDER / path.name)
-    config = dataclasses.replace(experiment.config, output_dir=output_dir)
+    config = experiment.config.replace(output_dir=output_dir)
     return dataclasses.replace(experiment, config=config)
 
 
@@ -102,7 +102,7 @@ def _settings(
 
     from xgacmn_tf import datasets
 
-    dataset = datasets.for_config(dataclasses.replace(config, validation_fraction=0.0))
+    dataset = datasets.for_config(config.replace(validation_fraction=0.0))
     for choice in choices:
         if choice["data_fingerprint"] == dataset.fingerprint:
             choice["seeds"].append(config.seed)
@@ -118,7 +118,7 @@ def _settings(
         choices.append(choice)
     path.parent.mkdir(parents=True, exist_ok=True)
     record = {
-        "model": config.model,
+        "model": config.system.model,
         "measure": "full-gallery mAP on the validation pairs",
         "similarity": config.headline(system.similarity),
         "grid": json_grid(system),
@@ -169,7 +169,7 @@ def score_points(
     from xgacmn_tf.evaluation.retrieval import mean_average_precision
     from xgacmn_tf.runs.systems import fit_system, training_data
 
-    dataset = hold_out(dataset, config.validation_fraction, config.seed)
+    dataset = hold_out(dataset, config.data.validation_fraction, config.seed)
     data = training_data(system, config, dataset)
     assert data.validation is not None
     image, text, targets = data.validation
@@ -181,8 +181,8 @@ def score_points(
     for settings in points:
         record: dict[str, Any] = {"settings": list(settings)}
         try:
-            both = (*config.model_settings, *settings)
-            encoder = fit_system(system, data, baselines.parse_settings(config.model, both))
+            both = (*config.system.model_settings, *settings)
+            encoder = fit_system(system, data, baselines.parse_settings(config.system.model, both))
             v, t = encoder.represent_pairs(image, text, similarity)
             record["mAP"] = mean_average_precision(v, t, targets)
         except (InputError, DivergenceError) as error:

@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 
 from xgacmn_tf.settings.config import XGACMN, Config
+from xgacmn_tf.settings.fields import leaves
 from xgacmn_tf.io import array_files
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.io.file_lock import locked
@@ -57,14 +58,14 @@ class RunFolder:
     @classmethod
     def for_config(cls, config: Config) -> "RunFolder":
         """`--output_dir`, or runs/<data set>-<fingerprint>: the same settings, the same folder."""
-        if config.output_dir:
-            return cls(config.output_dir)
+        if config.output.output_dir:
+            return cls(config.output.output_dir)
         name = (
-            Path(config.dataset).stem
-            if config.dataset.endswith((".npz", ".mat"))
-            else (config.dataset.replace("/", "-").replace(":", "-"))
+            Path(config.data.dataset).stem
+            if config.data.dataset.endswith((".npz", ".mat"))
+            else (config.data.dataset.replace("/", "-").replace(":", "-"))
         )
-        model = "" if config.model == XGACMN else f"{model_name(config.model)}-"
+        model = "" if config.system.model == XGACMN else f"{model_name(config.system.model)}-"
         return cls(Path("runs") / f"{name}-{model}{config.fingerprint()}")
 
     def claim(self, config: Config, data_fingerprint: str) -> None:
@@ -88,7 +89,7 @@ class RunFolder:
         before = self.read_config()
         recorded = {
             **Config().result_settings(),
-            **Config.earlier(config.model),
+            **Config.earlier(config.system.model),
             **before["settings"],
         }
         differences = [
@@ -112,7 +113,7 @@ class RunFolder:
                 f"--output_dir={self.path}: the folder is not empty and holds no run "
                 "(no config.json); name a new folder"
             )
-        record = {"settings": config.as_dict(), "data_fingerprint": data_fingerprint}
+        record = {"settings": config.flat(), "data_fingerprint": data_fingerprint}
         write_json(self.config, record)
 
     @contextlib.contextmanager
@@ -150,19 +151,13 @@ class RunFolder:
     def recorded_config(self) -> Config:
         """The settings that `claim` wrote, checked as any other are."""
         settings = self.read_config()["settings"]
-        unknown = sorted(set(settings) - {field.name for field in dataclasses.fields(Config)})
+        unknown = sorted(set(settings) - {leaf.name for leaf in leaves(Config)})
         if unknown:
             raise InputError(
                 f"{self.config} names settings that this version does not have: "
                 f"{', '.join(unknown)}; use the version that trained the run"
             )
-        settings = {**Config.earlier(settings.get("model", XGACMN)), **settings}
-        # JSON has lists for tuples.
-        tuples: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in settings.items()
-        }
-        return Config(**tuples)
+        return Config.of_recorded(settings)
 
     def is_finished(self) -> bool:
         return self.metrics.exists()

@@ -38,14 +38,14 @@ def train_system(
       InputError: the system cannot take these data or settings.
       DivergenceError: its codes are not finite.
     """
-    settings = parse_settings(config.model, config.model_settings)
+    settings = parse_settings(config.system.model, config.system.model_settings)
     started = time.perf_counter()
     data = training_data(system, config, dataset)
     encoder = fit_system(system, data, settings)
     facts: dict[str, Any] = {"best_epochs": data.best_epochs} if data.best_epochs else {}
     if data.validation is not None and encoder.class_layer is not None:
         facts["calibration"] = calibration_factors(encoder, *data.validation)
-    if config.refit and dataset.held_out:
+    if config.data.refit and dataset.held_out:
         whole = training_data(system, config, give_back(dataset))
         whole = dataclasses.replace(whole, planned_epochs=iter(data.best_epochs))
         encoder = fit_system(system, whole, settings)

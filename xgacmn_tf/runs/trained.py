@@ -70,10 +70,10 @@ class TrainedRun:
         dataset = datasets.for_config(config)
         if dataset.fingerprint != fingerprint and dataset.held_out:
             # Earlier versions held nothing out for compared systems that choose no epoch.
-            dataset = datasets.for_config(dataclasses.replace(config, validation_fraction=0.0))
+            dataset = datasets.for_config(config.replace(validation_fraction=0.0))
         if dataset.fingerprint != fingerprint:
             raise InputError(
-                f"{self.folder.path} was trained on other contents of --dataset={config.dataset} "
+                f"{self.folder.path} was trained on other contents of --dataset={config.data.dataset} "
                 "than are there now, or by a version that drew other splits of them; restore them, "
                 "or train again"
             )
@@ -81,7 +81,7 @@ class TrainedRun:
 
     def searched_split(self) -> tuple[str, str | None]:
         """The split that is searched by default, see `gallery.searched_split`."""
-        streamed = self.folder.recorded_config().streaming
+        streamed = self.folder.recorded_config().data.streaming
         counts = self.folder.read_metrics().get("splits")
         if isinstance(counts, dict):
             items = sum(counts.values())
@@ -139,26 +139,36 @@ class TrainedRun:
         extractor = self.extractor(modality)
         return extractor.encode([extractor.prepare(item) for item in items])
 
-    def represent(self, modality: str, features: np.ndarray) -> np.ndarray:
-        """(n, d) features → (n, e) float32 embeddings, whose inner products rank."""
-        encodings = self.encoder.encodings_of(modality, features)
-        return self.encoder.represent(encodings, self.similarity, modality).numpy()
+    def represent(
+        self, modality: str, features: np.ndarray, width: int | None = None
+    ) -> np.ndarray:
+        """(n, d) features → (n, e) float32 embeddings, whose inner products rank.
 
-    def test_embeddings(self, modality: str) -> np.ndarray:
+        Args:
+          modality: "image" or "text".
+          features: (n, d).
+          width: of the embeddings that they are compared with, see `gallery.query_embeddings`.
+        """
+        return gallery.query_embeddings(self.encoder, self.similarity, modality, features, width)
+
+    def test_embeddings(self, modality: str, width: int | None = None) -> np.ndarray:
         """Return the embeddings of the test split, (n, e) float32.
 
         They come from embeddings.npz, so that the data set need not be loaded, which may mean
         extracting features again. The data set is loaded only where that file is missing or
-        damaged.
+        damaged, or lacks the caption features that galleries of a larger width have.
 
         Raises:
           InputError: neither embeddings.npz nor the data set can be read.
         """
         try:
             arrays = array_files.read(self.folder.embeddings, lambda names: None)
-            return self.from_stored(arrays, modality)[:].astype(np.float32)
+            stored = self.from_stored(arrays, modality)[:].astype(np.float32)
+            if width is None or stored.shape[1] == width:
+                return stored
         except (InputError, KeyError, ValueError, tf.errors.InvalidArgumentError):
-            return self.represent(modality, getattr(self.dataset().test, modality))
+            pass
+        return self.represent(modality, getattr(self.dataset().test, modality), width)
 
     def from_stored(self, arrays: Mapping[str, np.ndarray], modality: str) -> Representations:
         """Return what searches rank the test split by, from the arrays of embeddings.npz.

@@ -77,6 +77,8 @@ class KeptGallery:
             "each_image_once": modality == "image",
             # Missing in what older versions wrote, which compared queries with one modality alone.
             "captions": captions and run.similarity == "item",
+            # Missing in what older versions wrote, whose embeddings have no caption features.
+            "caption_features": captions and run.similarity == "item" and modality == "image",
         }
         self.left_out: list[str] = []
         items = self._stored(wanted)
@@ -87,7 +89,8 @@ class KeptGallery:
         if not self.record.exists():
             return None
         try:
-            record = {"each_image_once": False, "captions": False} | read_json(self.record)
+            missing = dict.fromkeys(("each_image_once", "captions", "caption_features"), False)
+            record = missing | read_json(self.record)
             before = {name: record[name] for name in wanted}
             self.left_out = [str(reason) for reason in record["left_out"]]
         except (OSError, ValueError, KeyError, TypeError):
@@ -183,4 +186,6 @@ def _difference(before: dict[str, Any], wanted: dict[str, Any]) -> str:
         return "the index there compares queries with " + (
             "images and captions" if before["captions"] else "one modality alone"
         )
+    if before["caption_features"] != wanted["caption_features"]:
+        return "an older version did not compare typed queries with captions by their features"
     return f"{wanted['source']} has changed since it was indexed"

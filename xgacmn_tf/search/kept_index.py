@@ -82,7 +82,7 @@ def _tune(
     asking, record = _queries_modality(kept), folder / "recall.json"
     queries, reason = np.empty((0, 0), np.float32), "the test split has no queries"
     try:
-        queries = run.test_embeddings(asking)
+        queries = run.test_embeddings(asking, embeddings.shape[1])
         queries = queries[queries.any(axis=1)]  # Nothing is found for the others.
     except InputError as error:
         reason = str(error)

@@ -153,7 +153,8 @@ def answer(
     """
     modality = queries[0].modality
     features = run.features(modality, [query.item for query in queries])
-    embeddings = run.represent(modality, features)
+    (vectors,) = items.features.values()
+    embeddings = run.represent(modality, features, vectors.shape[1])
     threshold = run.encoder.match_threshold(run.similarity, split, modality)
     depth = k if threshold is None else max(k, MATCH_DEPTH)
     found = index.query(embeddings, depth, category)

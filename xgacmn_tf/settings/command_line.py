@@ -1,44 +1,141 @@
-"""What the commands share: flags of `Config`, flags of their own, and ending with one line."""
+"""Flags made from dataclasses of settings, and commands that end with one line on a mistake."""
 
-import dataclasses
+from __future__ import annotations
+
 import os
 import sys
 import typing
-from typing import Any, NoReturn
+from collections.abc import Callable
+from typing import Any, NoReturn, TypeVar
 
 from absl import flags, logging
 
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.settings.config import Config
-from xgacmn_tf.settings.fields import kind_of
+from xgacmn_tf.settings.fields import Leaf, Section, leaves
 
 HELP = ("--help", "-help", "-h", "--helpshort")
+
+Settings = TypeVar("Settings", bound=Section)
+
+_DEFINE: dict[type, Callable[..., Any]] = {
+    bool: flags.DEFINE_bool,
+    int: flags.DEFINE_integer,
+    float: flags.DEFINE_float,
+    str: flags.DEFINE_string,
+}
+
+
+def define_flags(
+    values: flags.FlagValues = flags.FLAGS, kind: type[Section] = Config
+) -> flags.FlagValues:
+    """Define one absl flag per setting of a dataclass, with its default, help and choices.
+
+    Args:
+      values: receives the flags.
+      kind: the dataclass, whose fields are settings or dataclasses of settings.
+
+    Returns:
+      `values`.
+    """
+    for leaf in leaves(kind):
+        name, help, default = leaf.name, leaf.metadata["help"], leaf.default
+        if leaf.metadata["choices"] and typing.get_origin(leaf.kind) is not tuple:
+            choices = list(leaf.metadata["choices"])
+            flags.DEFINE_enum(name, default, choices, help, flag_values=values)
+        elif leaf.kind in _DEFINE:
+            _DEFINE[leaf.kind](name, default, help, flag_values=values)
+        elif leaf.metadata["multiple"]:
+            flags.DEFINE_multi_string(name, list(default), help, flag_values=values)
+        else:
+            flags.DEFINE_list(name, [str(v) for v in default], help, flag_values=values)
+    return values
+
+
+def given_settings(
+    values: flags.FlagValues, kind: type[Section], present_only: bool = False
+) -> dict[str, Any]:
+    """Return the values of parsed flags by name.
+
+    Args:
+      values: flags that `define_flags` made.
+      kind: the dataclass that it made them from.
+      present_only: return those alone that were given.
+    """
+    return {
+        leaf.name: _value(leaf, values)
+        for leaf in leaves(kind)
+        if values[leaf.name].present or not present_only
+    }
+
+
+def config_from_flags(values: flags.FlagValues = flags.FLAGS) -> Config:
+    """Return the `Config` of parsed flags."""
+    return Config.of(**given_settings(values, Config))
+
+
+def _value(leaf: Leaf, values: flags.FlagValues) -> Any:
+    value: Any = values[leaf.name].value
+    if leaf.kind == tuple[str, ...]:
+        return tuple(value)
+    if typing.get_origin(leaf.kind) is tuple:
+        try:
+            return tuple(int(item) for item in value)
+        except ValueError:
+            raise InputError(
+                f"--{leaf.name}={','.join(value)}: expected whole numbers such as 512,100"
+            ) from None
+    return value
+
+
+def read_settings(
+    kind: type[Settings], argv: list[str], description: str, *required: str
+) -> Settings:
+    """Return the settings that the arguments of a command give.
+
+    Args:
+      kind: a flat dataclass of settings.
+      argv: the program's name and its arguments.
+      description: printed by --help above the flags.
+      required: names of flags that must be given.
+
+    Raises:
+      InputError: a value is out of range, or a required flag is missing.
+      SystemExit: --help was given, or something that is no flag of this command.
+    """
+    values = define_flags(flags.FlagValues(), kind)
+    parse(values, argv, description)
+    lacking = [f"--{name}" for name in required if values[name].value is None]
+    if lacking:
+        raise InputError(f"{' and '.join(lacking)} must be given. See --help")
+    return kind(**given_settings(values, kind))
 
 
 def parse(
     values: flags.FlagValues, argv: list[str], description: str, takes_words: bool = False
 ) -> list[str]:
-    """Reads the flags of a command.
+    """Parse the flags of a command.
 
     Args:
       values: the command's own flags; absl's global ones are those of `main`.
       argv: the program's name and its arguments.
-      description: what --help prints above the flags.
-      takes_words: arguments that are no flags are wanted.
+      description: printed by --help above the flags.
+      takes_words: accept arguments that are no flags.
 
     Returns:
-      Those arguments. --help ends the program, and so does a mistake, with one line and status 2.
+      Those arguments.
+
+    Raises:
+      SystemExit: --help was given, or a mistake, which is printed on one line with status 2.
     """
     if any(argument in HELP for argument in argv[1:]):
         print(f"{description}\nflags:\n{values.get_help()}")
         sys.exit(0)
-    # TensorFlow's start-up notes would bury the answer; errors still show.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    logging.set_verbosity(logging.WARNING)
+    quiet_libraries()
     try:
         values.unparse_flags()
         for name in values:
-            values[name].unparse()  # to its default, for a process that calls commands repeatedly
+            values[name].unparse()  # To its default, for processes that call commands repeatedly.
         rest = values(argv)[1:]
     except flags.UnrecognizedFlagError as error:
         names = ", ".join(f"--{name}" for name in sorted(values))
@@ -50,49 +147,13 @@ def parse(
     return list(rest)
 
 
+def quiet_libraries() -> None:
+    """Hide the notes that TensorFlow prints when it starts; its errors are still printed."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    logging.set_verbosity(logging.WARNING)
+
+
 def stop(message: str, status: int = 2) -> NoReturn:
-    """Ends the program with one line."""
+    """Print an error on one line and end the program."""
     print(f"error: {message}", file=sys.stderr)
     sys.exit(status)
-
-
-_DEFINE: dict[type, Any] = {
-    bool: flags.DEFINE_bool,
-    int: flags.DEFINE_integer,
-    float: flags.DEFINE_float,
-    str: flags.DEFINE_string,
-}
-
-
-def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
-    """Defines one absl flag for each field of `Config`, with its default and help."""
-    for field in dataclasses.fields(Config):
-        kind, _ = kind_of(field)
-        name, help = field.name, field.metadata["help"]
-        default: Any = field.default
-        if field.metadata["choices"]:
-            choices = list(field.metadata["choices"])
-            flags.DEFINE_enum(name, default, choices, help, flag_values=values)
-        elif kind in _DEFINE:
-            _DEFINE[kind](name, default, help, flag_values=values)
-        else:
-            flags.DEFINE_list(name, [str(v) for v in default], help, flag_values=values)
-
-
-def config_from_flags(values: flags.FlagValues = flags.FLAGS) -> Config:
-    """The `Config` that the parsed flags stand for."""
-    settings: dict[str, Any] = {}
-    for field in dataclasses.fields(Config):
-        value: Any = values[field.name].value
-        kind, _ = kind_of(field)
-        if kind == tuple[str, ...]:
-            value = tuple(value)
-        elif typing.get_origin(kind) is tuple:
-            try:
-                value = tuple(int(item) for item in value)
-            except ValueError:
-                raise InputError(
-                    f"--{field.name}={','.join(value)}: expected whole numbers such as 512,100"
-                ) from None
-        settings[field.name] = value
-    return Config(**settings)

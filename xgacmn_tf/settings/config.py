@@ -1,16 +1,19 @@
-"""Every setting of a run: one frozen, validated dataclass; `command_line` has its flags.
+"""Settings of a run: a tree of frozen, validated dataclasses, one per subject.
 
-Defaults are the paper's (§4.1) where it states a value: layer widths, batch 64, m = 5, λ = (10, 5,
-100). What it leaves open (optimizer, learning rates, epochs, dropout, the margin's annealing, input
-maps, the ranking similarity) has a default that was chosen on validation data. Settings that suit
-one data set better stand in the files of `flags/`, each with its reason.
+`command_line` makes one flag of each leaf field, so names are unique in the whole tree, and
+config.json stores them flat. Defaults are the paper's (§4.1) where it states a value: layer widths,
+batch 64, m = 5, λ = (10, 5, 100). The other defaults (optimizer, learning rates, epochs, dropout,
+annealing of the margin, input maps, similarity) were chosen on validation data. Settings that suit
+one data set better are in the files of `flags/`, each with its reason.
 """
 
+from __future__ import annotations
+
 import dataclasses
-import functools
 import hashlib
 import json
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
 
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.names import (
@@ -22,19 +25,185 @@ from xgacmn_tf.names import (
     OWN_METHOD,
     SYSTEMS,
 )
-from xgacmn_tf.settings.fields import check, kind_of, setting
+from xgacmn_tf.settings.fields import Leaf, Section, as_json, leaves, setting
 
 XGACMN = "xgacmn"
 
 
-_own = functools.partial(setting, own=True)
+@dataclasses.dataclass(frozen=True)
+class DataSettings(Section):
+    """The data set and its splits."""
+
+    dataset: str = setting(
+        "emoji",
+        "built-in data set (emoji, openclipart, wikipedia, pascal_sentence, nuswide), a .npz, "
+        ".mat, .h5 or .hdf5 file of your own features, a .csv or .tsv table of your own images, "
+        "texts and labels, or the name of a TFDS data set",
+    )
+    data_dir: str | None = setting(
+        None, "folder that holds the files of the data set, if it needs any", affects_results=False
+    )
+    columns: tuple[str, ...] = setting(
+        (),
+        "names of the arrays of a feature file or the columns of a table, where they differ from "
+        "this package's, such as image_train=I_tr,text_train=T_tr or text=caption; a wrong name "
+        "lists those in the file",
+        later=True,
+    )
+    protocol: str | None = setting(
+        None, "split of a data set that has several; a wrong name lists them"
+    )
+    streaming: bool = setting(
+        False,
+        "read the training split of a TFDS data set from its files in every epoch instead of "
+        "loading it into memory",
+        of_xgacmn=True,
+    )
+    validation_fraction: float = setting(
+        0.2,
+        "fraction of the training split held out to choose the best epoch and to calibrate class "
+        "posteriors, if the data set has no validation split; 0 trains on all pairs, keeps the "
+        "last epoch and calibrates nothing. Compared systems that need neither always train on all "
+        "pairs",
+        minimum=0.0,
+        maximum=0.5,
+    )
+    refit: bool = setting(
+        True,
+        "after the held-out pairs have determined the number of epochs and calibrated the "
+        "posteriors, train again on all training pairs for as many epochs; a validation split of "
+        "the data set itself is never trained on",
+    )
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
-    """One run. A value that is out of range raises an `InputError` naming its flag."""
+class FeatureSpec(Section):
+    """The features extracted from images and texts, and the weights that extract them."""
 
-    # What is trained, and on what.
+    image_features: str | None = setting(
+        None,
+        "features to extract from the images of a data set that has images, such as vgg19 or "
+        "efficientnet_lite2; by default the features that the data set comes with",
+    )
+    text_features: str | None = setting(None, "the same for its texts, such as bow, lda or minilm")
+    image_weights: str | None = setting(
+        None,
+        "file or preset folder with the weights of the image network, instead of a download",
+        affects_results=False,
+    )
+    text_weights: str | None = setting(None, "the same for the text network", affects_results=False)
+    cache_dir: str | None = setting(
+        None,
+        "folder in which extracted features are cached; by default the user's cache folder",
+        affects_results=False,
+    )
+    on_bad_image: str = setting(
+        "refuse",
+        "treatment of an image that cannot be read: refuse rejects the data set, skip leaves the "
+        "pair out and reports it",
+        choices=("refuse", "skip"),
+        affects_results=False,  # The fingerprint of the data tells.
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class XGACMNSettings(Section):
+    """X-GACMN: its input maps, networks and losses."""
+
+    name: ClassVar[str] = XGACMN
+
+    image_map: str = setting(
+        "auto",
+        "transformation of image features before the encoder; auto: tfidf for word counts, chi2 "
+        "for histograms, unit for other sparse non-negative features, otherwise zscore",
+        choices=MAP_NAMES,
+    )
+    text_map: str = setting("auto", "the same for text features", choices=MAP_NAMES)
+    chi2_gamma: float = setting(
+        CHI2_GAMMA,
+        "width of the kernel of the chi2 map: γ times the mean χ² distance of two training rows",
+        minimum=1e-6,
+    )
+    chi2_components: int = setting(
+        CHI2_COMPONENTS,
+        "maximum number of components of the chi2 map, which are at most ten per dimension",
+        minimum=1,
+    )
+
+    # Networks, §4.1.
+    encoder_hidden: tuple[int, ...] = setting(
+        (512, 100), "hidden layers of the encoders; the decoders mirror them", minimum=1
+    )
+    code_dim: int = setting(100, "dimension of the common space", minimum=1)
+    code_activation: str = setting(
+        "tanh",
+        "activation of the code; linear for Fig. 4",
+        choices=("tanh", "linear"),
+    )
+    generated_activation: str = setting(
+        "tanh", "activation of the generated features", choices=("tanh", "linear")
+    )
+    feature_discriminator_hidden: int = setting(2000, "hidden units of D_I and D_T", minimum=1)
+    common_discriminator_hidden: int = setting(50, "hidden units of D_C", minimum=1)
+    image_dropout: float | None = setting(
+        None,
+        "dropout after the hidden layers of the image encoder; by default 0.5, and 0 for features "
+        "of few dimensions",
+        minimum=0.0,
+        maximum=0.95,
+    )
+    text_dropout: float | None = setting(
+        None, "the same for the text encoder", minimum=0.0, maximum=0.95
+    )
+
+    # Losses, Eq. 1–11; Table 3's ablations.
+    lambda_1: float = setting(10.0, "weight of the pair term (0 removes it)", minimum=0.0)
+    lambda_2: float = setting(5.0, "weight of the adversarial terms", minimum=0.0)
+    lambda_3: float = setting(100.0, "weight of the class terms", minimum=0.0)
+    distillation: float = setting(
+        0.0,
+        "weight of a term beyond the paper: the class posteriors of an image learn from those of "
+        "its text",
+        minimum=0.0,
+    )
+    classifier: str = setting(
+        "angular",
+        "class loss: A-softmax (Eq. 8), plain softmax (Eq. 6) or none",
+        choices=("angular", "softmax", "none"),
+    )
+    margin: int = setting(5, "the angular margin m", minimum=1, maximum=16)
+    margin_weight_floor: float = setting(
+        10.0,
+        "minimum weight λ of the plain cosine beside ψ; 0 ends at the pure ψ of Eq. 9",
+        minimum=0.0,
+    )
+    margin_weight_base: float = setting(
+        0.0,
+        "weight λ at which the annealing of the margin starts; 0: constant at the floor",
+        minimum=0.0,
+    )
+    margin_weight_gamma: float = setting(0.12, "speed of the annealing of the margin", minimum=0.0)
+    margin_weight_power: float = setting(
+        1.0, "exponent of the annealing of the margin", minimum=0.0
+    )
+    discriminate_features: bool = setting(True, "train D_I and D_T")
+    discriminate_codes: bool = setting(True, "train D_C")
+
+    @property
+    def annealing(self) -> dict[str, float]:
+        """The arguments of `angular_softmax.MarginAnnealing`."""
+        return {
+            "floor": self.margin_weight_floor,
+            "base": self.margin_weight_base,
+            "gamma": self.margin_weight_gamma,
+            "power": self.margin_weight_power,
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class SystemSettings(Section):
+    """The model: X-GACMN, or a system to compare it with and its hyper-parameters."""
+
     model: str = setting(
         XGACMN,
         f"{XGACMN}; a system to compare it with, the paper's first: {', '.join(SYSTEMS)}; or "
@@ -43,183 +212,75 @@ class Config:
     model_settings: tuple[str, ...] = setting(
         (), "hyper-parameters of a compared system, such as components=9; a wrong one lists them"
     )
-    dataset: str = setting(
-        "emoji",
-        "built-in data set (emoji, openclipart, wikipedia, pascal_sentence, nuswide), a .npz, "
-        ".mat, .h5 or .hdf5 file of your own features, a .csv or .tsv table of your own images, "
-        "texts and labels, or the name of a TFDS data set",
-    )
-    data_dir: str | None = setting(
-        None, "folder that holds the data set's files, where it needs any", shapes_result=False
-    )
-    columns: tuple[str, ...] = setting(
-        (),
-        "names in a feature file or table that calls its arrays or columns otherwise, such as "
-        "image_train=I_tr,text_train=T_tr or text=caption; a wrong one lists what the file holds",
-        later=True,
-    )
-    protocol: str | None = setting(
-        None, "which split of the data set, where it has several; a wrong one lists them"
-    )
-    image_features: str | None = setting(
-        None,
-        "what to make of the pictures of a data set that has some, such as vgg19 or "
-        "efficientnet_lite2; by default the features that it comes with",
-    )
-    text_features: str | None = setting(None, "the same for its texts, such as bow, lda or minilm")
-    image_weights: str | None = setting(
-        None,
-        "file or preset folder of the image network's weights, instead of a download",
-        shapes_result=False,
-    )
-    text_weights: str | None = setting(None, "the same for the text network's", shapes_result=False)
-    cache_dir: str | None = setting(
-        None,
-        "folder that keeps extracted features for the next run; by default the user's cache folder",
-        shapes_result=False,
-    )
-    on_bad_image: str = setting(
-        "refuse",
-        "what to do about a picture that cannot be read: refuse the data set, or skip the pair and "
-        "report it",
-        choices=("refuse", "skip"),
-        shapes_result=False,  # the data's fingerprint tells
-    )
-    streaming: bool = _own(
-        False,
-        "read the training split of a TFDS data set from its files, epoch after epoch, instead of "
-        "keeping it in memory",
-    )
-    validation_fraction: float = setting(
-        0.2,
-        "share of the training split held out to choose the best epoch and to calibrate class "
-        "posteriors, where the data set brings no validation split of its own; 0 trains on all of "
-        "it, keeps the last epoch and calibrates nothing. Compared systems that have neither "
-        "epochs to choose nor posteriors always train on all of it",
-        least=0.0,
-        most=0.5,
-    )
-    image_map: str = _own(
-        "auto",
-        "how image features are brought to the encoder's scale; auto: tfidf for word counts, chi2 "
-        "for histograms, unit for other sparse non-negative features, else zscore",
-        choices=MAP_NAMES,
-    )
-    text_map: str = _own("auto", "the same for text features", choices=MAP_NAMES)
-    chi2_gamma: float = _own(
-        CHI2_GAMMA,
-        "width of the chi2 map's kernel: γ times the mean χ² distance of two training rows",
-        least=1e-6,
-    )
-    chi2_components: int = _own(
-        CHI2_COMPONENTS,
-        "components that the chi2 map keeps, at most, and at most ten a dimension",
-        least=1,
-    )
 
-    # Networks, §4.1.
-    encoder_hidden: tuple[int, ...] = _own(
-        (512, 100), "hidden layers of the encoders; the decoders mirror them", least=1
-    )
-    code_dim: int = _own(100, "dimension of the common space", least=1)
-    code_activation: str = _own(
-        "tanh",
-        "activation of the code; linear for the pictures of Fig. 4",
-        choices=("tanh", "linear"),
-    )
-    generated_activation: str = _own(
-        "tanh", "activation of the generated features", choices=("tanh", "linear")
-    )
-    feature_discriminator_hidden: int = _own(2000, "hidden units of D_I and D_T", least=1)
-    common_discriminator_hidden: int = _own(50, "hidden units of D_C", least=1)
-    image_dropout: float | None = _own(
-        None,
-        "dropout after the image encoder's hidden layers; by default 0.5, and 0 for features of "
-        "few dimensions",
-        least=0.0,
-        most=0.95,
-    )
-    text_dropout: float | None = _own(None, "the same for the text encoder", least=0.0, most=0.95)
 
-    # Losses, Eq. 1–11; Table 3's ablations.
-    lambda_1: float = _own(10.0, "weight of the pair term (0 removes it)", least=0.0)
-    lambda_2: float = _own(5.0, "weight of the adversarial terms", least=0.0)
-    lambda_3: float = _own(100.0, "weight of the class terms", least=0.0)
-    distillation: float = _own(
-        0.0,
-        "weight of a term beyond the paper: an image's class posteriors learn from its text's",
-        least=0.0,
-    )
-    classifier: str = _own(
-        "angular",
-        "class loss: A-softmax (Eq. 8), plain softmax (Eq. 6) or none",
-        choices=("angular", "softmax", "none"),
-    )
-    margin: int = _own(5, "the angular margin m", least=1, most=16)
-    margin_weight_floor: float = _own(
-        10.0, "least weight λ of plain cosine beside ψ; 0 ends at the pure ψ of Eq. 9", least=0.0
-    )
-    margin_weight_base: float = _own(
-        0.0, "weight λ that the margin's annealing starts from; 0: constant at the floor", least=0.0
-    )
-    margin_weight_gamma: float = _own(0.12, "speed of the margin's annealing", least=0.0)
-    margin_weight_power: float = _own(1.0, "exponent of the margin's annealing", least=0.0)
-    discriminate_features: bool = _own(True, "train D_I and D_T")
-    discriminate_codes: bool = _own(True, "train D_C")
+@dataclasses.dataclass(frozen=True)
+class ItemSettings(Section):
+    """Item embeddings, which are beyond the paper."""
 
-    # Item embeddings, beyond the paper.
-    item_embedding: bool = _own(
+    item_embedding: bool = setting(
         True,
         "train item embeddings beside the paper's codes, which stay as they are: searches then "
         "rank by the category and by the item",
         later=True,
         before=False,
     )
-    item_members: int = _own(
+    item_members: int = setting(
         3,
         "number of networks in an item tower, whose embeddings are concatenated",
-        least=1,
-        most=100,
+        minimum=1,
+        maximum=100,
         later=True,
         before=1,
     )
-    item_dim: int = _own(100, "dimension of each network's item embeddings", least=1, later=True)
-    item_hidden: tuple[int, ...] = _own(
-        (512,), "hidden layers of the item towers", least=1, later=True
+    item_dim: int = setting(
+        100, "dimension of each network's item embeddings", minimum=1, later=True
     )
-    item_dropout: float = _own(
-        0.6, "dropout after the item towers' hidden layers", least=0.0, most=0.95, later=True
+    item_hidden: tuple[int, ...] = setting(
+        (512,), "hidden layers of the item towers", minimum=1, later=True
     )
-    item_temperature: float = _own(
-        0.1, "temperature of the contrastive loss", least=0.001, later=True
+    item_dropout: float = setting(
+        0.6,
+        "dropout after the hidden layers of the item towers",
+        minimum=0.0,
+        maximum=0.95,
+        later=True,
     )
-    item_batch_size: int = _own(128, "pairs in a step of the item towers", least=2, later=True)
-    item_learning_rate: float = _own(
-        5e-4, "Adam's learning rate for the item towers", least=1e-9, later=True
+    item_temperature: float = setting(
+        0.1, "temperature of the contrastive loss", minimum=0.001, later=True
     )
-    item_epochs: int | None = _own(
+    item_batch_size: int = setting(128, "pairs in a step of the item towers", minimum=2, later=True)
+    item_learning_rate: float = setting(
+        5e-4, "Adam's learning rate for the item towers", minimum=1e-9, later=True
+    )
+    item_epochs: int | None = setting(
         None,
         "maximum number of epochs of the item towers; by default as many as make 800 steps, at "
         "least 20, but not more than --epochs. The epoch with the highest mean R@10 of five "
         "evaluations is kept",
-        least=1,
+        minimum=1,
         later=True,
     )
-    item_weight: float | None = _own(
+    item_weight: float | None = setting(
         None,
-        "weight of the item embeddings' cosine beside the class posteriors; by default the one "
+        "weight of the cosine of item embeddings beside the class posteriors; by default the one "
         "with the highest R@10 on the validation split that loses at most 0.025 of the mAP there",
-        least=0.0,
+        minimum=0.0,
         later=True,
     )
 
-    # Optimization, Algorithm 1.
-    epochs: int | None = _own(
+
+@dataclasses.dataclass(frozen=True)
+class TrainingSettings(Section):
+    """Optimization by Algorithm 1, and the devices it runs on."""
+
+    epochs: int | None = setting(
         None,
-        "most passes over the training split; by default as many as make 1,000 steps, at least 24",
-        least=1,
+        "maximum number of passes over the training split; by default as many as make 1,000 "
+        "steps, at least 24",
+        minimum=1,
     )
-    choose_epoch: str = _own(
+    choose_epoch: str = setting(
         "best",
         "the epoch that is kept. best: the one with the highest mean validation mAP of five "
         "evaluations; last: exactly --epochs are trained, and the validation split only calibrates "
@@ -227,42 +288,70 @@ class Config:
         choices=("best", "last"),
         later=True,
     )
-    patience: int | None = _own(
+    patience: int | None = setting(
         None,
         "number of evaluations in a row without a better validation mAP after which training "
         "stops; by default a quarter of the planned evaluations, at least 10",
-        least=1,
+        minimum=1,
     )
-    refit: bool = setting(
-        True,
-        "once a part of the training split has chosen the number of epochs and calibrated the "
-        "posteriors, train anew on all of it for as many epochs; a validation split that the data "
-        "set brings is never trained on",
+    evaluate_every: int = setting(
+        1,
+        "number of epochs from one evaluation on the validation split to the next; the last epoch "
+        "is always evaluated",
+        minimum=1,
     )
-    batch_size: int = _own(64, "pairs in a step", least=1)
-    generator_steps: int = _own(
-        1, "K: generator steps for each step of the discriminators", least=1, most=100
+    batch_size: int = setting(64, "pairs in a step", minimum=1)
+    generator_steps: int = setting(
+        1, "K: generator steps for each step of the discriminators", minimum=1, maximum=100
     )
-    generator_learning_rate: float = _own(
-        3e-4, "Adam's learning rate for generators and class layer", least=1e-9
+    generator_learning_rate: float = setting(
+        3e-4, "Adam's learning rate for generators and class layer", minimum=1e-9
     )
-    discriminator_learning_rate: float = _own(
-        1e-4, "Adam's learning rate for the discriminators", least=1e-9
+    discriminator_learning_rate: float = setting(
+        1e-4, "Adam's learning rate for the discriminators", minimum=1e-9
     )
-    average_decay: float = _own(
+    average_decay: float = setting(
         0.99,
         "decay of the moving average of the encoders' weights that is evaluated; 0: no average",
-        least=0.0,
-        most=0.99999,
+        minimum=0.0,
+        maximum=0.99999,
     )
-    seed: int = setting(
-        0, "seed of initial weights, batches, dropout and random splits", least=0, most=2**31 - 1
+    strategy: str = setting(
+        "one_device",
+        "where to train: on one device; mirrored: on all GPUs of this machine; multi_worker: on "
+        "the machines that the environment variable TF_CONFIG names, by the same command on each",
+        choices=("one_device", "mirrored", "multi_worker"),
+        affects_results=False,  # Except for rounding.
+    )
+    precision: str = setting(
+        "float32",
+        "number format of the networks during training: bfloat16 halves the time of a step where "
+        "processor or GPU multiply it natively; weights, class layer, losses, and everything that "
+        "is evaluated, exported or served stay in float32",
+        choices=("float32", "bfloat16"),
+    )
+    jit_compile: bool = setting(False, "compile the training step with XLA, on one device")
+    steps_per_call: int = setting(
+        100,
+        "maximum number of steps in one compiled call, after which the progress bar moves",
+        minimum=1,
+        affects_results=False,
+    )
+    histograms: bool = setting(
+        False, "write histograms of the weights to TensorBoard", affects_results=False
+    )
+    profile: bool = setting(
+        False, "profile the second epoch for TensorBoard's profiler", affects_results=False
     )
 
-    # Evaluation and what is written.
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationSettings(Section):
+    """Scoring of the test split."""
+
     similarity: str = setting(
         "auto",
-        "the run's headline similarity, which also chooses the best epoch; every other one is "
+        "the headline similarity of the run, which also chooses the best epoch; every other one is "
         "reported beside it. auto: the model's own, which for X-GACMN is posterior (cosine without "
         "a class loss)",
         choices=("auto", *CODE_SIMILARITIES),
@@ -273,163 +362,204 @@ class Config:
         "texts of all its pairs; by default each pair counts, as in the paper",
         later=True,
     )
-    evaluate_every: int = _own(
-        1,
-        "number of epochs from one evaluation on the validation split to the next; the last epoch "
-        "is always evaluated",
-        least=1,
-    )
+
+
+@dataclasses.dataclass(frozen=True)
+class OutputSettings(Section):
+    """Files written by a run."""
+
     output_dir: str | None = setting(
         None,
         "run folder; by default runs/<data set>-<fingerprint of the settings>, so that the same "
         "command finds its run again",
-        shapes_result=False,
-    )
-    strategy: str = _own(
-        "one_device",
-        "where to train: on one device; mirrored: on all GPUs of this machine; multi_worker: on "
-        "the machines that the environment variable TF_CONFIG names, by the same command on each",
-        choices=("one_device", "mirrored", "multi_worker"),
-        shapes_result=False,  # but for rounding
-    )
-    precision: str = _own(
-        "float32",
-        "what the networks compute in while they train: bfloat16 halves a step where processor or "
-        "GPU multiply it natively; weights, class layer, losses and what is evaluated, exported "
-        "and served stay in float32",
-        choices=("float32", "bfloat16"),
-    )
-    jit_compile: bool = _own(False, "compile the training step with XLA, on one device")
-    steps_per_call: int = _own(
-        100,
-        "most steps in one compiled call, between two moves of the progress bar",
-        least=1,
-        shapes_result=False,
+        affects_results=False,
     )
     export: bool = setting(
-        True, "export the trained encoders as a SavedModel in the run folder", shapes_result=False
+        True, "export the trained encoders as a SavedModel in the run folder", affects_results=False
     )
-    histograms: bool = _own(
-        False, "write histograms of the weights to TensorBoard", shapes_result=False
-    )
-    profile: bool = _own(
-        False, "profile the second epoch for TensorBoard's profiler", shapes_result=False
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(Section):
+    """Settings of one run.
+
+    `model`, `items` and `training` are X-GACMN's: a compared system reads none of them, and has
+    hyper-parameters of its own in `system.model_settings`.
+
+    Example:
+      >>> config = Config.of(dataset="openclipart", margin=4)
+      >>> config.model.margin, config.training.batch_size
+      (4, 64)
+      >>> config.replace(margin=5) == Config.of(dataset="openclipart")
+      True
+
+    Raises:
+      InputError: a value is out of range, or two values contradict each other; it names the flags.
+    """
+
+    system: SystemSettings = SystemSettings()
+    data: DataSettings = DataSettings()
+    features: FeatureSpec = FeatureSpec()
+    model: XGACMNSettings = XGACMNSettings()
+    items: ItemSettings = ItemSettings()
+    training: TrainingSettings = TrainingSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+    output: OutputSettings = OutputSettings()
+    seed: int = setting(
+        0,
+        "seed of initial weights, batches, dropout and random splits",
+        minimum=0,
+        maximum=2**31 - 1,
     )
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            check(field, value)
-            if kind_of(field)[0] is float and value is not None:
-                # 100 and 100.0 are the same setting, also to `fingerprint`.
-                object.__setattr__(self, field.name, float(value))
-        if self.classifier == "none" and self.similarity == "posterior":
+        super().__post_init__()
+        model, training = self.model, self.training
+        if model.classifier == "none" and self.evaluation.similarity == "posterior":
             raise InputError(
                 "--similarity=posterior needs class posteriors, and --classifier=none learns none; "
                 "use --similarity=cosine"
             )
-        if self.jit_compile and self.strategy != "one_device":
+        if training.jit_compile and training.strategy != "one_device":
             raise InputError(
-                f"--jit_compile works on one device alone; leave out one of it and "
-                f"--strategy={self.strategy}"
+                "--jit_compile works on one device only; leave out either it or "
+                f"--strategy={training.strategy}"
             )
-        if self.classifier == "none" and self.distillation:
+        if model.classifier == "none" and model.distillation:
             raise InputError(
-                f"--distillation={self.distillation:g} needs class posteriors, and "
+                f"--distillation={model.distillation:g} needs class posteriors, and "
                 "--classifier=none learns none; leave one of them out"
             )
-        if self.choose_epoch == "last" and self.patience is not None:
+        if training.choose_epoch == "last" and training.patience is not None:
             raise InputError(
-                f"--patience={self.patience} stops a training early, and --choose_epoch=last "
+                f"--patience={training.patience} stops a training early, and --choose_epoch=last "
                 "trains all epochs; leave one of them out"
             )
-        self._check_model()
+        self._check_system()
 
-    def _check_model(self) -> None:
-        """Raise an `InputError` for an unknown model, or a setting that it would not read."""
-        if self.model not in (XGACMN, *SYSTEMS) and not OWN_METHOD.match(self.model):
+    def _check_system(self) -> None:
+        """Reject an unknown system, and settings that the chosen one does not read."""
+        system = self.system
+        if system.model not in (XGACMN, *SYSTEMS) and not OWN_METHOD.match(system.model):
             raise InputError(
-                f"--model={self.model}: expected {XGACMN}, {', '.join(SYSTEMS)}, or "
+                f"--model={system.model}: expected {XGACMN}, {', '.join(SYSTEMS)}, or "
                 "path/to/file.py:NAME of a method of your own"
             )
-        if self.model == XGACMN:
-            if self.model_settings:
+        if system.model == XGACMN:
+            if system.model_settings:
                 raise InputError(
-                    f"--model_settings={','.join(self.model_settings)}: X-GACMN's settings are "
+                    f"--model_settings={','.join(system.model_settings)}: X-GACMN's settings are "
                     "flags of their own; see --help"
                 )
             return
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if field.metadata["own"] and value != field.default:
+        for leaf in leaves(type(self)):
+            value = leaf.of(self)
+            if of_xgacmn_alone(leaf) and value != leaf.default:
                 raise InputError(
-                    f"--{field.name}={value} is a setting of X-GACMN that --model={self.model} "
-                    "would not read; leave it out, or use --model_settings"
+                    f"--{leaf.name}={value} is a setting of X-GACMN that --model={system.model} "
+                    "does not read; leave it out, or use --model_settings"
                 )
+
+    @classmethod
+    def of(cls, **values: Any) -> Self:
+        """Return the settings with values given by their flat names, as flags have them."""
+        return cls().replace(**values)
+
+    def replace(self, **values: Any) -> Self:
+        """Return the settings with some values changed, by their flat names.
+
+        Raises:
+          InputError: a value is out of range.
+          TypeError: there is no setting of that name.
+        """
+        known = {leaf.name: leaf for leaf in leaves(type(self))}
+        if unknown := sorted(set(values) - set(known)):
+            raise TypeError(f"there are no settings called {', '.join(unknown)}")
+        changes: dict[str, dict[str, Any]] = {}
+        for name, value in values.items():
+            changes.setdefault(known[name].section, {})[name] = value
+        top = changes.pop("", {})
+        sections = {
+            section: dataclasses.replace(getattr(self, section), **own)
+            for section, own in changes.items()
+        }
+        return dataclasses.replace(self, **sections, **top)
+
+    def flat(self) -> dict[str, Any]:
+        """Return all settings by flat name, as config.json stores them."""
+        return {leaf.name: leaf.of(self) for leaf in leaves(type(self))}
+
+    @classmethod
+    def of_recorded(cls, values: Mapping[str, Any]) -> Self:
+        """Return the settings from the record of a run, JSON's lists for tuples.
+
+        Settings that the run's version did not have yet get the value that it behaved by.
+        """
+        complete = {**cls.earlier(values.get("model", XGACMN)), **values}
+        tuples = {k: tuple(v) if isinstance(v, list) else v for k, v in complete.items()}
+        return cls.of(**tuples)
 
     @property
     def held_out(self) -> float:
-        """The share of the training split that is held out; 0 where nothing would use it."""
-        uses_it = self.model not in SYSTEMS or self.model in HOLD_OUT
-        return self.validation_fraction if uses_it else 0.0
+        """The fraction of the training split to hold out; 0 if nothing would use it."""
+        uses_it = self.system.model not in SYSTEMS or self.system.model in HOLD_OUT
+        return self.data.validation_fraction if uses_it else 0.0
 
     def headline(self, own: str | None = None) -> str:
-        """The similarity that the run ranks by; `own` is that of a compared system."""
-        if self.similarity != "auto":
-            return self.similarity
-        return own or ("cosine" if self.classifier == "none" else "posterior")
+        """Return the similarity that the run ranks by.
 
-    @property
-    def annealing_config(self) -> dict[str, float]:
-        """The arguments of `angular_softmax.MarginAnnealing`."""
-        names = ("floor", "base", "gamma", "power")
-        return {name: getattr(self, f"margin_weight_{name}") for name in names}
-
-    def as_dict(self) -> dict[str, Any]:
-        """All settings by name, ready for JSON."""
-        return dataclasses.asdict(self)
+        Args:
+          own: the similarity of a compared system.
+        """
+        if self.evaluation.similarity != "auto":
+            return self.evaluation.similarity
+        return own or ("cosine" if self.model.classifier == "none" else "posterior")
 
     def result_settings(self) -> dict[str, Any]:
-        """The settings that a run's numbers depend on, with lists for tuples as JSON has them."""
-        values = {
-            field.name: getattr(self, field.name)
-            for field in dataclasses.fields(self)
-            if field.metadata["shapes_result"] and self._reads(field)
-        }
-        return _as_json(values)
+        """Return the settings that affect the numbers of a run, as JSON has them."""
+        return as_json(
+            {
+                leaf.name: leaf.of(self)
+                for leaf in leaves(type(self))
+                if leaf.metadata["affects_results"] and self._reads(leaf)
+            }
+        )
 
-    def _reads(self, field: dataclasses.Field[Any]) -> bool:
-        """Whether a run with these settings reads this one."""
-        if field.metadata["own"] and self.model != XGACMN:
+    def _reads(self, leaf: Leaf) -> bool:
+        """Return whether a run with these settings reads a setting."""
+        if of_xgacmn_alone(leaf) and self.system.model != XGACMN:
             return False
-        of_items = field.name.startswith("item_") and field.name != "item_embedding"
-        return self.item_embedding or not of_items
+        return self.items.item_embedding or leaf.section != "items" or leaf.name == "item_embedding"
 
     @classmethod
     def earlier(cls, model: str) -> dict[str, Any]:
-        """What runs of `model` did before settings were added, by name and as JSON has it."""
-        values = {
-            field.name: field.metadata["before"]
-            for field in dataclasses.fields(cls)
-            if field.metadata["later"] and (model == XGACMN or not field.metadata["own"])
-        }
-        return _as_json(values)
+        """Return the values by which runs behaved before settings were added, as JSON has them.
+
+        Args:
+          model: "xgacmn" or the name of a compared system.
+        """
+        return as_json(
+            {
+                leaf.name: leaf.metadata["before"]
+                for leaf in leaves(cls)
+                if leaf.metadata["later"] and (model == XGACMN or not of_xgacmn_alone(leaf))
+            }
+        )
 
     def fingerprint(self) -> str:
-        """Eight hexadecimal digits that differ whenever `result_settings` do.
+        """Return eight hexadecimal digits that differ whenever `result_settings` do.
 
-        Settings that were added later count only where they change what was done before, so that
-        the same command finds the run folder of an earlier version.
+        Settings that were added later count only if they change the former behavior, so that the
+        same command finds the run folder of an earlier version.
         """
         values = self.result_settings()
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if field.metadata["later"] and value == field.metadata["before"]:
-                values.pop(field.name, None)
+        for leaf in leaves(type(self)):
+            if leaf.metadata["later"] and leaf.of(self) == leaf.metadata["before"]:
+                values.pop(leaf.name, None)
         text = json.dumps(values, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
-def _as_json(values: dict[str, Any]) -> dict[str, Any]:
-    """Settings with lists for tuples, as JSON has them."""
-    return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+def of_xgacmn_alone(leaf: Leaf) -> bool:
+    """Return whether compared systems do not read a setting."""
+    return leaf.section in ("model", "items", "training") or leaf.metadata["of_xgacmn"]

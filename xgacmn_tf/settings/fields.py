@@ -1,4 +1,6 @@
-"""What a setting is: a field of a dataclass with its help, its range and its kind."""
+"""Fields of settings: help, range and type, and the leaves of a tree of dataclasses."""
+
+from __future__ import annotations
 
 import dataclasses
 import math
@@ -14,44 +16,122 @@ def setting(
     help: str,
     *,
     choices: tuple[str, ...] | None = None,
-    least: float | None = None,
-    most: float | None = None,
-    shapes_result: bool = True,
-    own: bool = False,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    affects_results: bool = True,
+    of_xgacmn: bool = False,
     later: bool = False,
     before: Any = None,
+    multiple: bool = False,
 ) -> Any:
-    """A field of `Config`.
+    """Return a dataclass field that is a setting.
 
-    `shapes_result=False`: changing it does not change a run's numbers. `own=True`: it is X-GACMN's
-    own, and the compared systems have no use for it. `later=True`: there are run folders from
-    before it, which did what `before`, or else the default, does; with that value it is no part of
-    the fingerprint that names a run folder.
+    Args:
+      default: the default value.
+      help: what --help says.
+      choices: allowed values; None for any.
+      minimum, maximum: allowed range of a number.
+      affects_results: whether changing it changes the numbers of a run.
+      of_xgacmn: compared systems do not read it.
+      later: there are run folders from before it, which behaved as with `before`, or else the
+        default; with that value it is no part of the fingerprint that names a run folder.
+      before: see `later`.
+      multiple: the flag of a tuple can be given several times, instead of a comma-separated list.
     """
     return dataclasses.field(
         default=default,
         metadata={
             "help": help,
             "choices": choices,
-            "least": least,
-            "most": most,
-            "shapes_result": shapes_result,
-            "own": own,
+            "minimum": minimum,
+            "maximum": maximum,
+            "affects_results": affects_results,
+            "of_xgacmn": of_xgacmn,
             "later": later,
             "before": default if before is None else before,
+            "multiple": multiple,
         },
     )
 
 
-def check(field: dataclasses.Field[Any], value: Any) -> None:
-    """Raises an `InputError` unless `value` has the field's type and lies in its range."""
-    kind, optional = kind_of(field)
-    if value is None and optional:
+@dataclasses.dataclass(frozen=True)
+class Section:
+    """Base of dataclasses whose fields are settings; it checks their values."""
+
+    def __post_init__(self) -> None:
+        for leaf in leaves(type(self)):
+            if leaf.section:
+                continue
+            value = leaf.of(self)
+            check(leaf, value)
+            if leaf.kind is float and value is not None:
+                # 100 and 100.0 are the same setting, also in a fingerprint.
+                object.__setattr__(self, leaf.name, float(value))
+
+
+@dataclasses.dataclass(frozen=True)
+class Leaf:
+    """A setting in a tree of dataclasses.
+
+    Attributes:
+      field: its dataclass field.
+      section: the name of the field of the tree's root that holds it; "" in the root itself.
+      kind: its type, without None.
+      optional: whether None is allowed.
+    """
+
+    field: dataclasses.Field[Any]
+    section: str
+    kind: Any
+    optional: bool
+
+    @property
+    def name(self) -> str:
+        return self.field.name
+
+    @property
+    def default(self) -> Any:
+        return self.field.default
+
+    @property
+    def metadata(self) -> Any:
+        return self.field.metadata
+
+    def of(self, root: Any) -> Any:
+        """Return the value of this setting in a tree."""
+        return getattr(getattr(root, self.section) if self.section else root, self.name)
+
+
+_LEAVES: dict[type, tuple[Leaf, ...]] = {}
+
+
+def leaves(kind: type) -> tuple[Leaf, ...]:
+    """Return the settings of a dataclass and of the dataclasses in it, in order of definition."""
+    if kind in _LEAVES:
+        return _LEAVES[kind]
+    result: list[Leaf] = []
+    hints = typing.get_type_hints(kind)
+    for field in dataclasses.fields(kind):
+        hint = hints[field.name]
+        if isinstance(hint, type) and issubclass(hint, Section):
+            result += [dataclasses.replace(leaf, section=field.name) for leaf in leaves(hint)]
+            continue
+        optional = isinstance(hint, types.UnionType)
+        if optional:
+            (hint,) = [t for t in typing.get_args(hint) if t is not type(None)]
+        result.append(Leaf(field, "", hint, optional))
+    _LEAVES[kind] = tuple(result)
+    return _LEAVES[kind]
+
+
+def check(leaf: Leaf, value: Any) -> None:
+    """Raise an `InputError` unless `value` has the type of a setting and lies in its range."""
+    if value is None and leaf.optional:
         return
-    flag, limits = f"--{field.name}={value}", field.metadata
-    is_list = typing.get_origin(kind) is tuple
+    flag, limits = f"--{leaf.name}={value}", leaf.metadata
+    is_list = typing.get_origin(leaf.kind) is tuple
     items = value if is_list and isinstance(value, tuple) else (value,)
-    item_kind = typing.get_args(kind)[0] if is_list else kind
+    item_kind = typing.get_args(leaf.kind)[0] if is_list else leaf.kind
     accepted = (int, float) if item_kind is float else item_kind
     if is_list and not (isinstance(value, tuple) and (value or item_kind is str)):
         raise InputError(f"{flag}: expected one or more numbers such as 512,100")
@@ -61,17 +141,14 @@ def check(field: dataclasses.Field[Any], value: Any) -> None:
             raise InputError(f"{flag}: expected {item_kind.__name__}, received {item!r}")
         if isinstance(item, float) and not math.isfinite(item):
             raise InputError(f"{flag}: expected a finite number")
-        if limits["least"] is not None and item < limits["least"]:
-            raise InputError(f"{flag}: expected at least {limits['least']}")
-        if limits["most"] is not None and item > limits["most"]:
-            raise InputError(f"{flag}: expected at most {limits['most']}")
+        if limits["minimum"] is not None and item < limits["minimum"]:
+            raise InputError(f"{flag}: expected at least {limits['minimum']}")
+        if limits["maximum"] is not None and item > limits["maximum"]:
+            raise InputError(f"{flag}: expected at most {limits['maximum']}")
         if limits["choices"] and item not in limits["choices"]:
             raise InputError(f"{flag}: expected one of {', '.join(limits['choices'])}")
 
 
-def kind_of(field: dataclasses.Field[Any]) -> tuple[Any, bool]:
-    """A field's type without None, and whether None is allowed."""
-    if isinstance(field.type, types.UnionType):
-        (kind,) = [t for t in typing.get_args(field.type) if t is not type(None)]
-        return kind, True
-    return field.type, False
+def as_json(values: dict[str, Any]) -> dict[str, Any]:
+    """Return settings with lists for tuples, as JSON has them."""
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}

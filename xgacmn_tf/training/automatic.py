@@ -48,19 +48,19 @@ def choose_threads(dataset: PairedDataset) -> None:
 
 def most_epochs(config: Config, steps: int) -> int:
     """Return the maximum number of epochs of a run whose epochs have so many steps."""
-    return config.epochs or max(LEAST_EPOCHS, math.ceil(STEPS / steps))
+    return config.training.epochs or max(LEAST_EPOCHS, math.ceil(STEPS / steps))
 
 
 def planned_evaluations(config: Config, epochs: int) -> int:
     """Return the number of evaluations; the last of the `epochs` is always evaluated."""
-    return math.ceil(epochs / config.evaluate_every)
+    return math.ceil(epochs / config.training.evaluate_every)
 
 
 def patience(config: Config, epochs: int) -> int | None:
     """Return the patience in evaluations of a run of at most `epochs`; None never stops early."""
-    if config.choose_epoch == "last":
+    if config.training.choose_epoch == "last":
         return None
-    return config.patience or default_patience(planned_evaluations(config, epochs))
+    return config.training.patience or default_patience(planned_evaluations(config, epochs))
 
 
 def check_evaluations(config: Config, dataset: PairedDataset, devices: Devices) -> None:
@@ -71,13 +71,17 @@ def check_evaluations(config: Config, dataset: PairedDataset, devices: Devices) 
     Raises:
       InputError: a single evaluation is planned for several epochs.
     """
-    if config.model != XGACMN or config.choose_epoch == "last" or dataset.validation is None:
+    if (
+        config.system.model != XGACMN
+        or config.training.choose_epoch == "last"
+        or dataset.validation is None
+    ):
         return
-    steps = len(dataset.train) // devices.batch_size(config.batch_size, len(dataset.train))
+    steps = len(dataset.train) // devices.batch_size(config.training.batch_size, len(dataset.train))
     epochs = most_epochs(config, steps)
     if epochs > 1 and planned_evaluations(config, epochs) < 2:
         raise InputError(
-            f"--evaluate_every={config.evaluate_every} evaluates {epochs} epochs only once, and "
-            "choosing the best epoch takes at least two evaluations; use a smaller "
+            f"--evaluate_every={config.training.evaluate_every} evaluates {epochs} epochs once, "
+            "and choosing the best epoch takes at least two evaluations; use a smaller "
             f"--evaluate_every, or --choose_epoch=last to train exactly {epochs} epochs"
         )

@@ -24,16 +24,20 @@ def build_model(config: Config, dataset: PairedDataset) -> XGACMN:
     """An untrained, compiled model; input maps are fitted on the training split."""
     keras.utils.set_random_seed(config.seed)
     rows = dataset.train.to_fit()
-    image_map, text_map = fit_maps(config, rows.image, rows.text)
+    image_map, text_map = fit_maps(config.model, rows.image, rows.text)
     # bfloat16 has float32's range, so no loss needs scaling.
-    dtype = "float32" if config.precision == "float32" else f"mixed_{config.precision}"
+    dtype = (
+        "float32"
+        if config.training.precision == "float32"
+        else f"mixed_{config.training.precision}"
+    )
     encoders = {
         modality: Encoder(
-            hidden=config.encoder_hidden,
-            code_dim=config.code_dim,
-            code_activation=config.code_activation,
+            hidden=config.model.encoder_hidden,
+            code_dim=config.model.code_dim,
+            code_activation=config.model.code_activation,
             dropout=dropout(
-                getattr(config, f"{modality}_dropout"), getattr(dataset, f"{modality}_dim")
+                getattr(config.model, f"{modality}_dropout"), getattr(dataset, f"{modality}_dim")
             ),
             dtype=dtype,
             name=f"{modality}_encoder",
@@ -41,31 +45,35 @@ def build_model(config: Config, dataset: PairedDataset) -> XGACMN:
         for modality in ("image", "text")
     }
     class_layer: ClassLayer | None = None
-    if config.classifier == "angular":
-        class_layer = AngularSoftmax(dataset.num_classes, m=config.margin, name="angular_softmax")
-    elif config.classifier == "softmax":
+    if config.model.classifier == "angular":
+        class_layer = AngularSoftmax(
+            dataset.num_classes, m=config.model.margin, name="angular_softmax"
+        )
+    elif config.model.classifier == "softmax":
         class_layer = PlainSoftmax(dataset.num_classes, name="softmax")
     model = XGACMN(
         CommonSpaceEncoder(image_map, text_map, encoders["image"], encoders["text"], class_layer),
-        decoder_hidden=config.encoder_hidden[::-1],
-        output_activation=config.generated_activation,
+        decoder_hidden=config.model.encoder_hidden[::-1],
+        output_activation=config.model.generated_activation,
         feature_discriminator_hidden=(
-            config.feature_discriminator_hidden if config.discriminate_features else None
+            config.model.feature_discriminator_hidden
+            if config.model.discriminate_features
+            else None
         ),
         common_discriminator_hidden=(
-            config.common_discriminator_hidden if config.discriminate_codes else None
+            config.model.common_discriminator_hidden if config.model.discriminate_codes else None
         ),
-        lambda_1=config.lambda_1,
-        lambda_2=config.lambda_2,
-        lambda_3=config.lambda_3,
-        distillation=config.distillation,
-        generator_steps=config.generator_steps,
-        annealing=MarginAnnealing(**config.annealing_config),
-        average_decay=config.average_decay,
+        lambda_1=config.model.lambda_1,
+        lambda_2=config.model.lambda_2,
+        lambda_3=config.model.lambda_3,
+        distillation=config.model.distillation,
+        generator_steps=config.training.generator_steps,
+        annealing=MarginAnnealing(**config.model.annealing),
+        average_decay=config.training.average_decay,
         dtype=dtype,
     )
     model.compile(
-        d_optimizer=FusedAdam(config.discriminator_learning_rate),
-        g_optimizer=FusedAdam(config.generator_learning_rate),
+        d_optimizer=FusedAdam(config.training.discriminator_learning_rate),
+        g_optimizer=FusedAdam(config.training.generator_learning_rate),
     )
     return model

@@ -150,9 +150,9 @@ class EpochRunner:
         devices: Devices | None = None,
     ):
         self.model, self.devices = model, devices or Devices()
-        self.batch_size = self.devices.batch_size(config.batch_size, len(split))
+        self.batch_size = self.devices.batch_size(config.training.batch_size, len(split))
         self.steps = len(split) // self.batch_size
-        self.steps_per_call = config.steps_per_call
+        self.steps_per_call = config.training.steps_per_call
         more = num_classes, self.batch_size, config.seed, self.devices
         self.rows: RowsInMemory | RowsInFiles
         if isinstance(split, StreamedSplit):
@@ -167,7 +167,9 @@ class EpochRunner:
             # that is not finite stay.
             self._newest = _per_replica(1 + names)
         # No Python here depends on a tensor's value; looking for such took 1.3 s of every start.
-        self._run = tf.function(self._steps, autograph=False, jit_compile=config.jit_compile)
+        self._run = tf.function(
+            self._steps, autograph=False, jit_compile=config.training.jit_compile
+        )
 
     def run(self, epoch: int, on_progress: Callable[[int], Any]) -> dict[str, float]:
         """One epoch; calls `on_progress(steps)` after each compiled call. Returns mean terms.

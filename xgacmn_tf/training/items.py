@@ -94,16 +94,16 @@ def train_items(
     key = tf.constant(pair_keys(train.image, train.text, train.group))
     towers = ItemTowers(
         {modality: int(values.shape[1]) for modality, values in features.items()},
-        hidden=config.item_hidden,
-        dim=config.item_dim,
-        dropout=config.item_dropout,
-        temperature=config.item_temperature,
-        learning_rate=config.item_learning_rate,
-        average_decay=config.average_decay,
-        members=config.item_members,
+        hidden=config.items.item_hidden,
+        dim=config.items.item_dim,
+        dropout=config.items.item_dropout,
+        temperature=config.items.item_temperature,
+        learning_rate=config.items.item_learning_rate,
+        average_decay=config.training.average_decay,
+        members=config.items.item_members,
     )
     rows = len(train)
-    size = min(config.item_batch_size, rows)
+    size = min(config.items.item_batch_size, rows)
     steps = rows // size
 
     @tf.function(autograph=False)
@@ -122,7 +122,7 @@ def train_items(
     validate = None
     if epochs is None and dataset.validation is not None:
         validate = _Validation(encoder, dataset, config.seed)
-    planned = epochs or config.item_epochs or _planned(config, steps)
+    planned = epochs or config.items.item_epochs or _planned(config, steps)
     scores: list[float] = []
     kept: list[np.ndarray] = []
     best = planned
@@ -163,7 +163,7 @@ def add_items(
     """
     trained = train_items(config, dataset, chosen, log=log)
     validated = with_items(calibrated(chosen, encoder.calibration), trained.towers, 1.0)
-    weight = config.item_weight
+    weight = config.items.item_weight
     if weight is None and dataset.validation is not None:
         weight = choose_weight(validated, dataset, config.seed)
     weight = DEFAULT_WEIGHT if weight is None else weight
@@ -181,7 +181,7 @@ def add_items(
             split: {modality: found["threshold"] for modality, found in ways.items()}
             for split, ways in matches.items()
         }
-    if config.refit and dataset.held_out:
+    if config.data.refit and dataset.held_out:
         trained = train_items(config, give_back(dataset), encoder, trained.epochs)
     return with_items(encoder, trained.towers, weight, thresholds), facts
 
@@ -298,13 +298,16 @@ def _offered(
 
     With training items in it they are those of searches of all items, by image and caption
     (`gallery.search_embeddings`). The last split, which the queries are from, is compared by one
-    modality: a typed query is rarely the very caption of an item.
+    modality: a typed query is rarely the very caption of an item. It has no caption features
+    therefore, and the training items are compared without them.
     """
     if len(gallery) > 1:
         trained, held = gallery
         whole = from_split(trained, label_names)
         if combines(encoder, "item", whole):
-            items, combined = search_embeddings(encoder, "item", whole, modality)
+            items, combined = search_embeddings(
+                encoder, "item", whole, modality, caption_features=False
+            )
             row_of = {name: row for row, name in enumerate(trained.id.tolist())}
             rows = np.array([row_of[name] for name in items.id.tolist()])
             encodings = encoder.encodings_of(modality, getattr(held, modality))
@@ -363,7 +366,7 @@ def _recall(ranks: Mapping[str, np.ndarray]) -> float:
 def _planned(config: Config, steps: int) -> int:
     """The number of epochs where --item_epochs is not given; --epochs limits it as well."""
     planned = max(MIN_EPOCHS, math.ceil(STEPS / steps))
-    return planned if config.epochs is None else min(planned, config.epochs)
+    return planned if config.training.epochs is None else min(planned, config.training.epochs)
 
 
 def _sample(dataset: PairedDataset, seed: int) -> tuple[Split, Identity]:

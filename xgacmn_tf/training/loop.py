@@ -41,7 +41,7 @@ def train(
       dataset: its training split is learned from, its validation split chooses the epoch.
       folder: of the run; several workers need one that all of them see.
       callbacks: watch the epochs, and may refuse one.
-      refit_epochs: train for so many epochs instead of `config.epochs`, and leave the encoders as
+      refit_epochs: train for so many epochs instead of `--epochs`, and leave the encoders as
         `folder.refitted`, beside those of the training that found the number.
       devices: where to train; by default this machine's first device.
 
@@ -99,13 +99,15 @@ def train(
                 "learning_rate/G": float(model.g_optimizer.learning_rate.value.numpy()),
                 "learning_rate/D": float(model.d_optimizer.learning_rate.value.numpy()),
             }
-            if validate is not None and (epoch % config.evaluate_every == 0 or epoch == epochs):
+            if validate is not None and (
+                epoch % config.training.evaluate_every == 0 or epoch == epochs
+            ):
                 logs |= validate()
             # Before anything of this epoch is kept, so that a callback can refuse it.
             watchers.on_epoch_end(epoch, logs)
             progress.history.append(logs)
             progress.seconds += seconds
-            is_best = progress.note_best(config.choose_epoch, is_last=epoch == epochs)
+            is_best = progress.note_best(config.training.choose_epoch, is_last=epoch == epochs)
             if is_best and devices.is_chief:
                 with atomic_path(kept) as temporary:
                     model.averaged.save(temporary)
