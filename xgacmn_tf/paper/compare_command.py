@@ -144,7 +144,6 @@ def dataset_table(
       errors: system → why some of its runs failed.
     """
     from xgacmn_tf.paper.comparison import ITEM_MEASURES, score_table
-    from xgacmn_tf.paper.experiments import title
     from xgacmn_tf.paper.published import published
 
     label = dataset = Path(specification).stem
@@ -160,6 +159,14 @@ def dataset_table(
         f"Full-gallery mAP on the test split of {dataset}, mean ± sd over {seeds} seeds; best in "
         f"bold, second underlined{within}."
     )
+    return score_table(label, caption, rows, paper, measures, _notes(rows, measures, errors))
+
+
+def _notes(rows: Sequence[Row], measures: Sequence[str], errors: Mapping[str, str]) -> list[str]:
+    """The notes below the table of one data set; arguments as above."""
+    from xgacmn_tf.paper.comparison import ITEM_MEASURES
+    from xgacmn_tf.paper.experiments import title
+
     notes = [
         "p: paired randomization test against the best row, over pairs (both queries of a pair are "
         "exchanged together), Holm-corrected; the best row was found on the same queries. "
@@ -180,4 +187,4 @@ def dataset_table(
     if changed:
         notes.append(f"Settings: {'; '.join(changed)}.")
     notes += [f"{title(model)}: not every run finished: {error}" for model, error in errors.items()]
-    return score_table(label, caption, rows, paper, measures, notes)
+    return notes

@@ -10,82 +10,54 @@ from collections.abc import Mapping
 
 Scores = tuple[float, float]
 
+
+def _parse(table: str) -> dict[str, dict[str, Scores]]:
+    """Return data set → system → scores of a table with two columns per data set."""
+    header, *lines = (line.split() for line in table.strip().splitlines())
+    scores: dict[str, dict[str, Scores]] = {name: {} for name in header[1:]}
+    for system, *values in lines:
+        for name, i2t, t2i in zip(header[1:], values[::2], values[1::2], strict=True):
+            if i2t != "-":
+                scores[name][system] = float(i2t), float(t2i)
+    return scores
+
+
 # Data set (`PairedDataset.name`) → system → (i2t, t2i). Shallow features on Wikipedia.
-PUBLISHED: Mapping[str, Mapping[str, Scores]] = {
-    "wikipedia_1300": {
-        "cca": (0.255, 0.185),
-        "mdbn": (0.149, 0.150),
-        "bimodal_ae": (0.236, 0.208),
-        "spgcm": (0.265, 0.207),
-        "sm": (0.260, 0.242),
-        "cca_3v": (0.275, 0.224),
-        "lcfs": (0.279, 0.214),
-        "corr_ae": (0.280, 0.242),
-        "jrl": (0.344, 0.277),
-        "pacmr": (0.318, 0.224),
-        "jfssl": (0.306, 0.228),
-        "acmr": (0.316, 0.227),
-        "xgacmn": (0.348, 0.282),
-    },
-    "wikipedia_2173": {
-        "spgcm": (0.254, 0.203),
-        "sm": (0.255, 0.226),
-        "lcfs": (0.266, 0.209),
-        "pacmr": (0.309, 0.220),
-        "acmr": (0.310, 0.223),
-        "xgacmn": (0.326, 0.241),
-    },
-}
+PUBLISHED: Mapping[str, Mapping[str, Scores]] = _parse("""
+system      wikipedia_1300      wikipedia_2173
+cca         .255 .185           - -
+mdbn        .149 .150           - -
+bimodal_ae  .236 .208           - -
+spgcm       .265 .207           .254 .203
+sm          .260 .242           .255 .226
+cca_3v      .275 .224           - -
+lcfs        .279 .214           .266 .209
+corr_ae     .280 .242           - -
+jrl         .344 .277           - -
+pacmr       .318 .224           .309 .220
+jfssl       .306 .228           - -
+acmr        .316 .227           .310 .223
+xgacmn      .348 .282           .326 .241
+""")
 
 # The same for 4096-D VGG-19 features of the images and 1000-D bags of words.
-PUBLISHED_DEEP: Mapping[str, Mapping[str, Scores]] = {
-    "wikipedia_1300": {
-        "cca": (0.267, 0.222),
-        "mdbn": (0.204, 0.183),
-        "bimodal_ae": (0.314, 0.290),
-        "spgcm": (0.390, 0.362),
-        "sm": (0.475, 0.389),
-        "cca_3v": (0.437, 0.383),
-        "lcfs": (0.455, 0.398),
-        "corr_ae": (0.402, 0.395),
-        "jrl": (0.453, 0.400),
-        "pacmr": (0.468, 0.429),
-        "jfssl": (0.428, 0.396),
-        "cmdn": (0.488, 0.427),
-        "acmr": (0.477, 0.435),
-        "xgacmn": (0.490, 0.456),
-    },
-    "wikipedia_2173": {
-        "spgcm": (0.351, 0.327),
-        "sm": (0.479, 0.384),
-        "lcfs": (0.455, 0.417),
-        "pacmr": (0.478, 0.433),
-        "acmr": (0.476, 0.431),
-        "xgacmn": (0.501, 0.435),
-    },
-    "pascal_sentence_900": {
-        "cca": (0.363, 0.219),
-        "mdbn": (0.477, 0.424),
-        "bimodal_ae": (0.456, 0.470),
-        "lcfs": (0.442, 0.357),
-        "corr_ae": (0.489, 0.444),
-        "jrl": (0.504, 0.489),
-        "cmdn": (0.534, 0.534),
-        "acmr": (0.535, 0.543),
-        "xgacmn": (0.532, 0.547),
-    },
-    "nuswide_10k": {
-        "cca": (0.189, 0.188),
-        "mdbn": (0.201, 0.259),
-        "bimodal_ae": (0.327, 0.369),
-        "lcfs": (0.383, 0.346),
-        "corr_ae": (0.366, 0.417),
-        "jrl": (0.426, 0.376),
-        "cmdn": (0.492, 0.515),
-        "acmr": (0.447, 0.505),
-        "xgacmn": (0.501, 0.526),
-    },
-}
+PUBLISHED_DEEP: Mapping[str, Mapping[str, Scores]] = _parse("""
+system      wikipedia_1300      wikipedia_2173      pascal_sentence_900 nuswide_10k
+cca         .267 .222           - -                 .363 .219           .189 .188
+mdbn        .204 .183           - -                 .477 .424           .201 .259
+bimodal_ae  .314 .290           - -                 .456 .470           .327 .369
+spgcm       .390 .362           .351 .327           - -                 - -
+sm          .475 .389           .479 .384           - -                 - -
+cca_3v      .437 .383           - -                 - -                 - -
+lcfs        .455 .398           .455 .417           .442 .357           .383 .346
+corr_ae     .402 .395           - -                 .489 .444           .366 .417
+jrl         .453 .400           - -                 .504 .489           .426 .376
+pacmr       .468 .429           .478 .433           - -                 - -
+jfssl       .428 .396           - -                 - -                 - -
+cmdn        .488 .427           - -                 .534 .534           .492 .515
+acmr        .477 .435           .476 .431           .535 .543           .447 .505
+xgacmn      .490 .456           .501 .435           .532 .547           .501 .526
+""")
 
 # Table 3, mAP@50 on Wikipedia: flag file of the setting → (i2t, t2i); printed as t2i, i2t.
 PUBLISHED_ABLATION: Mapping[str, Scores] = {

@@ -11,7 +11,6 @@ from xgacmn_tf.errors import InputError
 from xgacmn_tf.model import item_towers, networks  # noqa: F401
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
 
-
 _UNKNOWN_LAYER = re.compile(r"Could not locate class '(\w+)'")
 
 
@@ -27,8 +26,8 @@ def load_encoder(path: str | os.PathLike[str]) -> CommonSpaceEncoder:
     except Exception as error:  # a damaged archive raises a dozen kinds
         if layer := _UNKNOWN_LAYER.search(str(error)):
             raise InputError(
-                f"{path} holds a layer {layer[1]} that this package does not have; if it belongs to "
-                "a method of your own, load it with --evaluate_only and the run's --model="
+                f"{path} holds a layer {layer[1]} that this package does not have; if it belongs "
+                "to a method of your own, load it with --evaluate_only and the run's --model="
                 "path/to/file.py:NAME, or import that file first"
             ) from error
         raise InputError(
