@@ -102,10 +102,10 @@ def without_workers() -> Callable[[], contextlib.AbstractContextManager[None]]:
 
     @contextlib.contextmanager
     def without_workers() -> Iterator[None]:
-        from xgacmn_tf.compare import choice, grid
+        from xgacmn_tf.paper import experiments, tuning
 
         with pytest.MonkeyPatch.context() as patch:
-            for module in (choice, grid):
+            for module in (tuning, experiments):
                 patch.setattr(module, "in_workers", in_this_process)
             yield
 

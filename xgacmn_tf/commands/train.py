@@ -6,6 +6,8 @@
         the settings that suit a data set; those of flags/ are found from any folder.
     python -m xgacmn_tf.main --dataset=features.npz
         your own features.
+    python -m xgacmn_tf.main --model=pls.py:SYSTEM
+        a method of your own, see docs/own_methods.md.
     python -m xgacmn_tf.main --evaluate_only --checkpoint=RUN/checkpoints/best.keras
         evaluates the test split again, without training.
 
@@ -22,6 +24,7 @@ from typing import NoReturn
 from absl import flags
 
 from xgacmn_tf.errors import DivergenceError, InputError, WorkerLostError
+from xgacmn_tf.names import OWN_METHOD
 from xgacmn_tf.settings import flag_files
 from xgacmn_tf.settings.command_line import config_from_flags, given_settings, read_flags, stop
 from xgacmn_tf.settings.config import Config
@@ -94,8 +97,15 @@ def evaluation_config(checkpoint: str, values: flags.FlagValues) -> Config:
     if not folder.config.exists():
         return config_from_flags(values)
     given = given_settings(values, Config, present_only=True)
+    recorded = folder.recorded_config()
+    if OWN_METHOD.match(recorded.system.model) and "model" not in given:
+        # A run folder may come from anyone, so it does not decide which file is executed.
+        raise InputError(
+            f"{checkpoint} is of a method of your own; add --model={recorded.system.model} to run "
+            "that file"
+        )
     # The output folder is never that of the run itself.
-    return folder.recorded_config().replace(**{"output_dir": None, **given})
+    return recorded.replace(**{"output_dir": None, **given})
 
 
 def _terminate(number: int, frame: object) -> NoReturn:
