@@ -14,8 +14,8 @@ from xgacmn_tf.datasets.paired import PairedDataset
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.evaluation.fine_labels import fine_targets
 from xgacmn_tf.evaluation.first_results import first_results, spread_measures
+from xgacmn_tf.evaluation.measures import split_identity
 from xgacmn_tf.evaluation.retrieval import evaluate_retrieval, mean_average_precision
-from xgacmn_tf.experiment import test_identity
 from xgacmn_tf.io import array_files
 from xgacmn_tf.paper.comparison import Row, row_of
 from xgacmn_tf.paper.significance import mean_by_query
@@ -149,7 +149,7 @@ def score_files(paths: Sequence[str], config: Config) -> list[Row]:
 
 
 def _row(seeds: Sequence[Embeddings], dataset: PairedDataset, config: Config) -> Row:
-    test, identity = dataset.test, test_identity(dataset)
+    test, identity = dataset.test, split_identity(dataset)
     deduplicated = config.evaluation.deduplicate_gallery
     fine = fine_targets(test.fine_label, test.label, dataset.label_names)
     measures, queries = [], []
