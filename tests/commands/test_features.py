@@ -115,7 +115,7 @@ def test_mistakes(table, tmp_path, capsys):
     message = refusal(table, tmp_path, capsys, output=tmp_path / "no" / "a.npz")
     assert "there is no folder" in message
     for name in BUNDLED:
-        assert "has no pictures and texts" in refusal(name, tmp_path, capsys)
+        assert "has no images and texts" in refusal(name, tmp_path, capsys)
     assert "take no weights" in refusal(
         "shapes.csv", tmp_path, capsys, data_dir=tmp_path, image="vgg19", text_weights="x"
     )

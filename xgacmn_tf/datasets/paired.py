@@ -32,7 +32,7 @@ class Split:
         label: (n,) int32 in [0, c), or (n, c) uint8 multi-hot with at least one label a row.
         id: (n,) str, unique.
         title: (n,) str, what a person reads as "the text", or None.
-        thumbnail: n encoded pictures (WebP, PNG or JPEG), or None.
+        thumbnail: n encoded images (WebP, PNG or JPEG), or None.
         group: (n,) str, equal for pairs that no split may divide, or None: pairs with identical
             image features belong together then.
         fine_label: (n,) str, finer than the categories, or None. Training never reads them; the
@@ -75,7 +75,7 @@ class Split:
         return self.image_keys if self.group is None else self.group
 
     def to_fit(self) -> "Split":
-        """The pairs that what precedes the networks is fitted on: all."""
+        """Return the pairs that what precedes the networks is fitted on: all."""
         return self
 
     def in_memory(self) -> "Split":
@@ -97,7 +97,7 @@ class Split:
         return targets_of(self.label, num_classes)
 
     def take(self, rows: np.ndarray) -> "Split":
-        """The pairs at `rows` (integers, in this order; or a mask of n booleans)."""
+        """Return the pairs at `rows` (integers, in this order; or a mask of n booleans)."""
         rows = np.arange(len(self))[rows]
         return Split(
             image=self.image[rows],
@@ -111,7 +111,7 @@ class Split:
         )
 
     def followed_by(self, other: "Split") -> "Split":
-        """The pairs of this split, then those of another one."""
+        """Return the pairs of this split, then those of another one."""
         title = thumbnail = group = fine = None
         if self.title is not None and other.title is not None:
             title = np.concatenate([self.title, other.title])
@@ -128,7 +128,7 @@ class Split:
         return Split(**arrays, title=title, thumbnail=thumbnail, group=group, fine_label=fine)
 
     def content(self, part: str) -> Iterator[tuple[str, str, tuple[int, ...], list[Any]]]:
-        """Name, dtype, shape and bytes of every array, for `PairedDataset.fingerprint`."""
+        """Yield name, dtype, shape and bytes of every array, for `PairedDataset.fingerprint`."""
         for field in ("image", "text", "label"):
             array = np.ascontiguousarray(getattr(self, field))
             # A fixed byte order, so that the same data have one fingerprint on any machine.
@@ -287,7 +287,7 @@ class PairedDataset:
 
 
 def check(dataset: PairedDataset) -> dict[str, Any]:
-    """The fields of `dataset` in their final types: its splits and label names.
+    """Return the fields of `dataset` in their final types: its splits and label names.
 
     Raises:
         InputError: naming the source, the array (such as "text_test"), what was found and what
@@ -411,7 +411,7 @@ def _checked_split(split: Split, part: str, num_classes: int, source: str) -> Sp
                 f"{name(field)} has {len(values)} rows, image_{part} has {rows}; row i of each "
                 "must be the same pair."
             )
-    for row, picture in enumerate(thumbnail or ()):
-        if not isinstance(picture, bytes) or not picture:
-            raise InputError(f"{name('thumbnail')} has no encoded picture (bytes) at row {row}.")
+    for row, encoded in enumerate(thumbnail or ()):
+        if not isinstance(encoded, bytes) or not encoded:
+            raise InputError(f"{name('thumbnail')} has no encoded image (bytes) at row {row}.")
     return Split(image, text, label, ids, title, thumbnail, group, fine)

@@ -1,4 +1,4 @@
-"""Scoring a whole gallery in both directions, image → text (i2t) and text → image (t2i).
+"""Evaluation of a whole gallery in both directions, image → text (i2t) and text → image (t2i).
 
 Every item of one modality is a query, and every item of the other is the gallery. The similarity
 is the inner product of two representations: of unit-length codes for the cosine, of raw codes for
@@ -97,7 +97,7 @@ def evaluate_retrieval(
     block_size: int | None = None,
     title: str | None = None,
 ) -> RetrievalResult:
-    """All measures of a set of pairs, in both directions.
+    """Return all measures of a set of pairs, in both directions.
 
     Args:
       image: (n, d) finite representations; arrays or tensors of any floating type, or
@@ -170,7 +170,7 @@ def evaluate_retrieval(
 def mean_average_precision(
     image: Any, text: Any, targets: Any, block_size: int | None = None, title: str | None = None
 ) -> dict[str, float]:
-    """Full-gallery mAP alone, as `evaluate_retrieval` has it, at a lower cost.
+    """Return full-gallery mAP alone, as `evaluate_retrieval` has it, at a lower cost.
 
     Args and errors are those of `evaluate_retrieval`.
 
@@ -352,7 +352,7 @@ class _Rows:
 def _relevant_items(
     direction: Direction, targets: Labels, name: str, block_size: int | None, bar: tqdm
 ) -> np.ndarray:
-    """(q,) the number of items that are relevant to each query."""
+    """Return (q,) the number of items that are relevant to each query."""
     relevance, items = _relevance(direction, targets, name), len(direction.gallery)
 
     def count(first: int, last: int) -> tuple[np.ndarray, ...]:
@@ -389,7 +389,7 @@ def _in_threads(
     block_size: int | None,
     bar: tqdm,
 ) -> list[np.ndarray]:
-    """Joins along axis 0 what `function(first, last)` gives for blocks of rows against items."""
+    """Join along axis 0 what `function(first, last)` gives for blocks of rows against items."""
     size = max(QUERIES, PAIRS // items) if block_size is None else block_size
     check_at_least_one(block_size=size)
     firsts = range(rows.start, rows.stop, size)
@@ -411,7 +411,7 @@ def _in_threads(
 
 
 def _pairs(image: Any, text: Any, targets: Any) -> tuple[Representations, Representations, Labels]:
-    """Both sides and the labels, checked."""
+    """Return both sides and the labels, checked."""
     image, text = _sides(image, text)
     checked = checked_targets(targets)
     if len(image) != checked.shape[0]:
@@ -423,7 +423,7 @@ def _pairs(image: Any, text: Any, targets: Any) -> tuple[Representations, Repres
 
 
 def _sides(image: Any, text: Any) -> tuple[Representations, Representations]:
-    """Both sides, checked."""
+    """Return both sides, checked."""
     image, text = (
         Representations.of(name, value) for name, value in (("image", image), ("text", text))
     )

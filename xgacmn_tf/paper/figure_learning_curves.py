@@ -82,7 +82,7 @@ def draw(charts: Sequence[Chart], histories: Sequence[History], output: Path, na
                 values = np.array([[h[series.key][epoch] for epoch in epochs] for h in histories])
                 mean, sd = values.mean(axis=0), values.std(axis=0, ddof=int(len(values) > 1))
                 lowest, highest = min(lowest, mean.min()), max(highest, mean.max())
-                color = _COLORS[series.colour]
+                color = _COLORS[series.color]
                 panel.plot(
                     epochs, mean, color=color, ls=(0, (4, 2)) if series.dashed else "-",
                     marker="o" if len(epochs) == 1 else None, label=series.name,

@@ -1,7 +1,8 @@
-"""Flags made from dataclasses of settings, and commands that end with one line on a mistake."""
+"""Flags made from dataclasses of settings, log lines, and exit with a one-line message."""
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import textwrap
@@ -9,7 +10,9 @@ import typing
 from collections.abc import Callable
 from typing import Any, NoReturn, TypeVar
 
-from absl import flags, logging
+from absl import flags
+from absl import logging as absl_logging
+from tqdm import tqdm
 
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.settings.config import Config
@@ -117,6 +120,7 @@ def read_flags(
     except InputError as error:
         stop(str(error))
     parse(values, [argv[0], *arguments], description)
+    configure_logging()
     return values
 
 
@@ -205,10 +209,29 @@ def parse(
     return list(rest)
 
 
+class _PlainHandler(logging.Handler):
+    """Prints messages to standard output, above the progress bars that are shown."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        tqdm.write(self.format(record))
+
+
+def configure_logging() -> None:
+    """Print what this package logs, from INFO on, as plain lines to standard output.
+
+    Commands call it once they have parsed their flags, after absl has installed its own handler.
+    """
+    logger = logging.getLogger("xgacmn_tf")
+    logger.setLevel(logging.INFO)
+    logger.propagate = False  # absl would print the messages again, to standard error.
+    if not logger.handlers:
+        logger.addHandler(_PlainHandler())
+
+
 def quiet_libraries() -> None:
     """Hide the notes that TensorFlow prints when it starts; its errors are still printed."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    logging.set_verbosity(logging.WARNING)
+    absl_logging.set_verbosity(absl_logging.WARNING)
 
 
 def stop(message: str, status: int = 2) -> NoReturn:

@@ -1,9 +1,9 @@
-"""What kind of picture a data set's thumbnail is, told by its first bytes and never by a name."""
+"""Image formats of thumbnails, recognized by their first bytes, and their data URIs."""
 
 import base64
 
 
-def picture_type(data: bytes) -> str | None:
+def image_type(data: bytes) -> str | None:
     """ "png", "jpeg" or "webp"; None for anything else, which is then not shown."""
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
         return "png"
@@ -15,8 +15,8 @@ def picture_type(data: bytes) -> str | None:
 
 
 def data_uri(data: bytes) -> str | None:
-    """The picture as an address that holds it whole; None if `picture_type` does not know it."""
-    kind = picture_type(data)
+    """Return the image as an address that holds it whole; None if `image_type` does not know it."""
+    kind = image_type(data)
     if kind is None:
         return None
     return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"

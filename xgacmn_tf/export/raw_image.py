@@ -1,6 +1,6 @@
-"""Picture files as users send them → the features that the image encoder reads, in TensorFlow.
+"""Features of image files in a graph, for the signatures of an exported model.
 
-It does what `features.pictures.open_picture` and then `prepare` and `encode` of the extractor do.
+The results are those of `features.image_files.open_image`, `prepare` and `encode`.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from absl import logging
 
 from xgacmn_tf.blocks import over_blocks
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.export.picture_bytes import for_each_picture
+from xgacmn_tf.export.image_bytes import for_each_image
 from xgacmn_tf.features.cnn import VGG19, EfficientNetLite
 from xgacmn_tf.features.registry import load_extractor
 from xgacmn_tf.runs.folder import RunFolder
 
-# Pictures that go through the network together: bounds memory, however many are sent.
-PICTURES_AT_ONCE = 32
+# Images that go through the network together: bounds memory, however many are sent.
+IMAGES_AT_ONCE = 32
 
 
-class PictureReader(tf.Module):
+class ImageReader(tf.Module):
     """JPEG or PNG files (n,) string → features (n, dim) float32.
 
-    Pictures are decoded one after another. `tf.errors.InvalidArgumentError` names the first one
+    Images are decoded one after another. `tf.errors.InvalidArgumentError` names the first one
     that is of another format, broken, in CMYK or too large.
 
     Args:
@@ -53,20 +53,20 @@ class PictureReader(tf.Module):
             return [self.call_network(tf.cast(squares[first:last], tf.float32))]
 
         spec = tf.TensorSpec([None, self.dim], tf.float32)
-        block = tf.constant(PICTURES_AT_ONCE)
+        block = tf.constant(IMAGES_AT_ONCE)
         features = over_blocks(features_of_block, tf.shape(squares)[0], block, [spec])[0]
         return tf.reshape(features, [-1, self.dim])  # The loop forgets the width.
 
     def prepare(self, image_bytes: tf.Tensor) -> tf.Tensor:
-        """Files (n,) string → what the network sees, (n, side, side, 3) uint8."""
+        """Return files (n,) string → what the network sees, (n, side, side, 3) uint8."""
         spec = tf.TensorSpec([self.side, self.side, 3], tf.uint8)
-        # Pictures are decoded on the CPU; from there, their pixels are not worth a journey.
+        # Images are decoded on the CPU; from there, their pixels are not worth a journey.
         with tf.device("CPU:0"):
-            return for_each_picture(image_bytes, self.square, spec)
+            return for_each_image(image_bytes, self.square, spec)
 
 
-def picture_reader_of(folder: RunFolder) -> PictureReader | None:
-    """The reader for a run's image features; None where no convolutional network made them.
+def image_reader_of(folder: RunFolder) -> ImageReader | None:
+    """Return the reader for a run's image features; None where no convolutional network made them.
 
     None as well where that network's weights are missing, and with a warning where they differ.
     """
@@ -76,11 +76,11 @@ def picture_reader_of(folder: RunFolder) -> PictureReader | None:
     if not isinstance(extractor, EfficientNetLite | VGG19) or extractor.missing():
         return None
     try:
-        return PictureReader(extractor)
+        return ImageReader(extractor)
     except InputError as error:
-        logging.warning("The exported model takes no picture files: %s", error)
+        logging.warning("The exported model takes no image files: %s", error)
         return None
 
 
 def _copies(variables: list[keras.Variable]) -> list[tf.Variable]:
-    return [tf.Variable(v.numpy(), trainable=False, name="picture_network") for v in variables]
+    return [tf.Variable(v.numpy(), trainable=False, name="image_network") for v in variables]

@@ -1,4 +1,4 @@
-"""Batches of JPEG and PNG files in a graph, with one clear error for the first bad file.
+"""Decoding of batches of JPEG and PNG files in a graph, naming the first bad file.
 
 Files are decoded by `features.image_preprocessing`. Rejected, though extraction and search read
 them through Pillow: other formats, CMYK JPEGs, and PNGs with a wrong checksum or without their end.
@@ -19,10 +19,10 @@ from xgacmn_tf.features.image_preprocessing import (
 _BROKEN = "broken or cut off; expected a whole JPEG or PNG file"
 
 
-def for_each_picture(
+def for_each_image(
     image_bytes: tf.Tensor, function: Callable[[StoredImage], tf.Tensor], spec: tf.TensorSpec
 ) -> tf.Tensor:
-    """`function` of the picture in each of (n,) files, one after another: (n, …) as `spec` says.
+    """`function` of the image in each of (n,) files, one after another: (n, …) as `spec` says.
 
     Raises (when it runs):
       tf.errors.InvalidArgumentError: naming the first file that is broken or has a
@@ -39,12 +39,12 @@ def for_each_picture(
 
     # A graph cannot catch errors. But a data set can leave out what fails, and the gap shows.
     files = tf.data.Dataset.range(count).map(read).ignore_errors()
-    pictures = iter(files.with_options(_plain_options()))
+    images = iter(files.with_options(_plain_options()))
 
     def step(index: tf.Tensor, results: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
-        next_picture = pictures.get_next_as_optional()
-        with tf.control_dependencies([_require(index, next_picture.has_value(), _BROKEN)]):
-            found, problem, pixels = next_picture.get_value()
+        next_image = images.get_next_as_optional()
+        with tf.control_dependencies([_require(index, next_image.has_value(), _BROKEN)]):
+            found, problem, pixels = next_image.get_value()
         problem = tf.where(found == index, problem, _BROKEN)
         with tf.control_dependencies([_require(index, problem == "", problem)]):
             image = StoredImage(tf.identity(pixels), read_metadata(image_bytes[index]))

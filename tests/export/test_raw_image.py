@@ -12,10 +12,10 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from xgacmn_tf.export.raw_picture import PictureReader, picture_reader_of
+from xgacmn_tf.export.raw_image import ImageReader, image_reader_of
 from xgacmn_tf.features import efficientnet_lite
 from xgacmn_tf.features.cnn import VGG19, EfficientNetLite
-from xgacmn_tf.features.pictures import open_picture
+from xgacmn_tf.features.image_files import open_image
 from xgacmn_tf.features.sift import VisualWords
 from xgacmn_tf.runs.folder import RunFolder
 
@@ -43,7 +43,7 @@ def extractor(request):
 
 @pytest.fixture(scope="module")
 def reader(extractor):
-    return PictureReader(extractor)
+    return ImageReader(extractor)
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +97,7 @@ def files() -> list[bytes]:
 
 def prepared_here(extractor, data, tmp_path):
     (tmp_path / "picture").write_bytes(data)
-    return extractor.prepare(open_picture(tmp_path / "picture"))
+    return extractor.prepare(open_image(tmp_path / "picture"))
 
 
 def test_same_pixels_and_features_as_in_this_process(extractor, reader, tmp_path):
@@ -129,7 +129,7 @@ print([name for name in sys.modules if name.startswith("xgacmn")])
 
 
 def test_saved_and_loaded_where_there_is_only_tensorflow(uncropped, tmp_path):
-    reader = PictureReader(uncropped)
+    reader = ImageReader(uncropped)
     spec = tf.TensorSpec([None], tf.string, "image_bytes")
     function = tf.function(lambda image_bytes: reader(image_bytes), input_signature=[spec])
     module = tf.Module()
@@ -143,7 +143,7 @@ def test_saved_and_loaded_where_there_is_only_tensorflow(uncropped, tmp_path):
     features, words, modules = done.stdout.splitlines()
     expected = uncropped.encode([prepared_here(uncropped, data, tmp_path)])
     np.testing.assert_allclose(json.loads(features), expected, rtol=1e-6, atol=1e-4)
-    assert "image_bytes[1]: no picture; expected a JPEG or PNG file" in words
+    assert "image_bytes[1]: not an image; expected a JPEG or PNG file" in words
     assert modules == "[]"
 
     # Kernel, bias and four arrays of the normalisation; nothing of Keras or of training.
@@ -160,17 +160,17 @@ def test_a_run_that_keeps_its_network(uncropped, tmp_path):
     kept = EfficientNetLite("efficientnet_lite0", str(tmp_path / "weights.pth"), crop=True)
     kept.network = uncropped.network
     kept.save(tmp_path / "run" / "extractors" / "image")
-    reader = picture_reader_of(RunFolder(tmp_path / "run"))
+    reader = image_reader_of(RunFolder(tmp_path / "run"))
     data = saved(on_page(noise(20, 10)))
     expected = kept.encode([prepared_here(kept, data, tmp_path)])
     np.testing.assert_allclose(reader(tf.constant([data])), expected, rtol=1e-6, atol=1e-4)
 
 
 def test_runs_without_a_network(tmp_path):
-    assert picture_reader_of(RunFolder(tmp_path)) is None
+    assert image_reader_of(RunFolder(tmp_path)) is None
     pytest.importorskip("cv2", reason="pip install xgacmn_tf[sift]")
     VisualWords().save(tmp_path / "extractors" / "image")
-    assert picture_reader_of(RunFolder(tmp_path)) is None
+    assert image_reader_of(RunFolder(tmp_path)) is None
 
 
 def test_a_run_whose_weights_are_not_at_hand(tmp_path, caplog, monkeypatch):
@@ -181,13 +181,13 @@ def test_a_run_whose_weights_are_not_at_hand(tmp_path, caplog, monkeypatch):
     (folder / "extractor.json").write_text(json.dumps(manifest))
     monkeypatch.setattr(efficientnet_lite, "_installed_weights", lambda variant: folder / "any.pth")
     (folder / "any.pth").write_bytes(b"other weights")
-    assert picture_reader_of(RunFolder(tmp_path)) is None
-    assert "takes no picture files: " in caplog.text
+    assert image_reader_of(RunFolder(tmp_path)) is None
+    assert "takes no image files: " in caplog.text
     assert "made with other weights" in caplog.text
     caplog.clear()
     # The end of a run names the command that installs them.
     monkeypatch.setattr(efficientnet_lite, "_installed_weights", lambda variant: None)
-    assert picture_reader_of(RunFolder(tmp_path)) is None
+    assert image_reader_of(RunFolder(tmp_path)) is None
     assert not caplog.text
 
 
@@ -199,7 +199,7 @@ def test_the_real_efficientnet_lite(tmp_path):
     extractor = EfficientNetLite("efficientnet_lite0", crop=True)
     extractor.batch_size = 2
     batch = [saved(on_page(noise(300, 200)), "JPEG"), saved(noise(200, 333, "RGBA"))]
-    features = PictureReader(extractor)(tf.constant(batch))
+    features = ImageReader(extractor)(tf.constant(batch))
     expected = extractor.encode([prepared_here(extractor, data, tmp_path) for data in batch])
     assert expected.std() > 0.1
     np.testing.assert_allclose(features, expected, rtol=1e-5, atol=1e-6)

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from xgacmn_tf.features.pictures import BadPictureError, open_picture, thumbnail
+from xgacmn_tf.features.image_files import BadImageError, open_image, thumbnail
 
 
 def test_transparency_shows_white(tmp_path):
     picture = Image.new("RGBA", (2, 1), (255, 0, 0, 255))
     picture.putpixel((1, 0), (0, 0, 0, 0))
     picture.save(tmp_path / "a.png")
-    opened = open_picture(tmp_path / "a.png")
+    opened = open_image(tmp_path / "a.png")
     assert opened.mode == "RGB"
     assert np.asarray(opened).tolist() == [[[255, 0, 0], [255, 255, 255]]]
 
@@ -24,7 +24,7 @@ def test_a_palette_with_a_transparent_colour(tmp_path):
     picture.putpalette([0, 0, 0, 0, 0, 255])
     picture.putpixel((1, 0), 1)
     picture.save(tmp_path / "a.gif", transparency=0)
-    assert np.asarray(open_picture(tmp_path / "a.gif")).tolist() == [[[255] * 3, [0, 0, 255]]]
+    assert np.asarray(open_image(tmp_path / "a.gif")).tolist() == [[[255] * 3, [0, 0, 255]]]
 
 
 def test_photographs_are_turned_upright(tmp_path):
@@ -32,7 +32,7 @@ def test_photographs_are_turned_upright(tmp_path):
     exif = picture.getexif()
     exif[0x0112] = 6  # "rotate by 90° to see it as it was taken"
     picture.save(tmp_path / "a.jpg", exif=exif)
-    assert open_picture(tmp_path / "a.jpg").size == (20, 40)
+    assert open_image(tmp_path / "a.jpg").size == (20, 40)
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG"])
@@ -41,7 +41,7 @@ def test_tensorflow_decodes_jpeg_and_png_files(tmp_path, monkeypatch, form):
     picture.save(tmp_path / "a", form)
     expected = np.asarray(Image.open(tmp_path / "a"))
     monkeypatch.setattr(Image.Image, "convert", None)  # which all that Pillow decodes goes through
-    np.testing.assert_array_equal(open_picture(tmp_path / "a"), expected)
+    np.testing.assert_array_equal(open_image(tmp_path / "a"), expected)
 
 
 def test_pillow_decodes_what_tensorflow_does_not(tmp_path):
@@ -49,15 +49,15 @@ def test_pillow_decodes_what_tensorflow_does_not(tmp_path):
     Image.new("RGB", (4, 4), (9, 8, 7)).save(tmp_path / "a.png")
     whole = (tmp_path / "a.png").read_bytes()
     (tmp_path / "without_end.png").write_bytes(whole[:-12])
-    red = np.asarray(open_picture(tmp_path / "cmyk.jpg"))
+    red = np.asarray(open_image(tmp_path / "cmyk.jpg"))
     assert (red[..., 0] > 240).all() and (red[..., 1:] < 15).all()
-    assert np.unique(np.asarray(open_picture(tmp_path / "without_end.png"))).tolist() == [7, 8, 9]
+    assert np.unique(np.asarray(open_image(tmp_path / "without_end.png"))).tolist() == [7, 8, 9]
 
 
 def test_sixteen_bits_are_scaled_not_cut(tmp_path):
     # 0x8000 of 0xffff is half way: 128 of 255. Cut to eight bits it would be white.
     Image.fromarray(np.full((2, 2), 0x8000, np.uint16)).save(tmp_path / "a.png")
-    assert np.unique(np.asarray(open_picture(tmp_path / "a.png"))).tolist() == [128]
+    assert np.unique(np.asarray(open_image(tmp_path / "a.png"))).tolist() == [128]
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_sixteen_bits_are_scaled_not_cut(tmp_path):
 )
 def test_grays_of_more_than_eight_bits_are_scaled_by_their_range(tmp_path, values, expected):
     Image.fromarray(values).save(tmp_path / "a.tif")
-    opened = open_picture(tmp_path / "a.tif")
+    opened = open_image(tmp_path / "a.tif")
     assert opened.mode == "RGB"
     assert np.asarray(opened)[0, :, 0].tolist() == expected
 
@@ -83,7 +83,7 @@ def test_grays_of_more_than_eight_bits_are_scaled_by_their_range(tmp_path, value
 def test_dark_grays_of_a_known_depth_stay_dark(tmp_path):
     values = np.full((2, 2), 2, ">u2").tobytes()
     (tmp_path / "a.pgm").write_bytes(b"P5 2 2 1000\n" + values)
-    assert np.unique(np.asarray(open_picture(tmp_path / "a.pgm"))).tolist() == [1]
+    assert np.unique(np.asarray(open_image(tmp_path / "a.pgm"))).tolist() == [1]
 
 
 @pytest.mark.parametrize(
@@ -92,15 +92,15 @@ def test_dark_grays_of_a_known_depth_stay_dark(tmp_path):
 def test_grays_of_an_unknown_range_are_rejected(tmp_path, value, dtype):
     Image.fromarray(np.array([[0, value]], dtype)).save(tmp_path / "a.tif")
     mode = "F" if dtype == np.float32 else "I"
-    with pytest.raises(BadPictureError, match=rf"a\.tif: gray values .* \(mode {mode}\)"):
-        open_picture(tmp_path / "a.tif")
+    with pytest.raises(BadImageError, match=rf"a\.tif: gray values .* \(mode {mode}\)"):
+        open_image(tmp_path / "a.tif")
 
 
 @pytest.mark.parametrize("mode", ["L", "1", "CMYK", "LA"])
 def test_other_modes_become_rgb(tmp_path, mode):
     path = tmp_path / "a.tiff"
     Image.new("RGB", (3, 3), "white").convert(mode).save(path)
-    opened = open_picture(path)
+    opened = open_image(path)
     assert opened.mode == "RGB" and np.asarray(opened).min() >= 254
 
 
@@ -117,13 +117,13 @@ def jpeg() -> bytes:
 )
 def test_broken_files_are_named(tmp_path, content):
     (tmp_path / "a.jpg").write_bytes(content)
-    with pytest.raises(BadPictureError, match=r"a\.jpg: cannot be read as a picture"):
-        open_picture(tmp_path / "a.jpg")
+    with pytest.raises(BadImageError, match=r"a\.jpg: cannot be read as an image"):
+        open_image(tmp_path / "a.jpg")
 
 
 def test_a_missing_file(tmp_path):
-    with pytest.raises(BadPictureError, match=r"a\.jpg: there is no such file"):
-        open_picture(tmp_path / "a.jpg")
+    with pytest.raises(BadImageError, match=r"a\.jpg: there is no such file"):
+        open_image(tmp_path / "a.jpg")
 
 
 @pytest.mark.parametrize("where", ["a pipe", "/dev/zero", "a folder"])
@@ -135,8 +135,8 @@ def test_what_is_no_file_is_not_waited_for(tmp_path, where):
         path.mkdir()
     else:
         path.symlink_to(where)
-    with pytest.raises(BadPictureError, match=r"a\.jpg: is no file"):
-        open_picture(path)
+    with pytest.raises(BadImageError, match=r"a\.jpg: not a regular file"):
+        open_image(path)
 
 
 def test_a_bomb_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
@@ -146,9 +146,9 @@ def test_a_bomb_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
     monkeypatch.setattr(Image.Image, "convert", None)
     with (
         pytest.warns(Image.DecompressionBombWarning),
-        pytest.raises(BadPictureError, match="20000 × 5000 pixels; a picture may have 89,478,485"),
+        pytest.raises(BadImageError, match="20000 × 5000 pixels; an image may have 89,478,485"),
     ):
-        open_picture(path)
+        open_image(path)
 
 
 def test_thumbnails_keep_proportions():

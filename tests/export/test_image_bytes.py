@@ -9,9 +9,9 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from xgacmn_tf.export.picture_bytes import for_each_picture
+from xgacmn_tf.export.image_bytes import for_each_image
+from xgacmn_tf.features.image_files import open_image
 from xgacmn_tf.features.image_preprocessing import on_white
-from xgacmn_tf.features.pictures import open_picture
 
 GREY, RGB, PALETTE, GREY_AND_OPACITY, RGB_AND_OPACITY = 0, 2, 3, 4, 6
 CHANNELS = {GREY: 1, RGB: 3, PALETTE: 1, GREY_AND_OPACITY: 2, RGB_AND_OPACITY: 4}
@@ -28,7 +28,7 @@ def decoded():
         def show(picture):
             return on_white(picture.pixels, picture.metadata.key)
 
-        return for_each_picture(files, show, tf.TensorSpec([None, None, 3], tf.uint8))
+        return for_each_image(files, show, tf.TensorSpec([None, None, 3], tf.uint8))
 
     return tf.function(function, input_signature=[tf.TensorSpec([None], tf.string)])
 
@@ -39,7 +39,7 @@ def pillows(tmp_path):
 
     def read(data):
         (tmp_path / "picture").write_bytes(data)
-        return np.asarray(open_picture(tmp_path / "picture"))
+        return np.asarray(open_image(tmp_path / "picture"))
 
     return read
 
@@ -153,8 +153,8 @@ def enlarged_jpeg(side: int) -> bytes:
 
 GOOD = drawn(8, RGB)
 WHOLE = "broken or cut off; expected a whole JPEG or PNG file"
-FORMAT = "no picture; expected a JPEG or PNG file"
-LIMIT = "pixels; a picture may have 89,478,485 at most"
+FORMAT = "not an image; expected a JPEG or PNG file"
+LIMIT = "pixels; an image may have 89,478,485 at most"
 BAD = {
     "empty": (b"", FORMAT),
     "text": (b"no picture", FORMAT),
@@ -168,7 +168,7 @@ BAD = {
     "png, no pixels across": (png(0, 5, 8, RGB, b""), WHOLE),
     "jpeg, start only": (b"\xff\xd8\xff\xe0", WHOLE),
     "jpeg, pixels cut off": (saved(noise(40, 40), "JPEG")[:-100], WHOLE),
-    "jpeg, cmyk": (saved(noise(4, 4, "CMYK"), "JPEG"), "a CMYK JPEG; expected one in RGB or grey"),
+    "jpeg, cmyk": (saved(noise(4, 4, "CMYK"), "JPEG"), "a CMYK JPEG; expected one in RGB or gray"),
     # None has pixels: that the size is the complaint shows that the header was enough.
     "png, too large": (png(20_000, 5_000, 8, RGB, b""), f"20000 × 5000 {LIMIT}"),
     "png, largest": (png(2**31 - 1, 2**31 - 1, 8, RGB, b""), f"2147483647 × 2147483647 {LIMIT}"),
