@@ -107,25 +107,12 @@ def training(
     rows: int, image_dim: int, text_dim: int, classes: int, epochs: int
 ) -> tuple[float, float]:
     """Median seconds of an epoch after the first; memory on top of the features, in MiB."""
-    import keras
+    from epoch_clock import Clock
+    from xgacmn_tf.runs.xgacmn import train_model
 
     from xgacmn_tf.datasets.paired import PairedDataset, Split
     from xgacmn_tf.runs.folder import RunFolder
     from xgacmn_tf.settings.config import Config
-    from xgacmn_tf.training.loop import train
-
-    class Clock(keras.callbacks.Callback):
-        """How long each epoch took."""
-
-        def __init__(self):
-            super().__init__()
-            self.seconds: list[float] = []
-
-        def on_epoch_begin(self, epoch, logs=None):
-            self.started = time.perf_counter()
-
-        def on_epoch_end(self, epoch, logs=None):
-            self.seconds.append(time.perf_counter() - self.started)
 
     def generate(part: str, rows: int) -> Split:
         return Split(
@@ -145,7 +132,7 @@ def training(
     with tempfile.TemporaryDirectory() as temporary:
         folder = RunFolder(temporary)
         folder.claim(config, dataset.fingerprint)
-        train(config, dataset, folder, [clock])
+        train_model(config, dataset, folder, [clock])
     return statistics.median(clock.seconds[1:]), held()
 
 

@@ -18,7 +18,6 @@ import socket
 import statistics
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "TQDM_DISABLE": "1"}
@@ -35,12 +34,12 @@ def work(shape: str, workers: int, share: int) -> None:
     index = json.loads(os.environ["TF_CONFIG"])["task"]["index"]
     os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[index]})
     import tensorflow as tf
+    from epoch_clock import Clock
+    from xgacmn_tf.runs.xgacmn import build_model
 
     from xgacmn_tf.datasets.paired import PairedDataset, Split
+    from xgacmn_tf.devices import make_devices
     from xgacmn_tf.settings.config import Config
-    from xgacmn_tf.training.build import build_model
-    from xgacmn_tf.training.devices import make_devices
-    from xgacmn_tf.training.epoch import EpochRunner
 
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
@@ -58,14 +57,10 @@ def work(shape: str, workers: int, share: int) -> None:
     dataset = PairedDataset("generated", split, test, tuple(map(str, range(CLASSES))))
     with devices.strategy.scope():
         model = build_model(config, dataset)
-        runner = EpochRunner(model, dataset.train, CLASSES, config, devices)
-    seconds = []
-    for epoch in range(EPOCHS):
-        started = time.perf_counter()
-        runner.run(epoch, lambda steps: None)
-        seconds.append(time.perf_counter() - started)
+    clock = Clock()
+    model.fit(split.batches(batch), epochs=EPOCHS, verbose=0, callbacks=[clock])
     if devices.is_chief:
-        print(1e3 * statistics.median(seconds[1:]) / STEPS)
+        print(1e3 * statistics.median(clock.seconds[1:]) / STEPS)
 
 
 def measure(shape: str, workers: int, share: int) -> float:

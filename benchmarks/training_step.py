@@ -5,7 +5,7 @@
 
 A step is one turn of Algorithm 1 with K = 1 at the paper's sizes and Adam, on generated features;
 dropout and input maps are off, because the peers have none. X-GACMN trains through
-`training.loop.train` as the command does, with TensorBoard and averaged weights; what it keeps
+`runs.xgacmn.train_model` as the command does, with TensorBoard and averaged weights; what it keeps
 between epochs (checkpoints, at most 5 % of the time) falls outside of the turns, as with the peers.
 The peers are PyTorch (eager with fused Adam, torch.compile, and bfloat16 by autocast), plain Keras
 `fit` and JAX; one that is not installed is left out (pip install torch jax).
@@ -127,12 +127,12 @@ def generate(image_dim: int, text_dim: int, rows: int) -> dict[str, np.ndarray]:
 def train_ours(arrays: dict[str, np.ndarray], batch: int, variant: str) -> None:
     """Trains as the command does, each epoch a turn; never returns."""
     import keras
+    from xgacmn_tf.runs.xgacmn import train_model
 
     from xgacmn_tf.datasets.paired import PairedDataset, Split
     from xgacmn_tf.runs.folder import RunFolder
     from xgacmn_tf.settings.config import Config
     from xgacmn_tf.training.callbacks import ScalarBoard, StopOnNonFinite
-    from xgacmn_tf.training.loop import train
 
     class Turns(keras.callbacks.Callback):
         """Waits for the turn before an epoch, and says how long it and its records took."""
@@ -161,7 +161,7 @@ def train_ours(arrays: dict[str, np.ndarray], batch: int, variant: str) -> None:
             for part, rows in (("train", len(arrays["label"])), ("test", 1))
         )
         dataset = PairedDataset("generated", split, test, tuple(map(str, range(CLASSES))))
-        train(
+        train_model(
             config, dataset, folder, [StopOnNonFinite(), ScalarBoard(folder.tensorboard), Turns()]
         )
 

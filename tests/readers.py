@@ -26,7 +26,7 @@ from xgacmn_tf.features.image_files import open_image
 from xgacmn_tf.features.registry import load_extractor
 from xgacmn_tf.features.sift import VisualWords
 from xgacmn_tf.features.words import BagOfWords, Topics
-from xgacmn_tf.reproduce.scores import read_codes
+from xgacmn_tf.paper.scores import read_codes
 from xgacmn_tf.runs.folder import RunFolder
 from xgacmn_tf.search import load_index, make_index
 from xgacmn_tf.search.indexing import texts_in

@@ -10,20 +10,21 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import keras
 import numpy as np
 from tqdm import tqdm
 
 from xgacmn_tf import baselines, datasets
 from xgacmn_tf.datasets.extraction.extractor_files import keep_extractors, missing_note
-from xgacmn_tf.datasets.paired import PairedDataset, give_back
+from xgacmn_tf.datasets.paired import PairedDataset
 from xgacmn_tf.datasets.report import DataReport, data_report
+from xgacmn_tf.devices import Devices, make_devices
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.evaluation.blockwise import BAR_DELAY
 from xgacmn_tf.evaluation.categories import category_table, unseen_categories
 from xgacmn_tf.evaluation.fine_labels import fine_targets
 from xgacmn_tf.evaluation.first_results import FirstResults, first_results, spread_measures
 from xgacmn_tf.evaluation.identity import Identity
+from xgacmn_tf.evaluation.measures import split_identity
 from xgacmn_tf.evaluation.representations import Representations, represent
 from xgacmn_tf.evaluation.retrieval import (
     chance_levels,
@@ -33,9 +34,9 @@ from xgacmn_tf.evaluation.retrieval import (
 from xgacmn_tf.export.savedmodel import SOURCES, export_encoder
 from xgacmn_tf.export.versions import versions as exported_versions
 from xgacmn_tf.gallery import from_dataset, searched_split
-from xgacmn_tf.io.files import atomic_path, write_json
+from xgacmn_tf.io.files import write_json
 from xgacmn_tf.model.encoders import CommonSpaceEncoder, search_similarity
-from xgacmn_tf.names import MODALITIES
+from xgacmn_tf.names import MODALITIES, model_name
 from xgacmn_tf.report.projector import write_projector
 from xgacmn_tf.report.results_page import write_results_page
 from xgacmn_tf.report.table import results_table
@@ -43,20 +44,9 @@ from xgacmn_tf.runs.checkpoint import load_encoder
 from xgacmn_tf.runs.folder import RunFolder
 from xgacmn_tf.runs.provenance import git_commit, versions
 from xgacmn_tf.runs.systems import train_system
+from xgacmn_tf.runs.xgacmn import check_evaluations, train_run
 from xgacmn_tf.settings.config import XGACMN, Config
-from xgacmn_tf.training.automatic import check_evaluations
-from xgacmn_tf.training.calibration import calibrated, calibration_factors
-from xgacmn_tf.training.callbacks import (
-    HistogramBoard,
-    ProfileEpoch,
-    ReportImbalance,
-    ScalarBoard,
-    StopOnNonFinite,
-    write_hparams,
-)
-from xgacmn_tf.training.devices import Devices, make_devices
-from xgacmn_tf.training.items import add_items
-from xgacmn_tf.training.loop import train
+from xgacmn_tf.training.callbacks import ReportImbalance, write_hparams
 
 
 def run(config: Config, say: Callable[[str], None] = print) -> dict[str, Any]:
@@ -134,7 +124,7 @@ def _run(
     say(results_table(metrics))
     say(f"results page: {folder.results_page}\ncurves: tensorboard --logdir {folder.tensorboard}")
     if config.output.export:
-        say(f"to serve: {folder.models / config.system.model}")
+        say(f"to serve: {folder.models / model_name(config.system.model)}")
         split, note = _searched(dataset, config)
         if note is not None:
             say(f"its searches find items of the {split} split only: {note}")
@@ -163,48 +153,8 @@ def _train(
         say(f"warning: {warning}")
         warn(warning)
 
-    callbacks = _callbacks(config, folder, devices, ReportImbalance(warned, report.unusable))
-    progress = train(config, dataset, folder, callbacks, devices=devices)
-    seconds, more = progress.seconds, dict[str, Any]()
-    if config.data.refit and dataset.held_out:
-        whole = give_back(dataset)
-        watchers: list[keras.callbacks.Callback] = [StopOnNonFinite()]
-        if devices.is_chief:
-            watchers.append(ScalarBoard(folder.tensorboard / "refit"))
-        again = train(config, whole, folder, watchers, progress.best_epoch, devices)
-        seconds += again.seconds
-        more["refit"] = {"pairs": len(whole.train), "epochs": again.epoch}
-    if not devices.is_chief:
-        return {}, []
-    chosen = load_encoder(folder.selected)
-    encoder = load_encoder(folder.refitted) if "refit" in more else chosen
-    if dataset.validation is not None and encoder.class_layer is not None:
-        # With encoders that never saw the validation split, also if the final ones did.
-        held = dataset.validation
-        factors = calibration_factors(chosen, held.image, held.text, held.label)
-        encoder, more["calibration"] = calibrated(encoder, factors), factors
-    if config.items.item_embedding:
-        board = ScalarBoard(folder.tensorboard / "items")
-        board.on_train_begin()
-        encoder, more["item_embedding"] = add_items(
-            config, dataset, chosen, encoder, board.on_epoch_end
-        )
-        board.on_train_end()
-    with atomic_path(folder.best) as temporary:
-        encoder.save(temporary)
-    examples = progress.history[-1]["step"] * min(config.training.batch_size, len(dataset.train))
-    logs, prefix = progress.history[progress.best_epoch - 1], "validation/"
-    facts = {
-        "planned_epochs": progress.planned,
-        "trained_epochs": progress.epoch,
-        "best_epoch": progress.best_epoch,
-        # Empty where nothing was held out.
-        "validation": {k.removeprefix(prefix): v for k, v in logs.items() if k.startswith(prefix)},
-        **more,
-        "training_time_s": round(seconds, 3),
-        "examples_per_second": round(examples / progress.seconds, 1),
-    }
-    return facts, progress.history
+    imbalance = ReportImbalance(warned, report.unusable)
+    return train_run(config, dataset, folder, devices, imbalance)
 
 
 def evaluate_checkpoint(
@@ -257,7 +207,7 @@ def evaluate(
     test = dataset.test
     encodings = {m: encoder.encodings_of(m, getattr(test, m)).numpy() for m in MODALITIES}
     arrays = {m: encodings[m][:, : encoder.code_dim] for m in MODALITIES}
-    identity, deduplicated = test_identity(dataset), config.evaluation.deduplicate_gallery
+    identity, deduplicated = split_identity(dataset), config.evaluation.deduplicate_gallery
     by_fine_label = fine_targets(test.fine_label, test.label, dataset.label_names)
     results, represented = {}, {}
     first: dict[str, dict[str, FirstResults]] = {}
@@ -357,12 +307,6 @@ def evaluate(
     return Evaluation(metrics, arrays, per_query, represented[searched], identity)
 
 
-def test_identity(dataset: PairedDataset) -> Identity:
-    """Which items of the test split count as one another's own pair, see `Identity`."""
-    rows = sum(len(split) for _, split in dataset.splits())
-    return Identity.of(dataset.test.image, dataset.test.text, dataset.groups["test"], rows)
-
-
 # What is written after the evaluation, by name.
 _Steps = list[tuple[str, Callable[[], Any]]]
 
@@ -444,7 +388,7 @@ def _export(
 ) -> None:
     """Writes one version for a server, with the items of the data set to search."""
     # A run killed after its export finds it again, and its encoders were the same.
-    if not exported_versions(folder.models / config.system.model):
+    if not exported_versions(folder.models / model_name(config.system.model)):
         split, note = _searched(dataset, config)
         export_encoder(
             encoder,
@@ -452,7 +396,7 @@ def _export(
             from_dataset(dataset, split),
             folder,
             folder.models,
-            config.system.model,
+            model_name(config.system.model),
             source=SOURCES[split] + (f" ({note})" if note else ""),
             label_names=dataset.label_names,
             split=split,
@@ -464,20 +408,6 @@ def _searched(dataset: PairedDataset, config: Config) -> tuple[str, str | None]:
     items = sum(len(part) for _, part in dataset.splits())
     dims = {"image": dataset.image_dim, "text": dataset.text_dim}
     return searched_split(items, dims, config.data.streaming)
-
-
-def _callbacks(
-    config: Config, folder: RunFolder, devices: Devices, imbalance: ReportImbalance
-) -> list[keras.callbacks.Callback]:
-    callbacks: list[keras.callbacks.Callback] = [StopOnNonFinite()]
-    if not devices.is_chief:
-        return callbacks
-    callbacks += [imbalance, ScalarBoard(folder.tensorboard)]
-    if config.training.histograms:
-        callbacks.append(HistogramBoard(folder.tensorboard))
-    if config.training.profile:
-        callbacks.append(ProfileEpoch(folder.tensorboard, epoch=2))
-    return callbacks
 
 
 def _describe(dataset: PairedDataset, folder: RunFolder, devices: Devices) -> str:

@@ -17,8 +17,8 @@ from xgacmn_tf.errors import InputError
 from xgacmn_tf.runs.checkpoint import load_encoder
 from xgacmn_tf.runs.folder import RunFolder
 from xgacmn_tf.runs.trained import TrainedRun
+from xgacmn_tf.runs.xgacmn import train_model as train
 from xgacmn_tf.settings.config import Config
-from xgacmn_tf.training.loop import train
 
 F = tfds.features
 ROWS = 150
@@ -128,7 +128,7 @@ def test_groups_stay_together_in_memory_and_in_files(tmp_path, explicit):
 
 def test_an_epoch_holds_every_row_once_and_its_own_features(split):
     read = split.in_memory()
-    batches = list(split.batches(seed=0, epoch=1, batch_size=16).as_numpy_iterator())
+    batches = list(split.epoch_batches(seed=0, epoch=1, batch_size=16).as_numpy_iterator())
     rows = np.concatenate([batch["row"] for batch in batches])
     assert [len(batch["row"]) for batch in batches] == [16] * (ROWS // 16)
     assert len(set(rows.tolist())) == len(rows)
@@ -139,7 +139,7 @@ def test_an_epoch_holds_every_row_once_and_its_own_features(split):
 
 def test_order_depends_on_seed_and_epoch_alone(split):
     def order(seed, epoch):
-        batches = split.batches(seed, epoch, batch_size=16).as_numpy_iterator()
+        batches = split.epoch_batches(seed, epoch, batch_size=16).as_numpy_iterator()
         return tuple(np.concatenate([batch["row"] for batch in batches]).tolist())
 
     orders = {(seed, epoch): order(seed, epoch) for seed in (0, 1) for epoch in (1, 2)}
@@ -155,7 +155,7 @@ def test_threads_do_not_change_a_bit_of_the_batches(split, monkeypatch):
         options, digest = tf.data.Options(), hashlib.sha256()
         options.threading.private_threadpool_size = pool
         for epoch in (1, 2):
-            batches = split.batches(0, epoch, batch_size=16).with_options(options)
+            batches = split.epoch_batches(0, epoch, batch_size=16).with_options(options)
             for batch in batches.as_numpy_iterator():
                 for name in ("row", "image", "text"):
                     digest.update(batch[name].tobytes())
@@ -165,7 +165,7 @@ def test_threads_do_not_change_a_bit_of_the_batches(split, monkeypatch):
 
 def test_small_buffers_still_mix_files_and_records(split, monkeypatch):
     monkeypatch.setattr(streamed, "SHUFFLE_BYTES", 40 * split.shards.bytes_a_row)
-    batches = list(split.batches(seed=0, epoch=1, batch_size=16).as_numpy_iterator())
+    batches = list(split.epoch_batches(seed=0, epoch=1, batch_size=16).as_numpy_iterator())
     first = np.cumsum([0, *split.shards.lengths])
     files = [np.unique(np.searchsorted(first, b["row"], side="right")) for b in batches]
     assert len(files[0]) > 1
@@ -173,9 +173,12 @@ def test_small_buffers_still_mix_files_and_records(split, monkeypatch):
 
 
 def test_workers_share_every_batch(split):
-    one = [b["row"] for b in split.batches(3, 1, batch_size=16).as_numpy_iterator()]
+    one = [b["row"] for b in split.epoch_batches(3, 1, batch_size=16).as_numpy_iterator()]
     parts = [
-        [b["row"] for b in split.batches(3, 1, 16, workers=2, worker=worker).as_numpy_iterator()]
+        [
+            b["row"]
+            for b in split.epoch_batches(3, 1, 16, workers=2, worker=worker).as_numpy_iterator()
+        ]
         for worker in (0, 1)
     ]
     for whole, first, second in zip(one, *parts, strict=False):
@@ -187,7 +190,7 @@ def test_part_that_is_held_out_is_read_into_memory_and_given_back(data_dir):
     parted = datasets.hold_out(dataset, 0.2, seed=0)
     assert len(parted.train) + len(parted.validation) == ROWS
     assert not set(parted.train.id) & set(parted.validation.id)
-    batches = parted.train.batches(0, 1, batch_size=16).as_numpy_iterator()
+    batches = parted.train.epoch_batches(0, 1, batch_size=16).as_numpy_iterator()
     ids = {dataset.train.all_ids[row] for batch in batches for row in batch["row"]}
     assert ids <= set(parted.train.id)
     assert set(parted.train.to_fit().id) == set(parted.train.id)  # all rows fit in the sample
@@ -234,7 +237,7 @@ def test_run_learns_as_one_in_memory_does(data_dir, tmp_path):
 
 class Interrupt(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
-        if epoch == 3:
+        if epoch == 2:
             raise KeyboardInterrupt
 
 

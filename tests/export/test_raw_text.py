@@ -135,7 +135,7 @@ def test_words_of_a_kept_extractor_come_along(pairs, make_run, tmp_path):
     outputs = tf.saved_model.load(str(version)).signatures["encode_raw_text"](
         text=tf.constant(["Red dog red"])
     )
-    codes = encoder.encode_text(tf.constant([[1.0, 2.0]]))
+    codes = encoder.encode_text([[1.0, 2.0]], output="code")
     np.testing.assert_allclose(
         outputs["embedding"], encoder.represent(codes, "cosine"), atol=1e-6, rtol=0
     )

@@ -185,14 +185,15 @@ def test_averages_trail_the_encoders():
 def test_without_decay_the_average_is_the_encoder():
     model = make_model(average_decay=0.0)
     model.alternate(batch_of(model))
-    codes = model.encoder.encode_image(IMAGE)
-    np.testing.assert_allclose(model.averaged.encode_image(IMAGE), codes, atol=1e-6)
+    codes = model.encoder.encode_image(IMAGE, output="code")
+    np.testing.assert_allclose(model.encode_image(IMAGE, output="code"), codes, atol=1e-6)
 
 
 def test_a_text_without_words_does_not_spoil_training():
     model = make_model()
     batch = batch_of(model)
-    batch["text"] = tf.zeros_like(batch["text"])  # zero biases at the start: all codes are zero
+    # Biases are zero at the start, so all codes are zero.
+    batch["mapped_text"] = tf.zeros_like(batch["mapped_text"])
     for _ in range(3):
         terms = model.alternate(batch)
     assert all(np.isfinite(v) for v in terms.values())
@@ -202,7 +203,7 @@ def test_a_text_without_words_does_not_spoil_training():
 def test_kernel_maps_are_generated_as_zscored_features():
     model = make_model(image_map="chi2")
     batch = batch_of(model)
-    assert batch["image"].shape == (24, 8) and batch["image_target"].shape == (24, 6)
+    assert batch["mapped_image"].shape == (24, 8) and batch["image_target"].shape == (24, 6)
     assert model.text_decoder.dense[-1].units == 6
     model.alternate(batch)
 

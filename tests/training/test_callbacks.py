@@ -35,8 +35,8 @@ def run(callbacks, history, replayed=0, model=None):
     watchers.on_train_begin()
     for k, logs in enumerate(history):
         if k >= replayed:
-            watchers.on_epoch_begin(k + 1)
-        watchers.on_epoch_end(k + 1, logs)
+            watchers.on_epoch_begin(k)
+        watchers.on_epoch_end(k, logs)
     watchers.on_train_end()
 
 
@@ -81,7 +81,7 @@ def test_a_resumed_run_has_one_point_an_epoch_and_leaves_other_files_alone(tmp_p
 def test_scalars_are_on_disk_after_each_epoch(tmp_path):
     board = ScalarBoard(tmp_path)
     board.on_train_begin()
-    board.on_epoch_end(1, {"G/loss": 0.5})
+    board.on_epoch_end(0, {"G/loss": 0.5})
     assert scalars(tmp_path, "G/loss") == [(1, 0.5)]
 
 
@@ -103,9 +103,9 @@ def test_histograms_only_of_epochs_that_run(tmp_path):
 def test_non_finite_term_stops_the_run_by_name(value):
     logs = {"D/loss": 1.0, "G/pair": value, "G/loss": float("nan")}
     with pytest.raises(DivergenceError, match=r"epoch 7: G/pair is .*and G/loss.*learning_rate"):
-        StopOnNonFinite().on_epoch_end(7, logs)
+        StopOnNonFinite().on_epoch_end(6, logs)
     assert issubclass(DivergenceError, RuntimeError)
-    StopOnNonFinite().on_epoch_end(7, {"D/loss": 1.0, "angle/image": 0.0})
+    StopOnNonFinite().on_epoch_end(6, {"D/loss": 1.0, "angle/image": 0.0})
 
 
 def test_discriminator_that_wins_is_reported_once():

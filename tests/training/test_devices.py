@@ -14,14 +14,13 @@ import numpy as np
 import pytest
 
 from xgacmn_tf import datasets, experiment
+from xgacmn_tf.commands.train import RETRYABLE
+from xgacmn_tf.devices import Devices, make_devices
 from xgacmn_tf.errors import InputError, WorkerLostError
-from xgacmn_tf.main import RETRYABLE
 from xgacmn_tf.runs.checkpoint import load_encoder
+from xgacmn_tf.runs.xgacmn import build_model
 from xgacmn_tf.settings.config import Config
 from xgacmn_tf.settings.fields import leaves
-from xgacmn_tf.training.build import build_model
-from xgacmn_tf.training.devices import Devices, make_devices
-from xgacmn_tf.training.epoch import RowsInMemory
 
 # Float32 sums in another order, over as many steps as these runs take.
 BOUND = 1e-5
@@ -32,7 +31,7 @@ import tensorflow as tf
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 from xgacmn_tf import main
 sys.argv = ["main", "--strategy=mirrored", *sys.argv[1:]]
-main.app.run(main.main, flags_parser=main.parse_flags)
+main.main(sys.argv)
 """
 
 
@@ -219,8 +218,7 @@ def test_workers_cut_every_batch_into_parts(settings):
     def rows(worker, workers):
         devices = Devices()
         devices.worker, devices.workers = worker, workers
-        taken = RowsInMemory(model, dataset.train, 3, 16, seed=0, devices=devices).begin(epoch=2)
-        return taken.numpy()
+        return dataset.train.batches(16).rows(model, devices).begin(epoch=2).numpy()
 
     whole, parts = rows(0, 1), [rows(worker, 4) for worker in range(4)]
     assert whole.shape == (4, 16)

@@ -15,6 +15,7 @@ from xgacmn_tf.gallery import from_split, search_embeddings
 from xgacmn_tf.runs.checkpoint import load_encoder
 from xgacmn_tf.runs.folder import RunFolder
 from xgacmn_tf.runs.trained import TrainedRun
+from xgacmn_tf.runs.xgacmn import add_items, train_items
 from xgacmn_tf.search.indexing import RunItems
 from xgacmn_tf.search.kept import KeptGallery
 from xgacmn_tf.search.kept_index import open_engine
@@ -252,7 +253,7 @@ def test_thresholds_of_a_damaged_file_are_rejected(runs, given):
 def test_the_same_seed_gives_the_same_towers(config, runs):
     dataset = datasets.for_config(config)
     encoder = load_encoder(runs[True][0].selected)
-    one, two = (items.train_items(config, dataset, encoder, epochs=3) for _ in range(2))
+    one, two = (train_items(config, dataset, encoder, epochs=3) for _ in range(2))
     for a, b in zip(items._variables(one.towers), items._variables(two.towers), strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -261,11 +262,11 @@ def test_without_a_validation_split_all_epochs_are_trained(config, runs):
     dataset = datasets.load(config.data.dataset)
     encoder = load_encoder(runs[True][0].selected)
     own = config.replace(validation_fraction=0.0, item_epochs=3)
-    found, facts = items.add_items(own, dataset, encoder, encoder)
+    found, facts = add_items(own, dataset, encoder, encoder)
     assert facts == {"epochs": 3, "weight": items.DEFAULT_WEIGHT, "validation_R@10": None}
     assert found.item_weight == items.DEFAULT_WEIGHT
     given = own.replace(item_weight=0.7, item_epochs=1)
-    assert items.add_items(given, dataset, encoder, encoder)[0].item_weight == 0.7
+    assert add_items(given, dataset, encoder, encoder)[0].item_weight == 0.7
 
 
 def test_a_weight_may_lose_little_of_the_category(config, runs, monkeypatch):

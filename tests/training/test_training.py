@@ -15,16 +15,15 @@ import tensorflow as tf
 
 from xgacmn_tf import datasets, experiment
 from xgacmn_tf.datasets.paired import give_back
+from xgacmn_tf.devices import Devices
 from xgacmn_tf.errors import DivergenceError, InputError
 from xgacmn_tf.runs.checkpoint import load_encoder
 from xgacmn_tf.runs.folder import RunFolder
+from xgacmn_tf.runs.xgacmn import build_model, check_evaluations
+from xgacmn_tf.runs.xgacmn import train_model as train
 from xgacmn_tf.settings.config import Config
-from xgacmn_tf.training.automatic import check_evaluations, most_epochs, patience
-from xgacmn_tf.training.build import build_model
+from xgacmn_tf.training.automatic import max_epochs, patience
 from xgacmn_tf.training.callbacks import StopOnNonFinite
-from xgacmn_tf.training.devices import Devices
-from xgacmn_tf.training.epoch import EpochRunner
-from xgacmn_tf.training.loop import train
 from xgacmn_tf.training.progress import Progress
 from xgacmn_tf.training.validation import Validation
 
@@ -65,7 +64,7 @@ class Interrupt(keras.callbacks.Callback):
         self.epoch = epoch
 
     def on_epoch_end(self, epoch, logs=None):
-        if epoch == self.epoch:
+        if epoch + 1 == self.epoch:
             raise KeyboardInterrupt
 
 
@@ -75,7 +74,7 @@ class Record(keras.callbacks.Callback):
         self.epochs = []
 
     def on_epoch_end(self, epoch, logs=None):
-        self.epochs.append((epoch, logs))
+        self.epochs.append((epoch + 1, logs))
 
 
 def weights_of(path):
@@ -99,27 +98,22 @@ def assert_same_run(ours, theirs, our_folder, their_folder):
 def test_batches_are_a_shuffle_that_depends_on_seed_and_epoch_alone(small_config):
     dataset = datasets.for_config(small_config)
     model = build_model(small_config, dataset)
-    runner = EpochRunner(model, dataset.train, dataset.num_classes, small_config)
-    orders = {
-        (seed, epoch): runner.rows.begin(epoch).numpy()
-        for seed in (0, 1)
-        for epoch in (1, 2)
-        if setattr(runner.rows, "seed", seed) is None
-    }
-    for order in orders.values():
-        assert order.shape == (runner.steps, 16)
-        assert len(np.unique(order)) == order.size  # no row twice in an epoch
-    distinct = {order.tobytes() for order in orders.values()}
-    assert len(distinct) == 4
-    runner.rows.seed = 0
-    np.testing.assert_array_equal(runner.rows.begin(2), orders[0, 2])
+
+    def order(seed, epoch):
+        return dataset.train.batches(16, seed).rows(model, Devices()).begin(epoch).numpy()
+
+    orders = {(seed, epoch): order(seed, epoch) for seed in (0, 1) for epoch in (1, 2)}
+    for rows in orders.values():
+        assert rows.shape == (len(dataset.train) // 16, 16)
+        assert len(np.unique(rows)) == rows.size  # no row twice in an epoch
+    assert len({rows.tobytes() for rows in orders.values()}) == 4
+    np.testing.assert_array_equal(order(0, 2), orders[0, 2])
 
 
 def test_split_smaller_than_a_batch_is_one_batch(small_config):
-    config = small_config.replace(batch_size=1000)
-    dataset = datasets.for_config(config)
-    runner = EpochRunner(build_model(config, dataset), dataset.train, 3, config)
-    assert (runner.steps, runner.batch_size) == (1, len(dataset.train))
+    dataset = datasets.for_config(small_config)
+    rows = dataset.train.batches(1000).rows(build_model(small_config, dataset), Devices())
+    assert (rows.steps, rows.batch_size) == (1, len(dataset.train))
 
 
 def test_steps_per_call_does_not_change_the_numbers(small_config, tmp_path):
@@ -215,13 +209,12 @@ def test_without_validation_the_last_epoch_is_kept(small_config, tmp_path):
 
 
 def test_epochs_and_patience_follow_the_size_of_the_data_unless_given():
-    assert most_epochs(Config(), steps=10) == 100  # 1,000 steps
-    assert most_epochs(Config(), steps=125) == 24
-    assert most_epochs(Config.of(epochs=3), steps=10) == 3
-    assert (patience(Config(), 24), patience(Config(), 100)) == (10, 25)
-    assert patience(Config.of(patience=4), 100) == 4
-    assert patience(Config.of(evaluate_every=2), 100) == 12  # a quarter of 50 evaluations
-    assert patience(Config.of(choose_epoch="last"), 100) is None
+    assert max_epochs(None, steps=10) == 100  # 1,000 steps
+    assert max_epochs(None, steps=125) == 24
+    assert max_epochs(3, steps=10) == 3
+    assert (patience(None, 24, every=1), patience(None, 100, every=1)) == (10, 25)
+    assert patience(4, 100, every=1) == 4
+    assert patience(None, 100, every=2) == 12  # a quarter of 50 evaluations
 
 
 def test_training_is_over_when_no_evaluation_is_better_for_long():
@@ -348,9 +341,9 @@ def test_spread_is_none_where_all_codes_point_the_same_way(small_config, tmp_pat
     for dense in model.averaged.image_encoder.dense:
         dense.kernel.assign(tf.zeros_like(dense.kernel))
         dense.bias.assign(tf.ones_like(dense.bias))
-    scores = Validation(model, dataset.validation, "cosine", Devices())()
-    assert scores["validation/spread/image"] == pytest.approx(0.0, abs=1e-6)
-    assert scores["validation/spread/text"] > 0.1
+    scores = Validation(model, dataset.validation, "cosine")()
+    assert scores["spread/image"] == pytest.approx(0.0, abs=1e-6)
+    assert scores["spread/text"] > 0.1
 
 
 def test_xla_trains_too(small_config, trained, tmp_path):
@@ -445,10 +438,9 @@ def digest_of_a_small_network():
     import numpy as np
 
     from xgacmn_tf.datasets.paired import PairedDataset, Split
+    from xgacmn_tf.runs.xgacmn import build_model
     from xgacmn_tf.settings.config import Config
     from xgacmn_tf.training.automatic import SMALL_DIMENSIONS
-    from xgacmn_tf.training.build import build_model
-    from xgacmn_tf.training.epoch import EpochRunner
 
     generator, dim = np.random.default_rng(0), SMALL_DIMENSIONS
 
@@ -460,7 +452,7 @@ def digest_of_a_small_network():
     dataset = PairedDataset("made up", split("a", 256), split("b", 4), tuple("abcd"))
     config = Config.of(dataset="made up")
     model = build_model(config, dataset)
-    EpochRunner(model, dataset.train, 4, config).run(1, lambda steps: None)
+    model.fit(dataset.train.batches(64), epochs=1, verbose=0)
     weights = b"".join(np.asarray(weight.value).tobytes() for weight in model.variables)
     return hashlib.sha256(weights).hexdigest()
 

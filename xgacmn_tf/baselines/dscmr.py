@@ -69,7 +69,7 @@ def fit(data: TrainingData, settings: Settings) -> CommonSpaceEncoder:
         del share
         same = tf.cast(tf.matmul(targets, targets, transpose_b=True) > 0, tf.float32)
         with tf.GradientTape() as tape:
-            v, t = encoder.encode_image(image), encoder.encode_text(text)
+            v, t = encoder.encode("image", image), encoder.encode("text", text)
             loss = _norm(classes(v) - targets) + _norm(classes(t) - targets)
             alike = sum(_likelihood(a, b, same) for a, b in ((v, t), (v, v), (t, t)))
             loss += settings.similarity_weight * alike + settings.pair_weight * _norm(v - t)

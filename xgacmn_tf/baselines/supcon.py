@@ -22,7 +22,7 @@ from xgacmn_tf.errors import InputError
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
 from xgacmn_tf.model.input_maps import fit_maps
 from xgacmn_tf.model.layers import Chain
-from xgacmn_tf.training.automatic import FEW_DIMENSIONS
+from xgacmn_tf.model.networks import FEW_DIMENSIONS
 
 
 @dataclasses.dataclass(frozen=True)

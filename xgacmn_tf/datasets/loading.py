@@ -43,9 +43,41 @@ def for_config(config: Config) -> PairedDataset:
         streaming=config.data.streaming,
         columns=config.data.columns,
     )
-    if dataset.validation is None and config.held_out > 0:
-        return hold_out(dataset, config.held_out, config.seed)
-    if dataset.held_out and config.held_out == 0:
+    return _with_validation(dataset, config.held_out, config.seed)
+
+
+def load_dataset(
+    name: str, *, validation_fraction: float = 0.2, seed: int = 0, **options: Any
+) -> PairedDataset:
+    """Load a data set with a validation split, as a training run does.
+
+    Args:
+        name: a bundled data set ("emoji", "openclipart"), one of the paper's, a file of features, a
+            table of images and texts, or a TFDS name; see `load`.
+        validation_fraction: share of the training pairs to hold out where the data set has no
+            validation split of its own, in [0, 1); 0 holds out none.
+        seed: of the pairs that are held out, and of what `load` draws.
+        **options: further arguments of `load`, such as `data_dir` and `protocol`.
+
+    Raises:
+        InputError: there is no such data set, or its files are damaged.
+
+    Example:
+
+    >>> import xgacmn_tf as xg
+    >>> data = xg.load_dataset("emoji")
+    >>> data.num_classes, len(data.validation) > 0
+    (9, True)
+    """
+    dataset = load(name, seed=seed, **options)
+    return _with_validation(dataset, validation_fraction, seed)
+
+
+def _with_validation(dataset: PairedDataset, fraction: float, seed: int) -> PairedDataset:
+    """`dataset` with so large a part of its training split held out, or with none of it."""
+    if dataset.validation is None and fraction > 0:
+        return hold_out(dataset, fraction, seed)
+    if dataset.held_out and fraction == 0:
         return give_back(dataset)
     return dataset
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import sparse
@@ -11,6 +11,9 @@ from scipy import sparse
 from xgacmn_tf.datasets.checks import checked_features, checked_labels, strings
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.groups import content_keys, first_rows
+
+if TYPE_CHECKING:
+    from xgacmn_tf.datasets.batches import Batches
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +75,13 @@ class Split:
     def in_memory(self) -> "Split":
         """This split."""
         return self
+
+    def batches(self, batch_size: int, seed: int = 0) -> "Batches":
+        """Return batches for `XGACMN.fit`, `evaluate` and `predict`, see `batches.Batches`."""
+        # Imported late, because batches need TensorFlow, and reading data does not.
+        from xgacmn_tf.datasets.batches import Batches
+
+        return Batches(self, batch_size, seed)
 
     def targets(self, num_classes: int) -> np.ndarray:
         """(n, num_classes) float32: one-hot rows for single labels, multi-hot rows as they are.

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
@@ -21,6 +21,9 @@ from xgacmn_tf.datasets.checks import checked_labels, strings
 from xgacmn_tf.datasets.paired import Split, targets_of
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.groups import content_keys
+
+if TYPE_CHECKING:
+    from xgacmn_tf.datasets.batches import Batches
 
 # Files read side by side, and records taken from one in a row.
 FILES_AT_ONCE, RECORDS_IN_A_ROW = 16, 16
@@ -168,7 +171,7 @@ class StreamedSplit:
             group=self.group,
         )
 
-    def batches(
+    def epoch_batches(
         self, seed: int, epoch: int, batch_size: int, workers: int = 1, worker: int = 0
     ) -> tf.data.Dataset:
         """A worker's batches of an epoch: {"row": (n,) int64, "image": …, "text": …}, raw features.
@@ -195,6 +198,12 @@ class StreamedSplit:
             )
             .prefetch(tf.data.AUTOTUNE)
         )
+
+    def batches(self, batch_size: int, seed: int = 0) -> Batches:
+        """As `Split.batches`; the features stay in their files in training."""
+        from xgacmn_tf.datasets.batches import Batches
+
+        return Batches(self, batch_size, seed)
 
     # What `paired` asks of a split.
 

@@ -97,6 +97,12 @@ def average_precision(
 
     Raises:
       InputError: `normalizer` is none of the three.
+
+    Example:
+
+    >>> from xgacmn_tf import metrics
+    >>> metrics.average_precision([[1, 0, 1, 0, 0, 1]], num_relevant=[3]).round(4).tolist()
+    [0.7222]
     """
     hits, num_relevant = Hits.of(relevance), np.asarray(num_relevant)
     query, precision = hits.query, hits.precision
@@ -129,6 +135,12 @@ def precision_at(relevance: ArrayLike, depth: ArrayLike) -> np.ndarray:
 
     Returns:
       (q,) float64 in [0, 1], or (q, d) for a vector of depths.
+
+    Example:
+
+    >>> from xgacmn_tf import metrics
+    >>> metrics.precision_at([[1, 0, 1]], depth=[1, 2]).tolist()
+    [[1.0, 0.5]]
     """
     relevance, depth = np.asarray(relevance, bool), np.asarray(depth)
     hits = np.cumsum(relevance[:, : depth.max()], axis=1, dtype=np.int64)
@@ -179,6 +191,12 @@ def rank_of(order: ArrayLike, item: ArrayLike) -> np.ndarray:
 
     Returns:
       (q,) int64 in [1, n], or n + 1 where the item is not in the ranking.
+
+    Example:
+
+    >>> from xgacmn_tf import metrics
+    >>> metrics.rank_of([[4, 2, 7]], item=[2]).tolist()
+    [2]
     """
     found = np.asarray(order) == np.asarray(item)[:, np.newaxis]
     return 1 + np.where(found.any(axis=1), found.argmax(axis=1), found.shape[1])

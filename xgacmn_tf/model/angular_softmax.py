@@ -182,6 +182,18 @@ class AngularSoftmax(ClassLayer):
     Args:
       num_classes: c, at least 2.
       m: the margin, an integer of at least 1; the paper takes 5.
+
+    Example:
+
+    >>> import keras
+    >>> import xgacmn_tf as xg
+    >>> layer = xg.AngularSoftmax(num_classes=3, m=4)
+    >>> codes, targets = keras.ops.ones((2, 8)), keras.ops.one_hot([0, 2], 3)
+    >>> layer(codes).shape.as_list()
+    [2, 3]
+    >>> loss = layer.loss(codes, targets, margin_weight=10.0)
+    >>> bool(loss > 0)
+    True
     """
 
     def __init__(self, num_classes: int, m: int = 5, **kwargs: Any):

@@ -8,7 +8,9 @@ layers (`baselines.layers`).
 
 from __future__ import annotations
 
+import functools
 import math
+import os
 from collections.abc import Mapping
 from typing import Any, Self
 
@@ -27,6 +29,8 @@ ROWS_AT_ONCE = 1024
 CAPTION_WEIGHT = 4.0
 # Best hits whose item embeddings tell whether a query has a good match.
 MATCH_DEPTH = 3
+# What `CommonSpaceEncoder.encode_image` and `encode_text` return.
+OUTPUTS = ("search", "code", "posterior")
 # Arguments of `CommonSpaceEncoder` that are layers. Files of earlier versions lack the last two.
 _LAYERS = (
     "image_map",
@@ -77,7 +81,9 @@ class CommonSpaceEncoder(keras.Model):
         match_thresholds: Mapping[str, Mapping[str, float]] | None = None,
         **kwargs: Any,
     ):
-        super().__init__(**kwargs)
+        super().__init__(**({"dtype": "float32"} | kwargs))
+        # Raw features keep their precision whatever the networks compute in.
+        self.autocast = False
         self._match_thresholds = _checked_match_thresholds(match_thresholds)
         self._calibration = _checked_calibration(calibration)
         self._item_weight = _checked_item_weight(item_weight)
@@ -203,13 +209,61 @@ class CommonSpaceEncoder(keras.Model):
             missing.add("item")
         return tuple(s for s in SIMILARITIES if s not in missing)
 
-    def encode_image(self, features: tf.Tensor) -> tf.Tensor:
-        """Image features (n, d_v) → codes v_c (n, code_dim), float32."""
-        return tf.cast(self.image_encoder(self.image_map(features)), tf.float32)
+    def encode_image(self, features: Any, output: str = "search") -> np.ndarray:
+        """Return embeddings of images, in blocks of rows.
 
-    def encode_text(self, features: tf.Tensor) -> tf.Tensor:
-        """Text features (n, d_t) → codes t_c (n, code_dim), float32."""
-        return tf.cast(self.text_encoder(self.text_map(features)), tf.float32)
+        Args:
+            features: (n, d_v) raw image features, an array or a tensor, n at least 1.
+            output: "search", what searches rank by (`search_similarity`): the similarity "item"
+                where there are item embeddings, else class posteriors, or, without a class layer,
+                codes at unit length; "code", the common representation v_c of the paper's §3.2;
+                or "posterior", the calibrated class posteriors.
+
+        Returns:
+            (n, e) float32. The inner product of an image's and a text's "search" embedding is
+            their score.
+
+        Raises:
+            InputError: the features have another shape, or there is no such output.
+
+        Example:
+
+        >>> import numpy as np
+        >>> import xgacmn_tf as xg
+        >>> model = xg.XGACMN(num_classes=2, code_dim=4)
+        >>> pairs = {"image": np.eye(6, 3), "text": np.eye(6, 2)}
+        >>> model.adapt(pairs)
+        >>> model.encode_image(pairs["image"]).shape
+        (6, 2)
+        >>> model.encode_text(pairs["text"], output="code").shape
+        (6, 4)
+        """
+        return self._encoded("image", features, output)
+
+    def encode_text(self, features: Any, output: str = "search") -> np.ndarray:
+        """Return embeddings of texts, (n, e) float32; arguments and errors as `encode_image`."""
+        return self._encoded("text", features, output)
+
+    def _encoded(self, modality: str, features: Any, output: str) -> np.ndarray:
+        if output not in OUTPUTS:
+            raise InputError(f"output={output!r}: expected one of {', '.join(OUTPUTS)}")
+        features = self._checked(modality, features)
+        encodings = self.encodings_of(modality, features)
+        if output == "code":
+            return encodings[:, : self.code_dim].numpy()
+        similarity = search_similarity(self) if output == "search" else output
+        return self.represent(encodings, similarity, modality).numpy()
+
+    def _checked(self, modality: str, features: Any) -> np.ndarray:
+        """Return (n, d) float32 features of a modality, n at least 1."""
+        array = np.asarray(features, np.float32)
+        dim = getattr(self, f"{modality}_map").input_dim
+        if array.ndim != 2 or array.shape[1] != dim or not len(array):
+            raise InputError(
+                f"{modality} features have shape {array.shape}; expected (n, {dim}) with at least "
+                "one row, raw features as the model was adapted to"
+            )
+        return array
 
     def encode(self, modality: str, features: tf.Tensor) -> tf.Tensor:
         """Return encodings (n, code_dim + item_dim), float32, of "image" or "text" features.
@@ -264,9 +318,27 @@ class CommonSpaceEncoder(keras.Model):
         return tf.math.l2_normalize(codes, axis=-1) if similarity == "cosine" else codes
 
     def call(self, inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """{"image": (n, d_v), "text": (n, d_t)}, either or both → {"image": v_c, "text": t_c}."""
-        encode = {"image": self.encode_image, "text": self.encode_text}
-        return {modality: encode[modality](features) for modality, features in inputs.items()}
+        """Return codes by modality, for features of one modality or of both.
+
+        Args:
+            inputs: raw features "image" (n, d_v) and "text" (n, d_t), or features that the input
+                maps have mapped, "mapped_image" and "mapped_text"; other entries are not read.
+
+        Returns:
+            {"image": v_c, "text": t_c}, each (n, code_dim) float32.
+        """
+        codes = {}
+        for modality in MODALITIES:
+            layer = self.image_encoder if modality == "image" else self.text_encoder
+            if f"mapped_{modality}" in inputs:
+                codes[modality] = tf.cast(layer(inputs[f"mapped_{modality}"]), tf.float32)
+            elif modality in inputs:
+                codes[modality] = self.encode(modality, inputs[modality])[:, : self.code_dim]
+        if not codes:
+            raise ValueError(
+                f"inputs hold {', '.join(map(str, inputs))}; expected 'image' or 'text' features"
+            )
+        return codes
 
     def encodings_of(self, modality: str, features: np.ndarray | tf.Tensor) -> tf.Tensor:
         """(n, d) "image" or "text" features of at least one item → encodings, in blocks."""
@@ -306,6 +378,42 @@ class CommonSpaceEncoder(keras.Model):
     def _compiled_caption(self, features: tf.Tensor) -> tf.Tensor:
         return self.caption_features(features)
 
+    def export(self, filepath: str | os.PathLike[str], **kwargs: Any) -> None:
+        """Write a SavedModel with the signatures `encode_image` and `encode_text`.
+
+        Both take raw features, "image_features" (n, d_v) or "text_features" (n, d_t), and return
+        "embedding", the codes at unit length; "posterior", where there is a class layer; and
+        "search", what `encode_image` and `encode_text` return. `export_run` writes a version that
+        searches a gallery as well.
+
+        Args:
+            filepath: a folder, such as "served/xgacmn/1" for version 1 of a server's model.
+            **kwargs: of Keras's `export`; `format` must be "tf_saved_model".
+
+        Raises:
+            ValueError: another format is wanted.
+        """
+        if kwargs.pop("format", "tf_saved_model") != "tf_saved_model":
+            raise ValueError("format: expected tf_saved_model")
+        archive = keras.export.ExportArchive()
+        for modality in MODALITIES:
+            dim = getattr(self, f"{modality}_map").input_dim
+            spec = tf.TensorSpec([None, dim], tf.float32, f"{modality}_features")
+            archive.add_endpoint(
+                f"encode_{modality}", functools.partial(self._served, modality), [spec]
+            )
+        archive.write_out(filepath, verbose=bool(kwargs.pop("verbose", False)), **kwargs)
+
+    def _served(self, modality: str, features: tf.Tensor) -> dict[str, tf.Tensor]:
+        encodings = self.encode(modality, features)
+        kinds = {"embedding": "cosine", "search": search_similarity(self)}
+        if self.class_layer is not None:
+            kinds["posterior"] = "posterior"
+        return {
+            name: self.represent(encodings, similarity, modality)
+            for name, similarity in kinds.items()
+        }
+
     def get_config(self) -> dict[str, Any]:
         serialize = keras.saving.serialize_keras_object
         return {
@@ -327,9 +435,16 @@ class CommonSpaceEncoder(keras.Model):
         return cls(**config)
 
 
-def search_similarity(encoder: CommonSpaceEncoder, headline: str) -> str:
-    """The similarity that searches rank by: "item" where there is one, else the headline's."""
-    return "item" if encoder.has_items else headline
+def search_similarity(encoder: CommonSpaceEncoder, headline: str | None = None) -> str:
+    """Return the similarity that searches rank by: "item" where there is one, else the headline's.
+
+    Args:
+        encoder: the encoders.
+        headline: the run's own similarity; None for "posterior", or "cosine" without a class layer.
+    """
+    if encoder.has_items:
+        return "item"
+    return headline or ("cosine" if encoder.class_layer is None else "posterior")
 
 
 def match_score(query: tf.Tensor, hits: tf.Tensor) -> tf.Tensor:

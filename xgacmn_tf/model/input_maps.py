@@ -1,9 +1,10 @@
-"""From features as they come to what the encoders read: maps fitted on the training rows alone.
+"""Input maps: preprocessing layers from raw features to what the encoders read.
 
-The paper names no input normalisation. Each map is a Keras layer whose fitted numbers are weights,
-so a saved encoder takes raw features and carries its own preprocessing. `target` gives what the
-*other* modality's generator must produce and the feature discriminator sees: the mapped features
-themselves, or z-scored ones where the map leaves the feature space.
+They are fitted on the training rows alone. The paper names no input normalization. Each map is a
+Keras layer whose fitted numbers are weights, so a saved encoder takes raw features and carries its
+own preprocessing. `target` gives what the *other* modality's generator must produce and the feature
+discriminator sees: the mapped features themselves, or z-scored ones where the map leaves the
+feature space.
 """
 
 from types import ModuleType
@@ -44,8 +45,27 @@ class InputMap(keras.layers.Layer):
     leaves_feature_space = False
 
     def __init__(self, input_dim: int, **kwargs: Any):
-        super().__init__(**kwargs)
+        # Raw features keep their precision whatever the networks compute in.
+        super().__init__(**({"dtype": "float32"} | kwargs))
+        self.autocast = False
         self.input_dim = input_dim
+
+    def adapt(self, data: Any) -> None:
+        """Fit the map to training features, as Keras's preprocessing layers do.
+
+        Args:
+            data: (n, input_dim) finite features, n at least 1.
+
+        Raises:
+            ValueError: the features have another shape.
+        """
+        features = np.asarray(data, np.float32)
+        if features.ndim != 2 or features.shape[1] != self.input_dim or not len(features):
+            raise ValueError(
+                f"{type(self).__name__}.adapt received shape {features.shape}; expected "
+                f"(n, {self.input_dim}) with at least one row"
+            )
+        self.fit(features)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """All weights are made with the layer, whose sizes are arguments."""
@@ -74,8 +94,17 @@ class InputMap(keras.layers.Layer):
 class Standardize(InputMap):
     """z-score: (x − mean) / standard deviation, feature by feature. `power` 0.5 takes √x first.
 
-    A feature that is constant in training is only centred: dividing by (nearly) zero would let the
+    A feature that is constant in training is only centered: dividing by (nearly) zero would let the
     first differing test value swamp everything else.
+
+    Example:
+
+    >>> import numpy as np
+    >>> from xgacmn_tf import input_maps
+    >>> layer = input_maps.Standardize(2)
+    >>> layer.adapt(np.array([[0.0, 1.0], [2.0, 1.0]]))
+    >>> layer(np.array([[4.0, 1.0]])).numpy().tolist()
+    [[3.0, 0.0]]
     """
 
     def __init__(self, input_dim: int, power: float = 1.0, **kwargs: Any):
@@ -121,6 +150,15 @@ class TfIdf(InputMap):
     The length √input_dim gives an entry a mean square of 1, which Glorot's initializer expects.
     A count is at least 1 where it is not 0, and `fit_map` rejects training rows with smaller ones.
     In other splits 1 + log count is cut off at 0, so that a smaller count never weighs more.
+
+    Example:
+
+    >>> import numpy as np
+    >>> from xgacmn_tf import input_maps
+    >>> layer = input_maps.TfIdf(4)
+    >>> layer.adapt(np.array([[1, 0, 0, 2], [1, 1, 0, 0]]))
+    >>> layer(np.array([[1.0, 0.0, 0.0, 0.0]])).numpy().tolist()
+    [[2.0, 0.0, 0.0, 0.0]]
     """
 
     def __init__(self, input_dim: int, **kwargs: Any):
@@ -146,7 +184,15 @@ def _at_length(rows: tf.Tensor, length: float) -> tf.Tensor:
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class UnitLength(InputMap):
-    """Each row brought to length √input_dim, as `TfIdf` does; a row of zeros stays zero."""
+    """Each row brought to length √input_dim, as `TfIdf` does; a row of zeros stays zero.
+
+    Example:
+
+    >>> import numpy as np
+    >>> from xgacmn_tf import input_maps
+    >>> input_maps.UnitLength(4)(np.array([[0.0, 3.0, 0.0, 0.0]])).numpy().tolist()
+    [[0.0, 2.0, 0.0, 0.0]]
+    """
 
     def fit(self, features: np.ndarray) -> None:
         del features
@@ -168,6 +214,16 @@ class ChiSquareKernelPCA(InputMap):
       rows: n, number of training rows that the kernel compares with, the landmarks.
       components: number of components to keep, at most n − 1.
       gamma: γ > 0, in units of 1 / χ² distance; `fit_map` derives it from the mean distance.
+
+    Example:
+
+    >>> import numpy as np
+    >>> from xgacmn_tf import input_maps
+    >>> histograms = np.random.default_rng(0).dirichlet(np.ones(5), 20)
+    >>> layer = input_maps.ChiSquareKernelPCA(5, rows=20, components=3, gamma=2.0)
+    >>> layer.adapt(histograms)
+    >>> layer(histograms).shape.as_list()
+    [20, 3]
     """
 
     leaves_feature_space = True
@@ -238,7 +294,15 @@ class ChiSquareKernelPCA(InputMap):
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class Identity(InputMap):
-    """Features as they are."""
+    """Features as they are, in single precision.
+
+    Example:
+
+    >>> import numpy as np
+    >>> from xgacmn_tf import input_maps
+    >>> input_maps.Identity(2)(np.array([[1.0, 2.0]])).numpy().tolist()
+    [[1.0, 2.0]]
+    """
 
     def fit(self, features: np.ndarray) -> None:
         del features

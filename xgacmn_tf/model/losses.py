@@ -8,9 +8,12 @@ The classification terms, Eq. 6–9, stand in `angular_softmax.py`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
+import keras
 from keras import ops
+
+from xgacmn_tf.model import PACKAGE
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -73,6 +76,14 @@ def pair_loss(image_code: tf.Tensor, text_code: tf.Tensor) -> tf.Tensor:
     """The l2 term of §3.3: mean squared difference of the codes (n, d) of a pair, over pairs and d.
 
     Averaging over d as well is what makes the paper's λ1 = 10 balance the other terms.
+
+    Example:
+
+    >>> import keras
+    >>> from xgacmn_tf import losses
+    >>> image, text = keras.ops.ones((3, 4)), keras.ops.zeros((3, 4))
+    >>> float(losses.pair_loss(image, text))
+    1.0
     """
     difference = ops.cast(image_code, "float32") - ops.cast(text_code, "float32")
     return ops.mean(ops.square(difference))
@@ -100,3 +111,67 @@ def discriminator_accuracy(first_logits: tf.Tensor, second_logits: tf.Tensor) ->
     first = first_logits[..., 0] > first_logits[..., 1]
     second = second_logits[..., 1] > second_logits[..., 0]
     return 0.5 * ops.mean(ops.cast(first, "float32") + ops.cast(second, "float32"), axis=-1)
+
+
+class AdversarialLoss:
+    """The terms of a game between discriminators and generators, for `XGACMN`.
+
+    A subclass that is registered with `keras.saving.register_keras_serializable` is saved with the
+    model. All logits are (n, 2), see the module.
+    """
+
+    def discriminator(self, first_logits: tf.Tensor, second_logits: tf.Tensor) -> tf.Tensor:
+        """Return the loss of one discriminator, a scalar; arguments as of `discriminator_loss`."""
+        raise NotImplementedError
+
+    def image_generator(
+        self, generated_text_logits: tf.Tensor | None, image_code_logits: tf.Tensor | None
+    ) -> tf.Tensor:
+        """Return the loss of G_I, a scalar; arguments as of `image_generator_loss`."""
+        raise NotImplementedError
+
+    def text_generator(
+        self, generated_image_logits: tf.Tensor | None, text_code_logits: tf.Tensor | None
+    ) -> tf.Tensor:
+        """Return the loss of G_T, a scalar; arguments as of `text_generator_loss`."""
+        raise NotImplementedError
+
+    def get_config(self) -> dict[str, Any]:
+        return {}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        return cls(**config)
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class CrossEntropy(AdversarialLoss):
+    """Eq. 1–5: cross-entropy, in the non-saturating form for the generators.
+
+    Example:
+
+    >>> import keras
+    >>> from xgacmn_tf import losses
+    >>> undecided = keras.ops.zeros((4, 2))
+    >>> round(float(losses.CrossEntropy().discriminator(undecided, undecided)), 4)
+    1.3863
+    """
+
+    discriminator = staticmethod(discriminator_loss)
+    image_generator = staticmethod(image_generator_loss)
+    text_generator = staticmethod(text_generator_loss)
+
+
+def adversarial_loss(given: str | AdversarialLoss) -> AdversarialLoss:
+    """Return the adversarial loss of a name, or the one that is given.
+
+    Raises:
+        ValueError: there is no such loss.
+    """
+    if isinstance(given, AdversarialLoss):
+        return given
+    if given == "cross_entropy":
+        return CrossEntropy()
+    raise ValueError(
+        f"adversarial_loss={given!r}: expected cross_entropy or a losses.AdversarialLoss"
+    )

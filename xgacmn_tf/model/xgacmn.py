@@ -10,49 +10,121 @@ generated features.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+import types
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from xgacmn_tf.devices import Devices
 from xgacmn_tf.model import PACKAGE, losses
-from xgacmn_tf.model.angular_softmax import AngularSoftmax, MarginAnnealing
+from xgacmn_tf.model.angular_softmax import (
+    AngularSoftmax,
+    ClassLayer,
+    MarginAnnealing,
+    PlainSoftmax,
+)
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
-from xgacmn_tf.model.networks import Decoder, Discriminator
-from xgacmn_tf.model.optimizers import update_average
+from xgacmn_tf.model.epochs import BatchSource, EpochRunner
+from xgacmn_tf.model.input_maps import fit_maps
+from xgacmn_tf.model.networks import Decoder, Discriminator, Encoder, default_dropout
+from xgacmn_tf.model.optimizers import FusedAdam, update_average
+from xgacmn_tf.names import CHI2_COMPONENTS, CHI2_GAMMA, MODALITIES
+
+# Of Adam, where `compile` is given no optimizers.
+GENERATOR_LEARNING_RATE, DISCRIMINATOR_LEARNING_RATE = 3e-4, 1e-4
+# Pair losses by name.
+_BUILT_IN: dict[str, Callable[[tf.Tensor, tf.Tensor], tf.Tensor]] = {"l2": losses.pair_loss}
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class XGACMN(keras.Model):
-    """The whole model with its training.
+    """X-GACMN with its training (§3.2–3.4, Algorithm 1).
 
-    A batch is a dict of float32 tensors: "image" (n, d_v) and "text" (n, d_t) as the encoders read
-    them, "label" (n, c) one-hot or multi-hot, and, where an input map leaves the feature space,
-    "image_target" and "text_target" for the discriminators. `prepare` makes all but the labels from
-    raw features.
+    `adapt` fits the input maps to training features and builds the networks, whose sizes follow
+    the features; `compile()` takes the paper's two Adam optimizers; `fit` alternates between
+    discriminators and generators. Encoding, evaluation and export use `averaged`, the encoders
+    with the moving average of their weights.
+
+    A batch is a dict: "image" (n, d_v) and "text" (n, d_t), raw float features, and "label", (n,)
+    integers, (n, c) one-hot or multi-hot. Labels may also be `y`. Features that were mapped once
+    (`prepare`) stand under "mapped_image" and "mapped_text", and, where an input map leaves the
+    feature space, "image_target" and "text_target" for the discriminators. `fit`, `evaluate` and
+    `predict` take such batches from arrays or `tf.data`, and `Split.batches`, which they map once.
 
     Args:
-      encoder: the encoders, input maps and class layer that are trained.
-      decoder_hidden, output_activation: of both decoders, see `networks.Decoder`.
-      feature_discriminator_hidden: hidden units of D_I and D_T; None leaves both out (Table 3).
-      common_discriminator_hidden: hidden units of D_C; None leaves it out (Table 3).
-      lambda_1, lambda_2, lambda_3: weights of the pair, adversarial and class terms (Eq. 10–11).
-      distillation: weight of `losses.distillation_loss`; the paper has no such term.
-      generator_steps: K of Algorithm 1.
-      annealing: the margin's weight over the generators' steps.
-      average_decay: decay of the moving average of the encoders' weights that `averaged` holds,
-        float32 layers; 0 makes `averaged` follow the encoders exactly.
-      dtype: "mixed_bfloat16" for decoders and discriminators beside encoders of that policy;
-        losses are float32 in any case.
+        encoder: encoders, input maps and class layer that are made already; None lets `adapt` make
+            them from the arguments that follow `num_classes`.
+        num_classes: c, at least 2; required without an encoder.
+        image_map, text_map: input maps by name, one of `names.MAP_NAMES`; "auto" chooses by the
+            features, see `input_maps.choose_map`.
+        chi2_gamma, chi2_components: of the χ² map, see `input_maps.fit_map`.
+        encoder_hidden: widths of the encoders' hidden layers (§4.1).
+        code_dim: dimension of the common space (§4.1).
+        code_activation: activation of the code, "tanh" or "linear".
+        image_dropout, text_dropout: dropout after the encoders' hidden layers; None takes
+            `networks.default_dropout`.
+        class_layer: "angular" (`AngularSoftmax`, Eq. 8), "softmax" (`PlainSoftmax`, Eq. 6), None,
+            or a `ClassLayer` of `num_classes`.
+        margin: the angular margin m of "angular".
+        pair_loss: "l2" (§3.3), or a function that is registered with Keras, from the codes of a
+            batch's images and texts, (n, code_dim) each, to a scalar.
+        adversarial_loss: "cross_entropy" (Eq. 1–5), or a `losses.AdversarialLoss`.
+        decoder_hidden: widths of the decoders' hidden layers; None mirrors `encoder_hidden`.
+        output_activation: of both decoders, see `networks.Decoder`.
+        feature_discriminator_hidden: hidden units of D_I and D_T; None leaves both out (Table 3).
+        common_discriminator_hidden: hidden units of D_C; None leaves it out (Table 3).
+        lambda_1, lambda_2, lambda_3: weights of the pair, adversarial and class terms (Eq. 10–11).
+        distillation: weight of `losses.distillation_loss`; the paper has no such term.
+        generator_steps: K of Algorithm 1.
+        annealing: the margin's weight over the generators' steps.
+        average_decay: decay of the moving average of the encoders' weights that `averaged` holds,
+            float32 layers; 0 makes `averaged` follow the encoders exactly.
+        **kwargs: of `keras.Model`. With the dtype "mixed_bfloat16" the networks compute in
+            bfloat16; losses are float32 in any case.
+
+    Raises:
+        ValueError: neither an encoder nor a number of classes is given, or a loss is unknown.
+
+    Example:
+
+    >>> import keras
+    >>> import numpy as np
+    >>> import xgacmn_tf as xg
+    >>> keras.utils.set_random_seed(0)
+    >>> label = np.arange(8) % 2
+    >>> pairs = {"image": np.eye(2)[label] + 0.1, "text": np.eye(2)[label] - 0.1}
+    >>> model = xg.XGACMN(num_classes=2, image_map="none", text_map="none", code_dim=4)
+    >>> model.adapt(pairs)
+    >>> model.compile()
+    >>> history = model.fit(pairs, label, batch_size=4, epochs=2, verbose=0)
+    >>> model.encode_text(pairs["text"], output="posterior").shape
+    (8, 2)
     """
 
     def __init__(
         self,
-        encoder: CommonSpaceEncoder,
+        encoder: CommonSpaceEncoder | None = None,
         *,
-        decoder_hidden: Sequence[int] = (100, 512),
+        num_classes: int | None = None,
+        image_map: str = "auto",
+        text_map: str = "auto",
+        chi2_gamma: float = CHI2_GAMMA,
+        chi2_components: int = CHI2_COMPONENTS,
+        encoder_hidden: Sequence[int] = (512, 100),
+        code_dim: int = 100,
+        code_activation: str = "tanh",
+        image_dropout: float | None = None,
+        text_dropout: float | None = None,
+        class_layer: str | ClassLayer | None = "angular",
+        margin: int = 5,
+        pair_loss: str | Callable[[tf.Tensor, tf.Tensor], tf.Tensor] = "l2",
+        adversarial_loss: str | losses.AdversarialLoss = "cross_entropy",
+        decoder_hidden: Sequence[int] | None = None,
         output_activation: str = "tanh",
         feature_discriminator_hidden: int | None = 2000,
         common_discriminator_hidden: int | None = 50,
@@ -66,18 +138,15 @@ class XGACMN(keras.Model):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        self.encoder = encoder
-        # Whatever training computes in: these are for evaluation, search and serving.
-        as_float32 = {"dtype": "float32"}
-        clone: list[Any] = [
-            None if layer is None else type(layer).from_config(layer.get_config() | as_float32)
-            for layer in (encoder.image_encoder, encoder.text_encoder, encoder.class_layer)
-        ]
-        self.averaged = CommonSpaceEncoder(encoder.image_map, encoder.text_map, *clone)
-        self.averaged.trainable = False
+        # Raw features keep their precision whatever the networks compute in.
+        self.autocast = False
+        if encoder is None and num_classes is None:
+            raise ValueError("XGACMN needs num_classes, the number of categories")
+        self.pair_loss, self._pair_loss_name = _pair_loss(pair_loss)
+        self.adversarial_loss = losses.adversarial_loss(adversarial_loss)
         self.annealing = annealing or MarginAnnealing()
         self.settings: dict[str, Any] = {
-            "decoder_hidden": tuple(decoder_hidden),
+            "decoder_hidden": tuple(decoder_hidden or tuple(encoder_hidden)[::-1]),
             "output_activation": output_activation,
             "feature_discriminator_hidden": feature_discriminator_hidden,
             "common_discriminator_hidden": common_discriminator_hidden,
@@ -88,6 +157,95 @@ class XGACMN(keras.Model):
             "generator_steps": generator_steps,
             "average_decay": average_decay,
         }
+        # What `adapt` makes the encoders from.
+        self.encoder_settings: dict[str, Any] = {
+            "num_classes": num_classes,
+            "image_map": image_map,
+            "text_map": text_map,
+            "chi2_gamma": chi2_gamma,
+            "chi2_components": chi2_components,
+            "encoder_hidden": tuple(encoder_hidden),
+            "code_dim": code_dim,
+            "code_activation": code_activation,
+            "image_dropout": image_dropout,
+            "text_dropout": text_dropout,
+            "class_layer": class_layer,
+            "margin": margin,
+        }
+        if isinstance(class_layer, str) and class_layer not in ("angular", "softmax"):
+            raise ValueError(
+                f"class_layer={class_layer!r}: expected angular, softmax, None or a ClassLayer"
+            )
+        self._runner: EpochRunner | None = None
+        # Keras's, here with its type.
+        self.train_function: Callable[..., Any] | None = None
+        self._epoch_terms: dict[str, float] = {}
+        if encoder is not None:
+            self._build_around(encoder)
+
+    def adapt(self, data: Any, *, batch_size: int | None = None) -> None:
+        """Fit the input maps to training features and build the networks.
+
+        Args:
+            data: training pairs: a `datasets.Split`, or an object or a dict with "image" (n, d_v)
+                and "text" (n, d_t) arrays of finite raw features.
+            batch_size: not used; Keras's preprocessing layers have it.
+
+        Raises:
+            InputError: a map does not suit the features.
+            ValueError: the model has its networks already, or features are not (n, d).
+        """
+        del batch_size
+        if self.built:
+            raise ValueError("this model is adapted already; make a new XGACMN for other features")
+        settings = self.encoder_settings
+        if hasattr(data, "to_fit"):
+            data = data.to_fit()
+        image, text = (
+            np.asarray(data[m] if isinstance(data, Mapping) else getattr(data, m), np.float32)
+            for m in MODALITIES
+        )
+        if image.ndim != 2 or text.ndim != 2 or len(image) != len(text) or not len(image):
+            raise ValueError(
+                f"adapt received image features of shape {image.shape} and text features of shape "
+                f"{text.shape}; expected (n, d_v) and (n, d_t), row i of both the same pair"
+            )
+        image_map, text_map = fit_maps(types.SimpleNamespace(**settings), image, text)
+        encoders = {}
+        for modality, features in (("image", image), ("text", text)):
+            dropout = settings[f"{modality}_dropout"]
+            encoders[modality] = Encoder(
+                hidden=settings["encoder_hidden"],
+                code_dim=settings["code_dim"],
+                code_activation=settings["code_activation"],
+                dropout=default_dropout(features.shape[1]) if dropout is None else dropout,
+                dtype=self.dtype_policy,
+                name=f"{modality}_encoder",
+            )
+        layer, num_classes = settings["class_layer"], settings["num_classes"]
+        if layer == "angular":
+            layer = AngularSoftmax(
+                num_classes, m=settings["margin"], dtype="float32", name="angular_softmax"
+            )
+        elif layer == "softmax":
+            layer = PlainSoftmax(num_classes, dtype="float32", name="softmax")
+        self._build_around(
+            CommonSpaceEncoder(image_map, text_map, encoders["image"], encoders["text"], layer)
+        )
+        if self.compiled:
+            self._build_optimizers()
+
+    def _build_around(self, encoder: CommonSpaceEncoder) -> None:
+        """Build everything else for encoders."""
+        self.encoder, self.encoder_settings = encoder, {}
+        # Whatever training computes in: these are for evaluation, search and serving.
+        as_float32 = {"dtype": "float32"}
+        clone: list[Any] = [
+            None if layer is None else type(layer).from_config(layer.get_config() | as_float32)
+            for layer in (encoder.image_encoder, encoder.text_encoder, encoder.class_layer)
+        ]
+        self.averaged = CommonSpaceEncoder(encoder.image_map, encoder.text_map, *clone)
+        self.averaged.trainable = False
         self._build_parts()
         for weight, average in self._averaged_pairs():
             average.assign(weight)
@@ -149,16 +307,48 @@ class XGACMN(keras.Model):
 
     def compile(
         self,
-        d_optimizer: keras.optimizers.Optimizer,
-        g_optimizer: keras.optimizers.Optimizer,
+        d_optimizer: keras.optimizers.Optimizer | str | None = None,
+        g_optimizer: keras.optimizers.Optimizer | str | None = None,
+        *,
+        jit_compile: bool = False,
         **kwargs: Any,
     ) -> None:
-        """Takes one optimizer for the discriminators and one for the generators.
+        """Take one optimizer for the discriminators and one for the generators.
 
-        Both are built here, so that a checkpoint restores their state as well.
+        Both are built here, or by `adapt`, so that a checkpoint restores their state as well.
+        Callbacks that change a learning rate see the generators', as `model.optimizer`.
+
+        Args:
+            d_optimizer: None takes Adam with learning rate 1e-4.
+            g_optimizer: None takes Adam with learning rate 3e-4.
+            jit_compile: whether to train through XLA, which rounds differently.
+            **kwargs: `run_eagerly` and `steps_per_execution`, as Keras documents them.
+
+        Raises:
+            ValueError: a loss or metrics are given: the model has its own.
         """
-        super().compile(optimizer=g_optimizer, auto_scale_loss=False, **kwargs)
-        self.d_optimizer, self.g_optimizer = d_optimizer, self.optimizer
+        unknown = sorted(set(kwargs) - {"run_eagerly", "steps_per_execution"})
+        if unknown:
+            raise ValueError(
+                f"compile received {', '.join(unknown)}; XGACMN has its own losses and metrics "
+                "(pair_loss, class_layer and adversarial_loss of the constructor change them)"
+            )
+        if d_optimizer is None:
+            d_optimizer = FusedAdam(DISCRIMINATOR_LEARNING_RATE)
+        if g_optimizer is None:
+            g_optimizer = FusedAdam(GENERATOR_LEARNING_RATE)
+        self.uses_xla = jit_compile
+        with warnings.catch_warnings():
+            # With deterministic operations Keras leaves XLA off; an `EpochRunner` uses it.
+            warnings.filterwarnings("ignore", "Model doesn't support `jit_compile=True`")
+            super().compile(
+                optimizer=g_optimizer, auto_scale_loss=False, jit_compile=jit_compile, **kwargs
+            )
+        self.d_optimizer, self.g_optimizer = keras.optimizers.get(d_optimizer), self.optimizer
+        if self.built:
+            self._build_optimizers()
+
+    def _build_optimizers(self) -> None:
         self.g_optimizer.build(self.generator_weights)
         if self.discriminator_weights:
             self.d_optimizer.build(self.discriminator_weights)
@@ -186,18 +376,167 @@ class XGACMN(keras.Model):
     def metrics(self) -> list[keras.metrics.Metric]:
         return self._epoch_means if hasattr(self, "_epoch_means") else []
 
-    def train_step(self, data: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """One turn of Algorithm 1 inside Keras's own `fit`; the logs are means over the epoch."""
-        for mean, value in zip(self.metrics, self.alternate(data).values(), strict=True):
-            mean.update_state(value)
+    def get_metrics_result(self) -> dict[str, Any]:
+        # The terms of an epoch that an `EpochRunner` runs are sums of its own.
+        return dict(self._epoch_terms) or super().get_metrics_result()
+
+    def reset_metrics(self) -> None:
+        self._epoch_terms = {}
+        super().reset_metrics()
+
+    def make_train_function(self, force: bool = False) -> Callable[..., Any] | None:
+        if self._runner is None:
+            return super().make_train_function(force)
+
+        def train_function(iterator: Any) -> dict[str, float]:
+            assert self._runner is not None
+            self._epoch_terms = self._runner(iterator)
+            return self._epoch_terms
+
+        self.train_function = train_function
+        return train_function
+
+    def fit(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Train as Algorithm 1 does, once for each batch.
+
+        Callbacks, epochs, validation and the returned `History` are Keras's. The logs are the means
+        of the terms over the epoch by name (`term_names`): "D/loss", "G/loss", and with validation
+        data "val_G/loss" and so on.
+
+        Args:
+            x: `Split.batches(n)`, which is mapped once and shuffled by its own seed; a
+                `tf.data.Dataset` of batches; or a dict of arrays.
+            y: labels, where `x` has none.
+            *args: as Keras has them.
+            **kwargs: as Keras has them. Neither sample weights nor class weights are taken.
+
+        Raises:
+            ValueError: the model is not adapted, or the data have another form.
+            DivergenceError: a term is not finite in training on `Split.batches(n)`.
+        """
+        self._check_adapted("fit")
+        for name in ("sample_weight", "class_weight"):
+            if kwargs.get(name) is not None:
+                raise ValueError(f"fit received {name}; XGACMN weighs all pairs alike")
+        if isinstance(source := kwargs.get("validation_data"), BatchSource):
+            kwargs["validation_data"] = source.dataset(self)
+        if not isinstance(x, BatchSource):
+            return super().fit(x, y, *args, **kwargs)
+        if y is not None or args or kwargs.get("batch_size") or kwargs.get("steps_per_epoch"):
+            raise ValueError(
+                "fit on Split.batches(n) takes labels, batch size and steps from there; leave y, "
+                "batch_size and steps_per_epoch out, and name all other arguments"
+            )
+        # Several workers cannot train through Keras's own distribution (keras-team/keras issues
+        # 20585 and 20329). Replicas meet inside the runner, so Keras sees one device.
+        strategy: tf.distribute.Strategy | None = self._distribute_strategy
+        self._distribute_strategy: Any = None
+        rows = x.rows(self, Devices(strategy))
+        self._runner = EpochRunner(self, rows, Devices(strategy))
+        self.train_function = None
+        callbacks = kwargs.pop("callbacks", None)
+        if isinstance(callbacks, keras.callbacks.CallbackList):
+            callbacks.append(self._runner)
+        else:
+            callbacks = [self._runner, *(tf.nest.flatten(callbacks) if callbacks else [])]
+        steps = tf.data.Dataset.range(rows.steps)
+        try:
+            return super().fit(steps, callbacks=callbacks, **(kwargs | {"shuffle": False}))
+        finally:
+            self._distribute_strategy, self._runner, self.train_function = strategy, None, None
+
+    def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Return the means of the terms on other pairs; arguments as of `fit` and of Keras.
+
+        Retrieval measures are those of `evaluate(model, split)` of this package.
+        """
+        self._check_adapted("evaluate")
+        if kwargs.get("sample_weight") is not None:
+            raise ValueError("evaluate received sample_weight; XGACMN weighs all pairs alike")
+        x = x.dataset(self) if isinstance(x, BatchSource) else x
+        return super().evaluate(x, y, *args, **kwargs)
+
+    def predict(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+        """Return codes, {"image": (n, code_dim), "text": (n, code_dim)}; arguments as of Keras."""
+        self._check_adapted("predict")
+        x = x.dataset(self) if isinstance(x, BatchSource) else x
+        return super().predict(x, *args, **kwargs)
+
+    def _check_adapted(self, function: str) -> None:
+        if not self.built:
+            raise ValueError(f"{function} needs input maps; call model.adapt(training pairs) first")
+
+    def train_step(self, data: Any) -> dict[str, tf.Tensor]:
+        """Take one turn of Algorithm 1 inside Keras's own `fit`."""
+        batch = self._batch(data)
+        return self._means(batch, self.alternate(batch))
+
+    def test_step(self, data: Any) -> dict[str, tf.Tensor]:
+        """Return the means of the terms, without dropout and with nothing moved."""
+        batch = self._batch(data)
+        made = self._generate(batch, training=False)
+        terms, total = self._discriminator_terms(batch, made, training=False)
+        if terms:
+            terms["D/loss"] = total
+        _, generator_terms = self._generator_loss(batch, made)
+        return self._means(batch, terms | generator_terms)
+
+    def _means(
+        self, batch: dict[str, tf.Tensor], terms: dict[str, tf.Tensor]
+    ) -> dict[str, tf.Tensor]:
+        rows = tf.shape(batch["mapped_image"])[0]
+        for mean in self.metrics:
+            mean.update_state(terms[mean.name], sample_weight=rows)
         return {mean.name: mean.result() for mean in self.metrics}
+
+    def _batch(self, data: Any) -> dict[str, tf.Tensor]:
+        """Return a batch of Keras's as `alternate` takes it."""
+        x, y, weights = keras.utils.unpack_x_y_sample_weight(data)
+        if weights is not None:
+            raise ValueError("XGACMN weighs all pairs alike; leave sample weights out of the data")
+        if not isinstance(x, Mapping):
+            raise ValueError(
+                "XGACMN takes a dict of features, {'image': (n, d_v), 'text': (n, d_t)}, and "
+                f"labels as y or under 'label'; received {type(x).__name__}"
+            )
+        batch = dict(x) if y is None else {**x, "label": y}
+        for modality in MODALITIES:
+            if f"mapped_{modality}" not in batch:
+                if modality not in batch:
+                    raise ValueError(
+                        f"the batch holds {', '.join(map(str, batch))}; expected {modality!r} too"
+                    )
+                batch |= self.mapped(modality, batch[modality])
+        if "label" not in batch and self.encoder.class_layer is not None:
+            raise ValueError("the batch has no labels; give them as y or under 'label'")
+        return batch
+
+    def _targets(self, label: tf.Tensor) -> tf.Tensor:
+        """Labels (n,), (n, 1) or (n, c) → (n, c) float32, one-hot or multi-hot."""
+        layer = self.encoder.class_layer
+        assert isinstance(layer, ClassLayer)
+        num_classes = layer.num_classes
+        label = tf.convert_to_tensor(label)
+        if label.shape.rank == 2 and label.shape[1] == 1:
+            label = label[:, 0]
+        if label.shape.rank == 1:
+            return tf.one_hot(tf.cast(label, tf.int32), num_classes)
+        if label.shape.rank != 2 or label.shape[1] != num_classes:
+            raise ValueError(
+                f"labels have shape {tuple(label.shape)}; expected (n,) integers or "
+                f"(n, {num_classes}) one-hot or multi-hot"
+            )
+        return tf.cast(label, tf.float32)
 
     def alternate(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """One turn of Algorithm 1: the discriminators once, then the generators K times.
 
+        Args:
+            batch: mapped features and labels, see the class.
+
         Returns:
-          The terms of `term_names` by name, float32 scalars; the generators' terms are those of
-          the last of the K steps, each taken before its update.
+            The terms of `term_names` by name, float32 scalars; the generators' terms are those of
+            the last of the K steps, each taken before its update.
         """
         weights = self.generator_weights
         with tf.GradientTape() as tape:
@@ -218,15 +557,15 @@ class XGACMN(keras.Model):
         terms |= generator_terms
         return {name: terms[name] for name in self.term_names()}
 
-    def _generate(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    def _generate(self, batch: dict[str, tf.Tensor], training: bool = True) -> dict[str, tf.Tensor]:
         """Line 1: codes v_c, t_c and, where something judges them, generated v_r, t_r."""
         made = {
-            "v_c": self.encoder.image_encoder(batch["image"], training=True),
-            "t_c": self.encoder.text_encoder(batch["text"], training=True),
+            "v_c": self.encoder.image_encoder(batch["mapped_image"], training=training),
+            "t_c": self.encoder.text_encoder(batch["mapped_text"], training=training),
         }
         if self.image_decoder is not None:
-            made["v_r"] = self.image_decoder(made["v_c"], training=True)
-            made["t_r"] = self.text_decoder(made["t_c"], training=True)
+            made["v_r"] = self.image_decoder(made["v_c"], training=training)
+            made["t_r"] = self.text_decoder(made["t_c"], training=training)
         return made
 
     def _discriminator_step(
@@ -236,32 +575,38 @@ class XGACMN(keras.Model):
         weights = self.discriminator_weights
         if not weights:
             return {}
-        # Name → judge, what it is to take for real or for an image, and the rest.
-        judged = {}
-        if self.image_discriminator is not None:
-            real_image = batch.get("image_target", batch["image"])
-            real_text = batch.get("text_target", batch["text"])
-            judged["image"] = self.image_discriminator, real_image, made["t_r"]
-            judged["text"] = self.text_discriminator, real_text, made["v_r"]
-        if self.common_discriminator is not None:
-            judged["common"] = self.common_discriminator, made["v_c"], made["t_c"]
-        terms = {}
         with tf.GradientTape() as tape:
-            total = 0.0
-            # Each discriminator's loss on its own: with all logits in one tensor D_T waits for D_I,
-            # 5 % of a step at 128 and 10 dimensions.
-            for name, (discriminator, first, second) in judged.items():
-                # Both halves in one batch: one matrix product instead of two.
-                both = tf.concat([tf.cast(first, second.dtype), second], axis=0)
-                logits = discriminator(both, training=True)
-                halves = tf.split(logits, 2, axis=0)
-                terms[f"D/{name}_loss"] = losses.discriminator_loss(*halves)
-                terms[f"D/{name}_accuracy"] = losses.discriminator_accuracy(*halves)
-                total += terms[f"D/{name}_loss"]
+            terms, total = self._discriminator_terms(batch, made, training=True)
             scaled = self.d_optimizer.scale_loss(_share(total))
         self.d_optimizer.apply(tape.gradient(scaled, weights), weights)
         terms["D/loss"] = total
         return terms
+
+    def _discriminator_terms(
+        self, batch: dict[str, tf.Tensor], made: dict[str, tf.Tensor], training: bool
+    ) -> tuple[dict[str, tf.Tensor], Any]:
+        """Return Eq. 1–3 by name, with accuracies, and the sum of the losses."""
+        # Name → judge, what it is to take for real or for an image, and the rest.
+        judged = {}
+        if self.image_discriminator is not None:
+            real_image = batch.get("image_target", batch["mapped_image"])
+            real_text = batch.get("text_target", batch["mapped_text"])
+            judged["image"] = self.image_discriminator, real_image, made["t_r"]
+            judged["text"] = self.text_discriminator, real_text, made["v_r"]
+        if self.common_discriminator is not None:
+            judged["common"] = self.common_discriminator, made["v_c"], made["t_c"]
+        terms, total = {}, 0.0
+        # Each discriminator's loss on its own: with all logits in one tensor D_T waits for D_I,
+        # 5 % of a step at 128 and 10 dimensions.
+        for name, (discriminator, first, second) in judged.items():
+            # Both halves in one batch: one matrix product instead of two.
+            both = tf.concat([tf.cast(first, second.dtype), second], axis=0)
+            logits = discriminator(both, training=training)
+            halves = tf.split(logits, 2, axis=0)
+            terms[f"D/{name}_loss"] = self.adversarial_loss.discriminator(*halves)
+            terms[f"D/{name}_accuracy"] = losses.discriminator_accuracy(*halves)
+            total += terms[f"D/{name}_loss"]
+        return terms, total
 
     def _generator_loss(
         self, batch: dict[str, tf.Tensor], made: dict[str, tf.Tensor]
@@ -270,7 +615,7 @@ class XGACMN(keras.Model):
         settings, layer = self.settings, self.encoder.class_layer
         # One branch of each code to every term: the pair's, D_C's and the class layer's.
         v_c, t_c = _branches(made["v_c"], 3), _branches(made["t_c"], 3)
-        terms = {"G/pair": losses.pair_loss(v_c[0], t_c[0])}
+        terms = {"G/pair": self.pair_loss(v_c[0], t_c[0])}
         # The pair term stands in Eq. 10 and in Eq. 11 alike.
         total = 2.0 * settings["lambda_1"] * terms["G/pair"]
         if self.discriminator_weights:
@@ -281,15 +626,16 @@ class XGACMN(keras.Model):
             if self.common_discriminator is not None:
                 codes = tf.concat([v_c[1], t_c[1]], axis=0)
                 image_codes, text_codes = tf.split(self.common_discriminator(codes), 2, axis=0)
-            terms["G/image_adversarial"] = losses.image_generator_loss(text_features, image_codes)
-            terms["G/text_adversarial"] = losses.text_generator_loss(image_features, text_codes)
+            judge = self.adversarial_loss
+            terms["G/image_adversarial"] = judge.image_generator(text_features, image_codes)
+            terms["G/text_adversarial"] = judge.text_generator(image_features, text_codes)
             adversarial = terms["G/image_adversarial"] + terms["G/text_adversarial"]
             total += settings["lambda_2"] * adversarial
         if layer is not None:
             margin_weight = self.annealing(self.g_optimizer.iterations)
             # (2, n, d): both modalities in one go.
             codes = tf.stack([v_c[2], t_c[2]])
-            found = layer.terms(codes, batch["label"], margin_weight)
+            found = layer.terms(codes, self._targets(batch["label"]), margin_weight)
             image_loss, text_loss = tf.unstack(found.loss)
             terms["G/image_classification"] = image_loss
             terms["G/text_classification"] = text_loss
@@ -303,44 +649,68 @@ class XGACMN(keras.Model):
         terms["G/loss"] = total
         return self.g_optimizer.scale_loss(_share(total)), terms
 
-    # Use and keeping.
+    # Use, saving and loading.
 
     def prepare(
         self, image: np.ndarray | tf.Tensor, text: np.ndarray | tf.Tensor
     ) -> dict[str, tf.Tensor]:
-        """Raw features (n, d_v), (n, d_t) → what `alternate` takes, but for the labels."""
+        """Return what `alternate` takes, but for the labels, of raw features (n, d_v), (n, d_t)."""
         return self.mapped("image", image) | self.mapped("text", text)
 
     def mapped(self, modality: str, features: np.ndarray | tf.Tensor) -> dict[str, tf.Tensor]:
-        """The part of `prepare` that is of "image" or "text"."""
+        """Return the part of `prepare` that is of "image" or "text"."""
         layer = getattr(self.encoder, f"{modality}_map")
-        features = tf.convert_to_tensor(features, tf.float32)
-        made = {modality: layer(features)}
+        features = tf.cast(features, tf.float32)
+        made = {f"mapped_{modality}": layer(features)}
         if layer.leaves_feature_space:
             made[f"{modality}_target"] = layer.target(features)
         return made
 
     def call(self, inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """{"image": …, "text": …} raw features → codes, with the averaged weights."""
+        """Return codes with the averaged weights, see `CommonSpaceEncoder.call`."""
+        self._check_adapted("a call")
         return self.averaged(inputs)
+
+    def encode_image(self, features: Any, output: str = "search") -> np.ndarray:
+        """Return embeddings of images, see `CommonSpaceEncoder.encode_image`."""
+        self._check_adapted("encode_image")
+        return self.averaged.encode_image(features, output)
+
+    def encode_text(self, features: Any, output: str = "search") -> np.ndarray:
+        """Return embeddings of texts, see `CommonSpaceEncoder.encode_image`."""
+        self._check_adapted("encode_text")
+        return self.averaged.encode_text(features, output)
+
+    def export(self, filepath: str | os.PathLike[str], **kwargs: Any) -> None:
+        """Write the averaged encoders as a SavedModel, see `CommonSpaceEncoder.export`."""
+        self._check_adapted("export")
+        self.averaged.export(filepath, **kwargs)
 
     def get_config(self) -> dict[str, Any]:
         serialize = keras.saving.serialize_keras_object
-        return {
-            **super().get_config(),
-            **self.settings,
-            "encoder": serialize(self.encoder),
-            "annealing": serialize(self.annealing),
-        }
+        config = {**super().get_config(), **self.settings, "annealing": serialize(self.annealing)}
+        if self.built:
+            config["encoder"] = serialize(self.encoder)
+        else:
+            layer = self.encoder_settings["class_layer"]
+            named = layer is None or isinstance(layer, str)
+            config |= self.encoder_settings
+            config["class_layer"] = layer if named else serialize(layer)
+        if self._pair_loss_name != "l2":
+            config["pair_loss"] = self._pair_loss_name
+        if type(self.adversarial_loss) is not losses.CrossEntropy:
+            config["adversarial_loss"] = serialize(self.adversarial_loss)
+        return config
 
     @classmethod
     def from_config(
         cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None
     ) -> Self:
-        for name in ("encoder", "annealing"):
-            config[name] = keras.saving.deserialize_keras_object(
-                config[name], custom_objects=custom_objects
-            )
+        for name in ("encoder", "annealing", "adversarial_loss", "class_layer"):
+            if isinstance(config.get(name), Mapping):
+                config[name] = keras.saving.deserialize_keras_object(
+                    config[name], custom_objects=custom_objects
+                )
         return cls(**config)
 
     def get_compile_config(self) -> dict[str, Any] | None:
@@ -350,7 +720,7 @@ class XGACMN(keras.Model):
         return {
             "d_optimizer": serialize(self.d_optimizer),
             "g_optimizer": serialize(self.g_optimizer),
-            "jit_compile": self.jit_compile,
+            "jit_compile": self.uses_xla,
             "run_eagerly": self.run_eagerly,
             "steps_per_execution": self.steps_per_execution,
         }
@@ -359,6 +729,27 @@ class XGACMN(keras.Model):
         for name in ("d_optimizer", "g_optimizer"):
             config[name] = keras.saving.deserialize_keras_object(config[name])
         self.compile(**config)
+
+
+def _pair_loss(
+    given: str | Callable[[tf.Tensor, tf.Tensor], tf.Tensor],
+) -> tuple[Callable[[tf.Tensor, tf.Tensor], tf.Tensor], str]:
+    """Return a pair loss and the name that a saved model holds."""
+    if callable(given):
+        name = keras.saving.get_registered_name(given)
+        if keras.saving.get_registered_object(name) is not given:
+            raise ValueError(
+                f"pair_loss={name} is not registered; decorate it with "
+                "keras.saving.register_keras_serializable(), so that the model can be saved"
+            )
+        return given, name
+    # A file names a function that this process has registered; none is made from it.
+    function = _BUILT_IN.get(given) or keras.saving.get_registered_object(given)
+    if not callable(function) or isinstance(function, type):
+        raise ValueError(
+            f"pair_loss={given!r}: expected {', '.join(_BUILT_IN)} or a registered function"
+        )
+    return function, given
 
 
 def _branches(x: tf.Tensor, count: int) -> list[tf.Tensor]:

@@ -1,9 +1,9 @@
-"""What watches a run: Keras callbacks for TensorBoard, and the stop when training falls apart.
+"""Keras callbacks: TensorBoard logging, warnings, and stopping on non-finite losses.
 
-The training loop calls `on_epoch_end` for every epoch with a dict of floats: the losses of Eq. 1–5,
-10 and 11 by term, accuracies, angles, learning rates, validation mAP. After a resume it replays
-the epochs of before; `on_epoch_begin` is called only for epochs that really run, which is how the
-callbacks tell the two apart.
+The logs of an epoch hold the losses of Eq. 1–5, 10 and 11 by term, accuracies, angles, learning
+rates and validation mAP. After a resume, `training.loop` replays the earlier epochs by
+`on_epoch_end` alone, so that a callback tells them from epochs that run by `on_epoch_begin`. Keras
+counts epochs from 0; messages and TensorBoard count from 1.
 """
 
 import math
@@ -22,13 +22,13 @@ from xgacmn_tf.errors import DivergenceError
 class StopOnNonFinite(keras.callbacks.Callback):
     """Raises a `DivergenceError` at the first epoch that logs a NaN or an infinity.
 
-    `epoch.EpochRunner` raises it for the terms of a step; validation scores are left to this.
+    `EpochRunner` raises it for the terms of a step; validation scores are left to this.
     """
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         bad = {name: value for name, value in (logs or {}).items() if not math.isfinite(value)}
         if bad:
-            raise DivergenceError.of(f"epoch {epoch}", bad)
+            raise DivergenceError.of(f"epoch {epoch + 1}", bad)
 
 
 class ReportImbalance(keras.callbacks.Callback):
@@ -60,8 +60,9 @@ class ReportImbalance(keras.callbacks.Callback):
                 if self._won[name] == self.EPOCHS:
                     self._tell(
                         name,
-                        f"epoch {epoch}: a discriminator has won ({name} over {1 - self.ERRORS:g} "
-                        f"for {self.EPOCHS} epochs), so the generators learn little from it; try a "
+                        f"epoch {epoch + 1}: a discriminator has won ({name} over "
+                        f"{1 - self.ERRORS:g} for {self.EPOCHS} epochs), so the generators learn "
+                        "little from it; try a "
                         "lower --discriminator_learning_rate or a higher --generator_steps",
                     )
             if name.startswith("validation/spread/") and value < self.SPREAD:
@@ -69,7 +70,7 @@ class ReportImbalance(keras.callbacks.Callback):
                 cause = self.unusable.get(modality)
                 self._tell(
                     name,
-                    f"epoch {epoch}: all {modality} codes point the same way ({name} is "
+                    f"epoch {epoch + 1}: all {modality} codes point the same way ({name} is "
                     f"{value:.2g}), so that {modality}s cannot be told apart; "
                     + (
                         f"the cause is the input: {cause}"
@@ -108,7 +109,7 @@ class ScalarBoard(keras.callbacks.Callback):
         self._writer = _open_writer(self.log_dir, self.SUFFIX)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        with self._writer.as_default(step=epoch):
+        with self._writer.as_default(step=epoch + 1):
             for name, value in (logs or {}).items():
                 # The epoch is the axis; its own curve would be a diagonal.
                 if name != "epoch":
@@ -142,7 +143,7 @@ class HistogramBoard(keras.callbacks.Callback):
         # A replayed epoch's weights are gone; the model holds those of the checkpoint.
         if epoch != self._running:
             return
-        with self._writer.as_default(step=epoch):
+        with self._writer.as_default(step=epoch + 1):
             for weight in self.model.trainable_weights:
                 tf.summary.histogram(f"weights/{weight.path}", weight.value)
         self._writer.flush()
@@ -158,7 +159,7 @@ class ProfileEpoch(keras.callbacks.Callback):
 
     Args:
       log_dir: the run's TensorBoard folder; the trace goes to `plugins/profile` inside.
-      epoch: which one; not the first, which would show little but compiling.
+      epoch: its number, from 1; not the first, which would show little but compiling.
     """
 
     def __init__(self, log_dir: str | os.PathLike[str], epoch: int):
@@ -167,7 +168,7 @@ class ProfileEpoch(keras.callbacks.Callback):
         self._profiling = False
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        if epoch == self.epoch:
+        if epoch + 1 == self.epoch:
             tf.profiler.experimental.start(self.log_dir)
             self._profiling = True
 

@@ -19,18 +19,16 @@ import tensorflow as tf
 from scipy import sparse
 from tqdm import tqdm
 
-from xgacmn_tf.datasets.paired import PairedDataset, Split, give_back, label_matrix
+from xgacmn_tf.datasets.paired import PairedDataset, Split, label_matrix
 from xgacmn_tf.evaluation.identity import Identity
 from xgacmn_tf.evaluation.representations import Representations, represent, similarities
 from xgacmn_tf.evaluation.retrieval import mean_average_precision, own_ranks
 from xgacmn_tf.gallery import combines, from_split, search_embeddings
 from xgacmn_tf.groups import first_rows
 from xgacmn_tf.model.encoders import MATCH_DEPTH, CommonSpaceEncoder, match_score
+from xgacmn_tf.model.epochs import in_blocks
 from xgacmn_tf.model.item_towers import ItemTowers, pair_keys
 from xgacmn_tf.names import MODALITIES, OTHER
-from xgacmn_tf.settings.config import Config
-from xgacmn_tf.training.calibration import calibrated
-from xgacmn_tf.training.epoch import in_blocks
 from xgacmn_tf.training.epoch_choice import best_evaluation, default_patience, is_exhausted
 
 # Where --item_epochs is not given.
@@ -72,43 +70,60 @@ class TrainedItems:
 
 
 def train_items(
-    config: Config,
     dataset: PairedDataset,
     encoder: CommonSpaceEncoder,
+    *,
+    hidden: tuple[int, ...] = (512,),
+    dim: int = 100,
+    dropout: float = 0.6,
+    temperature: float = 0.1,
+    learning_rate: float = 5e-4,
+    average_decay: float = 0.99,
+    members: int = 3,
+    batch_size: int = 128,
+    seed: int = 0,
     epochs: int | None = None,
+    max_epochs: int | None = None,
+    limit: int | None = None,
     log: Log = lambda epoch, terms: None,
 ) -> TrainedItems:
     """Train item towers on a data set.
 
+    Initial weights and dropout follow Keras's global random seed.
+
     Args:
-        config: the settings.
         dataset: its training split is learned from; its validation split chooses the epoch.
         encoder: its input maps are shared.
+        hidden, dim, dropout, temperature, learning_rate, average_decay, members: see `ItemTowers`.
+        batch_size: number of pairs in a step.
+        seed: of the order of pairs, and of the validation pairs of a large split.
         epochs: exact number of epochs; None chooses.
-        log: receives each epoch's number, from 1, and its numbers by name.
+        max_epochs: maximum number of epochs to choose from; None takes as many as make `STEPS`
+            steps, at least `MIN_EPOCHS` and at most `limit`.
+        limit: see `max_epochs`; None sets none.
+        log: receives each epoch, from 0, and its numbers by name.
     """
-    keras.utils.set_random_seed(config.seed)
     # Of a streamed split, the sample that is in memory.
     train = dataset.train.to_fit()
     features = _mapped(encoder, train)
     key = tf.constant(pair_keys(train.image, train.text, train.group))
     towers = ItemTowers(
         {modality: int(values.shape[1]) for modality, values in features.items()},
-        hidden=config.items.item_hidden,
-        dim=config.items.item_dim,
-        dropout=config.items.item_dropout,
-        temperature=config.items.item_temperature,
-        learning_rate=config.items.item_learning_rate,
-        average_decay=config.training.average_decay,
-        members=config.items.item_members,
+        hidden=hidden,
+        dim=dim,
+        dropout=dropout,
+        temperature=temperature,
+        learning_rate=learning_rate,
+        average_decay=average_decay,
+        members=members,
     )
     rows = len(train)
-    size = min(config.items.item_batch_size, rows)
+    size = min(batch_size, rows)
     steps = rows // size
 
     @tf.function(autograph=False)
     def run(epoch: tf.Tensor) -> tf.Tensor:
-        order = tf.random.experimental.stateless_shuffle(tf.range(rows), seed=[config.seed, epoch])
+        order = tf.random.experimental.stateless_shuffle(tf.range(rows), seed=[seed, epoch])
 
         def step(number: tf.Tensor, totals: tf.Tensor) -> list[tf.Tensor]:
             chosen = order[number * size : (number + 1) * size]
@@ -121,8 +136,8 @@ def train_items(
 
     validate = None
     if epochs is None and dataset.validation is not None:
-        validate = _Validation(encoder, dataset, config.seed)
-    planned = epochs or config.items.item_epochs or _planned(config, steps)
+        validate = _Validation(encoder, dataset, seed)
+    planned = epochs or max_epochs or _planned(steps, limit)
     scores: list[float] = []
     kept: list[np.ndarray] = []
     best = planned
@@ -136,54 +151,13 @@ def train_items(
                 if best_evaluation(scores) == epoch - 1:
                     best, kept = epoch, _weights(towers.averaged)
             bar.set_postfix({name.partition("/")[2]: f"{x:.3g}" for name, x in terms.items()})
-            log(epoch, terms)
+            log(epoch - 1, terms)
             if validate is not None and is_exhausted(scores, default_patience(planned)):
                 break
     if kept:
         for weight, value in zip(_variables(towers.averaged), kept, strict=True):
             weight.assign(value)
     return TrainedItems(towers.averaged, best, scores[best - 1] if scores else None)
-
-
-def add_items(
-    config: Config,
-    dataset: PairedDataset,
-    chosen: CommonSpaceEncoder,
-    encoder: CommonSpaceEncoder,
-    log: Log = lambda epoch, terms: None,
-) -> tuple[CommonSpaceEncoder, dict[str, Any]]:
-    """Return an encoder with item embeddings, and what metrics.json has on their training.
-
-    Args:
-        config: the settings.
-        dataset: as X-GACMN was trained on it.
-        chosen: the encoders that never saw the validation split.
-        encoder: the run's encoders, calibrated, which may have been trained on all pairs.
-        log: see `train_items`.
-    """
-    trained = train_items(config, dataset, chosen, log=log)
-    validated = with_items(calibrated(chosen, encoder.calibration), trained.towers, 1.0)
-    weight = config.items.item_weight
-    if weight is None and dataset.validation is not None:
-        weight = choose_weight(validated, dataset, config.seed)
-    weight = DEFAULT_WEIGHT if weight is None else weight
-    facts: dict[str, Any] = {
-        "epochs": trained.epochs,
-        "weight": weight,
-        "validation_R@10": trained.recall,
-    }
-    thresholds: dict[str, dict[str, float]] = {}
-    if dataset.validation is not None and weight > 0:
-        facts["match"] = matches = choose_match_thresholds(
-            validated.replaced(item_weight=weight), dataset, config.seed
-        )
-        thresholds = {
-            split: {modality: found["threshold"] for modality, found in ways.items()}
-            for split, ways in matches.items()
-        }
-    if config.data.refit and dataset.held_out:
-        trained = train_items(config, give_back(dataset), encoder, trained.epochs)
-    return with_items(encoder, trained.towers, weight, thresholds), facts
 
 
 def choose_weight(encoder: CommonSpaceEncoder, dataset: PairedDataset, seed: int) -> float:
@@ -363,10 +337,10 @@ def _recall(ranks: Mapping[str, np.ndarray]) -> float:
     return float(np.mean([np.mean(of_way <= DEPTH) for of_way in ranks.values()]))
 
 
-def _planned(config: Config, steps: int) -> int:
-    """The number of epochs where --item_epochs is not given; --epochs limits it as well."""
+def _planned(steps: int, limit: int | None) -> int:
+    """The number of epochs where none is given."""
     planned = max(MIN_EPOCHS, math.ceil(STEPS / steps))
-    return planned if config.training.epochs is None else min(planned, config.training.epochs)
+    return planned if limit is None else min(planned, limit)
 
 
 def _sample(dataset: PairedDataset, seed: int) -> tuple[Split, Identity]:

@@ -1,120 +1,170 @@
-"""The epochs of a training: the best one is kept, and an interrupted one goes on."""
+"""Training that keeps the best epoch and resumes where it was interrupted, by Keras's `fit`."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 import keras
-import tensorflow as tf
 from tqdm import tqdm
 
-from xgacmn_tf.datasets.paired import PairedDataset
+from xgacmn_tf.devices import Devices
 from xgacmn_tf.io.files import atomic_path
-from xgacmn_tf.runs.folder import RunFolder
-from xgacmn_tf.settings.config import Config
-from xgacmn_tf.training.automatic import choose_threads, most_epochs, patience
-from xgacmn_tf.training.build import build_model
-from xgacmn_tf.training.devices import Devices
-from xgacmn_tf.training.epoch import EpochRunner
+from xgacmn_tf.model.epochs import BatchSource
+from xgacmn_tf.model.xgacmn import XGACMN
 from xgacmn_tf.training.progress import Checkpoints, Progress
-from xgacmn_tf.training.validation import Validation
 
 
 def train(
-    config: Config,
-    dataset: PairedDataset,
-    folder: RunFolder,
+    model: XGACMN,
+    batches: BatchSource,
+    *,
+    epochs: int,
+    resume: Path,
+    kept: Path,
+    validate: Callable[[], dict[str, float]] | None = None,
+    evaluate_every: int = 1,
+    choose_epoch: str = "best",
+    patience: int | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
-    refit_epochs: int | None = None,
     devices: Devices | None = None,
+    title: str = "epoch",
 ) -> Progress:
-    """Trains from where the folder's checkpoint left off, and leaves `folder.selected`.
+    """Train from where the checkpoint in `resume` ends, and save the encoders of the best epoch.
 
-    The best epoch is that of `epoch_choice`, by the validation mAP (headline similarity, mean of
-    both directions); with `--choose_epoch=last` or without a validation split it is the last one.
-    Keras callbacks get `on_train_begin`, `on_epoch_end` for every epoch (those of before a resume
-    are replayed, so that curves are whole) and `on_train_end`.
+    The best epoch is that of `epoch_choice`, by the validation mAP; with `choose_epoch="last"` or
+    without validation it is the last one. A resumed training ends with the same numbers. Callbacks
+    receive Keras's events; the epochs before a resume are replayed to them by `on_epoch_end` after
+    `on_train_begin`, so that curves are whole and a patience counts on.
 
     Args:
-      config: the settings.
-      dataset: its training split is learned from, its validation split chooses the epoch.
-      folder: of the run; several workers need one that all of them see.
-      callbacks: watch the epochs, and may refuse one.
-      refit_epochs: train for so many epochs instead of `--epochs`, and leave the encoders as
-        `folder.refitted`, beside those of the training that found the number.
-      devices: where to train; by default this machine's first device.
+        model: compiled, and made under the devices' strategy.
+        batches: of the training split.
+        epochs: maximum number of epochs.
+        resume: folder of the checkpoint.
+        kept: path of the averaged encoders of the best epoch, a `.keras` file.
+        validate: returns `validation.Validation`'s numbers by name.
+        evaluate_every: number of epochs from one validation to the next; the last is validated.
+        choose_epoch: "best" or "last".
+        patience: number of evaluations without a better one after which training ends; None: never.
+        callbacks: Keras callbacks, which may reject an epoch before anything of it is saved.
+        devices: where the model trains; by default this machine's first device.
+        title: of the progress bar.
 
     Raises:
-      errors.DivergenceError: from `StopOnNonFinite`, before anything of that epoch is saved.
-      InputError: the batch cannot be shared among the devices, or workers see different folders.
+        DivergenceError: a term is not finite.
+        InputError: the batch cannot be shared among the devices, the checkpoint is damaged, or
+            workers see different folders.
     """
-    tf.config.experimental.enable_op_determinism()
-    choose_threads(dataset)
     devices = devices or Devices()
-    resume, kept = folder.resume, folder.selected
-    if refit_epochs is not None:
-        resume, kept = folder.refit, folder.refitted
     progress = Progress()
     with devices.strategy.scope():
-        model = build_model(config, dataset)
-        runner = EpochRunner(model, dataset.train, dataset.num_classes, config, devices)
         checkpoints = Checkpoints(model, progress, resume, writes=devices.is_chief)
         devices.agree(
             "checkpoints",
             f"{checkpoints.newest:x}",
-            f"--output_dir={folder.path} must be on storage that all workers share",
+            f"{resume} must be on storage that all workers share",
         )
         checkpoints.restore()
-    validate = None
-    if dataset.validation is not None:
-        validate = Validation(model, dataset.validation, config.headline(), devices)
-    epochs = refit_epochs or most_epochs(config, runner.steps)
     progress.planned = epochs
-    waiting = patience(config, epochs)
-
-    watchers = keras.callbacks.CallbackList(list(callbacks), model=model)
-    watchers.on_train_begin()
-    for record in progress.history:
-        watchers.on_epoch_end(int(record["epoch"]), record)
-    title = "epoch" if refit_epochs is None else "all pairs, epoch"
+    steps = batches.rows(model, devices).steps
+    first = _EpochLogs(progress, steps, epochs, validate, evaluate_every)
+    over = progress.is_over(epochs, patience)
     with tqdm(
-        total=epochs * runner.steps,
-        initial=progress.epoch * runner.steps,
+        total=epochs * steps,
+        initial=progress.epoch * steps,
         unit="step",
         dynamic_ncols=True,
         **({} if devices.is_chief else {"disable": True}),
     ) as bar:
-        while not progress.is_over(epochs, waiting):
-            epoch = progress.epoch + 1
-            bar.set_description(f"{title} {epoch}/{epochs}")
-            watchers.on_epoch_begin(epoch)
-            started = time.perf_counter()
-            terms = runner.run(epoch, bar.update)
-            seconds = time.perf_counter() - started
-            logs = {
-                "epoch": float(epoch),
-                "step": float(epoch * runner.steps),
-                **terms,
-                "learning_rate/G": float(model.g_optimizer.learning_rate.value.numpy()),
-                "learning_rate/D": float(model.d_optimizer.learning_rate.value.numpy()),
-            }
-            if validate is not None and (
-                epoch % config.training.evaluate_every == 0 or epoch == epochs
-            ):
-                logs |= validate()
-            # Before anything of this epoch is kept, so that a callback can refuse it.
-            watchers.on_epoch_end(epoch, logs)
-            progress.history.append(logs)
-            progress.seconds += seconds
-            is_best = progress.note_best(config.training.choose_epoch, is_last=epoch == epochs)
-            if is_best and devices.is_chief:
+
+        def finish_epoch() -> None:
+            # Another callback may have ended the training.
+            is_last = progress.epoch == epochs or model.stop_training
+            if progress.note_best(choose_epoch, is_last) and devices.is_chief:
                 with atomic_path(kept) as temporary:
                     model.averaged.save(temporary)
-            bar.set_postfix_str(_summary(progress))
-            checkpoints.save(is_last=progress.is_over(epochs, waiting))
-    watchers.on_train_end()
+            model.stop_training = model.stop_training or progress.is_over(epochs, patience)
+            checkpoints.save(is_last=model.stop_training)
+
+        last = _ProgressKeeper(progress, finish_epoch, callbacks, bar, f"{title} {{}}/{epochs}")
+        model.fit(
+            batches,
+            initial_epoch=progress.epoch,
+            epochs=progress.epoch if over else epochs,
+            callbacks=[first, *callbacks, last],
+            verbose=0,
+        )
     return progress
+
+
+class _EpochLogs(keras.callbacks.Callback):
+    """Completes the logs of an epoch: its number, learning rates and validation; takes its time."""
+
+    def __init__(
+        self,
+        progress: Progress,
+        steps: int,
+        epochs: int,
+        validate: Callable[[], dict[str, float]] | None,
+        evaluate_every: int,
+    ):
+        super().__init__()
+        self.progress, self.steps, self.epochs = progress, steps, epochs
+        self.validate, self.evaluate_every = validate, evaluate_every
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        self._started = time.perf_counter()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        assert logs is not None
+        self.progress.seconds += time.perf_counter() - self._started
+        number, terms = epoch + 1, {name: logs[name] for name in self.model.term_names()}
+        # All callbacks receive this same dict.
+        logs.clear()
+        logs |= {"epoch": float(number), "step": float(number * self.steps), **terms}
+        logs["learning_rate/G"] = float(self.model.g_optimizer.learning_rate.value.numpy())
+        logs["learning_rate/D"] = float(self.model.d_optimizer.learning_rate.value.numpy())
+        is_due = number % self.evaluate_every == 0 or number == self.epochs
+        if self.validate is not None and is_due:
+            logs |= {f"validation/{name}": value for name, value in self.validate().items()}
+
+
+class _ProgressKeeper(keras.callbacks.Callback):
+    """Records epochs after all other callbacks have seen them, and ends the training."""
+
+    def __init__(
+        self,
+        progress: Progress,
+        finish_epoch: Callable[[], None],
+        watchers: Sequence[keras.callbacks.Callback],
+        bar: Any,
+        title: str,
+    ):
+        super().__init__()
+        self.progress, self.finish_epoch, self.watchers = progress, finish_epoch, watchers
+        self.bar, self.title = bar, title
+
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
+        for epoch, record in enumerate(self.progress.history):
+            for watcher in self.watchers:
+                watcher.on_epoch_end(epoch, dict(record))
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        self.bar.set_description(self.title.format(epoch + 1))
+        self._done = 0
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        done = min(batch + 1, self.params["steps"])
+        self.bar.update(done - self._done)
+        self._done = done
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        self.progress.history.append(dict(logs or {}))
+        self.finish_epoch()
+        self.bar.set_postfix_str(_summary(self.progress))
 
 
 def _summary(progress: Progress) -> str:

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from xgacmn_tf import datasets
+from xgacmn_tf.commands import features as command
 from xgacmn_tf.datasets.extraction import extract_features
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.features import __main__ as command
 from xgacmn_tf.features import load_extractor
 
 beam = pytest.importorskip("apache_beam", reason="pip install xgacmn_tf[beam]")
