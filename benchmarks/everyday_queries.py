@@ -211,7 +211,7 @@ def markdown_lines(results: Sequence[Result], characters: Mapping[str, str]) -> 
 
 def emoji_of(run: TrainedRun) -> dict[str, str]:
     """Return the emoji by their ids, for a run on them; nothing for other runs."""
-    if run.folder.recorded_config().dataset != EMOJI.name:
+    if run.folder.recorded_config().data.dataset != EMOJI.name:
         return {}
     return {row["id"]: row["emoji"] for row in EMOJI.entries()}
 
