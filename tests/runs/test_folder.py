@@ -1,6 +1,5 @@
 """Run folders of earlier versions: found again, loaded, or rejected in one line."""
 
-import dataclasses
 import json
 import shutil
 import subprocess
@@ -9,10 +8,10 @@ import sys
 import pytest
 
 from xgacmn_tf import datasets, experiment
-from xgacmn_tf.settings.config import Config
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.runs.folder import RunFolder
 from xgacmn_tf.runs.trained import TrainedRun
+from xgacmn_tf.settings.config import Config
 
 
 @pytest.fixture(scope="module")

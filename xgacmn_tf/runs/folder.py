@@ -18,7 +18,6 @@ metrics.json      results; it appears last, so where it stands the run is comple
 """
 
 import contextlib
-import dataclasses
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,12 +25,12 @@ from typing import Any
 
 import numpy as np
 
-from xgacmn_tf.settings.config import XGACMN, Config
-from xgacmn_tf.settings.fields import leaves
-from xgacmn_tf.io import array_files
 from xgacmn_tf.errors import InputError
+from xgacmn_tf.io import array_files
 from xgacmn_tf.io.file_lock import locked
 from xgacmn_tf.io.files import atomic_path, read_json, sweep, write_json
+from xgacmn_tf.settings.config import XGACMN, Config
+from xgacmn_tf.settings.fields import leaves
 
 
 class RunFolder:

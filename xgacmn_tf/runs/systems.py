@@ -13,12 +13,12 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from xgacmn_tf.baselines import System, TrainingData, parse_settings
-from xgacmn_tf.settings.config import Config
 from xgacmn_tf.datasets.paired import PairedDataset, Split, give_back
 from xgacmn_tf.errors import DivergenceError
 from xgacmn_tf.io.files import atomic_path
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
 from xgacmn_tf.runs.folder import RunFolder
+from xgacmn_tf.settings.config import Config
 from xgacmn_tf.training.calibration import calibrated, calibration_factors
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import os
 from collections.abc import Mapping, Sequence
@@ -12,15 +11,15 @@ import numpy as np
 import tensorflow as tf
 
 from xgacmn_tf import datasets, gallery
-from xgacmn_tf.runs.checkpoint import load_encoder
-from xgacmn_tf.io import array_files
 from xgacmn_tf.datasets.paired import PairedDataset
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.evaluation.representations import Representations, represent
 from xgacmn_tf.features.extractor import Extractor
 from xgacmn_tf.features.registry import load_extractor
 from xgacmn_tf.gallery import Gallery
+from xgacmn_tf.io import array_files
 from xgacmn_tf.model.encoders import search_similarity
+from xgacmn_tf.runs.checkpoint import load_encoder
 from xgacmn_tf.runs.folder import RunFolder
 
 
@@ -73,9 +72,9 @@ class TrainedRun:
             dataset = datasets.for_config(config.replace(validation_fraction=0.0))
         if dataset.fingerprint != fingerprint:
             raise InputError(
-                f"{self.folder.path} was trained on other contents of --dataset={config.data.dataset} "
-                "than are there now, or by a version that drew other splits of them; restore them, "
-                "or train again"
+                f"{self.folder.path} was trained on other contents of "
+                f"--dataset={config.data.dataset} than are there now, or by a version that drew "
+                "other splits of them; restore them, or train again"
             )
         return dataset
 

@@ -56,7 +56,9 @@ def build_model(config: Config, dataset: PairedDataset) -> XGACMN:
         margin=config.model.margin,
         output_activation=config.model.generated_activation,
         feature_discriminator_hidden=(
-            config.model.feature_discriminator_hidden if config.model.discriminate_features else None
+            config.model.feature_discriminator_hidden
+            if config.model.discriminate_features
+            else None
         ),
         common_discriminator_hidden=(
             config.model.common_discriminator_hidden if config.model.discriminate_codes else None
@@ -69,7 +71,9 @@ def build_model(config: Config, dataset: PairedDataset) -> XGACMN:
         annealing=MarginAnnealing(**config.model.annealing),
         average_decay=config.training.average_decay,
         # bfloat16 has float32's range, so no loss needs scaling.
-        dtype="float32" if config.training.precision == "float32" else f"mixed_{config.training.precision}",
+        dtype="float32"
+        if config.training.precision == "float32"
+        else f"mixed_{config.training.precision}",
     )
     model.adapt(dataset.train)
     model.compile(
@@ -118,7 +122,9 @@ def train_model(
     epochs = refit_epochs or automatic.max_epochs(config.training.epochs, steps)
     patience = None
     if config.training.choose_epoch != "last":
-        patience = automatic.patience(config.training.patience, epochs, config.training.evaluate_every)
+        patience = automatic.patience(
+            config.training.patience, epochs, config.training.evaluate_every
+        )
     return train(
         model,
         batches,
@@ -143,7 +149,11 @@ def check_evaluations(config: Config, dataset: PairedDataset, devices: Devices) 
     Raises:
         InputError: a single evaluation is planned for several epochs.
     """
-    if config.system.model != XGACMN_NAME or config.training.choose_epoch == "last" or dataset.validation is None:
+    if (
+        config.system.model != XGACMN_NAME
+        or config.training.choose_epoch == "last"
+        or dataset.validation is None
+    ):
         return
     steps = len(dataset.train) // devices.batch_size(config.training.batch_size, len(dataset.train))
     epochs = automatic.max_epochs(config.training.epochs, steps)
