@@ -23,6 +23,7 @@ lint: $(VENV)/installed-test
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy xgacmn_tf
+	$(VENV)/bin/lint-imports --no-logo
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from xgacmn_tf import baselines, datasets
-from xgacmn_tf.compare import choice, grid
 from xgacmn_tf.io.files import write_json
+from xgacmn_tf.paper import experiments, tuning
 
 
 def main() -> None:
@@ -40,12 +40,14 @@ def main() -> None:
     ]
     system = baselines.system(given.model)
     found: dict[tuple[str, ...], list[dict[str, float]]] = {point: [] for point in points}
-    cells = grid.cells([given.model], [given.dataset], given.parts, given.data_dir, Path("unused"))
-    for cell in cells:
-        similarity = given.similarity or cell.config.evaluation.similarity
-        config = cell.config.replace(similarity=similarity)
+    runs = experiments.plan(
+        [given.model], [given.dataset], given.parts, given.data_dir, Path("unused")
+    )
+    for run in runs:
+        similarity = given.similarity or run.config.evaluation.similarity
+        config = run.config.replace(similarity=similarity)
         whole = datasets.for_config(config.replace(validation_fraction=0.0))
-        for point in choice.scores(config, system, whole, points):
+        for point in tuning.score_points(config, system, whole, points):
             if "error" in point:
                 print(f"{point['settings']}: {point['error']}", flush=True)
             else:

@@ -13,7 +13,6 @@ os.environ |= {
 import contextlib
 import gc
 import io
-import signal
 import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -23,10 +22,9 @@ from typing import Any
 import numpy as np
 import pytest
 from absl import flags
-from absl.testing import flagsaver
 
 from tests.raw_pairs import raw_pairs  # noqa: F401
-from xgacmn_tf import main as training_command
+from xgacmn_tf.commands import train
 from xgacmn_tf.datasets.paired import Split
 from xgacmn_tf.settings import flag_files
 from xgacmn_tf.settings.command_line import config_from_flags, define_flags
@@ -91,16 +89,7 @@ def call() -> Call:
 def call_main(call) -> Call:
     """Calls `xgacmn_tf.main` in this process, as `call` does."""
 
-    def main(argv: list[str]) -> None:
-        handler = signal.getsignal(signal.SIGTERM)
-        # The command's flags are those of the whole program.
-        with flagsaver.flagsaver():
-            try:
-                training_command.main(training_command.parse_flags(argv))
-            finally:
-                signal.signal(signal.SIGTERM, handler)
-
-    return lambda *arguments: call(main, *arguments)
+    return lambda *arguments: call(train.main, *arguments)
 
 
 @pytest.fixture(scope="session")
@@ -113,10 +102,10 @@ def without_workers() -> Callable[[], contextlib.AbstractContextManager[None]]:
 
     @contextlib.contextmanager
     def without_workers() -> Iterator[None]:
-        from xgacmn_tf.compare import choice, grid
+        from xgacmn_tf.paper import experiments, tuning
 
         with pytest.MonkeyPatch.context() as patch:
-            for module in (choice, grid):
+            for module in (tuning, experiments):
                 patch.setattr(module, "in_workers", in_this_process)
             yield
 

@@ -22,11 +22,11 @@ from xgacmn_tf import datasets, gallery
 from xgacmn_tf.datasets import nuswide, pascal_sentence, raw_table, wikipedia
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.features.extractor import MANIFEST
-from xgacmn_tf.features.pictures import open_picture
+from xgacmn_tf.features.image_files import open_image
 from xgacmn_tf.features.registry import load_extractor
 from xgacmn_tf.features.sift import VisualWords
 from xgacmn_tf.features.words import BagOfWords, Topics
-from xgacmn_tf.reproduce.scores import read_codes
+from xgacmn_tf.paper.scores import read_codes
 from xgacmn_tf.runs.folder import RunFolder
 from xgacmn_tf.search import load_index, make_index
 from xgacmn_tf.search.indexing import texts_in
@@ -297,7 +297,7 @@ READERS = {
     "csv": ("pairs.csv", write_table, raw_table.load_raw),
     "tsv": ("pairs.tsv", write_table, raw_table.load_raw),
     **{
-        suffix: (f"a.{suffix}", write_picture, open_picture)
+        suffix: (f"a.{suffix}", write_picture, open_image)
         for suffix in ("jpg", "png", "webp", "gif", "bmp", "tiff", "ppm")
     },
     "texts": ("texts.txt", write_texts, texts_in),

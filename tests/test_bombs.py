@@ -21,13 +21,13 @@ import resource, sys
 from pathlib import Path
 from xgacmn_tf.io import array_files
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.features.pictures import open_picture
+from xgacmn_tf.features.image_files import open_image
 
 path = Path(sys.argv[1])
 taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (taken + int(sys.argv[2]),) * 2)
 try:
-    open_picture(path) if path.suffix == ".png" else array_files.read(path, lambda names: None)
+    open_image(path) if path.suffix == ".png" else array_files.read(path, lambda names: None)
 except InputError as error:
     print(error)
 """
@@ -101,11 +101,11 @@ def png(path):
 @pytest.mark.parametrize(
     ("name", "write", "message"),
     [
-        ("a.npz", long_header, "broken or no .npz file"),
+        ("a.npz", long_header, "damaged, or not a .npz file"),
         ("a.npz", more_than_listed, "Bad CRC-32"),
         ("a.npz", zeros, "more memory than there is"),
-        ("a.mat", matlab, "unpacks to more than its shape (1, 1) needs"),
-        ("a.mat", hdf5, "kept in pieces larger than itself"),
+        ("a.mat", matlab, "decompresses to more than its shape (1, 1) needs"),
+        ("a.mat", hdf5, "chunks larger than itself"),
         ("a.png", png, "decompression bomb"),
     ],
 )

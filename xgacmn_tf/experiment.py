@@ -19,6 +19,7 @@ from xgacmn_tf.datasets.paired import PairedDataset
 from xgacmn_tf.datasets.report import DataReport, data_report
 from xgacmn_tf.devices import Devices, make_devices
 from xgacmn_tf.errors import InputError
+from xgacmn_tf.evaluation.blockwise import BAR_DELAY
 from xgacmn_tf.evaluation.categories import category_table, unseen_categories
 from xgacmn_tf.evaluation.fine_labels import fine_targets
 from xgacmn_tf.evaluation.first_results import FirstResults, first_results, spread_measures
@@ -26,7 +27,6 @@ from xgacmn_tf.evaluation.identity import Identity
 from xgacmn_tf.evaluation.measures import split_identity
 from xgacmn_tf.evaluation.representations import Representations, represent
 from xgacmn_tf.evaluation.retrieval import (
-    BAR_DELAY,
     chance_levels,
     evaluate_retrieval,
     mean_average_precision,
@@ -36,7 +36,7 @@ from xgacmn_tf.export.versions import versions as exported_versions
 from xgacmn_tf.gallery import from_dataset, searched_split
 from xgacmn_tf.io.files import write_json
 from xgacmn_tf.model.encoders import CommonSpaceEncoder, search_similarity
-from xgacmn_tf.names import MODALITIES
+from xgacmn_tf.names import MODALITIES, model_name
 from xgacmn_tf.report.projector import write_projector
 from xgacmn_tf.report.results_page import write_results_page
 from xgacmn_tf.report.table import results_table
@@ -124,7 +124,7 @@ def _run(
     say(results_table(metrics))
     say(f"results page: {folder.results_page}\ncurves: tensorboard --logdir {folder.tensorboard}")
     if config.output.export:
-        say(f"to serve: {folder.models / config.system.model}")
+        say(f"to serve: {folder.models / model_name(config.system.model)}")
         split, note = _searched(dataset, config)
         if note is not None:
             say(f"its searches find items of the {split} split only: {note}")
@@ -388,7 +388,7 @@ def _export(
 ) -> None:
     """Writes one version for a server, with the items of the data set to search."""
     # A run killed after its export finds it again, and its encoders were the same.
-    if not exported_versions(folder.models / config.system.model):
+    if not exported_versions(folder.models / model_name(config.system.model)):
         split, note = _searched(dataset, config)
         export_encoder(
             encoder,
@@ -396,7 +396,7 @@ def _export(
             from_dataset(dataset, split),
             folder,
             folder.models,
-            config.system.model,
+            model_name(config.system.model),
             source=SOURCES[split] + (f" ({note})" if note else ""),
             label_names=dataset.label_names,
             split=split,

@@ -107,6 +107,8 @@ def file_keys(paths: Sequence[Path], only_equal_sizes: bool = False) -> list[str
 
 
 def _file_key(path: Path) -> str:
+    if not path.is_file():  # Opening a named pipe would wait for a writer.
+        return f"path:{path}"
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()[:24]

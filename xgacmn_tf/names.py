@@ -1,4 +1,6 @@
-"""Names that settings offer and code knows: here, so that neither has to load the other."""
+"""Names that both the settings and the code use, so that neither has to import the other."""
+
+import re
 
 MODALITIES = ("image", "text")
 # What a query of each modality finds, and what the other side of a pair is.
@@ -14,6 +16,8 @@ MAP_NAMES = ("auto", "zscore", "hellinger", "chi2", "tfidf", "unit", "none")
 # Width and number of components of the χ² map, for X-GACMN and every compared system that uses it.
 CHI2_GAMMA = 2.0
 CHI2_COMPONENTS = 500
+# --model of a method in a Python file of the user's own.
+OWN_METHOD = re.compile(r"(?P<path>.+\.py):(?P<name>[A-Za-z_]\w*)$")
 # In the order of the paper's Table 1, then what is beyond the paper.
 PAPER = (
     "cca",
@@ -40,3 +44,12 @@ CHOOSE_AN_EPOCH = frozenset(
 GIVE_POSTERIORS = frozenset({"jrl", "pacmr", "sm", "acmr", "kernel_posteriors"})
 # The others learn from the whole training split.
 HOLD_OUT = CHOOSE_AN_EPOCH | GIVE_POSTERIORS
+
+
+def model_name(model: str) -> str:
+    """Return the name of a model in paths and on servers: "pls_SYSTEM" for "a/pls.py:SYSTEM"."""
+    own = OWN_METHOD.match(model)
+    if own is None:
+        return model
+    stem = re.split(r"[/\\]", own["path"])[-1].removesuffix(".py")
+    return re.sub(r"[^A-Za-z0-9_-]", "_", f"{stem}_{own['name']}")

@@ -7,8 +7,8 @@ import pytest
 
 from xgacmn_tf import baselines, names
 from xgacmn_tf.baselines.input_maps import MAP_FLAGS, MapSettings
-from xgacmn_tf.compare import choice, grid
 from xgacmn_tf.datasets.paired import PairedDataset, Split
+from xgacmn_tf.paper import experiments, tuning
 from xgacmn_tf.runs.xgacmn import build_model
 from xgacmn_tf.settings.config import Config
 
@@ -56,7 +56,7 @@ def test_maps_equal_those_of_xgacmn(name, given, histograms, small_settings):
 
 def test_defaults_are_those_of_the_flags():
     assert {name: getattr(MapSettings(), name) for name in MAP_FLAGS} == {
-        name: getattr(Config(), name) for name in MAP_FLAGS
+        name: getattr(Config().model, name) for name in MAP_FLAGS
     }
     # No system replaces the width or the number of components by a number of its own.
     for name in names.SYSTEMS:
@@ -69,14 +69,14 @@ def test_defaults_are_those_of_the_flags():
 def test_maps_of_a_flag_file_are_handed_on(tmp_path, monkeypatch):
     flag_file = tmp_path / "wide.flags"
     flag_file.write_text("--dataset=openclipart\n--chi2_gamma=3\n--text_map=zscore\n--epochs=1\n")
-    cells = grid.cells(("xgacmn", "supcon", "cca"), [str(flag_file)], 1, None, tmp_path)
+    cells = experiments.plan(("xgacmn", "supcon", "cca"), [str(flag_file)], 1, None, tmp_path)
     ours, supcon, cca = (cell.config for cell in cells)
-    assert (ours.chi2_gamma, ours.text_map) == (3.0, "zscore")
-    assert supcon.model_settings == ("text_map=zscore", "chi2_gamma=3.0")
-    assert cca.model_settings == ()
+    assert (ours.model.chi2_gamma, ours.model.text_map) == (3.0, "zscore")
+    assert supcon.system.model_settings == ("text_map=zscore", "chi2_gamma=3.0")
+    assert cca.system.model_settings == ()
     # Settings chosen on validation pairs come on top.
-    monkeypatch.setattr(choice, "in_workers", lambda choose, tasks, jobs: [
+    monkeypatch.setattr(tuning, "in_workers", lambda choose, tasks, jobs: [
         (tasks[0], [("temperature=0.1",)])
     ])  # fmt: skip
-    (tuned,), _ = choice.tuned([cells[1]], 1)
-    assert tuned.config.system.model_settings == (*supcon.model_settings, "temperature=0.1")
+    (tuned,), _ = tuning.tune([cells[1]], 1)
+    assert tuned.config.system.model_settings == (*supcon.system.model_settings, "temperature=0.1")

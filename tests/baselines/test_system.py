@@ -156,5 +156,5 @@ def test_settings_that_do_not_fit(given, message):
 
 
 def test_unknown_system():
-    with pytest.raises(InputError, match="Unknown model 'svm'; expected xgacmn or one of cca, "):
+    with pytest.raises(InputError, match="--model=svm: expected xgacmn, cca, "):
         baselines.system("svm")

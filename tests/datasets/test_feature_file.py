@@ -13,7 +13,7 @@ import scipy.sparse
 
 from xgacmn_tf.datasets import feature_file, load
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.io import array_files
+from xgacmn_tf.io import array_budget, hdf5_file
 
 FORMATS = ("npz", "mat5", "mat73", "h5")
 
@@ -254,7 +254,7 @@ def test_bad_content(arrays, save, kind, changes, message):
 
 
 def test_missing_file(tmp_path):
-    with pytest.raises(InputError, match="There is no feature file .*mine.npz"):
+    with pytest.raises(InputError, match="mine.npz: there is no such file"):
         feature_file.load(tmp_path / "mine.npz")
 
 
@@ -353,7 +353,7 @@ def test_hdf5_values_that_were_never_written(arrays, save, kind, monkeypatch):
         file.create_dataset("text_test", shape, "f8", chunks=(2, 2))
         file["text_test"].attrs.update(attributes)
     assert not feature_file.load(path).test.text.any()
-    monkeypatch.setattr(array_files, "_UNWRITTEN_BYTES", 47)
+    monkeypatch.setattr(hdf5_file, "_UNWRITTEN_BYTES", 47)
     assert "text_test declares 48 bytes but 0 are stored" in refusal(path)
 
 
@@ -362,7 +362,7 @@ def test_hdf5_strings_are_bounded(arrays, save, monkeypatch):
     path = save(arrays, "h5")
     with h5py.File(path, "r+") as file:
         file.create_dataset("id_train", data=np.array(["x" * 10_000] * 6, dtype=object))
-    monkeypatch.setattr(array_files, "MAX_BYTES", 59_000)
+    monkeypatch.setattr(array_budget, "MAX_BYTES", 59_000)
     assert "may take 59000 bytes together" in refusal(path)
 
 
@@ -371,14 +371,14 @@ def test_hdf5_strings_are_bounded(arrays, save, monkeypatch):
 def test_files_that_are_something_else(tmp_path, suffix, content):
     path = tmp_path / f"mine.{suffix}"
     path.write_bytes(content)
-    assert f"broken or no .{suffix} file" in refusal(path)
+    assert f"damaged, or not a .{suffix} file" in refusal(path)
 
 
 @pytest.mark.parametrize("kind", FORMATS)
 def test_truncated_files(arrays, save, kind):
     path = save(arrays, kind)
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
-    assert "broken" in refusal(path)
+    assert "damaged" in refusal(path)
 
 
 def test_pickles_are_refused_and_never_run(arrays, save, tmp_path):
@@ -425,9 +425,9 @@ def test_npz_headers_that_lie_about_the_size(arrays, save, shape, message):
 def test_the_limit_is_on_all_arrays_together(arrays, save, kind, monkeypatch):
     # Numbers alone: (6·4 + 6·2 + 6 + 3·4 + 3·2 + 3) · 8 = 504 bytes.
     path = save(arrays, kind)
-    monkeypatch.setattr(array_files, "MAX_BYTES", 504)
+    monkeypatch.setattr(array_budget, "MAX_BYTES", 504)
     feature_file.load(path)
-    monkeypatch.setattr(array_files, "MAX_BYTES", 503)
+    monkeypatch.setattr(array_budget, "MAX_BYTES", 503)
     assert "may take 503 bytes together" in refusal(path)
 
 
@@ -435,7 +435,7 @@ def test_an_array_twice_in_an_npz(arrays, save):
     path = save(arrays)
     with zipfile.ZipFile(path, "a") as archive, pytest.warns(UserWarning, match="Duplicate"):
         archive.writestr("label_test.npy", npy((3,), bytes(24)))
-    assert "two arrays of one name" in refusal(path)
+    assert "two arrays have the same name" in refusal(path)
 
 
 @pytest.mark.parametrize(
@@ -509,7 +509,7 @@ def test_hdf5_files_reach_no_other_file(arrays, save, tmp_path):
         file.create_virtual_dataset("text_test", layout)
         file["text_test"].attrs["MATLAB_class"] = np.bytes_("double")
 
-    link_message, storage_message = "text_test is a link", "text_test keeps its values in other"
+    link_message, storage_message = "text_test is a link", "text_test stores its values in other"
     for plant, message in (
         (link, link_message),
         (soft, link_message),

@@ -11,9 +11,10 @@ import scipy.io
 
 from tests.datasets import nuswide_layout
 from tests.datasets.test_nuswide import ROWS, labels
-from xgacmn_tf.datasets import distribution, load, nuswide, pascal_sentence, wikipedia
+from xgacmn_tf.datasets import file_search, load, nuswide, pascal_sentence, wikipedia
 from xgacmn_tf.datasets.pascal_sentence import CLASSES
 from xgacmn_tf.errors import InputError
+from xgacmn_tf.settings.command_line import configure_logging
 
 
 def move(folder: Path, **places: str) -> None:
@@ -127,6 +128,7 @@ def copy(tmp_path):
     ],
 )
 def test_nuswide(tmp_path, layout, whole, capsys):
+    configure_logging()
     folder = nuswide_layout.write(tmp_path / "data", labels(), whole=whole)
     expected = nuswide.load(str(folder), "full").fingerprint
     capsys.readouterr()
@@ -391,7 +393,7 @@ def test_damaged_and_oversized_archives(tmp_path, monkeypatch):
     zipped(folder)
     archive = folder / "NUS_WID_Tags.zip"
     content = archive.read_bytes()
-    monkeypatch.setattr(distribution, "_MAX_MEMBER_BYTES", 1000)
+    monkeypatch.setattr(file_search, "_MAX_MEMBER_BYTES", 1000)
     with pytest.raises(InputError, match=r"declares [\d,]+ bytes; at most 1,000 can be unpacked"):
         nuswide.load(str(folder), "full")
     monkeypatch.undo()

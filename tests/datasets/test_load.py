@@ -140,7 +140,7 @@ def test_features_that_cannot_be_made(features, tmp_path):
         with pytest.raises(InputError, match="comes with its features and takes no others"):
             load(name, image_features="vgg19", text_features="bow")
     for name in (*BUNDLED, str(features), "mnist"):
-        with pytest.raises(InputError, match="has no pictures and texts"):
+        with pytest.raises(InputError, match="has no images and texts"):
             load_raw(name)
     for one in ({"image_features": "vgg19"}, {"text_features": "bow"}):
         for name in ("wikipedia", "pairs.csv"):

@@ -162,7 +162,7 @@ def test_own_texts_are_those_of_the_features(folder):
     np.testing.assert_array_equal(
         nuswide.own_texts(str(folder), train.id[order]), train.text[order]
     )
-    with pytest.raises(InputError, match="Imagelist.txt lists no picture actor/9_9.jpg"):
+    with pytest.raises(InputError, match="Imagelist.txt lists no image actor/9_9.jpg"):
         nuswide.own_texts(str(folder), np.array(["actor/9_9"]))
 
 
@@ -234,7 +234,7 @@ def test_a_picture_that_stands_twice(folder):
     path = folder / LIST
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join([*lines[:8], lines[3], *lines[9:]]))
-    with pytest.raises(InputError, match=r"line 9: the picture 'actor/0004_\d+.jpg' stands in lin"):
+    with pytest.raises(InputError, match=r"line 9: the image 'actor/0004_\d+.jpg' stands in lin"):
         nuswide.load(str(folder), "full")
 
 

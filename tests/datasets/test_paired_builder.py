@@ -96,7 +96,7 @@ def test_single_labels_with_titles_and_thumbnails(build, tmp_path):
         "seed": 3,
         "on_bad_image": "skip",
     }
-    found, calls, builder = build(dataset, config(described=True, pictured=True, **settings))
+    found, calls, builder = build(dataset, config(described=True, has_thumbnails=True, **settings))
     assert_equal(found, dataset)
     cache = tmp_path / "downloads" / "xgacmn_tf"
     assert calls == [

@@ -137,7 +137,7 @@ def test_broken_and_incomplete_feature_files(folder):
     with pytest.raises(InputError, match="raw_features.mat lacks T_tr, I_te"):
         wikipedia.load(str(folder))
     (folder / "raw_features.mat").write_bytes(b"not a MATLAB file" * 50)
-    with pytest.raises(InputError, match="raw_features.mat is broken"):
+    with pytest.raises(InputError, match="raw_features.mat: damaged"):
         wikipedia.load(str(folder))
 
 

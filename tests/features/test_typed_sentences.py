@@ -53,7 +53,7 @@ print(json.dumps({
 @pytest.mark.slow
 def test_sentences_from_extraction_to_the_exported_model(tmp_path, raw_pairs):
     dataset = extract_features(
-        raw_pairs, "efficientnet_lite0", "minilm", cache_dir=tmp_path / "cache", say_progress=False
+        raw_pairs, "efficientnet_lite0", "minilm", cache_dir=tmp_path / "cache", show_progress=False
     )
     assert dataset.text_dim == 384
     extractor_files.write_feature_file(dataset, tmp_path / "shapes.npz")

@@ -313,7 +313,7 @@ def test_what_is_no_gallery(tmp_path, name, content, message):
 
 def test_a_broken_gallery_file(kept, tmp_path):
     (tmp_path / "items.npz").write_bytes(b"PK broken")
-    with pytest.raises(InputError, match="items.npz is broken"):
+    with pytest.raises(InputError, match="items.npz: damaged"):
         kept(tmp_path / "items.npz")
 
 

@@ -209,7 +209,7 @@ def test_projector_files_agree_row_by_row(tmp_path, make_split):
         # Image 1 is tile 1; text 1 is tile 7, in column 3 of row 1: the same picture, tinted.
         picture, tinted = sprite.getpixel((64 + 40, 32)), sprite.getpixel((3 * 64 + 40, 64 + 32))
     assert picture == (0, 40, 255)
-    expected = 0.65 * np.array(picture) + 0.35 * np.array(projector_module.TEXT_COLOUR)
+    expected = 0.5 * np.array(picture) + 0.5 * np.array(projector_module.TEXT_COLOR)
     np.testing.assert_allclose(tinted, expected, atol=1)
 
 
@@ -222,7 +222,7 @@ def test_projector_without_thumbnails_and_with_several_labels(tmp_path, make_spl
 
 
 def test_large_splits_are_thinned_and_say_so(tmp_path, make_split, monkeypatch):
-    monkeypatch.setattr(projector_module, "MOST_PAIRS", 3)
+    monkeypatch.setattr(projector_module, "MAX_PAIRS", 3)
     split = make_split(thumbnail=thumbnails(6))
     codes = np.arange(6.0)[:, None]
     write_projector(tmp_path, split, ("a", "b", "c"), codes, codes)

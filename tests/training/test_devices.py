@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from xgacmn_tf import datasets, experiment
+from xgacmn_tf.commands.train import RETRYABLE
 from xgacmn_tf.devices import Devices, make_devices
 from xgacmn_tf.errors import InputError, WorkerLostError
-from xgacmn_tf.main import RETRYABLE
 from xgacmn_tf.runs.checkpoint import load_encoder
 from xgacmn_tf.runs.xgacmn import build_model
 from xgacmn_tf.settings.config import Config
@@ -31,7 +31,7 @@ import tensorflow as tf
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 from xgacmn_tf import main
 sys.argv = ["main", "--strategy=mirrored", *sys.argv[1:]]
-main.app.run(main.main, flags_parser=main.parse_flags)
+main.main(sys.argv)
 """
 
 

@@ -1,10 +1,11 @@
-"""The systems that the paper compares with (Tables 1 and 2), and five beyond them.
+"""Compared systems: those of the paper's Tables 1 and 2, five beyond it, and the user's own.
 
-`--model=NAME` trains one of them in place of X-GACMN. Each is a module of this folder that opens
-with its citation, its objective and what is known of its fidelity, and defines `SYSTEM`. Training
-ends in a `CommonSpaceEncoder`, so evaluation, run folder, export and search treat all alike. Class
-posteriors are then calibrated, see `training.calibration`, and codes that are posteriors stay as
-they were fitted.
+`--model=NAME` trains one of them instead of X-GACMN, and `--model=path/to/file.py:NAME` one that is
+defined in the user's own Python file. Each is a module of this folder that begins with its
+citation, its objective and its fidelity, and defines `SYSTEM`. Training results in a
+`CommonSpaceEncoder`, so that evaluation, run folder, export and search treat all systems alike.
+Class posteriors are then calibrated, see `training.calibration`; codes that are posteriors
+themselves are not.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ import importlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from xgacmn_tf.baselines.own import load_own_system
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.names import SYSTEMS
+from xgacmn_tf.names import OWN_METHOD, SYSTEMS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,19 +59,54 @@ class TrainingData:
 
 @dataclasses.dataclass(frozen=True)
 class System:
-    """A system of the tables.
+    """A system that learns a common space of images and texts.
+
+    A complete example, which `--model=pls.py:SYSTEM` trains:
+
+        # pls.py: partial least squares.
+
+        import dataclasses
+
+        from sklearn.cross_decomposition import PLSCanonical
+
+        from xgacmn_tf.baselines import System
+        from xgacmn_tf.baselines.linear import projections
+
+
+        @dataclasses.dataclass(frozen=True)
+        class Settings:
+            components: int = 4
+
+
+        def fit(data, settings):
+            pls = PLSCanonical(settings.components, scale=False).fit(data.image, data.text)
+            return projections(
+                pls.x_rotations_, data.image.mean(axis=0),
+                pls.y_rotations_, data.text.mean(axis=0),
+            )
+
+
+        SYSTEM = System(
+            title="PLS",
+            citation="Wegelin, University of Washington 2000",
+            fidelity="exact",
+            similarity="cosine",
+            settings=Settings,
+            fit=fit,
+            grid={"components": (2, 4)},
+        )
 
     Attributes:
-      title: its name in tables, as the paper prints it.
-      citation: authors, title, venue and year, one line.
+      title: its name in tables.
+      citation: authors, title, venue and year in one line.
       fidelity: "exact", "from published code", "after published code" (with differences that the
         module names), "reconstruction", or "beyond the paper".
       similarity: the similarity that it ranks by: "cosine", "dot" or "posterior".
-      settings: a frozen dataclass of its hyper-parameters; the defaults are those of the tables.
-      fit: trains it, (data, settings) → encoder. Raises an `InputError` for data it cannot take.
-      transductive: it reads `TrainingData.unlabelled`.
-      grid: setting → the values that `python -m xgacmn_tf.compare --tune` tries, the default
-        among them: what its authors left open or to the data. Empty: nothing is chosen.
+      settings: a frozen dataclass of hyper-parameters, all with defaults.
+      fit: (data, settings) → encoder. It raises an `InputError` for data that it cannot use.
+      transductive: whether it reads `TrainingData.unlabelled`.
+      grid: setting → the values that `python -m xgacmn_tf.compare --tune` tries, among them the
+        default; empty if there is nothing to choose.
     """
 
     title: str
@@ -83,9 +120,21 @@ class System:
 
 
 def system(name: str) -> System:
-    """The system called `name`, one of `SYSTEMS`; its module is imported only now."""
+    """Return the system called `name`; its module is imported by this call.
+
+    Args:
+      name: one of `SYSTEMS`, or "path/to/file.py:NAME", which executes the file.
+
+    Raises:
+      InputError: there is no such system.
+    """
+    if OWN_METHOD.match(name):
+        return load_own_system(name)
     if name not in SYSTEMS:
-        raise InputError(f"Unknown model {name!r}; expected xgacmn or one of {', '.join(SYSTEMS)}.")
+        raise InputError(
+            f"--model={name}: expected xgacmn, {', '.join(SYSTEMS)}, or path/to/file.py:NAME of a "
+            "method of your own"
+        )
     return importlib.import_module(f"xgacmn_tf.baselines.{name}").SYSTEM
 
 

@@ -133,7 +133,7 @@ class Bundled:
         )
 
     def _text(self, features: str, file: str) -> tuple[np.ndarray, np.ndarray]:
-        """(n + m, d_t) float32 text features, and the (m,) rows of the further captions."""
+        """Return (n + m, d_t) float32 text features, and the (m,) rows of the further captions."""
         with np.load(self.data / file, allow_pickle=False) as arrays:
             short = arrays["short_row"]
             if features == "minilm":

@@ -127,7 +127,7 @@ def quantize(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def write(
     entries: Sequence[Entry],
-    pictures: Mapping[str, BundledImage],
+    images: Mapping[str, BundledImage],
     image: EfficientNetLite,
     folder: Path,
     plain_words: bool = False,
@@ -137,7 +137,7 @@ def write(
 
     Args:
         entries: ordered by category.
-        pictures: of each entry, by its id.
+        images: of each entry, by its id.
         image: the extractor of the images' features.
         folder: receives the files.
         plain_words: see `BagOfWords`.
@@ -149,18 +149,18 @@ def write(
     """
     names = sorted({entry.category for entry in entries})
     labels = np.array([names.index(entry.category) for entry in entries])
-    groups = group(entries, np.stack([pictures[entry.id].features for entry in entries]))
+    groups = group(entries, np.stack([images[entry.id].features for entry in entries]))
     splits = assign(groups, labels)
     # By split, so that each is one run of rows.
     order = sorted(range(len(entries)), key=lambda row: (SPLITS.index(splits[row]), row))
     entries, splits = [entries[row] for row in order], [splits[row] for row in order]
-    thumbnails = [pictures[entry.id].thumbnail for entry in entries]
+    thumbnails = [images[entry.id].thumbnail for entry in entries]
 
     bag = BagOfWords(size=VOCABULARY, plain=plain_words)
     bag.fit([entry.text for entry in entries][: splits.count("train")])
     sentence = text_extractor("minilm")
     folder.mkdir(parents=True, exist_ok=True)
-    codes, step = quantize(np.stack([pictures[entry.id].features for entry in entries]))
+    codes, step = quantize(np.stack([images[entry.id].features for entry in entries]))
     with atomic_path(folder / FEATURES) as path:
         np.savez_compressed(path, image=codes, image_step=step)
     own = {entry.id: (entry.text, entry.short) for entry in entries}

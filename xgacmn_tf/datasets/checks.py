@@ -1,4 +1,4 @@
-"""Arrays of a split as their final types, or an `InputError` that says where they are not."""
+"""Checks of the arrays of a split, and their conversion to the final types."""
 
 from collections.abc import Mapping
 from typing import Any

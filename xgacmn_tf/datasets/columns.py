@@ -1,4 +1,4 @@
-"""Names of arrays and columns in files that call them otherwise: `--columns=image_train=I_tr`."""
+"""Mapping of array and column names of a file: `--columns=image_train=I_tr`."""
 
 from collections.abc import Mapping, Sequence
 

@@ -1,38 +1,21 @@
 """Distributions of data sets: files found by name below a folder, whatever its layout."""
 
-import contextlib
-import filecmp
-import hashlib
-import lzma
+import logging
 import os
-import shutil
 import zipfile
-import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
-from tqdm import tqdm
-
+from xgacmn_tf.datasets.file_search import Member, Place, is_image, same_content, walk
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.io.files import temporary_for
 
+_LOGGER = logging.getLogger(__name__)
 PICKLE_SUFFIXES = (".pkl", ".pickle", ".p")
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 # Archives that Python's standard library cannot search without unpacking all of them.
 _PACKED_SUFFIXES = (".rar", ".7z", ".tar", ".tgz", ".gz", ".bz2", ".xz")
-# Folders with nothing but images, in which features and lists are not looked for.
-_IMAGE_FOLDERS = ("flickr", "images")
-# NUS-WIDE/NUS_WID_Low_Level_Features/Low_Level_Features/Normalized_CH.dat in a parent is 4 deep.
-_MAX_DEPTH = 6
-_MAX_ENTRIES = 1_000_000
-_MAX_MEMBER_BYTES = 16 * 2**30
-# NotImplementedError, for unknown compression, and encrypted members are RuntimeErrors.
-_ARCHIVE_ERRORS = (
-    zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError,
-)  # fmt: skip
 _SHOWN = 5
 _MAX_FOLDERS_SHOWN = 12
 
@@ -83,21 +66,6 @@ class Distribution:
         return Files(self, Path(data_dir), Path(cache_dir or default_cache_dir()), images)
 
 
-@dataclass(frozen=True)
-class _Member:
-    """A file in a zip archive."""
-
-    archive: Path
-    info: zipfile.ZipInfo
-
-    def __str__(self) -> str:
-        return f"{self.archive}/{self.info.filename}"
-
-
-# A path on the disk, or a member of an archive.
-Place = str | _Member
-
-
 class Files:
     """The files below a folder, found by name.
 
@@ -108,15 +76,14 @@ class Files:
     def __init__(self, distribution: Distribution, folder: Path, cache_dir: Path, images: bool):
         self.distribution, self.folder = distribution, folder
         self._cache_dir = cache_dir
-        self._paths = list(_walk(folder, images))
+        self._paths = list(walk(folder, images))
         # A data set has few files beside hundreds of thousands of images.
-        self._on_disk = _by(_key, (path for path in self._paths if not _is_image(path)))
+        self._on_disk = _by(_key, (path for path in self._paths if not is_image(path)))
         self._used: set[str] = set()
-        self._open_archives: dict[Path, zipfile.ZipFile] = {}
         self._unreadable: list[str] = []
 
     def has(self, name: str) -> bool:
-        """Whether there is a file of that name; folders in `name` are ignored."""
+        """Return whether there is a file of that name; folders in `name` are ignored."""
         return bool(self._candidates(name))
 
     def require(self, names: Sequence[str], note: str = "") -> None:
@@ -150,13 +117,13 @@ class Files:
         first = candidates[0]
         self._used.add(str(first))
         for other in candidates[1:]:
-            if not _same(first, other):
+            if not same_content(first, other):
                 raise InputError(
                     f"{first} and {other} have different contents, so it is ambiguous which one "
                     f"data set {self.distribution.name!r} should use; move one of them out of "
                     f"{self.folder}, or name the folder of only one as data_dir"
                 )
-        return self._unpacked(first) if isinstance(first, _Member) else Path(first)
+        return first.unpacked(self._cache_dir) if isinstance(first, Member) else Path(first)
 
     def image(self, path: str, photo: str | None = None) -> Path | None:
         """Return the path of an image, or None if there is none.
@@ -195,7 +162,7 @@ class Files:
         return found
 
     def missing(self, names: Sequence[str], note: str = "") -> InputError:
-        """The error for missing files; `note` adds alternatives to the message."""
+        """Return the error for missing files; `note` adds alternatives to the message."""
         shown = ", ".join(names[:_SHOWN])
         if len(names) > _SHOWN:
             shown += f" and {len(names) - _SHOWN:,} more"
@@ -217,7 +184,7 @@ class Files:
         folders = Counter(map(os.path.dirname, self._used))
         if len(folders) > _MAX_FOLDERS_SHOWN:  # Images lie in a folder for each category.
             folders = Counter(
-                os.path.dirname(os.path.dirname(path) if _is_image(path) else path)
+                os.path.dirname(os.path.dirname(path) if is_image(path) else path)
                 for path in self._used
             )
         places = [
@@ -226,7 +193,9 @@ class Files:
         ][:_MAX_FOLDERS_SHOWN]
         more = len(folders) - len(places)
         places += [f"others in {more:,} folders"] if more else []
-        tqdm.write(f"{self.distribution.name}: files found in {self.folder}: {', '.join(places)}")
+        _LOGGER.info(
+            "%s: files found in %s: %s", self.distribution.name, self.folder, ", ".join(places)
+        )
 
     def _candidates(self, name: str) -> Sequence[Place]:
         return self._on_disk.get(_key(name)) or self._archived.get(_key(name), [])
@@ -240,12 +209,12 @@ class Files:
                 continue
             archive = Path(path)
             try:
-                opened = self._open_archives[archive] = zipfile.ZipFile(archive)
+                opened = zipfile.ZipFile(archive)
             except (zipfile.BadZipFile, OSError, ValueError) as error:
                 # It may hold nothing that is needed; the error for missing files names it.
                 self._unreadable.append(f"{archive} cannot be read as a zip archive ({error}).")
                 continue
-            members += [_Member(archive, info) for info in opened.infolist() if not info.is_dir()]
+            members += [Member(opened, info) for info in opened.infolist() if not info.is_dir()]
         # macOS adds "._name" to an archive for each name.
         return [member for member in members if not _key(str(member)).startswith(".")]
 
@@ -256,8 +225,8 @@ class Files:
     @cached_property
     def _image_places(self) -> list[Place]:
         """Images, those in archives only if there are no others."""
-        on_disk: list[Place] = [path for path in self._paths if _is_image(path)]
-        return on_disk or [member for member in self._members if _is_image(str(member))]
+        on_disk: list[Place] = [path for path in self._paths if is_image(path)]
+        return on_disk or [member for member in self._members if is_image(str(member))]
 
     @cached_property
     def _images(self) -> dict[str, list[Place]]:
@@ -268,59 +237,6 @@ class Files:
     def _photos(self) -> dict[str, list[Place]]:
         """Images by photo id, which ends their names."""
         return _by(_photo, self._image_places)
-
-    def _unpacked(self, member: _Member) -> Path:
-        """The path of an unpacked copy in the cache folder.
-
-        A copy on the disk serves readers that seek and image libraries that open paths, and is
-        unpacked only once. The archive's size and time are part of its path.
-        """
-        archive, info = member.archive, member.info
-        parts = PurePosixPath(info.filename.replace("\\", "/")).parts
-        if (
-            not parts
-            or parts[0] == "/"
-            or ".." in parts
-            or ":" in parts[0]
-            or "\0" in "".join(parts)
-        ):
-            raise InputError(
-                f"{archive}: the member {info.filename[:80]!r} leads out of the folder that it is "
-                "unpacked to, so the archive is not what its name says; fetch it again"
-            )
-        state = archive.stat()
-        key = f"{archive.resolve()}\0{state.st_size}\0{state.st_mtime_ns}".encode()
-        root = (
-            self._cache_dir / "unpacked" / f"{archive.stem}-{hashlib.sha256(key).hexdigest()[:16]}"
-        )
-        target = root.joinpath(*parts)
-        if target.is_file() and target.stat().st_size == info.file_size:
-            return target
-        root.mkdir(parents=True, exist_ok=True)
-        # A member never unpacks to more than it declares.
-        largest = min(_MAX_MEMBER_BYTES, shutil.disk_usage(root).free)
-        if info.file_size > largest:
-            raise InputError(
-                f"{member} declares {info.file_size:,} bytes; at most {largest:,} can be unpacked "
-                f"to {root}; unpack it by hand, or name another cache_dir"
-            )
-        temporary = temporary_for(target)
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with self._open_archives[archive].open(info) as source, temporary.open("wb") as copy:
-                shutil.copyfileobj(source, copy, 2**20)
-            # Not flushed as other files are, which takes minutes for thousands of images: a copy
-            # that a power cut has cut short has another size and is unpacked again.
-            os.replace(temporary, target)
-        except _ARCHIVE_ERRORS as error:
-            raise InputError(
-                f"{member} cannot be unpacked to {root} ({error}); fetch the archive again, or "
-                "unpack it by hand"
-            ) from error
-        finally:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
-        return target
 
 
 def check_data_dir(data_dir: str) -> None:
@@ -338,36 +254,6 @@ def default_cache_dir() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "xgacmn_tf"
 
 
-def _walk(folder: Path, images: bool) -> Iterator[str]:
-    """The files below a folder, the shallowest first, then in alphabetical order."""
-    if folder.is_file():
-        yield str(folder)
-        return
-    level, entries_left, visited = [str(folder)], _MAX_ENTRIES, set()
-    for _ in range(_MAX_DEPTH):
-        below = []
-        for directory in level:
-            try:
-                entries = sorted(os.scandir(directory), key=lambda entry: entry.name)
-            except OSError:  # Other folders may hold all that is needed.
-                continue
-            entries_left -= len(entries)
-            if entries_left < 0:
-                return
-            for entry in entries:
-                if entry.name.startswith("."):
-                    continue
-                if not entry.is_dir():
-                    if images or not _is_image(entry.name):
-                        yield entry.path
-                elif images or entry.name.lower() not in _IMAGE_FOLDERS:
-                    state = entry.stat()
-                    if (state.st_dev, state.st_ino) not in visited:  # Links can form circles.
-                        visited.add((state.st_dev, state.st_ino))
-                        below.append(entry.path)
-        level = below
-
-
 def _key(path: str) -> str:
     return path.rsplit("/", 1)[-1].lower()
 
@@ -380,22 +266,11 @@ def _photo(path: str) -> str:
     return _stem(path).rsplit("_", 1)[-1]
 
 
-def _is_image(path: str) -> bool:
-    return path.lower().endswith(IMAGE_SUFFIXES)
-
-
 def _by(key: Callable[[str], str], places: Iterable[Place]) -> dict[str, list[Place]]:
     by_key: dict[str, list[Place]] = {}
     for place in places:
         by_key.setdefault(key(str(place)), []).append(place)
     return by_key
-
-
-def _same(first: Place, second: Place) -> bool:
-    """Whether two files have the same content."""
-    if isinstance(first, _Member) and isinstance(second, _Member):
-        return (first.info.file_size, first.info.CRC) == (second.info.file_size, second.info.CRC)
-    return filecmp.cmp(str(first), str(second), shallow=False)
 
 
 def pickle_note(path: Path) -> str:
@@ -410,7 +285,7 @@ def pickle_note(path: Path) -> str:
 
 
 def read_text(path: Path) -> str:
-    """The text of a UTF-8 file, with or without a byte order mark.
+    """Return the text of a UTF-8 file, with or without a byte order mark.
 
     Raises:
         InputError: if it is not UTF-8, naming the line.

@@ -93,7 +93,7 @@ def load(path: Path, columns: Columns = ()) -> PairedDataset:
 
 
 def numbered_ids(part: str, rows: int) -> np.ndarray:
-    """(rows,) str: "train/0", "train/1", … for pairs that come without ids."""
+    """Return (rows,) str: "train/0", "train/1", … for pairs that come without ids."""
     return np.array([f"{part}/{row}" for row in range(rows)], dtype=str)
 
 
@@ -186,7 +186,7 @@ def _numbered(
 
 
 def _chosen(path: Path, shapes: Shapes, in_file: dict[str, str]) -> dict[str, str]:
-    """The name in the file for each array to read."""
+    """Return the name in the file for each array to read."""
     absent = sorted(of for of in in_file.values() if of not in shapes)
     if absent:
         raise InputError(
@@ -214,7 +214,7 @@ def _chosen(path: Path, shapes: Shapes, in_file: dict[str, str]) -> dict[str, st
 
 
 def _vector(array: np.ndarray, rows: int) -> np.ndarray:
-    """A column (k, 1) or row (1, k) as (k,); one multi-hot row of one pair stays a row."""
+    """Return a column (k, 1) or row (1, k) as (k,); one multi-hot row of one pair stays a row."""
     if array.ndim == 2 and (array.shape[1] == 1 or (array.shape[0] == 1 and rows != 1)):
         return array.ravel()
     return array

@@ -28,7 +28,7 @@ _TFDS_NAME = re.compile(r"[a-z][a-z0-9_]*(/[\w.=,+-]+)?(:[\d.*]+)?")
 
 
 def for_config(config: Config) -> PairedDataset:
-    """A run's data set, with a validation part held out where it brings none of its own."""
+    """Return a run's data set, with a validation part held out where it brings none of its own."""
     dataset = load(
         config.data.dataset,
         data_dir=config.data.data_dir,
@@ -96,7 +96,7 @@ def load(
     streaming: bool = False,
     columns: Columns = (),
 ) -> PairedDataset:
-    """The data set called `name`, checked.
+    """Return the data set called `name`, checked.
 
     Each reader is imported only when it is asked for, so that nobody waits for libraries of
     another one.
@@ -108,7 +108,7 @@ def load(
             folder that a relative path starts from, or TFDS's data folder.
         protocol: one of the data set's `PROTOCOLS`; None for its default.
         seed: draws the split of protocols that have a random one, and what features learn.
-        image_features, text_features: what to make of the pictures and texts: one of
+        image_features, text_features: what to make of the images and texts: one of
             `features.IMAGE_EXTRACTORS` and `features.TEXT_EXTRACTORS`. Both None: the features
             that the data set comes with. `nuswide` has some of its own to name for images, and
             stays with its own for texts where only images are named.
@@ -122,7 +122,7 @@ def load(
 
     Raises:
         InputError: if the name or protocol is not one of those allowed, features are named for
-            data that have no pictures, or the data are unusable.
+            data that have no images, or the data are unusable.
     """
     if streaming and not _is_tfds(name):
         raise InputError(
@@ -144,7 +144,7 @@ def load(
     if name not in DISTRIBUTED and not _is_table(name):
         raise InputError(
             f"Data set {name!r} comes with its features and takes no others ({asked}); leave them "
-            f"out, or name a data set of pictures and texts: {', '.join(DISTRIBUTED)}, a .csv or "
+            f"out, or name a data set of images and texts: {', '.join(DISTRIBUTED)}, a .csv or "
             "a .tsv."
         )
     module: Any = _distributed(name, protocol, data_dir) if name in DISTRIBUTED else None
@@ -190,7 +190,7 @@ def load_raw(
         return module.load_raw(data_dir, protocol, seed, cache_dir=cache_dir)
     if not _is_table(name):
         raise InputError(
-            f"Data set {name!r} has no pictures and texts to read; expected one of "
+            f"Data set {name!r} has no images and texts to read; expected one of "
             f"{', '.join(DISTRIBUTED)}, or a path to a .csv or .tsv table."
         )
     _refuse_protocol(name, protocol)
@@ -321,7 +321,7 @@ def _is_tfds(name: str) -> bool:
 
 
 def _file(name: str, data_dir: str | None) -> Path:
-    """The path of a file that may start from `data_dir`."""
+    """Return the path of a file that may start from `data_dir`."""
     if data_dir is not None and not Path(name).is_absolute():
         check_data_dir(data_dir)
     return Path(data_dir or "") / name

@@ -1,180 +1,38 @@
-"""Paired data: images, texts and the labels that they share (paper, §3.1), checked on the way in.
+"""Paired data: images, texts and the labels that they share (paper, §3.1).
 
-A `Split` holds the pairs of one part, row i of every array being the same pair. A `PairedDataset`
-holds the parts and refuses, when it is made, anything that training could only fail on later.
+A `PairedDataset` holds the splits. It is checked when it is created, so that training does not fail
+on its content later.
 """
 
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from scipy import sparse
 
-from xgacmn_tf.datasets.checks import checked_features, checked_labels, strings
+from xgacmn_tf.datasets.split import (
+    Split,
+    label_matrix,
+    pairs_per_category,
+    strings_content,
+    targets_of,
+)
 from xgacmn_tf.datasets.stratified import stratified_part
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.groups import content_keys, first_rows, too_large, without_large
+from xgacmn_tf.groups import first_rows, too_large, without_large
 
-if TYPE_CHECKING:
-    from xgacmn_tf.datasets.batches import Batches
-
-
-@dataclass(frozen=True, eq=False)
-class Split:
-    """The pairs of one part of a data set.
-
-    Attributes:
-        image: (n, d_v) float32, finite.
-        text: (n, d_t) float32, finite.
-        label: (n,) int32 in [0, c), or (n, c) uint8 multi-hot with at least one label a row.
-        id: (n,) str, unique.
-        title: (n,) str, what a person reads as "the text", or None.
-        thumbnail: n encoded pictures (WebP, PNG or JPEG), or None.
-        group: (n,) str, equal for pairs that no split may divide, or None: pairs with identical
-            image features belong together then.
-        fine_label: (n,) str, finer than the categories, or None. Training never reads them; the
-            test split is also scored by them.
-    """
-
-    image: np.ndarray
-    text: np.ndarray
-    label: np.ndarray
-    id: np.ndarray
-    title: np.ndarray | None = None
-    thumbnail: tuple[bytes, ...] | None = None
-    group: np.ndarray | None = None
-    fine_label: np.ndarray | None = None
-
-    def __len__(self) -> int:
-        return len(self.image)
-
-    @property
-    def image_dim(self) -> int:
-        return self.image.shape[1]
-
-    @property
-    def text_dim(self) -> int:
-        return self.text.shape[1]
-
-    @cached_property
-    def image_keys(self) -> np.ndarray:
-        """(n,) str: keys of the image features, see `groups.content_keys`."""
-        return content_keys(self.image)
-
-    @cached_property
-    def text_keys(self) -> np.ndarray:
-        """(n,) str: keys of the text features."""
-        return content_keys(self.text)
-
-    @property
-    def group_keys(self) -> np.ndarray:
-        """(n,) str: `group`, or keys of the image features where there is none."""
-        return self.image_keys if self.group is None else self.group
-
-    def to_fit(self) -> "Split":
-        """The pairs that what precedes the networks is fitted on: all."""
-        return self
-
-    def in_memory(self) -> "Split":
-        """This split."""
-        return self
-
-    def batches(self, batch_size: int, seed: int = 0) -> "Batches":
-        """Return batches for `XGACMN.fit`, `evaluate` and `predict`, see `batches.Batches`."""
-        # Here, because batches need TensorFlow, and reading data does not.
-        from xgacmn_tf.datasets.batches import Batches
-
-        return Batches(self, batch_size, seed)
-
-    def targets(self, num_classes: int) -> np.ndarray:
-        """(n, num_classes) float32: one-hot rows for single labels, multi-hot rows as they are.
-
-        With many classes this is much larger than the features; `label_matrix` is not.
-        """
-        return targets_of(self.label, num_classes)
-
-    def take(self, rows: np.ndarray) -> "Split":
-        """The pairs at `rows` (integers, in this order; or a mask of n booleans)."""
-        rows = np.arange(len(self))[rows]
-        return Split(
-            image=self.image[rows],
-            text=self.text[rows],
-            label=self.label[rows],
-            id=self.id[rows],
-            title=None if self.title is None else self.title[rows],
-            thumbnail=None if self.thumbnail is None else tuple(self.thumbnail[r] for r in rows),
-            group=None if self.group is None else self.group[rows],
-            fine_label=None if self.fine_label is None else self.fine_label[rows],
-        )
-
-    def followed_by(self, other: "Split") -> "Split":
-        """The pairs of this split, then those of another one."""
-        title = thumbnail = group = fine = None
-        if self.title is not None and other.title is not None:
-            title = np.concatenate([self.title, other.title])
-        if self.group is not None and other.group is not None:
-            group = np.concatenate([self.group, other.group])
-        if self.fine_label is not None and other.fine_label is not None:
-            fine = np.concatenate([self.fine_label, other.fine_label])
-        if self.thumbnail is not None and other.thumbnail is not None:
-            thumbnail = (*self.thumbnail, *other.thumbnail)
-        arrays = {
-            name: np.concatenate([getattr(self, name), getattr(other, name)])
-            for name in ("image", "text", "label", "id")
-        }
-        return Split(**arrays, title=title, thumbnail=thumbnail, group=group, fine_label=fine)
-
-    def content(self, part: str) -> Iterator[tuple[str, str, tuple[int, ...], list[Any]]]:
-        """Name, dtype, shape and bytes of every array, for `PairedDataset.fingerprint`."""
-        for field in ("image", "text", "label"):
-            array = np.ascontiguousarray(getattr(self, field))
-            # A fixed byte order, so that the same data have one fingerprint on any machine.
-            array = array.astype(array.dtype.newbyteorder("<"), copy=False)
-            yield f"{field}_{part}", array.dtype.str, array.shape, [array.data]
-        yield _strings_content(f"id_{part}", self.id)
-        if self.title is not None:
-            yield _strings_content(f"title_{part}", self.title)
-        if self.thumbnail is not None:
-            thumbnails = list(self.thumbnail)
-            yield f"thumbnail_{part}", "bytes", (len(thumbnails),), thumbnails
-        # Groups by image add nothing to the features, and data of before had none.
-        if self.group is not None and not np.array_equal(
-            first_rows(self.group), first_rows(self.image_keys)
-        ):
-            yield _strings_content(f"group_{part}", self.group)
-
-    def checked(self, part: str, num_classes: int, source: str) -> "Split":
-        """This split with its arrays in their final types; errors as of `check`."""
-        return _checked_split(self, part, num_classes, source)
-
-
-def targets_of(labels: np.ndarray, num_classes: int) -> np.ndarray:
-    """As `Split.targets`, of labels (n,) or multi-hot (n, c)."""
-    if labels.ndim == 2:
-        return labels.astype(np.float32)
-    targets = np.zeros((len(labels), num_classes), np.float32)
-    targets[np.arange(len(labels)), labels] = 1
-    return targets
-
-
-def label_matrix(labels: np.ndarray, num_classes: int) -> sparse.csr_array:
-    """Return labels (n,) or multi-hot (n, c) as a sparse (n, num_classes) bool matrix."""
-    if labels.ndim == 2:
-        return sparse.csr_array(labels != 0)
-    rows = np.arange(len(labels) + 1)
-    return sparse.csr_array((np.ones(len(labels), bool), labels, rows), (len(labels), num_classes))
-
-
-def pairs_per_category(labels: np.ndarray, num_classes: int) -> np.ndarray:
-    """Return the number of pairs of each category, (num_classes,) int64; labels as of a split."""
-    return np.asarray(label_matrix(labels, num_classes).sum(axis=0, dtype=np.int64))
-
-
-def _strings_content(name: str, values: Any) -> tuple[str, str, tuple[int, ...], list[Any]]:
-    return name, "str", (len(values),), [str(value).encode() for value in values]
+__all__ = [
+    "PairedDataset",
+    "Split",
+    "check",
+    "give_back",
+    "hold_out",
+    "label_matrix",
+    "pairs_per_category",
+    "targets_of",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -279,7 +137,7 @@ class PairedDataset:
                 digest.update(memoryview(part).nbytes.to_bytes(8, "little"))
                 digest.update(part)
 
-        add(*_strings_content("label_names", self.label_names))
+        add(*strings_content("label_names", self.label_names))
         for part, split in self.splits():
             for entry in split.content(part):
                 add(*entry)
@@ -287,7 +145,7 @@ class PairedDataset:
 
 
 def check(dataset: PairedDataset) -> dict[str, Any]:
-    """The fields of `dataset` in their final types: its splits and label names.
+    """Return the fields of `dataset` in their final types: its splits and label names.
 
     Raises:
         InputError: naming the source, the array (such as "text_test"), what was found and what
@@ -379,39 +237,3 @@ def give_back(dataset: PairedDataset) -> PairedDataset:
         return dataset
     train = dataset.train.followed_by(dataset.validation)
     return replace(dataset, train=train, validation=None, held_out=False)
-
-
-def _checked_split(split: Split, part: str, num_classes: int, source: str) -> Split:
-    def name(field: str) -> str:
-        return f"{source}: {field}_{part}"
-
-    image = checked_features(split.image, name("image"))
-    rows = len(image)
-    text = checked_features(split.text, name("text"))
-    label = checked_labels(split.label, num_classes, name("label"))
-    ids = strings(split.id, name("id"))
-    title = None if split.title is None else strings(split.title, name("title"))
-    thumbnail = None if split.thumbnail is None else tuple(split.thumbnail)
-    group = None if split.group is None else strings(split.group, name("group"))
-    if group is not None and (group == "").any():
-        # As in tables, a pair without a group belongs to those with the same image.
-        group = np.where(group == "", content_keys(image), group)
-    fine = None if split.fine_label is None else strings(split.fine_label, name("fine_label"))
-    for field, values in (
-        ("text", text),
-        ("label", label),
-        ("id", ids),
-        ("title", title),
-        ("thumbnail", thumbnail),
-        ("group", group),
-        ("fine_label", fine),
-    ):
-        if values is not None and len(values) != rows:
-            raise InputError(
-                f"{name(field)} has {len(values)} rows, image_{part} has {rows}; row i of each "
-                "must be the same pair."
-            )
-    for row, picture in enumerate(thumbnail or ()):
-        if not isinstance(picture, bytes) or not picture:
-            raise InputError(f"{name('thumbnail')} has no encoded picture (bytes) at row {row}.")
-    return Split(image, text, label, ids, title, thumbnail, group, fine)

@@ -32,7 +32,9 @@ class PairedConfig(tfds.core.BuilderConfig):
         image_dim, text_dim: numbers of features; TFDS wants them before any file is read.
         label_names: c names, in the reader's order.
         multi_label: labels are multi-hot rows (c,), not single classes.
-        described: pairs have titles. pictured: pairs have thumbnails. grouped: pairs have groups.
+        described: pairs have titles.
+        has_thumbnails: pairs have thumbnails.
+        grouped: pairs have groups.
         protocol, image_features, text_features, seed, on_bad_image: as `datasets.load` takes them.
     """
 
@@ -41,7 +43,7 @@ class PairedConfig(tfds.core.BuilderConfig):
     label_names: tuple[str, ...]
     multi_label: bool = False
     described: bool = False
-    pictured: bool = False
+    has_thumbnails: bool = False
     grouped: bool = False
     protocol: str | None = None
     image_features: str | None = None
@@ -76,8 +78,8 @@ class PairedBuilder(
         }
         if config.described:
             features["title"] = tfds.features.Text()
-        if config.pictured:
-            features["thumbnail"] = tfds.features.Text(doc="a small encoded picture, WebP")
+        if config.has_thumbnails:
+            features["thumbnail"] = tfds.features.Text(doc="a small encoded image, WebP")
         if config.grouped:
             features["group"] = tfds.features.Text(doc="equal for pairs that share an image")
         return self.dataset_info_from_configs(
@@ -134,7 +136,7 @@ class PairedBuilder(
             }
             if self.builder_config.described:
                 example["title"] = split.title[row]  # type: ignore[index]
-            if self.builder_config.pictured:
+            if self.builder_config.has_thumbnails:
                 example["thumbnail"] = split.thumbnail[row]  # type: ignore[index]
             if self.builder_config.grouped:
                 example["group"] = split.group[row]  # type: ignore[index]

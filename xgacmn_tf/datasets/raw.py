@@ -1,4 +1,4 @@
-"""Raw pairs: picture files and what is written beside them, before any feature is made of them.
+"""Raw pairs: image files and their texts, from which features are extracted.
 
 Readers of a data set's own distribution give either a `PairedDataset`, where the features are
 there in its files, or a `RawPairs`, from which `xgacmn_tf.features` makes one.
@@ -12,11 +12,11 @@ from xgacmn_tf.errors import InputError
 
 @dataclass(frozen=True)
 class RawPair:
-    """One picture and one text.
+    """One image and one text.
 
     Attributes:
         id: unique in the data set, not only in its split.
-        image: a picture file.
+        image: an image file.
         text: what is written beside it; may be empty.
         label: the class, in [0, c); or the classes, at least one, ascending.
         group: equal for pairs that no split may divide; None in all pairs of a data set where pairs

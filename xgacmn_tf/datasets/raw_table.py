@@ -1,4 +1,4 @@
-"""Raw pairs of one's own: a table with a picture's path, a text and a label in each row.
+"""Reader of raw pairs from a table with an image's path, a text and a label in each row.
 
     image,text,label,split
     photos/1.jpg,"A cat, asleep",animal|indoors,train
@@ -101,7 +101,7 @@ def load_raw(path: Path, seed: int = 0, columns: Columns = ()) -> RawPairs:
 
 
 def _rows(path: Path, in_file: dict[str, str]) -> list[tuple[int, dict[str, str]]]:
-    """(line, cells by column) of every row; labels are left to `_labels`."""
+    """Return (line, cells by column) of every row; labels are left to `_labels`."""
     of_column = {column: name for name, column in in_file.items()}
     dialect = csv.excel_tab if path.suffix.lower() == ".tsv" else csv.excel
     reader = csv.reader(io.StringIO(read_text(path), newline=""), dialect, strict=True)
@@ -130,11 +130,11 @@ def _rows(path: Path, in_file: dict[str, str]) -> list[tuple[int, dict[str, str]
                 raise InputError(
                     f"{path}, line {line}: the image is {row['image']!r}; name a file."
                 )
-            # A table from elsewhere must not make other pictures of this machine part of a model.
+            # A table from elsewhere must not make other images of this machine part of a model.
             if Path(row["image"]).is_absolute() or ".." in Path(row["image"]).parts:
                 raise InputError(
                     f"{path}, line {line}: the image {row['image'][:80]!r} leads out of "
-                    f"{path.parent}; put pictures below it, or a link to their folder."
+                    f"{path.parent}; put images below it, or a link to their folder."
                 )
             if "id" in row and not row["id"]:
                 raise InputError(f"{path}, line {line}: the id is empty; every pair needs one.")

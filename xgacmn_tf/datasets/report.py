@@ -293,7 +293,7 @@ class _Inspection:
 
 
 def _rows_of_one_value(values: np.ndarray) -> np.ndarray:
-    """(n,) bool, whether all values of a row are equal; never for a single column."""
+    """Return (n,) bool, whether all values of a row are equal; never for a single column."""
     if values.shape[1] == 1:
         return np.zeros(len(values), bool)
     blocks = (

@@ -73,7 +73,7 @@ def stratified_part(
 
 
 def _labels_of(by_row: sparse.csr_array, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The different labels of some rows, and the number of rows that have each."""
+    """Return the different labels of some rows, and the number of rows that have each."""
     starts, ends = by_row.indptr[rows], by_row.indptr[rows + 1]
     if len(rows) == 1:
         return by_row.indices[starts[0] : ends[0]], np.ones(ends[0] - starts[0], np.int64)

@@ -80,7 +80,7 @@ class Shards:
         )
 
     def features(self, records: tf.Tensor) -> dict[str, tf.Tensor]:
-        """(n,) records → image (n, d_v) and text (n, d_t), float32."""
+        """Return (n,) records → image (n, d_v) and text (n, d_t), float32."""
         # A batch at once: record by record, as TFDS reads them, takes two to seven times as long.
         dims = {"image": self.image_dim, "text": self.text_dim}
         return tf.io.parse_example(
@@ -144,21 +144,21 @@ class StreamedSplit:
         return targets_of(self.label, num_classes)
 
     def take(self, rows: np.ndarray) -> StreamedSplit:
-        """The pairs at `rows`, a mask of n booleans."""
+        """Return the pairs at `rows`, a mask of n booleans."""
         kept = self.kept.copy()
         kept[kept] = rows
         return replace(self, kept=kept)
 
     def followed_by(self, other: Split) -> StreamedSplit:
-        """The pairs of this split with those of another, which came from the same files."""
+        """Return the pairs of this split with those of another, which came from the same files."""
         return replace(self, kept=self.kept | np.isin(self.all_ids, other.id))
 
     def to_fit(self) -> Split:
-        """The sampled pairs of this split."""
+        """Return the sampled pairs of this split."""
         return self.sample.take(self.kept[self.sample_rows])
 
     def in_memory(self) -> Split:
-        """All pairs of this split, read."""
+        """Return all pairs of this split, read."""
         image, text = [], []
         for rows, features in self.shards.read():
             image.append(features["image"][self.kept[rows]])
@@ -228,7 +228,7 @@ def open_streamed(
     source: str,
     group: np.ndarray | None = None,
 ) -> StreamedSplit:
-    """Reads all files once: finds values that are not finite, and takes the sample.
+    """Read all files once, find values that are not finite, and take the sample.
 
     Args:
       labels, ids, group: of every row, as `Split.label`, `Split.id` and `Split.group`.

@@ -17,7 +17,7 @@ from xgacmn_tf.errors import InputError, one_line
 _EXPECTED = (
     "image and text (vectors of floats), label (a ClassLabel, an integer, or a multi-hot vector), "
     "and, where wanted, id and group (Text or an integer), title (Text) and thumbnail (Text, an "
-    "encoded picture)"
+    "encoded image)"
 )
 
 
@@ -125,7 +125,7 @@ def _load(name: str, data_dir: str | None, streaming: bool) -> PairedDataset:
 
 
 def _shards(builder: Any, part: str) -> Shards:
-    """The files of a split, once their features are known to be plain."""
+    """Return the files of a split, once their features are known to be plain."""
     info, features = builder.info, builder.info.features
     for name in ("image", "text"):
         stored = features[name].get_serialized_info()
@@ -207,7 +207,7 @@ _OPTIONAL = {"id": _is_id, "group": _is_id, "title": _is_bytes, "thumbnail": _is
 
 
 def _fitting(source: str, features: Any) -> list[str]:
-    """The names of the features to read; others, such as the raw pictures, are left alone."""
+    """Return the names of the features to read; others, such as the raw images, are left alone."""
     found = dict(features.items()) if hasattr(features, "items") else {}
     wrong = [key for key in _REQUIRED if key not in found]
     wrong += [

@@ -128,12 +128,12 @@ def unseen_categories(
 
 
 def _labels(label: np.ndarray, num_classes: int) -> sparse.csr_array:
-    """(n, c) ones as float64."""
+    """Return (n, c) ones as float64."""
     return label_matrix(label, num_classes).astype(np.float64)
 
 
 def _joined(labels: sparse.csr_array, place: np.ndarray) -> sparse.csr_array:
-    """The labels of each image: those of all its pairs. `place` is each pair's image."""
+    """Return the labels of each image: those of all its pairs. `place` is each pair's image."""
     pairs = np.arange(len(place))
     shape = int(place.max()) + 1, len(place)
     joined = (sparse.csr_array((np.ones(len(place)), (place, pairs)), shape) @ labels).tocsr()

@@ -1,4 +1,4 @@
-"""Fine labels: what is measured by them, and which say more than a category."""
+"""Selection of the items and fine labels that fine measures use."""
 
 from __future__ import annotations
 

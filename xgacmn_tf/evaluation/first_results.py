@@ -33,7 +33,7 @@ class FirstResults:
 
     @classmethod
     def of(cls, query: Representations, gallery: Representations) -> FirstResults:
-        """The first results of q queries in a gallery of n items."""
+        """Return the first results of q queries in a gallery of n items."""
         rows = np.linspace(0, len(query) - 1, min(len(query), MAX_QUERIES)).astype(int)
         chosen, depth = query.take(rows), min(DEPTH, len(gallery))
         size = min(chosen.block, max(1, MAX_NUMBERS // len(gallery)))

@@ -1,4 +1,4 @@
-"""Identity of items: what counts as a query's own pair, and which images are the same."""
+"""Identity of items: a query's own pairs, and images with the same content."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Identity:
     def of(
         cls, image: np.ndarray, text: np.ndarray, group: Any = None, rows: int | None = None
     ) -> Identity:
-        """The identity of pairs by their content.
+        """Return the identity of pairs by their content.
 
         Args:
             image: (n, d) features or, where there are none, embeddings of the images.
@@ -120,7 +120,7 @@ class Direction:
         self._pairs = Members(self.image_place if query == "image" else pairs)
 
     def own(self, rows: slice | np.ndarray) -> np.ndarray:
-        """(b, m) places in the gallery that count as the own pair of the queries at `rows`.
+        """Return (b, m) places in the gallery that count as the own pair of the queries at `rows`.
 
         A place may stand in a row several times.
         """
@@ -129,7 +129,7 @@ class Direction:
         return self._place[np.concatenate([each.reshape(len(pairs), -1) for each in own], axis=1)]
 
     def own_count(self, on_progress: Callable[[int], Any] = lambda queries: None) -> np.ndarray:
-        """(q,) the number of items that count as each query's own pair.
+        """Return (q,) the number of items that count as each query's own pair.
 
         Args:
             on_progress: called with the number of queries after each block of them.
@@ -144,7 +144,7 @@ class Direction:
 
 
 def directions(identity: Identity, deduplicated: bool) -> dict[str, Direction]:
-    """The two directions of retrieval, "i2t" and "t2i".
+    """Return the two directions of retrieval, "i2t" and "t2i".
 
     Args:
         identity: of the pairs.

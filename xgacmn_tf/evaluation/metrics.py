@@ -52,7 +52,7 @@ class Hits:
 
     @classmethod
     def of(cls, relevance: ArrayLike | Hits) -> Hits:
-        """Those of a (q, n) boolean matrix in ranked order; hits stay as they are."""
+        """Return those of a (q, n) boolean matrix in ranked order; hits stay as they are."""
         if isinstance(relevance, Hits):
             return relevance
         relevance = np.asarray(relevance, bool)
@@ -180,7 +180,7 @@ def precision_recall_curve(
 
 
 def rank_of(order: ArrayLike, item: ArrayLike) -> np.ndarray:
-    """The rank, counted from 1, at which each query's `item` stands.
+    """Return the rank, counted from 1, at which each query's `item` stands.
 
     Recall at K of the one item that belongs to a query is `rank_of(order, item) <= K`.
     Worked: order 4, 2, 7 and item 2 give rank 2.
@@ -208,7 +208,7 @@ def chance_average_precision(
     depth: int | None = None,
     normalizer: Normalizer = "relevant",
 ) -> np.ndarray:
-    """The expected `average_precision` of a ranking drawn at random, in closed form.
+    """Return the expected `average_precision` of a ranking drawn at random, in closed form.
 
     With H(K) = 1 + 1/2 + … + 1/K, rank k holds a relevant item with probability R/N, and then
     each rank before it does with probability (R − 1)/(N − 1), so that
@@ -264,7 +264,7 @@ def chance_average_precision(
 
 
 def chance_of_a_hit(num_own: ArrayLike, gallery_size: int, depth: int) -> np.ndarray:
-    """The expected recall at K of a ranking drawn at random: 1 − C(N − M, K) / C(N, K).
+    """Return the expected recall at K of a ranking drawn at random: 1 − C(N − M, K) / C(N, K).
 
     Worked: N = 4, M = 2, K = 1 gives 1/2, and K = 2 gives 1 − 1/6 = 5/6.
 
@@ -281,7 +281,7 @@ def chance_of_a_hit(num_own: ArrayLike, gallery_size: int, depth: int) -> np.nda
 
 
 def chance_median_rank(num_own: ArrayLike, gallery_size: int) -> float:
-    """The median, over all queries, of the own pair's rank in rankings drawn at random.
+    """Return the median, over all queries, of the own pair's rank in rankings drawn at random.
 
     With one item that counts as the own pair every rank is as likely, and it is (N + 1) / 2.
 

@@ -103,7 +103,7 @@ def checked_representations(name: str, value: Any) -> tf.Tensor:
 
 
 def check_at_least_one(**settings: int) -> None:
-    """Raises an `InputError` that names the first setting below 1."""
+    """Raise an `InputError` that names the first setting below 1."""
     for name, value in settings.items():
         if value < 1:
             raise InputError(f"{name} is {value}; it must be at least 1")

@@ -55,7 +55,7 @@ class Representations:
         return self.shape[0]
 
     def __getitem__(self, rows: slice) -> np.ndarray:
-        """(b, d) float64."""
+        """Return (b, d) float64."""
         return self._computed(rows) if self._whole is None else self._whole[rows]
 
     def take(self, rows: np.ndarray) -> Representations:
@@ -71,7 +71,7 @@ class Representations:
         return taken
 
     def slices(self, block: int | None = None) -> Iterator[slice]:
-        """The rows block by block."""
+        """Yield the rows block by block."""
         block = block or self.block
         for first in range(0, len(self), block):
             yield slice(first, min(first + block, len(self)))

@@ -1,4 +1,4 @@
-"""Scoring a whole gallery in both directions, image → text (i2t) and text → image (t2i).
+"""Evaluation of a whole gallery in both directions, image → text (i2t) and text → image (t2i).
 
 Every item of one modality is a query, and every item of the other is the gallery. The similarity
 is the inner product of two representations: of unit-length codes for the cosine, of raw codes for
@@ -10,19 +10,15 @@ The order is that of `xgacmn_tf.evaluation.ranking`: inner products in double pr
 single, ties to the lower gallery row. Blocks of queries are ranked side by side in threads.
 """
 
-import contextlib
-import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from xgacmn_tf.errors import InputError
+from xgacmn_tf.evaluation.blockwise import BlockFunction, in_threads, over_ways, progress_bar
 from xgacmn_tf.evaluation.identity import Direction, Identity, directions
 from xgacmn_tf.evaluation.metrics import (
     Hits,
@@ -34,7 +30,7 @@ from xgacmn_tf.evaluation.metrics import (
     precision_recall_curve,
 )
 from xgacmn_tf.evaluation.ranking import check_at_least_one
-from xgacmn_tf.evaluation.representations import MAX_NUMBERS, Representations, similarities
+from xgacmn_tf.evaluation.representations import Representations
 from xgacmn_tf.evaluation.whole_ranking import (
     Labels,
     Ranking,
@@ -48,13 +44,6 @@ from xgacmn_tf.evaluation.whole_ranking import (
 Measures = dict[str, dict[str, float]]
 
 RECALL_POINTS = 101
-
-# Pairs of query and item that a thread ranks at a time: about 32 MB of working memory.
-PAIRS = 2**20
-# Queries at a time at least: with fewer, reading a large gallery takes longer than multiplying it.
-QUERIES = 32
-# Seconds before a progress bar appears.
-BAR_DELAY = 2.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +86,7 @@ def evaluate_retrieval(
     block_size: int | None = None,
     title: str | None = None,
 ) -> RetrievalResult:
-    """All measures of a set of pairs, in both directions.
+    """Return all measures of a set of pairs, in both directions.
 
     Args:
       image: (n, d) finite representations; arrays or tensors of any floating type, or
@@ -111,8 +100,8 @@ def evaluate_retrieval(
       depth: K of the measures "mAP@K" and "mAP@K/min".
       recall_depths: every K of the measures "R@K".
       max_scope: the last K of the precision-scope curve.
-      block_size: queries that a thread ranks at a time, by default as many as make `PAIRS` pairs
-        and at least `QUERIES`. The results do not depend on it.
+      block_size: number of queries that a thread ranks at a time; by default as many as make
+        `blockwise.PAIRS` pairs, and at least `blockwise.QUERIES`. It does not affect the results.
       title: of a progress bar; None shows none.
 
     Returns:
@@ -145,7 +134,7 @@ def evaluate_retrieval(
     per_query, scope, curve, without = {}, {}, {}, {}
     ways = directions(identity, deduplicated)
     ranked = _ranked(measure, ways, targets)
-    found_of = _over_ways(ranked, ways, image, text, block_size, title)
+    found_of = over_ways(ranked, ways, image, text, block_size, title)
     for name, direction in ways.items():
         full, hits, capped, rank, relevant, at_scope, at_recall = found_of[name]
         found = {"mAP": _mean(full), f"mAP@{depth}": _mean(hits), f"mAP@{depth}/min": _mean(capped)}
@@ -170,7 +159,7 @@ def evaluate_retrieval(
 def mean_average_precision(
     image: Any, text: Any, targets: Any, block_size: int | None = None, title: str | None = None
 ) -> dict[str, float]:
-    """Full-gallery mAP alone, as `evaluate_retrieval` has it, at a lower cost.
+    """Return full-gallery mAP alone, as `evaluate_retrieval` has it, at a lower cost.
 
     Args and errors are those of `evaluate_retrieval`.
 
@@ -185,7 +174,7 @@ def mean_average_precision(
     alone = np.arange(len(image))
     ways = directions(Identity(alone, alone, alone), False)
     ranked = _ranked(measure, ways, targets)
-    found = _over_ways(ranked, ways, image, text, block_size, title)
+    found = over_ways(ranked, ways, image, text, block_size, title)
     scores = {name: _mean(precision) for name, (precision,) in found.items()}
     return {**scores, "avg": (scores["i2t"] + scores["t2i"]) / 2}
 
@@ -214,7 +203,7 @@ def own_ranks(
     def rank(name: str, rows: slice, similarity: np.ndarray) -> tuple[np.ndarray, ...]:
         return (own_rank(ascending(similarity), ways[name].own(rows)),)
 
-    found = _over_ways(rank, ways, image, text, block_size, title)
+    found = over_ways(rank, ways, image, text, block_size, title)
     return {name: ranks for name, (ranks,) in found.items()}
 
 
@@ -242,7 +231,7 @@ def chance_levels(
     levels: Measures = {}
     ways = directions(identity, deduplicated)
     counts = {}
-    with _bar(title, ways, passes=2) as bar:
+    with progress_bar(title, ways, passes=2) as bar:
         for name, direction in ways.items():
             relevant = _relevant_items(direction, checked, name, block_size, bar)
             counts[name] = relevant, direction.own_count(bar.update)
@@ -262,68 +251,11 @@ def chance_levels(
     return levels
 
 
-# A direction, some of its queries and their (b, n) float32 similarities → arrays of b rows each.
-_Function = Callable[[str, slice, np.ndarray], tuple[np.ndarray, ...]]
-
-
-def _over_ways(
-    function: _Function,
-    ways: Mapping[str, Direction],
-    image: Representations,
-    text: Representations,
-    block_size: int | None,
-    title: str | None,
-) -> dict[str, list[np.ndarray]]:
-    """By direction: what a function finds in each block of queries, joined along axis 0."""
-    found = {}
-    with _bar(title, ways) as bar:
-        for name, direction in ways.items():
-            query, gallery = (image, text) if name == "i2t" else (text, image)
-            query, gallery = query.take(direction.query), gallery.take(direction.gallery)
-            parts: list[list[np.ndarray]] = []
-            for rows, similarity in _similarities(query, gallery):
-                block = partial(_of_block, function, name, similarity)
-                parts.append(_in_threads(block, rows, len(gallery), block_size, bar))
-            found[name] = [np.concatenate(each) for each in zip(*parts, strict=True)]
-    return found
-
-
-def _similarities(
-    query: Representations, gallery: Representations
-) -> Iterator[tuple[range, Callable[[int, int], np.ndarray]]]:
-    """Ranges of queries, with a function (first, last) → (last − first, n) float32 similarities.
-
-    There is one range where both sides are in memory. Otherwise each has as many queries as keep
-    blocks small, and their similarities are computed before they are asked for.
-    """
-    if query.is_whole and gallery.is_whole:
-        queries, items = query[:], gallery[:]
-        yield (
-            range(len(query)),
-            lambda first, last: (queries[first:last] @ items.T).astype(np.float32),
-        )
-        return
-    for rows in query.slices(min(query.block, max(QUERIES, 2 * MAX_NUMBERS // len(gallery)))):
-        scores = similarities(query[rows], gallery)
-        yield range(rows.start, rows.stop), _Rows(scores, rows.start)
-
-
-def _of_block(
-    function: _Function,
-    name: str,
-    similarity: Callable[[int, int], np.ndarray],
-    first: int,
-    last: int,
-) -> tuple[np.ndarray, ...]:
-    """What a function finds for the queries from `first` to `last`."""
-    return function(name, slice(first, last), similarity(first, last))
-
-
 def _ranked(
     measure: Callable[[Ranking], tuple[np.ndarray, ...]],
     ways: Mapping[str, Direction],
     targets: Labels,
-) -> _Function:
+) -> BlockFunction:
     """What a measure finds in the ranking of the whole gallery."""
     relevance = {name: _relevance(direction, targets, name) for name, direction in ways.items()}
 
@@ -333,32 +265,16 @@ def _ranked(
     return ranked
 
 
-@dataclass(frozen=True)
-class _Rows:
-    """Rows of a matrix, called by their places among all queries.
-
-    Attributes:
-      values: (b, n) float32.
-      start: the place of the first row.
-    """
-
-    values: np.ndarray
-    start: int
-
-    def __call__(self, first: int, last: int) -> np.ndarray:
-        return self.values[first - self.start : last - self.start]
-
-
 def _relevant_items(
     direction: Direction, targets: Labels, name: str, block_size: int | None, bar: tqdm
 ) -> np.ndarray:
-    """(q,) the number of items that are relevant to each query."""
+    """Return (q,) the number of items that are relevant to each query."""
     relevance, items = _relevance(direction, targets, name), len(direction.gallery)
 
     def count(first: int, last: int) -> tuple[np.ndarray, ...]:
         return (relevance.of(slice(first, last)).sum(axis=1),)
 
-    return _in_threads(count, range(len(direction.query)), items, block_size, bar)[0]
+    return in_threads(count, range(len(direction.query)), items, block_size, bar)[0]
 
 
 def _relevance(direction: Direction, targets: Labels, name: str) -> Relevance:
@@ -370,48 +286,8 @@ def _relevance(direction: Direction, targets: Labels, name: str) -> Relevance:
     return Relevance(of_images, targets) if name == "i2t" else Relevance(targets, of_images)
 
 
-def _bar(title: str | None, ways: Mapping[str, Direction], passes: int = 1) -> tqdm:
-    """A progress bar over the queries of all directions, which a short evaluation never shows."""
-    return tqdm(
-        total=passes * sum(len(direction.query) for direction in ways.values()),
-        desc=title,
-        unit="query",
-        dynamic_ncols=True,
-        delay=BAR_DELAY,
-        disable=True if title is None else None,
-    )
-
-
-def _in_threads(
-    function: Callable[[int, int], tuple[np.ndarray, ...]],
-    rows: range,
-    items: int,
-    block_size: int | None,
-    bar: tqdm,
-) -> list[np.ndarray]:
-    """Joins along axis 0 what `function(first, last)` gives for blocks of rows against items."""
-    size = max(QUERIES, PAIRS // items) if block_size is None else block_size
-    check_at_least_one(block_size=size)
-    firsts = range(rows.start, rows.stop, size)
-    lasts = [min(first + size, rows.stop) for first in firsts]
-    # A process among several has its share of the cores in this variable.
-    share = os.environ.get("OMP_NUM_THREADS", "")
-    threads = int(share) if share.isdecimal() and int(share) else os.cpu_count() or 1
-    found = []
-    with contextlib.ExitStack() as stack:
-        blocks: Iterable[tuple[np.ndarray, ...]] = map(function, firsts, lasts)
-        if threads > 1 and len(firsts) > 1:
-            # Each thread has a core, so matrix products inside of them must not ask for more.
-            stack.enter_context(threadpool_limits(1, "blas"))
-            blocks = stack.enter_context(ThreadPoolExecutor(threads)).map(function, firsts, lasts)
-        for block, first, last in zip(blocks, firsts, lasts, strict=True):
-            found.append(block)
-            bar.update(last - first)
-    return [np.concatenate(parts) for parts in zip(*found, strict=True)]
-
-
 def _pairs(image: Any, text: Any, targets: Any) -> tuple[Representations, Representations, Labels]:
-    """Both sides and the labels, checked."""
+    """Return both sides and the labels, checked."""
     image, text = _sides(image, text)
     checked = checked_targets(targets)
     if len(image) != checked.shape[0]:
@@ -423,7 +299,7 @@ def _pairs(image: Any, text: Any, targets: Any) -> tuple[Representations, Repres
 
 
 def _sides(image: Any, text: Any) -> tuple[Representations, Representations]:
-    """Both sides, checked."""
+    """Return both sides, checked."""
     image, text = (
         Representations.of(name, value) for name, value in (("image", image), ("text", text))
     )

@@ -1,7 +1,7 @@
 """A trained run as one versioned SavedModel, for TensorFlow Serving or plain TensorFlow.
 
-`export_run` is all that callers need. `serving` makes the signatures, `raw_text` and `raw_picture`
-let them take texts as users type them and picture files, `versions` the folders, `warmup` and
+`export_run` is all that callers need. `serving` makes the signatures, `raw_text` and `raw_image`
+let them take texts as users type them and image files, `versions` the folders, `warmup` and
 `signature_readme` what travels along.
 """
 

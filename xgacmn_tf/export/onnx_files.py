@@ -1,4 +1,4 @@
-"""A run's encoders as ONNX files with what they lose, measured, written whole or not at all.
+"""Export of a run's encoders as ONNX files, with their measured loss of accuracy.
 
 <output>/encode_image.onnx, encode_text.onnx   what ONNX Runtime loads, see `onnx_graphs`
 <output>/report.json                           differences, mAP, sizes, latency, see `onnx_report`
@@ -29,7 +29,7 @@ def export_onnx(
     precision: str = "float32",
     max_map_loss: float = 0.005,
 ) -> dict[str, Any]:
-    """Exports a finished run's best encoders, features to embeddings, as two ONNX files.
+    """Export a finished run's best encoders, features to embeddings, as two ONNX files.
 
     Args:
       run_dir: the run folder; its data set must still be there, for the comparison.
@@ -91,7 +91,7 @@ def export_onnx(
 
 
 def _check_target(output: str | os.PathLike[str]) -> Path:
-    """The absolute path of a folder that does not exist yet, or is empty."""
+    """Return the absolute path of a folder that does not exist yet, or is empty."""
     target = Path(os.path.abspath(output))
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
         raise InputError(f"--output={output} exists and is not empty; name a new folder")
@@ -99,7 +99,7 @@ def _check_target(output: str | os.PathLike[str]) -> Path:
 
 
 def _check_loss(report: dict[str, Any], max_map_loss: float) -> None:
-    """Raises an `InputError` if files lose more than they may."""
+    """Raise an `InputError` if files lose more than they may."""
     precision = report["precision"]
     if precision == "float32":
         for signature, outputs in report["largest_difference"].items():
@@ -122,7 +122,7 @@ def _check_loss(report: dict[str, Any], max_map_loss: float) -> None:
 
 @contextlib.contextmanager
 def _new_folder(target: Path) -> Iterator[Path]:
-    """Yields an empty folder that becomes `target` at the end; on an error it is removed."""
+    """Yield an empty folder that becomes `target` at the end; on an error it is removed."""
     temporary = temporary_for(target)
     try:
         temporary.mkdir(parents=True)

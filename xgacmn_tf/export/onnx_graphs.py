@@ -85,7 +85,7 @@ def encoder_graphs(
 
 
 def represent(encoder: CommonSpaceEncoder, encodings: Any, modality: str) -> dict[str, Any]:
-    """Encodings (n, e) of a modality → what a graph gives for them, by output."""
+    """Return encodings (n, e) of a modality → what a graph gives for them, by output."""
     return {
         name: encoder.represent(encodings, similarity, modality)
         for name, similarity in OUTPUTS.items()
@@ -119,10 +119,10 @@ def _convert(encoder: CommonSpaceEncoder, modality: str) -> onnx.ModelProto:
 
 
 def _quantize(model: onnx.ModelProto, training: np.ndarray) -> onnx.ModelProto:
-    """The same graph with products of 8-bit inputs and 7-bit weights, a scale to each unit.
+    """Return the same graph with products of 8-bit inputs and 7-bit weights, a scale to each unit.
 
     The inputs' ranges are fixed by training rows. Ranges taken from each batch would need none, but
-    then what a row is encoded as depends on its neighbours. With 7 bits the sums do not saturate on
+    then what a row is encoded as depends on its neighbors. With 7 bits the sums do not saturate on
     processors without VNNI, so that all have the same results; mAP loses nothing to 8.
     """
     rows = np.linspace(0, len(training) - 1, min(len(training), CALIBRATION_ROWS)).astype(int)

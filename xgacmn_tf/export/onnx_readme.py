@@ -18,7 +18,7 @@ embedding = session.run(["embedding"], {"text_features": features})[0]  # featur
 
 
 def readme(report: Mapping[str, Any], graphs: Mapping[str, Any]) -> str:
-    """Markdown that describes ONNX files.
+    """Return Markdown that describes ONNX files.
 
     Args:
       report: what report.json holds, see `onnx_files`.

@@ -78,12 +78,12 @@ class WordCounter(tf.Module):
         return tf.scatter_nd(found, ones, [tf.shape(texts, tf.int64)[0], self.size])
 
     def read(self, texts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """The counts, and their sums as (n,) int32; see `TextReader`."""
+        """Return the counts, and their sums as (n,) int32; see `TextReader`."""
         counts = self(texts)
         return counts, tf.cast(tf.reduce_sum(counts, axis=1), tf.int32)
 
     def _words(self, texts: tf.Tensor) -> Iterator[tf.RaggedTensor]:
-        """The words of each text, and then the n-grams of each length."""
+        """Yield the words of each text, and then the n-grams of each length."""
         if not self.ngrams:
             yield _runs(texts, _LETTERS if self.plain else _WORD_CHARACTERS)
             return
@@ -100,19 +100,19 @@ class WordCounter(tf.Module):
                 yield grams.merge_dims(1, 2)
 
     def _places(self, words: tf.RaggedTensor) -> tf.Tensor:
-        """(known words, 2) row and column of each known word."""
+        """Return (known words, 2) row and column of each known word."""
         column = self.columns.lookup(words.flat_values)
         places = tf.stack([words.value_rowids(), column], axis=1)
         return tf.boolean_mask(places, column >= 0)
 
 
 def _runs(texts: tf.Tensor, characters: str) -> tf.RaggedTensor:
-    """The runs of these characters, a regular expression's ranges, in each text."""
+    """Return the runs of these characters, a regular expression's ranges, in each text."""
     return tf.strings.split(tf.strings.regex_replace(texts, f"[^{characters}]+", " "))
 
 
 def text_reader_of(folder: RunFolder) -> TextReader | None:
-    """The reader for a run's text features; None where TensorFlow cannot compute them.
+    """Return the reader for a run's text features; None where TensorFlow cannot compute them.
 
     None as well where packages or weights are missing, and with a warning where weights differ.
     """

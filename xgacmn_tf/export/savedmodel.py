@@ -3,7 +3,7 @@
 <base>/<name>/<version>/saved_model.pb, variables/   what a server loads
 <base>/<name>/<version>/assets.extra/README.md       every signature with its inputs and outputs
 <base>/<name>/<version>/assets.extra/run.json        the run's settings and data, and the gallery
-<base>/<name>/<version>/assets.extra/gallery.npz     the gallery's ids, titles, categories, pictures
+<base>/<name>/<version>/assets.extra/gallery.npz     the gallery's ids, titles, categories, images
 <base>/<name>/<version>/assets.extra/tf_serving_warmup_requests
 """
 
@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from xgacmn_tf import gallery as galleries
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.export.raw_picture import picture_reader_of
+from xgacmn_tf.export.raw_image import image_reader_of
 from xgacmn_tf.export.raw_text import text_reader_of
 from xgacmn_tf.export.serving import serving_module
 from xgacmn_tf.export.signature_readme import signature_readme
@@ -46,7 +46,7 @@ def export_run(
     gallery: Sequence[str | os.PathLike[str]] | None = None,
     depth: int = DEPTH,
 ) -> Path:
-    """Exports a finished run's best encoders, with a gallery to search, for serving.
+    """Export a finished run's best encoders, with a gallery to search, for serving.
 
     Args:
       run_dir: the run folder.
@@ -107,7 +107,7 @@ def export_encoder(
     label_names: Sequence[str] | None = None,
     split: str = TEST,
 ) -> Path:
-    """Writes a version of encoders at hand.
+    """Write a version of encoders at hand.
 
     Args:
       encoder: trained encoders.
@@ -130,7 +130,7 @@ def export_encoder(
         gallery,
         depth,
         text_reader,
-        picture_reader_of(folder),
+        image_reader_of(folder),
         label_names,
         split,
     )

@@ -20,7 +20,7 @@ import tensorflow as tf
 from xgacmn_tf.blocks import over_blocks
 from xgacmn_tf.evaluation.ranking import top
 from xgacmn_tf.evaluation.representations import MAX_NUMBERS, Representations, represent
-from xgacmn_tf.export.raw_picture import PictureReader
+from xgacmn_tf.export.raw_image import ImageReader
 from xgacmn_tf.export.raw_text import TextReader
 from xgacmn_tf.gallery import (
     TEST,
@@ -63,7 +63,7 @@ def serving_module(
     gallery: Gallery,
     depth: int,
     text_reader: TextReader | None,
-    reader: PictureReader | None,
+    reader: ImageReader | None,
     label_names: Sequence[str] | None = None,
     split: str = TEST,
 ) -> tuple[tf.Module, dict[str, Any]]:
@@ -76,7 +76,7 @@ def serving_module(
         searched for.
       depth: number of items that a search returns, or all where there are fewer.
       text_reader: makes text features of raw texts; without it no signature takes them.
-      reader: makes image features of picture files; likewise.
+      reader: makes image features of image files; likewise.
       label_names: c names of classes; without them searches name no categories.
       split: "all" if the gallery holds the items that the encoders were trained on, else "test".
     """
@@ -260,7 +260,7 @@ def _searches(
 def _categories(
     posteriors: Representations, names: Sequence[str], category: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(n,) categories of items and (n,) their posteriors, computed in blocks of items."""
+    """Return (n,) categories of items and (n,) their posteriors, computed in blocks of items."""
     blocks = [
         categories_with_posteriors(
             posteriors[rows], names, None if category is None else category[rows]
@@ -332,7 +332,7 @@ def _nearest(
 def _represented(
     encoder: CommonSpaceEncoder, queries: _Queries, similarity: str, width: int = 0
 ) -> tf.Tensor:
-    """(n, e) embeddings of queries, with caption features for items of a larger `width`."""
+    """Return (n, e) embeddings of queries, with caption features for items of a larger `width`."""
     embeddings = encoder.represent(queries.encodings, similarity, queries.modality)
     if width > embeddings.shape[1]:
         captions = encoder.caption_features(queries.features)

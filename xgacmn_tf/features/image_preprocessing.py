@@ -4,7 +4,8 @@ Feature extraction, search and the exported graph all call these functions, so t
 same features everywhere. The functions on tensors run inside a graph; `read`, `letterbox` and
 `squeeze` call compiled ones from plain Python, in any thread.
 
-Resizing is `keras.layers.Resizing` with antialiasing. It pads an image to a square before it
+The file is over 300 lines because all steps work on the same stored pixels in one graph. Resizing
+is `keras.layers.Resizing` with antialiasing. It pads an image to a square before it
 resizes and works on float32, so larger images are first reduced by averaging whole pixels.
 """
 
@@ -19,6 +20,7 @@ import tensorflow as tf
 from PIL import Image
 
 from xgacmn_tf.blocks import over_blocks
+from xgacmn_tf.features.image_files import MAX_PIXELS
 from xgacmn_tf.features.image_metadata import (
     JPEG,
     PNG,
@@ -27,7 +29,6 @@ from xgacmn_tf.features.image_metadata import (
     read_metadata,
     starts_with,
 )
-from xgacmn_tf.features.pictures import MAX_PIXELS
 
 # By EXIF's orientation, from 0 on, which is none. Rows and columns are swapped before mirroring.
 _SWAPPED = (False, False, False, False, False, True, True, True, True)
@@ -118,12 +119,12 @@ def header_problem(data: tf.Tensor, stand_in: bytes) -> tf.Tensor:
             tf.strings.as_string(width),
             " × ",
             tf.strings.as_string(height),
-            f" pixels; a picture may have {MAX_PIXELS:,} at most",
+            f" pixels; an image may have {MAX_PIXELS:,} at most",
         ]
     )
     problem = tf.where(width * height > MAX_PIXELS, too_large, "")
-    problem = tf.where(channels == 4, "a CMYK JPEG; expected one in RGB or grey", problem)
-    return tf.where(is_jpeg | is_png, problem, "no picture; expected a JPEG or PNG file")
+    problem = tf.where(channels == 4, "a CMYK JPEG; expected one in RGB or gray", problem)
+    return tf.where(is_jpeg | is_png, problem, "not an image; expected a JPEG or PNG file")
 
 
 def decode(data: tf.Tensor) -> tf.Tensor:

@@ -1,4 +1,7 @@
-"""Reads a legacy PyTorch file of weights without PyTorch and without running anything in it.
+"""Reader of weights in PyTorch's legacy file format, without PyTorch.
+
+Hand-written because `torch.load` needs PyTorch, a download of gigabytes, for three files of weights
+that are published in no other format. Nothing in the file is executed.
 
 Such a file is a row of pickles and raw numbers. Only the few instructions and names that a plain
 dict of tensors needs are allowed, every size is bounded before memory is taken, and whatever else
@@ -82,7 +85,7 @@ class _RestrictedUnpickler(pickle.Unpickler):
 
 
 def _load_pickle(stream: io.BytesIO) -> Any:
-    """Loads the pickle at the stream's position, after a look at its instructions."""
+    """Load the pickle at the stream's position, after a look at its instructions."""
     start = stream.tell()
     for opcode, argument, _ in pickletools.genops(stream):
         if opcode.name not in _OPCODES:
@@ -112,7 +115,7 @@ def _read_storages(stream: io.BytesIO, wanted: dict[str, _Storage]) -> dict[str,
 
 
 def read_legacy_torch(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    """Reads a dictionary of tensors that `torch.save` wrote in its older, non-zip format.
+    """Read a dictionary of tensors that `torch.save` wrote in its older, non-zip format.
 
     Args:
         path: a file of at most 256 MiB.

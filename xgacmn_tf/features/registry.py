@@ -1,4 +1,4 @@
-"""Extractors by name, and back from the folder that one was saved in."""
+"""Registry of extractors by name, and loading of saved extractors."""
 
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ TEXT_EXTRACTORS = ("bow", "lda", "minilm", "sentence", "clip", "siglip")
 
 
 def image_extractor(name: str, weights: str | None = None, seed: int = 0) -> Extractor:
-    """The extractor of pictures called `name`; nothing is loaded or learned yet.
+    """Return the extractor of images called `name`; nothing is loaded or learned yet.
 
     Args:
         name: one of `IMAGE_EXTRACTORS`.
@@ -39,7 +39,7 @@ def image_extractor(name: str, weights: str | None = None, seed: int = 0) -> Ext
 
 
 def text_extractor(name: str, weights: str | None = None, seed: int = 0) -> Extractor:
-    """The extractor of texts called `name`, one of `TEXT_EXTRACTORS`; see `image_extractor`.
+    """Return the extractor of texts called `name`, one of `TEXT_EXTRACTORS`; see `image_extractor`.
 
     Weights of sentence and minilm are the folder of a sentence-transformers model.
     """
@@ -51,7 +51,7 @@ def text_extractor(name: str, weights: str | None = None, seed: int = 0) -> Extr
 
 
 def load_extractor(folder: Path) -> Extractor:
-    """The extractor that `Extractor.save` wrote to `folder`, ready for use.
+    """Return the extractor that `Extractor.save` wrote to `folder`, ready for use.
 
     Raises:
         InputError: if the folder holds none.

@@ -118,7 +118,7 @@ def _read_model(folder: Path) -> SentenceModel:
 
 
 def _parameters(config: Any) -> int:
-    """The number of parameters of the embeddings and of the layers' matrices."""
+    """Return the number of parameters of the embeddings and of the layers' matrices."""
     sizes = [
         config[name]
         for name in (
@@ -180,7 +180,7 @@ def _files(folder: Path) -> list[str]:
 
 
 def _modules(folder: Path) -> tuple[list[str], str]:
-    """The types of the modules, and the folder of the pooling module."""
+    """Return the types of the modules, and the folder of the pooling module."""
     modules = _read(folder, _MODULES, [])
     types = [str(module["type"]).rpartition(".")[2] for module in modules]
     if types not in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"]):
@@ -208,7 +208,7 @@ def _pooling(folder: Path) -> str:
 
 
 def _lowercase(folder: Path, tokenizer: Any) -> bool:
-    """Whether the tokenizer lowers letters and removes accents, which must go together."""
+    """Return whether the tokenizer lowers letters and removes accents, which must go together."""
     config, normalizer = _read(folder, _TOKENIZER_CONFIG, {}), tokenizer.get("normalizer") or {}
 
     def setting(name: str, name_in_tokenizer: str, default: bool | None) -> bool | None:
@@ -225,7 +225,7 @@ def _lowercase(folder: Path, tokenizer: Any) -> bool:
 
 
 def _vocabulary(folder: Path, tokenizer: Any) -> list[str]:
-    """The word pieces from tokenizer.json, or from vocab.txt if there is none."""
+    """Return the word pieces from tokenizer.json, or from vocab.txt if there is none."""
     if tokenizer:
         model = tokenizer.get("model", {})
         _expect(folder, _TOKENIZER, "the type of its model", model.get("type"), ["WordPiece"])

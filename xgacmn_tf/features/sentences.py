@@ -228,13 +228,13 @@ class SentenceReader(tf.Module):
 
 
 def _begins_word(piece: str) -> bool:
-    """Whether a word piece is a known word, or the beginning of one."""
+    """Return whether a word piece is a known word, or the beginning of one."""
     is_special = piece.startswith("##") or (piece[:1], piece[-1:]) == ("[", "]")
     return not is_special and any(map(str.isalnum, piece))
 
 
 def _installable() -> bool:
-    """Whether TensorFlow Text is built for this system."""
+    """Return whether TensorFlow Text is built for this system."""
     return sys.platform != "win32"
 
 

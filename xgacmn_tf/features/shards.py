@@ -1,4 +1,4 @@
-"""A run of items → their features: the piece of work that both the plain path and Beam do."""
+"""Extraction of the features of a batch of items, for the feature store and for Beam pipelines."""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,12 +10,13 @@ import numpy as np
 
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.features.extractor import Extractor
-from xgacmn_tf.features.pictures import BadPictureError, open_picture, thumbnail
+from xgacmn_tf.features.image_files import BadImageError, open_image, thumbnail
 from xgacmn_tf.io import array_files
 from xgacmn_tf.io.files import atomic_path
 
-# What happens at a picture that cannot be used: an error, or its pair is left out and reported.
-POLICIES = ("refuse", "skip")
+# Policies for an image that cannot be used: raise an error, or leave its pairs out and report them.
+REFUSE, SKIP = "refuse", "skip"
+POLICIES = (REFUSE, SKIP)
 
 
 @dataclass(frozen=True)
@@ -24,9 +25,9 @@ class Shard:
 
     Attributes:
         feature: (k, d) float32.
-        row: (k,) int32, ascending: which of the items each row of `feature` is of.
-        thumbnail: k encoded pictures; empty for texts.
-        bad: what is wrong with each item that is missing in `row`.
+        row: (k,) int32, ascending: the item that each row of `feature` belongs to.
+        thumbnail: k encoded images; empty for texts.
+        bad: the reason for each item that is missing in `row`.
     """
 
     feature: np.ndarray
@@ -35,8 +36,8 @@ class Shard:
     bad: tuple[str, ...] = field(default=())
 
     def save(self, path: Path) -> None:
-        """Writes a `.npz` file, whole or not at all."""
-        sizes = np.array([len(picture) for picture in self.thumbnail], np.int64)
+        """Write a `.npz` file, atomically."""
+        sizes = np.array([len(image) for image in self.thumbnail], np.int64)
         with atomic_path(path) as temporary:
             np.savez(
                 temporary,
@@ -49,37 +50,56 @@ class Shard:
 
     @classmethod
     def load(cls, path: Path, items: int) -> "Shard":
-        """What was saved of so many items; what does not fit them or itself raises some error."""
+        """Read a file that `save` wrote.
+
+        Args:
+            path: the `.npz` file.
+            items: number of items that it must describe.
+
+        Raises:
+            InputError: if the file is damaged or describes other items.
+        """
         arrays = array_files.read(path, lambda names: None)
         feature, row, bad = arrays["feature"], arrays["row"], arrays["bad"]
         end = np.cumsum(arrays["thumbnail_size"]).tolist()
         joined = arrays["thumbnail"].tobytes()
-        pictures = [joined[a:b] for a, b in zip([0, *end], end, strict=False)]
+        images = [joined[a:b] for a, b in zip([0, *end], end, strict=False)]
         fits = (
             feature.ndim == 2
             and feature.dtype == np.float32
-            and len(pictures) in (0, len(feature))
+            and len(images) in (0, len(feature))
             and len(feature) + len(bad) == items
             and row.shape == (len(feature),)
             and len(np.intersect1d(row, np.arange(items))) == len(row)
         )
         if not fits:
-            raise InputError(f"{path} holds the features of other items")
-        return cls(feature, row, tuple(pictures), tuple(bad))
+            raise InputError(f"{path} holds the features of other items; delete the file")
+        return cls(feature, row, tuple(images), tuple(map(str, bad)))
 
 
 def check_policy(on_bad_image: str) -> None:
-    """Raises an `InputError` for a policy that is none of `POLICIES`."""
+    """Raise an `InputError` if `on_bad_image` is not one of `POLICIES`."""
     if on_bad_image not in POLICIES:
         raise InputError(
             f"on_bad_image={on_bad_image!r}: expected one of {', '.join(POLICIES)}; skip leaves "
-            "out the pairs whose picture cannot be used"
+            "out the pairs whose image cannot be used"
         )
 
 
+def rejection(problem: str) -> BadImageError:
+    """Return the error for an image that cannot be used.
+
+    Args:
+        problem: the file and the reason.
+    """
+    return BadImageError(
+        f"{problem}; repair it, remove its pair, or leave out all such pairs with on_bad_image=skip"
+    )
+
+
 def read_item(extractor: Extractor, item: Path | str) -> Any:
-    """What the extractor takes: the picture in a file, or the text as it is."""
-    return open_picture(Path(item)) if extractor.modality == "image" else item
+    """Return the input of an extractor: the image in a file, or the text as it is."""
+    return open_image(Path(item)) if extractor.modality == "image" else item
 
 
 def make_shard(
@@ -89,53 +109,52 @@ def make_shard(
     pool: ThreadPoolExecutor,
     advance: Callable[[int], object] = lambda count: None,
 ) -> Shard:
-    """Extracts the features of `items`, reading one batch ahead of the one that is encoded.
+    """Extract the features of `items`, reading one batch ahead of the one that is encoded.
 
     Args:
-        items: picture files or texts, as the extractor's modality is.
+        extractor: must be fitted if it learns.
+        items: image files or texts, as the extractor's modality is.
         on_bad_image: one of `POLICIES`.
         pool: threads that read and prepare items.
-        advance: is told how many more items are done.
+        advance: called with the number of items that are done since the last call.
 
     Raises:
-        BadPictureError: at the first picture that cannot be used, if the policy is to refuse.
+        BadImageError: at the first image that cannot be used, if the policy is "refuse".
     """
-    features = [np.zeros((0, extractor.dim), np.float32)]  # `dim` loads what threads then share.
+    # `dim` loads what the threads then share.
+    features = [np.zeros((0, extractor.dim), np.float32)]
     rows: list[int] = []
-    pictures: list[bytes] = []
+    thumbnails: list[bytes] = []
     bad: list[str] = []
     for start, batch in _read_ahead(extractor, items, pool):
         prepared = []
         for row, future in enumerate(batch, start):
             try:
-                ready, picture = future.result()
-            except BadPictureError as error:
-                if on_bad_image == "refuse":
-                    raise BadPictureError(
-                        f"{error}; repair it, take its pair out, or leave out all such pairs with "
-                        "on_bad_image=skip"
-                    ) from error
+                prepared_item, small = future.result()
+            except BadImageError as error:
+                if on_bad_image == REFUSE:
+                    raise rejection(str(error)) from error
                 bad.append(str(error))
                 continue
             rows.append(row)
-            prepared.append(ready)
-            if picture is not None:
-                pictures.append(picture)
+            prepared.append(prepared_item)
+            if small is not None:
+                thumbnails.append(small)
         if prepared:
             features.append(extractor.encode(prepared))
         advance(len(batch))
-    return Shard(np.concatenate(features), np.array(rows, np.int32), tuple(pictures), tuple(bad))
+    return Shard(np.concatenate(features), np.array(rows, np.int32), tuple(thumbnails), tuple(bad))
 
 
 def _read_ahead(
     extractor: Extractor, items: Sequence[Path | str], pool: ThreadPoolExecutor
 ) -> Iterator[tuple[int, list[Future[tuple[Any, bytes | None]]]]]:
-    """(first row, the batch's items being read), the next batch being read as well."""
+    """Yield the first row and the items of each batch, while the next batch is being read."""
 
     def read(item: Path | str) -> tuple[Any, bytes | None]:
-        ready = read_item(extractor, item)
-        picture = thumbnail(ready) if extractor.modality == "image" else None
-        return extractor.prepare(ready), picture
+        content = read_item(extractor, item)
+        small = thumbnail(content) if extractor.modality == "image" else None
+        return extractor.prepare(content), small
 
     size = extractor.batch_size
     ahead: tuple[int, list[Future[tuple[Any, bytes | None]]]] | None = None
@@ -149,7 +168,7 @@ def _read_ahead(
             current, ahead = ahead, None
             yield current
     finally:
-        # Only after an error is there a batch left that nobody waits for.
+        # Only after an error is there a batch that nobody waits for.
         unused: list[Future[tuple[Any, bytes | None]]] = ahead[1] if ahead else []
         for future in unused:
             future.cancel()

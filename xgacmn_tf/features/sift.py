@@ -1,7 +1,7 @@
 """SIFT bag of visual words (paper, §4.1: the 128-D image features of Wikipedia).
 
-Lowe (2004) describes the corners and blobs of a picture by 128 numbers each; k-means over the
-training pictures' descriptors gives 128 visual words; a picture is the share of each word.
+Lowe (2004) describes the corners and blobs of an image by 128 numbers each; k-means over the
+training images' descriptors gives 128 visual words; an image is the share of each word.
 """
 
 import functools
@@ -19,15 +19,15 @@ from xgacmn_tf.io import array_files
 from xgacmn_tf.io.files import atomic_path
 
 _WORDS = "visual_words.npz"
-# Pictures are shrunk to this longer side first: finer detail costs time and is mostly noise.
+# Images are shrunk to this longer side first: finer detail costs time and is mostly noise.
 _LONGER_SIDE = 640
-# The strongest points of a picture; and how many of them, drawn at random, k-means sees.
+# The strongest points of an image; and how many of them, drawn at random, k-means sees.
 _POINTS = 1000
 _POINTS_LEARNED = 100
 
 
 class VisualWords(Extractor):
-    """Shares of visual words; each row sums to 1. A picture without any point has equal shares.
+    """Shares of visual words; each row sums to 1. An image without any point has equal shares.
 
     Args:
         seed: draws the descriptors that are learned from, and the first centres.
@@ -61,11 +61,11 @@ class VisualWords(Extractor):
         return {"seed": self.seed, "size": self.size}
 
     def prepare(self, item: Image.Image) -> np.ndarray:
-        """(points, 128) float32 descriptors of one picture."""
-        grey = item.convert("L")
-        grey.thumbnail((_LONGER_SIDE, _LONGER_SIDE))
+        """Return (points, 128) float32 descriptors of one image."""
+        gray = item.convert("L")
+        gray.thumbnail((_LONGER_SIDE, _LONGER_SIDE))
         sift = self._cv2.SIFT_create(nfeatures=_POINTS)
-        _, descriptors = sift.detectAndCompute(np.asarray(grey), None)
+        _, descriptors = sift.detectAndCompute(np.asarray(gray), None)
         return np.zeros((0, 128), np.float32) if descriptors is None else descriptors
 
     def fit(self, items: Iterable[Image.Image]) -> None:
@@ -77,7 +77,7 @@ class VisualWords(Extractor):
         descriptors = np.concatenate([np.zeros((0, 128), np.float32), *sample])
         if len(descriptors) < self.size:
             raise InputError(
-                f"{self.name} features: the training pictures show {len(descriptors)} SIFT points, "
+                f"{self.name} features: the training images show {len(descriptors)} SIFT points, "
                 f"too few to learn {self.size} visual words; name other image features"
             )
         means = MiniBatchKMeans(self.size, n_init=3, random_state=self.seed)

@@ -59,7 +59,7 @@ def words(text: str) -> list[str]:
 
 @functools.cache
 def _patterns() -> list[re.Pattern[str]]:
-    """A word of a script with blanks, and the runs of the scripts without."""
+    """Return a word of a script with blanks, and the runs of the scripts without."""
     # Python's \\w has no combining marks, which would cut Hindi and Thai words at their vowels.
     marks = "".join(map(chr, range(sys.maxunicode + 1)))
     marks = "".join(c for c in marks if unicodedata.category(c).startswith("M"))
@@ -128,7 +128,7 @@ class BagOfWords(Extractor):
         self.vocabulary = vectorizer.get_feature_names_out().tolist()
 
     def counts(self, texts: Sequence[str]) -> Any:
-        """(n, dim) word counts, a SciPy sparse matrix."""
+        """Return (n, dim) word counts, a SciPy sparse matrix."""
         return self._vectorizer(vocabulary=self.vocabulary).transform(texts)
 
     def encode(self, prepared: Sequence[str]) -> np.ndarray:

@@ -1,4 +1,7 @@
-"""A lock on a file that the operating system releases when its process ends, however it ends."""
+"""A lock on a file that the operating system releases when its process ends, however it ends.
+
+Hand-written because the package needs 20 lines of the library `filelock`, and no dependency.
+"""
 
 import contextlib
 import errno
@@ -7,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-# A file system without locks, such as some network storage.
+# Errors of file systems without locks, such as some network storage.
 _UNSUPPORTED = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 
 

@@ -1,4 +1,4 @@
-"""Writing files so that a reader never meets half of one, and reading JSON that may be damaged."""
+"""Atomic writing of files, deletion of stale partial files, and reading of JSON."""
 
 import contextlib
 import json
@@ -15,29 +15,29 @@ DAY = 24 * 60 * 60
 
 
 def temporary_for(target: Path) -> Path:
-    """The hidden name beside `target` under which this process writes what becomes it."""
-    # The suffix stays, because writers such as NumPy and Keras choose the format by it.
+    """Return the hidden path beside `target` that this process writes to before renaming it."""
+    # The suffix is unchanged, because NumPy and Keras choose the format by it.
     writer = f"{socket.gethostname()}-{os.getpid()}"
     return target.with_name(f".{target.stem}.{writer}.partial{target.suffix}")
 
 
-def sweep(folder: Path) -> None:
-    """Removes what killed processes left of `temporary_for` anywhere below `folder`.
+def delete_stale(folder: Path) -> None:
+    """Delete the stale partial files and folders (see `temporary_for`) below `folder`.
 
-    Those of this machine go when their process is gone. What other machines write on a shared disk
-    goes once it is a day old.
+    Those of this machine are stale once their process has ended. Those of other machines on a
+    shared disk are stale once they are a day old.
     """
-    mine = re.compile(rf"\.{re.escape(socket.gethostname())}-(\d{{1,9}})\.partial")
+    own = re.compile(rf"\.{re.escape(socket.gethostname())}-(\d{{1,9}})\.partial")
     for path in list(folder.rglob(".*.partial*")):
-        with contextlib.suppress(OSError):  # It has become whole meanwhile, or somebody else's.
-            found = mine.search(path.name)
-            if found:
-                left = not _is_alive(int(found[1]))
+        with contextlib.suppress(OSError):  # It was renamed meanwhile, or belongs to another user.
+            match = own.search(path.name)
+            if match:
+                is_stale = not _is_alive(int(match[1]))
             else:
-                left = time.time() - path.lstat().st_mtime > DAY
-            if left and path.is_dir() and not path.is_symlink():
+                is_stale = time.time() - path.lstat().st_mtime > DAY
+            if is_stale and path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
-            elif left:
+            elif is_stale:
                 path.unlink()
 
 
@@ -46,18 +46,19 @@ def _is_alive(process: int) -> bool:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except OSError:  # It is another user's.
+    except OSError:  # The process belongs to another user.
         return True
     return True
 
 
 @contextlib.contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yields a path to write to; renames it to `path` once the block ends without an error.
+    """Yield a path to write to, and rename it to `path` once the block ends without an error.
 
-    The temporary file stands in the same folder, because a rename is atomic only within one
-    file system. It is flushed to the disk before the rename, so that a power cut leaves either
-    the old file or the new one. On an error the temporary file is removed and `path` is as it was.
+    The temporary file is in the same folder, because a rename is atomic only within one file
+    system. It is flushed to the disk before the rename, so that after a power failure `path` is
+    either the old file or the new one. On an error the temporary file is deleted and `path` is
+    unchanged.
     """
     target = Path(path)
     temporary = temporary_for(target)
@@ -71,7 +72,11 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def read_json(path: str | os.PathLike[str]) -> Any:
-    """The value in a JSON file; a damaged one of any kind raises `ValueError`."""
+    """Return the value in a JSON file.
+
+    Raises:
+        ValueError: if the file is damaged in any way.
+    """
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except RecursionError as error:
@@ -79,7 +84,7 @@ def read_json(path: str | os.PathLike[str]) -> Any:
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
-    """Writes `value` as indented JSON, whole or not at all. NaN and infinity are refused."""
+    """Write `value` as indented JSON, atomically; NaN and infinity raise `ValueError`."""
     text = json.dumps(value, indent=2, allow_nan=False) + "\n"
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")

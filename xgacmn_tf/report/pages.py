@@ -1,10 +1,10 @@
-"""What all HTML pages of ours share: templates that escape every text and miss nothing silently."""
+"""Environment of the HTML templates, which escape all text and reject undefined names."""
 
 import jinja2
 
 
 def environment(package: str) -> jinja2.Environment:
-    """The templates in the folder of a package, such as "xgacmn_tf.report"."""
+    """Return the templates in the folder of a package, such as "xgacmn_tf.report"."""
     return jinja2.Environment(
         loader=jinja2.PackageLoader(package, package_path=""),
         autoescape=True,

@@ -1,7 +1,7 @@
-"""Files for TensorBoard's embedding projector: the hypersphere to turn and walk through (§3.3).
+"""Files for TensorBoard's embedding projector: the codes on the hypersphere (paper, §3.3).
 
-Images and texts of one split stand in the same cloud, so that it shows whether the two modalities
-really meet: every point has its modality, label and title, and a tile where there are thumbnails.
+Images and texts of one split are points of the same plot, which shows whether the two modalities
+mix. Every point has its modality, label and title, and a tile if there are thumbnails.
 """
 
 import io
@@ -13,21 +13,21 @@ from pathlib import Path
 
 import numpy as np
 from google.protobuf import text_format
-from PIL import Image, ImageDraw, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 from tensorboard.plugins import projector
 
 from xgacmn_tf.datasets.paired import Split
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.io.files import atomic_path
 
-# The projector draws with WebGL, where a larger texture fails on many machines.
+# The projector uses WebGL, in which a larger texture fails on many machines.
 SPRITE_SIDE = 8192
-MOST_TILE = 64
-# The projector's own limit for its projections; more points would only load for longer.
-MOST_PAIRS = 5000
-MOST_TITLE = 200
-# One colour a modality, as on the results page.
-IMAGE_COLOUR, TEXT_COLOUR = (31, 98, 200), (216, 108, 20)
+MAX_TILE = 64
+# The projector projects at most this number of points; more would only take longer to load.
+MAX_PAIRS = 5000
+MAX_TITLE = 200
+# The color of texts, as on the results page.
+TEXT_COLOR = (216, 108, 20)
 
 
 def write_projector(
@@ -37,10 +37,10 @@ def write_projector(
     image_codes: np.ndarray,
     text_codes: np.ndarray,
 ) -> None:
-    """Writes tensors, metadata, a sprite (where the split has thumbnails) and the configuration.
+    """Write tensors, metadata, a sprite (if the split has thumbnails) and the configuration.
 
-    First all images, then all texts. Of a split with more than `MOST_PAIRS` pairs evenly spaced
-    ones are shown, and the embedding's name says so. The configuration comes last, so that
+    First all images, then all texts. Of a split with more than `MAX_PAIRS` pairs evenly spaced
+    ones are shown, as the embedding's name states. The configuration is written last, so that
     TensorBoard never finds one whose files are missing.
 
     Args:
@@ -50,7 +50,7 @@ def write_projector(
       image_codes, text_codes: (n, d) float, finite.
 
     Raises:
-      InputError: the codes do not fit the split, or are not finite.
+      InputError: if the codes do not fit the split, or are not finite.
     """
     n = len(split)
     if image_codes.shape != text_codes.shape or len(image_codes) != n or image_codes.ndim != 2:
@@ -59,15 +59,15 @@ def write_projector(
             f"{text_codes.shape} (texts), expected one row for each of {n} pairs in both"
         )
     if not (np.isfinite(image_codes).all() and np.isfinite(text_codes).all()):
-        raise InputError("projector: the codes hold a NaN or an infinity; the run has diverged")
+        raise InputError("projector: the codes hold NaN or infinity; lower the learning rates")
     folder = Path(log_dir)
     folder.mkdir(parents=True, exist_ok=True)
 
     rows = np.arange(n)
     name = f"test split, {n} images and their texts"
-    if n > MOST_PAIRS:
-        rows = np.linspace(0, n - 1, MOST_PAIRS).round().astype(int)
-        name = f"test split, {MOST_PAIRS} of {n} pairs, evenly spaced"
+    if n > MAX_PAIRS:
+        rows = np.linspace(0, n - 1, MAX_PAIRS).round().astype(int)
+        name = f"test split, {MAX_PAIRS} of {n} pairs, evenly spaced"
 
     config = projector.ProjectorConfig()
     embedding = config.embeddings.add()
@@ -91,16 +91,16 @@ def write_projector(
 
 
 def sprite_layout(points: int) -> tuple[int, int]:
-    """Tiles in a row of the (square) sprite, and the side of a tile in pixels.
+    """Return the number of tiles per row of the square sprite, and their side in pixels.
 
-    Tiles are `MOST_TILE` wide, or as wide as the largest texture allows.
+    Tiles are `MAX_TILE` wide, or as wide as the largest texture allows.
     """
     columns = math.ceil(math.sqrt(points))
-    return columns, min(MOST_TILE, SPRITE_SIDE // columns)
+    return columns, min(MAX_TILE, SPRITE_SIDE // columns)
 
 
 def _metadata(split: Split, label_names: Sequence[str], rows: np.ndarray) -> str:
-    """Tab-separated, one line a point below the names of the columns."""
+    """Return tab-separated lines, one per point, below the names of the columns."""
     lines = ["modality\tlabel\ttitle\tid"]
     for modality in ("image", "text"):
         for row in rows:
@@ -110,7 +110,7 @@ def _metadata(split: Split, label_names: Sequence[str], rows: np.ndarray) -> str
             fields = (
                 modality,
                 ", ".join(label_names[int(k)] for k in labels),
-                title[:MOST_TITLE],
+                title[:MAX_TITLE],
                 str(split.id[row]),
             )
             lines.append("\t".join(_one_line(field) for field in fields))
@@ -118,56 +118,29 @@ def _metadata(split: Split, label_names: Sequence[str], rows: np.ndarray) -> str
 
 
 def _one_line(text: str) -> str:
-    """`text` without what would end its field or its line: runs of space and control characters."""
+    """Replace runs of space and control characters, which would end the field or the line."""
     return re.sub(r"[\s\x00-\x1f\x7f-\x9f]+", " ", text).strip()
 
 
 def _sprite(thumbnails: Sequence[bytes], columns: int, tile: int) -> Image.Image:
-    """All images' tiles, then all texts' tiles: the pair's picture, pale, behind a "T"."""
+    """Return the tiles of all images, then those of all texts: their images, tinted."""
     sprite = Image.new("RGB", (columns * tile, columns * tile), "white")
-    pictures = [_picture(data, tile) for data in thumbnails]
-    for k, picture in enumerate(pictures):
-        for place, drawn in ((k, _image_tile(picture)), (k + len(pictures), _text_tile(picture))):
-            sprite.paste(drawn, (place % columns * tile, place // columns * tile))
+    tint = Image.new("RGB", (tile, tile), TEXT_COLOR)
+    images = [_image(data, tile) for data in thumbnails]
+    for place, image in enumerate([*images, *(Image.blend(i, tint, 0.5) for i in images)]):
+        sprite.paste(image, (place % columns * tile, place // columns * tile))
     return sprite
 
 
-def _picture(data: bytes, tile: int) -> Image.Image:
-    """The thumbnail on white, fitted into a square; white alone if it cannot be read."""
+def _image(data: bytes, tile: int) -> Image.Image:
+    """Return the thumbnail fitted into a white square; only white if it cannot be read."""
     square = Image.new("RGB", (tile, tile), "white")
     try:
         with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP")) as opened:
-            picture = opened.convert("RGBA")
+            image = opened.convert("RGBA")
     except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError):
         return square
-    picture.thumbnail((tile, tile))
-    corner = ((tile - picture.width) // 2, (tile - picture.height) // 2)
-    square.paste(picture, corner, picture)
+    image.thumbnail((tile, tile))
+    corner = ((tile - image.width) // 2, (tile - image.height) // 2)
+    square.paste(image, corner, image)
     return square
-
-
-def _image_tile(picture: Image.Image) -> Image.Image:
-    tile = picture.copy()
-    _frame(tile, IMAGE_COLOUR)
-    return tile
-
-
-def _text_tile(picture: Image.Image) -> Image.Image:
-    tile = Image.blend(picture, Image.new("RGB", picture.size, TEXT_COLOUR), 0.35)
-    _frame(tile, TEXT_COLOUR)
-    side = tile.width
-    draw = ImageDraw.Draw(tile)
-    # A "T" of two bars in the corner: at a few pixels a font's letter would be a smudge.
-    box, bar = side * 3 // 8, max(1, side // 16)
-    draw.rectangle((0, 0, box, box), fill=TEXT_COLOUR)
-    draw.rectangle((2 * bar, 2 * bar, box - 2 * bar, 3 * bar - 1), fill="white")
-    middle = box // 2
-    draw.rectangle((middle - bar // 2, 2 * bar, middle + (bar - 1) // 2, box - bar), fill="white")
-    return tile
-
-
-def _frame(tile: Image.Image, colour: tuple[int, int, int]) -> None:
-    width = max(1, tile.width // 20)
-    ImageDraw.Draw(tile).rectangle(
-        (0, 0, tile.width - 1, tile.height - 1), outline=colour, width=width
-    )

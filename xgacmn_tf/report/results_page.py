@@ -1,6 +1,6 @@
-"""A run as one HTML page: the numbers, the curves, and the best, typical and worst queries.
+"""The results page of a run: scores, curves, and the best, typical and worst queries.
 
-The page holds everything it shows (styles, charts, pictures) and asks for nothing from anywhere.
+The page holds everything it shows (styles, charts, images) and asks for nothing from anywhere.
 It has no scripts, and its template escapes every text, so that a hostile title stays a title.
 """
 
@@ -19,7 +19,7 @@ from xgacmn_tf.evaluation.identity import Identity
 from xgacmn_tf.evaluation.representations import Representations
 from xgacmn_tf.io.files import atomic_path
 from xgacmn_tf.report import pages
-from xgacmn_tf.report.curves import draw_charts
+from xgacmn_tf.report.curves import COLORS, draw_charts
 from xgacmn_tf.report.examples import (
     GRADE_NAMES,
     GRADES,
@@ -27,7 +27,7 @@ from xgacmn_tf.report.examples import (
     Example,
     examples_by_rank,
 )
-from xgacmn_tf.report.pictures import data_uri
+from xgacmn_tf.report.images import data_uri
 
 WAYS = ("i2t", "t2i", "avg")
 # Categories in the page's table, at most; metrics.json has all.
@@ -62,7 +62,7 @@ def write_results_page(
     depth: int = 8,
     seed: int = 0,
 ) -> None:
-    """Writes the page, whole or not at all. The same arguments give the same bytes.
+    """Write the page, whole or not at all. The same arguments give the same bytes.
 
     Args:
       path: the .html file to write.
@@ -71,7 +71,7 @@ def write_results_page(
         `headline_similarity`, `normalizer`, `versions`, …) the page shows what is there. `date`,
         if given, stands beside the title.
       history: one dict of logged numbers an epoch; empty for a run that only evaluated.
-      split: the test split, n pairs; its pictures and titles are shown where it has any.
+      split: the test split, n pairs; its images and titles are shown where it has any.
       label_names: c class names.
       image_representation, text_representation: (n, d) float, finite, or `Representations`; their
         inner products rank the gallery, ties by row.
@@ -131,6 +131,7 @@ def write_results_page(
             unseen=metrics.get("unseen_categories"),
             report=report if isinstance(report, Mapping) else None,
             warnings=metrics.get("warnings", []),
+            colors=COLORS,
             charts=draw_charts(history, metrics.get("best_epoch")),
             directions=shown,
             grades={
@@ -161,7 +162,7 @@ class _Items:
             self.finer = has_finer_label(split.fine_label, split.label, label_names)
 
     def pair(self, row: int) -> dict[str, Any]:
-        """Title (or id), labels and picture of one pair."""
+        """Title (or id), labels and image of one pair."""
         split = self.split
         text = str(split.id[row]) if split.title is None else str(split.title[row])
         text = " ".join(text.split()) or str(split.id[row])
@@ -180,11 +181,11 @@ class _Items:
             "id": str(split.id[row]),
             "text": text,
             "labels": ", ".join(names),
-            "picture": None if split.thumbnail is None else data_uri(split.thumbnail[row]),
+            "image": None if split.thumbnail is None else data_uri(split.thumbnail[row]),
         }
 
     def example(self, example: Example) -> dict[str, Any]:
-        """A query and its hits, each with its pair."""
+        """Return a query and its hits, each with its pair."""
         grades = [hit.grade for hit in example.hits]
         return {
             "query": self.pair(example.row),
@@ -206,7 +207,7 @@ def _environment() -> jinja2.Environment:
 
 
 def _headline_cards(metrics: Mapping[str, Any], headline: str) -> list[dict[str, Any]]:
-    """Full mAP both ways and on average, with chance and the own item's rank where known."""
+    """Return full mAP both ways and on average, with chance and the own item's rank where known."""
     scores = metrics["test"][headline].get("mAP", {})
     chance = metrics.get("chance", {}).get("mAP", {})
     searched = metrics.get("search_similarity", headline)
@@ -226,7 +227,7 @@ def _headline_cards(metrics: Mapping[str, Any], headline: str) -> list[dict[str,
 
 
 def _similarities(metrics: Mapping[str, Any], headline: str) -> list[str]:
-    """The headline's similarity first."""
+    """Return the headline's similarity first."""
     return [headline, *(name for name in metrics["test"] if name != headline)]
 
 
@@ -267,9 +268,9 @@ def _measure_rows(metrics: Mapping[str, Any], headline: str) -> list[dict[str, A
 
 
 def _measure_note(measure: str, normalizer: Mapping[str, str]) -> str:
-    """What a measure's number means: its depth and its normaliser."""
+    """What a measure's number means: its depth and its normalizer."""
     kind, _, depth = measure.partition("@")
-    depth = depth.partition("/")[0]  # "mAP@50/min" names its normaliser after the depth.
+    depth = depth.partition("/")[0]  # "mAP@50/min" names its normalizer after the depth.
     if kind == "coverage":
         return f"share of the gallery in the top {depth} of some query"
     if measure == "distinct_first":
@@ -309,7 +310,7 @@ def _categories(table: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _counts(value: Any) -> list[tuple[str, int]]:
-    """Queries without anything relevant, by direction; nothing if there are none."""
+    """Return queries without anything relevant, by direction; nothing if there are none."""
     if isinstance(value, Mapping):
         return [(way, int(count)) for way, count in value.items() if count]
     return [("both ways", int(value))] if value else []

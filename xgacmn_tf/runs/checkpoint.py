@@ -1,6 +1,7 @@
 """Loading models that a run or `model.save` has written, X-GACMN or a compared system."""
 
 import os
+import re
 from typing import Any
 
 import keras
@@ -37,6 +38,9 @@ def load_model(path: str | os.PathLike[str]) -> XGACMN | CommonSpaceEncoder:
     return model
 
 
+_UNKNOWN_LAYER = re.compile(r"Could not locate class '(\w+)'")
+
+
 def load_encoder(path: str | os.PathLike[str]) -> CommonSpaceEncoder:
     """Load the encoders of a run, `checkpoints/best.keras`; errors as of `load_model`."""
     model = _load(path, compile=False)
@@ -54,6 +58,12 @@ def _load(path: str | os.PathLike[str], **options: Any) -> Any:
     except MemoryError:
         raise
     except Exception as error:  # a damaged archive raises a dozen kinds
+        if layer := _UNKNOWN_LAYER.search(str(error)):
+            raise InputError(
+                f"{path} holds a layer {layer[1]} that this package does not have; if it belongs "
+                "to a method of your own, load it with --evaluate_only and the run's --model="
+                "path/to/file.py:NAME, or import that file first"
+            ) from error
         raise InputError(
             f"{path} cannot be read as a checkpoint: {error}. Expected the `best.keras` that a run "
             "leaves in its checkpoints/ folder"

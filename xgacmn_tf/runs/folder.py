@@ -28,7 +28,8 @@ import numpy as np
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.io import array_files
 from xgacmn_tf.io.file_lock import locked
-from xgacmn_tf.io.files import atomic_path, read_json, sweep, write_json
+from xgacmn_tf.io.files import atomic_path, delete_stale, read_json, write_json
+from xgacmn_tf.names import model_name
 from xgacmn_tf.settings.config import XGACMN, Config
 from xgacmn_tf.settings.fields import leaves
 
@@ -63,7 +64,7 @@ class RunFolder:
             if config.data.dataset.endswith((".npz", ".mat"))
             else (config.data.dataset.replace("/", "-").replace(":", "-"))
         )
-        model = "" if config.system.model == XGACMN else f"{config.system.model}-"
+        model = "" if config.system.model == XGACMN else f"{model_name(config.system.model)}-"
         return cls(Path("runs") / f"{name}-{model}{config.fingerprint()}")
 
     def claim(self, config: Config, data_fingerprint: str) -> None:
@@ -76,7 +77,7 @@ class RunFolder:
         try:
             if not self.config.exists():
                 self._start(config, data_fingerprint)
-            sweep(self.path)
+            delete_stale(self.path)
             self.best.parent.mkdir(exist_ok=True)
             self.tensorboard.mkdir(exist_ok=True)
         except OSError as error:

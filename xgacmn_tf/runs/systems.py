@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from xgacmn_tf.baselines import System, TrainingData, parse_settings
 from xgacmn_tf.datasets.paired import PairedDataset, Split, give_back
-from xgacmn_tf.errors import DivergenceError
+from xgacmn_tf.errors import DivergenceError, InputError
 from xgacmn_tf.io.files import atomic_path
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
 from xgacmn_tf.runs.folder import RunFolder
@@ -63,6 +63,16 @@ def fit_system(system: System, data: TrainingData, settings: Any) -> CommonSpace
     keras.utils.set_random_seed(data.seed)
     tf.config.experimental.enable_op_determinism()
     encoder = system.fit(data, settings)
+    if not isinstance(encoder, CommonSpaceEncoder):
+        raise InputError(
+            f"{system.title}: fit returned a {type(encoder).__name__}; expected a "
+            "CommonSpaceEncoder"
+        )
+    if system.similarity not in encoder.similarities():
+        raise InputError(
+            f"{system.title}: its similarity is {system.similarity}, and its encoder defines "
+            f"{', '.join(encoder.similarities())}"
+        )
     codes = encoder.codes(data.image[:1000], data.text[:1000])
     if not all(np.isfinite(code).all() for code in codes):
         raise DivergenceError(

@@ -73,8 +73,8 @@ class TrainedRun:
         if dataset.fingerprint != fingerprint:
             raise InputError(
                 f"{self.folder.path} was trained on other contents of "
-                f"--dataset={config.data.dataset} than are there now, or by a version that drew "
-                "other splits of them; restore them, or train again"
+                f"--dataset={config.data.dataset} than it has now, or by a version that drew other "
+                "splits; restore the data, or train again"
             )
         return dataset
 

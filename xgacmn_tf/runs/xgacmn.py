@@ -41,46 +41,43 @@ from xgacmn_tf.training.validation import Validation
 def build_model(config: Config, dataset: PairedDataset) -> XGACMN:
     """Return an untrained, compiled model, whose input maps are fitted on the training split."""
     keras.utils.set_random_seed(config.seed)
+    settings, training = config.model, config.training
     model = XGACMN(
         num_classes=dataset.num_classes,
-        image_map=config.model.image_map,
-        text_map=config.model.text_map,
-        chi2_gamma=config.model.chi2_gamma,
-        chi2_components=config.model.chi2_components,
-        encoder_hidden=config.model.encoder_hidden,
-        code_dim=config.model.code_dim,
-        code_activation=config.model.code_activation,
-        image_dropout=config.model.image_dropout,
-        text_dropout=config.model.text_dropout,
-        class_layer=None if config.model.classifier == "none" else config.model.classifier,
-        margin=config.model.margin,
-        output_activation=config.model.generated_activation,
+        image_map=settings.image_map,
+        text_map=settings.text_map,
+        chi2_gamma=settings.chi2_gamma,
+        chi2_components=settings.chi2_components,
+        encoder_hidden=settings.encoder_hidden,
+        code_dim=settings.code_dim,
+        code_activation=settings.code_activation,
+        image_dropout=settings.image_dropout,
+        text_dropout=settings.text_dropout,
+        class_layer=None if settings.classifier == "none" else settings.classifier,
+        margin=settings.margin,
+        output_activation=settings.generated_activation,
         feature_discriminator_hidden=(
-            config.model.feature_discriminator_hidden
-            if config.model.discriminate_features
-            else None
+            settings.feature_discriminator_hidden if settings.discriminate_features else None
         ),
         common_discriminator_hidden=(
-            config.model.common_discriminator_hidden if config.model.discriminate_codes else None
+            settings.common_discriminator_hidden if settings.discriminate_codes else None
         ),
-        lambda_1=config.model.lambda_1,
-        lambda_2=config.model.lambda_2,
-        lambda_3=config.model.lambda_3,
-        distillation=config.model.distillation,
-        generator_steps=config.training.generator_steps,
-        annealing=MarginAnnealing(**config.model.annealing),
-        average_decay=config.training.average_decay,
+        lambda_1=settings.lambda_1,
+        lambda_2=settings.lambda_2,
+        lambda_3=settings.lambda_3,
+        distillation=settings.distillation,
+        generator_steps=training.generator_steps,
+        annealing=MarginAnnealing(**settings.annealing),
+        average_decay=training.average_decay,
         # bfloat16 has float32's range, so no loss needs scaling.
-        dtype="float32"
-        if config.training.precision == "float32"
-        else f"mixed_{config.training.precision}",
+        dtype="float32" if training.precision == "float32" else f"mixed_{training.precision}",
     )
     model.adapt(dataset.train)
     model.compile(
-        d_optimizer=FusedAdam(config.training.discriminator_learning_rate),
-        g_optimizer=FusedAdam(config.training.generator_learning_rate),
-        jit_compile=config.training.jit_compile,
-        steps_per_execution=config.training.steps_per_call,
+        d_optimizer=FusedAdam(training.discriminator_learning_rate),
+        g_optimizer=FusedAdam(training.generator_learning_rate),
+        jit_compile=training.jit_compile,
+        steps_per_execution=training.steps_per_call,
     )
     return model
 
@@ -110,21 +107,19 @@ def train_model(
     """
     tf.config.experimental.enable_op_determinism()
     automatic.choose_threads(max(dataset.image_dim, dataset.text_dim))
-    devices = devices or Devices()
+    training, devices = config.training, devices or Devices()
     is_refit = refit_epochs is not None
     with devices.strategy.scope():
         model = build_model(config, dataset)
     validate = None
     if dataset.validation is not None:
         validate = Validation(model, dataset.validation, config.headline(), devices)
-    batches = dataset.train.batches(config.training.batch_size, config.seed)
+    batches = dataset.train.batches(training.batch_size, config.seed)
     steps = batches.rows(model, devices).steps
-    epochs = refit_epochs or automatic.max_epochs(config.training.epochs, steps)
+    epochs = refit_epochs or automatic.max_epochs(training.epochs, steps)
     patience = None
-    if config.training.choose_epoch != "last":
-        patience = automatic.patience(
-            config.training.patience, epochs, config.training.evaluate_every
-        )
+    if training.choose_epoch != "last":
+        patience = automatic.patience(training.patience, epochs, training.evaluate_every)
     return train(
         model,
         batches,
@@ -132,8 +127,8 @@ def train_model(
         resume=folder.refit if is_refit else folder.resume,
         kept=folder.refitted if is_refit else folder.selected,
         validate=validate,
-        evaluate_every=config.training.evaluate_every,
-        choose_epoch=config.training.choose_epoch,
+        evaluate_every=training.evaluate_every,
+        choose_epoch=training.choose_epoch,
         patience=patience,
         callbacks=callbacks,
         devices=devices,
@@ -149,17 +144,16 @@ def check_evaluations(config: Config, dataset: PairedDataset, devices: Devices) 
     Raises:
         InputError: a single evaluation is planned for several epochs.
     """
-    if (
-        config.system.model != XGACMN_NAME
-        or config.training.choose_epoch == "last"
-        or dataset.validation is None
-    ):
+    training, rows = config.training, len(dataset.train)
+    if config.system.model != XGACMN_NAME or training.choose_epoch == "last":
         return
-    steps = len(dataset.train) // devices.batch_size(config.training.batch_size, len(dataset.train))
-    epochs = automatic.max_epochs(config.training.epochs, steps)
-    if epochs > 1 and automatic.planned_evaluations(epochs, config.training.evaluate_every) < 2:
+    if dataset.validation is None:
+        return
+    steps = rows // devices.batch_size(training.batch_size, rows)
+    epochs = automatic.max_epochs(training.epochs, steps)
+    if epochs > 1 and automatic.planned_evaluations(epochs, training.evaluate_every) < 2:
         raise InputError(
-            f"--evaluate_every={config.training.evaluate_every} evaluates {epochs} epochs once, "
+            f"--evaluate_every={training.evaluate_every} evaluates {epochs} epochs once, "
             "and choosing the best epoch takes at least two evaluations; use a smaller "
             f"--evaluate_every, or --choose_epoch=last to train exactly {epochs} epochs"
         )

@@ -20,7 +20,7 @@ from absl import flags
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.names import SEARCH_SPLITS
 from xgacmn_tf.search.engines import KINDS
-from xgacmn_tf.settings.command_line import parse, stop
+from xgacmn_tf.settings.command_line import configure_logging, parse, stop
 
 # Not absl's global flags: those are the training command's.
 VALUES = flags.FlagValues()
@@ -98,6 +98,7 @@ flags.DEFINE_bool(
 def main(argv: list[str]) -> None:
     """Runs the command; a mistake ends the program with one line and status 2."""
     words = parse(VALUES, argv, __doc__, takes_words=True)
+    configure_logging()
     try:
         _run(words)
     except InputError as error:

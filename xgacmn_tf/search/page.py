@@ -16,7 +16,7 @@ import jinja2
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.io.files import atomic_path
 from xgacmn_tf.report import pages
-from xgacmn_tf.report.pictures import data_uri
+from xgacmn_tf.report.images import data_uri
 from xgacmn_tf.search.searcher import Answer, Hit
 
 SIMILARITY_NOTES = {

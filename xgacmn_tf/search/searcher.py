@@ -12,7 +12,8 @@ import numpy as np
 
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.features.extractor import Extractor
-from xgacmn_tf.features.pictures import open_picture, thumbnail
+from xgacmn_tf.features.image_files import open_image as open_picture
+from xgacmn_tf.features.image_files import thumbnail
 from xgacmn_tf.features.words import BagOfWords, Topics
 from xgacmn_tf.gallery import TEST, Gallery, categories_with_posteriors
 from xgacmn_tf.model.encoders import MATCH_DEPTH, match_score

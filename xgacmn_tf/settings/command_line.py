@@ -1,14 +1,18 @@
-"""Flags made from dataclasses of settings, and commands that end with one line on a mistake."""
+"""Flags made from dataclasses of settings, log lines, and exit with a one-line message."""
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
+import textwrap
 import typing
 from collections.abc import Callable
 from typing import Any, NoReturn, TypeVar
 
-from absl import flags, logging
+from absl import flags
+from absl import logging as absl_logging
+from tqdm import tqdm
 
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.settings.config import Config
@@ -88,6 +92,38 @@ def _value(leaf: Leaf, values: flags.FlagValues) -> Any:
     return value
 
 
+def read_flags(
+    argv: list[str],
+    description: str,
+    *kinds: type[Section],
+    expand: Callable[[list[str]], list[str]] | None = None,
+) -> flags.FlagValues:
+    """Parse the arguments of a command whose flags are those of dataclasses of settings.
+
+    Args:
+      argv: the program's name and its arguments.
+      description: printed by --help above the flags.
+      kinds: the dataclasses.
+      expand: replaces arguments, such as a flag file by the flags in it.
+
+    Raises:
+      SystemExit: --help was given, or a mistake, which is printed on one line with status 2.
+    """
+    values = flags.FlagValues()
+    for kind in kinds:
+        define_flags(values, kind)
+    if any(argument in HELP for argument in argv[1:]):
+        print(f"{description}\n{help_text(*kinds)}")
+        sys.exit(0)
+    try:
+        arguments = argv[1:] if expand is None else expand(argv[1:])
+    except InputError as error:
+        stop(str(error))
+    parse(values, [argv[0], *arguments], description)
+    configure_logging()
+    return values
+
+
 def read_settings(
     kind: type[Settings], argv: list[str], description: str, *required: str
 ) -> Settings:
@@ -101,14 +137,40 @@ def read_settings(
 
     Raises:
       InputError: a value is out of range, or a required flag is missing.
-      SystemExit: --help was given, or something that is no flag of this command.
+      SystemExit: as of `read_flags`.
     """
-    values = define_flags(flags.FlagValues(), kind)
-    parse(values, argv, description)
-    lacking = [f"--{name}" for name in required if values[name].value is None]
-    if lacking:
-        raise InputError(f"{' and '.join(lacking)} must be given. See --help")
+    values = read_flags(argv, description, kind)
+    missing = [f"--{name}" for name in required if values[name].value is None]
+    if missing:
+        raise InputError(f"{' and '.join(missing)} must be given. See --help")
     return kind(**given_settings(values, kind))
+
+
+def help_text(*kinds: type[Section]) -> str:
+    """Return the flags of dataclasses of settings by section, with defaults and help."""
+    lines: list[str] = []
+    for kind in kinds:
+        hints = typing.get_type_hints(kind)
+        section = None
+        for leaf in leaves(kind):
+            if leaf.section != section:
+                section = leaf.section
+                title = str((hints[section] if section else kind).__doc__).splitlines()[0]
+                lines.append(f"\n{title}")
+            lines.append(f"  --{leaf.name}={_shown(leaf.default)}")
+            choices = leaf.metadata["choices"]
+            help = leaf.metadata["help"] + (f" ({', '.join(choices)})" if choices else "")
+            lines += textwrap.wrap(help, 92, initial_indent=" " * 6, subsequent_indent=" " * 6)
+    return "\n".join(lines)
+
+
+def _shown(default: Any) -> str:
+    """Return a default as it would be given on the command line."""
+    if default is None:
+        return ""
+    if isinstance(default, tuple):
+        return ",".join(map(str, default))
+    return str(default).lower() if isinstance(default, bool) else str(default)
 
 
 def parse(
@@ -147,10 +209,29 @@ def parse(
     return list(rest)
 
 
+class _PlainHandler(logging.Handler):
+    """Prints messages to standard output, above the progress bars that are shown."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        tqdm.write(self.format(record))
+
+
+def configure_logging() -> None:
+    """Print what this package logs, from INFO on, as plain lines to standard output.
+
+    Commands call it once they have parsed their flags, after absl has installed its own handler.
+    """
+    logger = logging.getLogger("xgacmn_tf")
+    logger.setLevel(logging.INFO)
+    logger.propagate = False  # absl would print the messages again, to standard error.
+    if not logger.handlers:
+        logger.addHandler(_PlainHandler())
+
+
 def quiet_libraries() -> None:
     """Hide the notes that TensorFlow prints when it starts; its errors are still printed."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    logging.set_verbosity(logging.WARNING)
+    absl_logging.set_verbosity(absl_logging.WARNING)
 
 
 def stop(message: str, status: int = 2) -> NoReturn:

@@ -22,6 +22,7 @@ from xgacmn_tf.names import (
     CODE_SIMILARITIES,
     HOLD_OUT,
     MAP_NAMES,
+    OWN_METHOD,
     SYSTEMS,
 )
 from xgacmn_tf.settings.fields import Leaf, Section, as_json, leaves, setting
@@ -205,8 +206,8 @@ class SystemSettings(Section):
 
     model: str = setting(
         XGACMN,
-        "X-GACMN, or a system to compare it with; the paper's are listed first",
-        choices=(XGACMN, *SYSTEMS),
+        f"{XGACMN}; a system to compare it with, the paper's first: {', '.join(SYSTEMS)}; or "
+        "path/to/file.py:NAME of a method of your own",
     )
     model_settings: tuple[str, ...] = setting(
         (), "hyper-parameters of a compared system, such as components=9; a wrong one lists them"
@@ -437,8 +438,13 @@ class Config(Section):
         self._check_system()
 
     def _check_system(self) -> None:
-        """Reject settings that the chosen system does not read."""
+        """Reject an unknown system, and settings that the chosen one does not read."""
         system = self.system
+        if system.model not in (XGACMN, *SYSTEMS) and not OWN_METHOD.match(system.model):
+            raise InputError(
+                f"--model={system.model}: expected {XGACMN}, {', '.join(SYSTEMS)}, or "
+                "path/to/file.py:NAME of a method of your own"
+            )
         if system.model == XGACMN:
             if system.model_settings:
                 raise InputError(
@@ -496,7 +502,7 @@ class Config(Section):
     @property
     def held_out(self) -> float:
         """The fraction of the training split to hold out; 0 if nothing would use it."""
-        uses_it = self.system.model == XGACMN or self.system.model in HOLD_OUT
+        uses_it = self.system.model not in SYSTEMS or self.system.model in HOLD_OUT
         return self.data.validation_fraction if uses_it else 0.0
 
     def headline(self, own: str | None = None) -> str:

@@ -1,8 +1,9 @@
 """Flag files: settings, one `--name=value` a line, under a name that `--flagfile` takes.
 
-The files of `flags/` come with the package and are found from any folder, as
-`--flagfile=wikipedia_shallow_2173` or `--flagfile=flags/wikipedia_shallow_2173.flags`. absl by
-itself reads only what lies where the command is given.
+The files of `flags/` are part of the package and are found from any folder, as
+`--flagfile=wikipedia_shallow_2173` or `--flagfile=flags/wikipedia_shallow_2173.flags`. Files may
+name each other. absl's own `--flagfile` is not used, because it finds only files below the current
+folder, also those that a file names, and ignores a file that names itself.
 """
 
 import os

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from xgacmn_tf import datasets
+from xgacmn_tf.commands import features as command
 from xgacmn_tf.datasets.extraction import extract_features
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.features import __main__ as command
 from xgacmn_tf.features import load_extractor
 
 beam = pytest.importorskip("apache_beam", reason="pip install xgacmn_tf[beam]")
@@ -33,7 +33,7 @@ def test_the_same_data_set_as_the_plain_path(raw_pairs, tmp_path, several):
             for pairs in (raw_pairs.train, raw_pairs.test)
         )
         raw_pairs = replace(raw_pairs, train=train, test=test)
-    settings = {"cache_dir": tmp_path / "cache", "say_progress": False}
+    settings = {"cache_dir": tmp_path / "cache", "show_progress": False}
     plain = extract_features(raw_pairs, "sift", "lda", **settings)
     name = write_tfds(
         raw_pairs, "sift", "lda", data_dir=tmp_path / "tfds", beam_options=OPTIONS, **settings
@@ -43,7 +43,7 @@ def test_the_same_data_set_as_the_plain_path(raw_pairs, tmp_path, several):
     assert written.fingerprint == plain.fingerprint
     kept = load_extractor(tmp_path / "tfds" / "shapes-sift-lda.extractors" / "text")
     np.testing.assert_array_equal(kept.encode([raw_pairs.test[0].text])[0], plain.test.text[0])
-    with pytest.raises(InputError, match="is there already; delete it"):
+    with pytest.raises(InputError, match="exists already; delete it"):
         write_tfds(
             raw_pairs, "sift", "lda", data_dir=tmp_path / "tfds", beam_options=OPTIONS, **settings
         )
@@ -55,9 +55,9 @@ def test_bad_pictures_follow_the_policy(raw_pairs, tmp_path):
         "cache_dir": tmp_path / "cache",
         "data_dir": tmp_path / "tfds",
         "beam_options": OPTIONS,
-        "say_progress": False,
+        "show_progress": False,
     }
-    with pytest.raises(InputError, match=r"train-4\.png: cannot be read as a picture"):
+    with pytest.raises(InputError, match=r"train-4\.png: cannot be read as an image"):
         write_tfds(raw_pairs, "sift", "bow", **settings)
     name = write_tfds(raw_pairs, "sift", "bow", on_bad_image="skip", **settings)
     written = datasets.load(name, str(tmp_path / "tfds"))
@@ -66,7 +66,7 @@ def test_bad_pictures_follow_the_policy(raw_pairs, tmp_path):
 
 def test_the_step_alone_in_a_pipeline_of_ones_own(raw_pairs, tmp_path):
     plain = extract_features(
-        raw_pairs, "sift", "bow", cache_dir=tmp_path, batch_size=4, say_progress=False
+        raw_pairs, "sift", "bow", cache_dir=tmp_path, batch_size=4, show_progress=False
     )
 
     def check(found):

@@ -7,12 +7,19 @@ import numpy as np
 import pytest
 
 from xgacmn_tf.datasets import feature_file
-from xgacmn_tf.datasets.extraction import cache, extract, extract_features, extractor_files
+from xgacmn_tf.datasets.extraction import (
+    cache,
+    extract,
+    extract_features,
+    extractor_files,
+    feature_store,
+)
 from xgacmn_tf.datasets.raw import RawPairs
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.features import shards
 from xgacmn_tf.features.extractor import Extractor
 from xgacmn_tf.features.words import BagOfWords
+from xgacmn_tf.settings.command_line import configure_logging
 
 
 class MeanColour(Extractor):
@@ -60,18 +67,18 @@ def mean_colour(monkeypatch):
 def opened(monkeypatch):
     """The pictures that are opened, by name."""
     names = []
-    real = shards.open_picture
+    real = shards.open_image
 
     def spy(path):
         names.append(Path(path).name)
         return real(path)
 
-    monkeypatch.setattr(shards, "open_picture", spy)
+    monkeypatch.setattr(shards, "open_image", spy)
     return names
 
 
 def run(pairs: RawPairs, folder: Path, **settings):
-    return extract_features(pairs, "mean", "bow", cache_dir=folder, say_progress=False, **settings)
+    return extract_features(pairs, "mean", "bow", cache_dir=folder, show_progress=False, **settings)
 
 
 def test_rows_are_those_of_the_pairs(raw_pairs, tmp_path):
@@ -79,7 +86,7 @@ def test_rows_are_those_of_the_pairs(raw_pairs, tmp_path):
     assert dataset.name == "shapes" and dataset.label_names == ("disc", "square", "stripes")
     for part, split in dataset.splits():
         pairs = raw_pairs.splits()[part]
-        expected = [MeanColour().prepare(shards.open_picture(pair.image)) for pair in pairs]
+        expected = [MeanColour().prepare(shards.open_image(pair.image)) for pair in pairs]
         np.testing.assert_array_equal(split.image, expected)
         assert split.id.tolist() == [pair.id for pair in pairs]
         assert split.label.tolist() == [pair.label for pair in pairs]
@@ -127,7 +134,7 @@ def test_other_texts_open_no_picture(raw_pairs, tmp_path, opened):
 
 
 def test_an_interrupted_one_goes_on(raw_pairs, tmp_path, opened, monkeypatch):
-    monkeypatch.setattr(cache, "SHARD", 4)
+    monkeypatch.setattr(feature_store, "PART", 4)
     whole = run(raw_pairs, tmp_path / "whole")
     opened.clear()
     monkeypatch.setattr(MeanColour, "batch_size", 4)
@@ -144,16 +151,62 @@ def test_an_interrupted_one_goes_on(raw_pairs, tmp_path, opened, monkeypatch):
         run(raw_pairs, tmp_path / "stopped")
     opened.clear()
     again = run(raw_pairs, tmp_path / "stopped")
-    # Two shards of four were kept, so that 18 − 8 pictures are left.
+    # Two parts of four were written, so that 18 − 8 images are left.
     assert len(opened) == 10
     assert again.fingerprint == whole.fingerprint
 
 
-def test_a_damaged_shard_is_made_again(raw_pairs, tmp_path):
+@pytest.mark.parametrize("suffix", ["npz", "json"])
+def test_a_damaged_part_is_extracted_again(raw_pairs, tmp_path, opened, suffix):
     first = run(raw_pairs, tmp_path)
-    (shard,) = tmp_path.glob("image-*/train-00000.npz")
-    shard.write_bytes(shard.read_bytes()[:-100])
+    opened.clear()
+    (part,) = tmp_path.glob(f"image-*/features/*.{suffix}")
+    part.write_bytes(part.read_bytes()[:-100])
     assert run(raw_pairs, tmp_path).fingerprint == first.fingerprint
+    assert len(opened) == 18
+
+
+def test_a_part_with_other_features_is_extracted_again(raw_pairs, tmp_path):
+    first = run(raw_pairs, tmp_path)
+    (part,) = tmp_path.glob("image-*/features/*.npz")
+    shard = shards.Shard.load(part, 18)
+    with np.load(part) as arrays:
+        flipped = {**arrays, "feature": arrays["feature"] + 1}
+    np.savez(part, **flipped)
+    # The checksum is right, so that these numbers are believed; damage is not.
+    assert run(raw_pairs, tmp_path).fingerprint != first.fingerprint
+    shard.save(part)
+    content = bytearray(part.read_bytes())
+    content[content.index(shard.feature.tobytes())] ^= 1
+    part.write_bytes(content)
+    assert run(raw_pairs, tmp_path).fingerprint == first.fingerprint
+
+
+def test_rows_that_are_added_are_all_that_is_extracted(raw_pairs, tmp_path, opened):
+    first = run(replace(raw_pairs, train=raw_pairs.train[3:], test=raw_pairs.test[2:]), tmp_path)
+    assert len(opened) == 13
+    opened.clear()
+    # The others move to other rows, to another split, and to another data set.
+    moved = (raw_pairs.test[5], *raw_pairs.train)
+    grown = replace(raw_pairs, name="grown", train=moved, test=raw_pairs.test[:5])
+    dataset = run(grown, tmp_path)
+    new = {f"train-{row}.png" for row in range(3)} | {"test-0.png", "test-1.png"}
+    assert sorted(opened) == sorted(new)
+    np.testing.assert_array_equal(dataset.train.image[4:], first.train.image)
+    np.testing.assert_array_equal(dataset.train.image[0], first.test.image[3])
+    assert dataset.test.thumbnail[2:] == first.test.thumbnail[:3]
+
+
+def test_a_bad_image_is_named_as_the_data_set_names_it(raw_pairs, tmp_path):
+    raw_pairs.test[1].image.write_bytes(b"no image")
+    run(raw_pairs, tmp_path, on_bad_image="skip")
+    other = raw_pairs.test[1].image.with_name("other.png")
+    raw_pairs.test[1].image.rename(other)
+    test = (raw_pairs.test[0], replace(raw_pairs.test[1], image=other))
+    with pytest.raises(InputError) as raised:
+        run(replace(raw_pairs, test=test), tmp_path)
+    assert str(raised.value).startswith(f"{other}: cannot be read")
+    assert "test-1.png" not in str(raised.value)
 
 
 def test_what_changes_features_changes_the_folder(raw_pairs, tmp_path, mean_colour, opened):
@@ -166,8 +219,8 @@ def test_what_changes_features_changes_the_folder(raw_pairs, tmp_path, mean_colo
     with open(raw_pairs.train[0].image, "ab") as file:
         file.write(b"more")
     run(raw_pairs, tmp_path)
-    assert len(opened) == 18, "another file"
-    assert len(list(tmp_path.glob("image-mean-*"))) == 3
+    assert opened == ["train-0.png"], "another file"
+    assert len(list(tmp_path.glob("image-mean-*"))) == 2
 
 
 def test_a_bad_picture_is_refused_by_name(raw_pairs, tmp_path):
@@ -176,7 +229,8 @@ def test_a_bad_picture_is_refused_by_name(raw_pairs, tmp_path):
         run(raw_pairs, tmp_path)
 
 
-def test_bad_pictures_are_skipped_and_reported(raw_pairs, tmp_path, capsys):
+def test_bad_images_are_skipped_and_reported(raw_pairs, tmp_path, capsys):
+    configure_logging()
     raw_pairs.test[1].image.write_bytes(b"no picture")
     raw_pairs.train[4].image.unlink()
     dataset = run(raw_pairs, tmp_path, on_bad_image="skip")
@@ -185,7 +239,7 @@ def test_bad_pictures_are_skipped_and_reported(raw_pairs, tmp_path, capsys):
     np.testing.assert_array_equal(dataset.train.label, [0, 1, 2, 0, 2, 0, 1, 2, 0, 1, 2])
     texts = [pair.text for pair in raw_pairs.test if pair.id != "test-1"]
     assert dataset.test.title.tolist() == texts
-    (report,) = tmp_path.glob("image-*/left_out.txt")
+    (report,) = tmp_path.glob("shapes-*/left_out.txt")
     assert [line.split(":")[0].rsplit("/")[-1] for line in report.read_text().splitlines()] == [
         "train-4.png",
         "test-1.png",
@@ -199,7 +253,7 @@ def test_bad_pictures_are_skipped_and_reported(raw_pairs, tmp_path, capsys):
 def test_a_split_of_bad_pictures_only(raw_pairs, tmp_path):
     for pair in raw_pairs.test:
         pair.image.write_bytes(f"no picture: {pair.id}".encode())
-    with pytest.raises(InputError, match="test: none of its 6 pictures can be used"):
+    with pytest.raises(InputError, match="test: none of the images of its 6 pairs can be used"):
         run(raw_pairs, tmp_path, on_bad_image="skip")
 
 
@@ -229,7 +283,7 @@ def test_an_image_of_several_pairs_is_extracted_once(raw_pairs, tmp_path, opened
         given = pairs.splits()[part]
         assert split.id.tolist() == [pair.id for pair in given]
         assert split.title.tolist() == [pair.text for pair in given]
-        expected = [MeanColour().prepare(shards.open_picture(pair.image)) for pair in given]
+        expected = [MeanColour().prepare(shards.open_image(pair.image)) for pair in given]
         np.testing.assert_array_equal(split.image, expected)
     np.testing.assert_array_equal(dataset.train.image[:12], once.train.image)
     assert dataset.test.thumbnail[1:7] == once.test.thumbnail == dataset.test.thumbnail[7:]
@@ -237,6 +291,7 @@ def test_an_image_of_several_pairs_is_extracted_once(raw_pairs, tmp_path, opened
 
 
 def test_all_pairs_of_a_bad_image_are_left_out(raw_pairs, tmp_path, capsys):
+    configure_logging()
     pairs = repeated(raw_pairs, tmp_path)
     for pair in pairs.train:
         if pair.id.removesuffix("#2") in ("train-3", "train-11"):

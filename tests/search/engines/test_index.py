@@ -45,7 +45,7 @@ def test_a_missing_or_broken_file_is_named(tmp_path, kept):
         load_index(tmp_path / "nowhere")
     file = kept / "index.npz"
     file.write_bytes(file.read_bytes()[:-30])
-    with pytest.raises(InputError, match="index.npz is broken"):
+    with pytest.raises(InputError, match="index.npz: damaged"):
         load_index(kept)
 
 

@@ -168,13 +168,13 @@ def main(_: list[str]) -> None:
         squares.append(image_preprocessing.letterbox(drawing, extractor.side))
         thumbnails.append(bundling.webp(image_preprocessing.letterbox(drawing, SIDE)))
     rows = efficientnet_lite.extract(extractor.network, squares)
-    pictures = {
+    images = {
         entry.id: BundledImage(thumbnail, row)
         for entry, thumbnail, row in zip(entries, thumbnails, rows, strict=True)
     }
     counts = bundling.write(
         entries,
-        pictures,
+        images,
         extractor,
         Path(values.output_dir),
         more_texts={

@@ -1,10 +1,10 @@
-"""The same extraction as an Apache Beam pipeline, for more pairs than one machine should read.
+"""Feature extraction as an Apache Beam pipeline, for data sets too large for one machine.
 
-`ExtractFeatures` is the step that a pipeline of one's own puts between its source of pairs and its
-sink. `write_tfds` is a whole one: pairs in, a TFDS data set in shards out, which
-`--dataset=extracted_pairs/<config> --data_dir=<folder>` reads. Runners are Beam's own: its local
-one, Dataflow, Flink, Spark. What is learned is learned before, on the training split, and every
-worker loads it from a folder, so folder and pictures must lie where all workers see them.
+`ExtractFeatures` is the step that a pipeline puts between its source of pairs and its sink.
+`write_tfds` is a whole pipeline: it writes a TFDS data set in shards, which
+`--dataset=extracted_pairs/<config> --data_dir=<folder>` reads. Any of Beam's runners can be used:
+the local one, Dataflow, Flink or Spark. Extractors are fitted before, on the training split, and
+every worker loads them from a folder, so this folder and the images must be on a shared disk.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,29 +18,34 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from xgacmn_tf.datasets.extraction import extractor_files
 from xgacmn_tf.datasets.extraction.cache import EXTRACTOR, FeatureCache
-from xgacmn_tf.datasets.extraction.extract import labels, make_extractors, title, unique_images
+from xgacmn_tf.datasets.extraction.extract import (
+    keyed_items,
+    labels,
+    make_extractors,
+    title,
+    training_items,
+)
 from xgacmn_tf.datasets.extraction.extracted_pairs.extracted_pairs_dataset_builder import Builder
 from xgacmn_tf.datasets.paired_builder import PairedConfig
 from xgacmn_tf.datasets.raw import RawPair, RawPairs
 from xgacmn_tf.errors import InputError, one_line
 from xgacmn_tf.features.registry import load_extractor
-from xgacmn_tf.features.shards import check_policy, make_shard
+from xgacmn_tf.features.shards import REFUSE, check_policy, make_shard
 from xgacmn_tf.names import MODALITIES
 
 
 class ExtractFeatures(beam.PTransform):
     """(key, `RawPair`) → (key, {"image", "text", "label", "id", "title", "thumbnail"}).
 
-    Pairs with a group have "group" as well.
-    Features are those of `extract_features` but for rounding: a network may see a picture among
-    others than there. Pairs whose picture cannot be used end the pipeline, or are left out and
-    counted in the metric `features/left_out`.
+    Pairs with a group have "group" as well. Features are those of `extract_features` up to
+    rounding, which depends on the other images of a batch. Pairs whose image cannot be used end the
+    pipeline, or are left out and counted in the metric `features/left_out`.
 
     Args:
-        extractors: a folder with `image/` and `text/`, see `keeping`.
-        num_classes: makes pairs with several classes into multi-hot rows.
+        extractors: a folder with `image/` and `text/`, see `extractor_files`.
+        num_classes: length of the multi-hot rows of pairs with several classes.
         on_bad_image: one of `shards.POLICIES`.
-        batch_size: pairs that a network sees at once.
+        batch_size: number of pairs that a network encodes at once.
     """
 
     def __init__(
@@ -59,7 +64,7 @@ class ExtractFeatures(beam.PTransform):
         size = self.batch_size
         return (
             pairs
-            # What a source reads in one place is spread over the workers.
+            # A source may read on one worker; this distributes the pairs.
             | beam.Reshuffle()
             | beam.BatchElements(min_batch_size=size, max_batch_size=size)
             | beam.ParDo(self.extract)
@@ -73,7 +78,7 @@ class _ExtractBatch(beam.DoFn):
         self.left_out = beam.metrics.Metrics.counter("features", "left_out")
 
     def setup(self) -> None:
-        """Once in each worker: the networks are not sent through the pipeline."""
+        """Load the extractors in each worker: networks are not sent through the pipeline."""
         self.image, self.text = (load_extractor(Path(self.folder) / m) for m in MODALITIES)
         self.image.batch_size = self.text.batch_size = self.batch_size
         self.pool = ThreadPoolExecutor(1)  # Runners bring their own parallel workers.
@@ -82,21 +87,21 @@ class _ExtractBatch(beam.DoFn):
         self.pool.shutdown()
 
     def process(self, batch: list[tuple[Any, RawPair]]) -> Iterator[tuple[Any, dict[str, Any]]]:
-        images = [pair.image for _, pair in batch]
-        pictures = make_shard(self.image, images, self.on_bad_image, self.pool)
-        self.left_out.inc(len(pictures.bad))
-        kept = [batch[row] for row in pictures.row]
-        texts = make_shard(self.text, [pair.text for _, pair in kept], "refuse", self.pool)
-        for row, (key, pair) in enumerate(kept):
+        paths = [pair.image for _, pair in batch]
+        images = make_shard(self.image, paths, self.on_bad_image, self.pool)
+        self.left_out.inc(len(images.bad))
+        usable = [batch[row] for row in images.row]
+        texts = make_shard(self.text, [pair.text for _, pair in usable], REFUSE, self.pool)
+        for row, (key, pair) in enumerate(usable):
             yield (
                 key,
                 {
-                    "image": pictures.feature[row],
+                    "image": images.feature[row],
                     "text": texts.feature[row],
                     "label": labels([pair], self.num_classes)[0],
                     "id": pair.id,
                     "title": title(pair.text),
-                    "thumbnail": pictures.thumbnail[row],
+                    "thumbnail": images.thumbnail[row],
                     **({} if pair.group is None else {"group": pair.group}),
                 },
             )
@@ -115,55 +120,52 @@ def write_tfds(
     on_bad_image: str = "refuse",
     batch_size: int = 32,
     seed: int = 0,
-    say_progress: bool = True,
+    show_progress: bool = True,
 ) -> str:
-    """Extracts features with a Beam pipeline into a TFDS data set.
+    """Extract features with a Beam pipeline and write them as a TFDS data set.
 
     Args:
-        data_dir: TFDS's data folder, for the data set.
-        beam_options: Beam's own command line, such as ["--runner=DataflowRunner", …].
-        The others: see `extract_features`.
+        data_dir: TFDS's data folder, which receives the data set.
+        beam_options: Beam's own options, such as ["--runner=DataflowRunner", …].
+
+    All other arguments are those of `extract_features`.
 
     Returns:
-        The data set's name for `--dataset`, "extracted_pairs/<config>". The extractors are kept in
-        `<data_dir>/<config>.extractors`.
+        The data set's name for `--dataset`, "extracted_pairs/<config>". The extractors are saved
+        in `<data_dir>/<config>.extractors`.
 
     Raises:
-        InputError: as of `extract_features`, or if the pipeline fails.
+        InputError: see `extract_features`; or if the pipeline fails.
     """
     check_policy(on_bad_image)
     extractors = make_extractors(image, text, image_weights, text_weights, batch_size, seed)
     saved: dict[str, Path] = {}
     dims: dict[str, int] = {}
-    parts: dict[str, Sequence[RawPair]] = dict(pairs.splits())
-    for extractor, learned_from in zip(extractors, (unique_images(parts)[0], parts), strict=True):
-        cache = FeatureCache(
-            Path(cache_dir),
-            pairs.name,
-            extractor,
-            learned_from,
-            on_bad_image,
-            seed,
-            say_progress,
+    for extractor in extractors:
+        training = training_items(
+            extractor.modality, keyed_items(extractor.modality, {"train": pairs.train})
         )
-        dims[extractor.modality] = cache.learned().dim
+        cache = FeatureCache(
+            Path(cache_dir), extractor, training, on_bad_image, seed, show_progress
+        )
+        dims[extractor.modality] = cache.fitted().dim
         saved[extractor.modality] = cache.folder / EXTRACTOR
     config = PairedConfig(
         name=f"{Path(pairs.name).stem}-{image}-{text}",
-        description=f"{pairs.name}: {image} features of pictures, {text} features of texts.",
+        description=f"{pairs.name}: {image} features of images, {text} features of texts.",
         image_dim=dims["image"],
         text_dim=dims["text"],
         label_names=pairs.label_names,
         multi_label=isinstance(pairs.train[0].label, tuple),
         described=True,
-        pictured=True,
+        has_thumbnails=True,
         grouped=pairs.train[0].group is not None,
     )
     builder = Builder(config=config, data_dir=str(data_dir))
     if Path(builder.data_dir).exists():
         raise InputError(
-            f"{builder.data_dir} is there already; delete it to extract anew, or name another "
-            "folder"
+            f"{builder.data_dir} exists already; delete it to extract the features again, or name "
+            "another folder"
         )
     folder = extractor_files.make_folder(Path(data_dir) / f"{config.name}.extractors", saved)
     extract = ExtractFeatures(folder, len(pairs.label_names), on_bad_image, batch_size)
@@ -177,12 +179,12 @@ def write_tfds(
                 beam_options=PipelineOptions(list(beam_options))
             )
         )
-    except Exception as error:  # Whatever a runner or a worker may raise, wrapped by Beam.
-        raise InputError(f"The Beam pipeline failed: {_cause(error)}") from error
+    except Exception as error:  # Runners and workers raise many types, wrapped by Beam.
+        raise InputError(f"the Beam pipeline failed: {_cause(error)}") from error
     return f"{builder.name}/{config.name}"
 
 
 def _cause(error: Exception) -> str:
-    """The line that says what happened: runners put a worker's whole traceback in the message."""
+    """Return the line that names the cause: runners quote a worker's whole traceback."""
     lines = [line for line in str(error).splitlines() if "Error: " in line]
     return lines[-1].strip() if lines else one_line(error)

@@ -1,23 +1,29 @@
-"""Raw pairs → features of both modalities: `RawPairs` in, `PairedDataset` out."""
+"""Extraction of features from raw pairs: `RawPairs` to `PairedDataset`."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import itertools
+import logging
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from xgacmn_tf.datasets.extraction import extractor_files
-from xgacmn_tf.datasets.extraction.cache import EXTRACTOR, Extracted, FeatureCache
+from xgacmn_tf.datasets.extraction.cache import EXTRACTOR, FeatureCache
+from xgacmn_tf.datasets.extraction.feature_store import StoredFeatures, item_keys
 from xgacmn_tf.datasets.paired import PairedDataset, Split
 from xgacmn_tf.datasets.raw import RawPair, RawPairs
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.features.extractor import Extractor
 from xgacmn_tf.features.registry import image_extractor, text_extractor
 from xgacmn_tf.features.shards import check_policy
-from xgacmn_tf.groups import file_keys
+from xgacmn_tf.io.files import atomic_path
 
-# A title longer than this is cut at a word.
-_TITLE = 120
+_LOGGER = logging.getLogger(__name__)
+# Longer titles are shortened at a word.
+_MAX_TITLE = 120
+_LEFT_OUT = "left_out.txt"
+Parts = Mapping[str, Sequence[RawPair]]
 
 
 def extract_features(
@@ -31,77 +37,63 @@ def extract_features(
     on_bad_image: str = "refuse",
     batch_size: int = 32,
     seed: int = 0,
-    say_progress: bool = True,
+    show_progress: bool = True,
 ) -> PairedDataset:
-    """Extracts features of every pair, or reads them where the cache has them.
+    """Extract the features of every pair, or read them from the cache.
 
-    What is learned (visual words, vocabulary, topics) is learned on the training split only. An
-    image that several pairs share is extracted once. A stopped extraction is resumed when it is
-    called again.
+    Visual words, vocabularies and topics are learned on the training split only. An image that
+    several pairs share is extracted once. To resume an interrupted extraction, repeat the call.
 
     Args:
-        pairs: pictures and texts.
-        image: one of `registry.IMAGE_EXTRACTORS`. text: one of `registry.TEXT_EXTRACTORS`.
+        pairs: images and texts.
+        image: one of `registry.IMAGE_EXTRACTORS`.
+        text: one of `registry.TEXT_EXTRACTORS`.
         cache_dir: a folder for all caches; see `cache`.
-        image_weights, text_weights: see `registry.image_extractor`. Where both are "clip" or both
-            "siglip" and no text weights are named, texts take the preset of the images.
-        on_bad_image: "refuse" ends at the first picture that cannot be used, "skip" leaves the
-            pairs of such pictures out and reports them.
-        batch_size: items that a network sees at once.
+        image_weights, text_weights: see `registry.image_extractor`. If both extractors are "clip"
+            or both "siglip" and no text weights are given, texts use the preset of the images.
+        on_bad_image: "refuse" raises an error at the first image that cannot be used; "skip"
+            leaves the pairs of such images out, and reports them.
+        batch_size: number of items that a network encodes at once.
         seed: draws what is learned.
-        say_progress: shows progress bars.
+        show_progress: whether to show progress bars.
 
     Returns:
-        The data set. Titles are the texts, shortened; thumbnails are small WebP pictures; `source`
-        is a folder with the extractors, see `keeping`.
+        The data set. Titles are the texts, shortened; thumbnails are small WebP images; `source`
+        is a folder with the extractors, see `extractor_files`.
 
     Raises:
-        InputError: if an extractor is unknown or lacks its weights, or a picture is refused.
+        InputError: if an extractor is unknown or its weights are missing, or an image is refused.
     """
     check_policy(on_bad_image)
     cache_dir = Path(cache_dir)
     extractors = make_extractors(image, text, image_weights, text_weights, batch_size, seed)
-    given_parts: dict[str, Sequence[RawPair]] = dict(pairs.splits())
-    unique, place = unique_images(given_parts)
-    images, texts = (
-        FeatureCache(cache_dir, pairs.name, extractor, parts, on_bad_image, seed, say_progress)
-        for extractor, parts in zip(extractors, (unique, given_parts), strict=True)
-    )
-    pictures, words = images.extract(), texts.extract()
-    at = {
-        (part, int(row)): index
-        for part, extracted in pictures.items()
-        for index, row in enumerate(extracted.row)
+    parts = pairs.splits()
+    folders: dict[str, Path] = {}
+    keys: dict[str, dict[str, list[str]]] = {}
+    features: dict[str, StoredFeatures] = {}
+    for extractor in extractors:
+        modality, items = extractor.modality, keyed_items(extractor.modality, parts)
+        keys[modality] = {part: [key for key, _ in keyed] for part, keyed in items.items()}
+        training = training_items(modality, items)
+        cache = FeatureCache(cache_dir, extractor, training, on_bad_image, seed, show_progress)
+        distinct = _first_items(itertools.chain(*items.values()))
+        features[modality] = cache.features(distinct)
+        folders[modality] = cache.folder
+        if modality == "image":
+            images = distinct
+    splits = {
+        part: _split(part, split, keys["image"][part], keys["text"][part], features, pairs)
+        for part, split in parts.items()
     }
-    splits, left_out = {}, 0
-    for part, given in given_parts.items():
-        # Texts are never left out, so theirs are all there.
-        kept = [row for row in range(len(given)) if place[part][row] in at]
-        if not kept:
-            raise InputError(f"{part}: none of the images of its {len(given)} pairs can be used")
-        left_out += len(given) - len(kept)
-        readable = [given[row] for row in kept]
-        found = [(place[part][row][0], at[place[part][row]]) for row in kept]
-        splits[part] = Split(
-            image=_gathered(pictures, part, found),
-            text=words[part].feature[kept],
-            label=labels(readable, len(pairs.label_names)),
-            id=np.array([pair.id for pair in readable]),
-            title=np.array([title(pair.text) for pair in readable]),
-            thumbnail=tuple(pictures[of].thumbnail[index] for of, index in found),
-            group=None
-            if readable[0].group is None
-            else np.array([pair.group for pair in readable], dtype=str),
-            fine_label=None
-            if readable[0].fine_label is None
-            else np.array([pair.fine_label for pair in readable], dtype=str),
-        )
-    digest = hashlib.sha256(f"{images.folder.name}\0{texts.folder.name}".encode()).hexdigest()
+    digest = hashlib.sha256("\0".join(folder.name for folder in folders.values()).encode())
     source = extractor_files.make_folder(
-        cache_dir / f"{pairs.name}-{image}-{text}-{digest[:16]}",
-        {"image": images.folder / EXTRACTOR, "text": texts.folder / EXTRACTOR},
+        cache_dir / f"{pairs.name}-{image}-{text}-{digest.hexdigest()[:16]}",
+        {modality: folder / EXTRACTOR for modality, folder in folders.items()},
     )
-    total = sum(map(len, given_parts.values()))
+    bad = [f"{images[key]}: {reason}" for key, reason in features["image"].bad.items()]
+    _report(bad, len(images), source / _LEFT_OUT)
+    total = sum(map(len, parts.values()))
+    left_out = total - sum(map(len, splits.values()))
     note = f"{left_out} of {total} pairs are left out, because their images cannot be read"
     return PairedDataset(
         pairs.name,
@@ -114,43 +106,85 @@ def extract_features(
     )
 
 
-def unique_images(
-    parts: Mapping[str, Sequence[RawPair]],
-) -> tuple[dict[str, Sequence[RawPair]], dict[str, list[tuple[str, int]]]]:
-    """Find the first pair of each distinct image.
+def keyed_items(modality: str, parts: Parts) -> dict[str, list[tuple[str, Path | str]]]:
+    """Return the key and the item of every pair, by split.
 
     Args:
+        modality: "image" for the image files, "text" for the texts.
         parts: split → its pairs.
-
-    Returns:
-        Split → those pairs; and split → for each pair the split and the row, among those pairs, of
-        the one that has its image.
     """
-    paths = [pair.image for given in parts.values() for pair in given]
-    keys = iter(file_keys(paths, only_equal_sizes=True))
-    unique: dict[str, list[RawPair]] = {part: [] for part in parts}
-    first: dict[str, tuple[str, int]] = {}
-    place: dict[str, list[tuple[str, int]]] = {part: [] for part in parts}
-    for part, given in parts.items():
-        for pair, key in zip(given, keys, strict=False):
-            if key not in first:
-                first[key] = (part, len(unique[part]))
-                unique[part].append(pair)
-            place[part].append(first[key])
-    return dict(unique), place
+    items: dict[str, list[Path | str]] = {
+        part: [pair.image if modality == "image" else pair.text for pair in split]
+        for part, split in parts.items()
+    }
+    keys = iter(item_keys(modality, [item for split in items.values() for item in split]))
+    return {part: [(next(keys), item) for item in split] for part, split in items.items()}
 
 
-def _gathered(
-    extracted: Mapping[str, Extracted], part: str, found: Sequence[tuple[str, int]]
-) -> np.ndarray:
-    """(n, d) features at (split, row) each; without a copy where these are a split's own rows."""
-    feature = extracted[part].feature
-    if found == [(part, row) for row in range(len(feature))]:
-        return feature
-    result = np.empty((len(found), extracted["train"].feature.shape[1]), np.float32)
-    for row, (of, index) in enumerate(found):
-        result[row] = extracted[of].feature[index]
-    return result
+def training_items(
+    modality: str, items: Mapping[str, Sequence[tuple[str, Path | str]]]
+) -> list[tuple[str, Path | str]]:
+    """Return the items that an extractor learns from: distinct images, or all texts."""
+    if modality == "image":
+        return [*_first_items(items["train"]).items()]
+    return [*items["train"]]
+
+
+def _first_items(items: Iterable[tuple[str, Path | str]]) -> dict[str, Path | str]:
+    """Return the distinct keys with the first item of each."""
+    first: dict[str, Path | str] = {}
+    for key, item in items:
+        first.setdefault(key, item)
+    return first
+
+
+def _split(
+    part: str,
+    pairs: Sequence[RawPair],
+    image_keys: Sequence[str],
+    text_keys: Sequence[str],
+    features: Mapping[str, StoredFeatures],
+    dataset: RawPairs,
+) -> Split:
+    """Return the pairs of a split whose images have features."""
+    images, texts = features["image"], features["text"]
+    rows = [row for row, key in enumerate(image_keys) if key in images.row]
+    if not rows:
+        raise InputError(
+            f"{part}: none of the images of its {len(pairs)} pairs can be used; the first: "
+            f"{pairs[0].image}: {images.bad[image_keys[0]]}"
+        )
+    usable = [pairs[row] for row in rows]
+    own_images = [image_keys[row] for row in rows]
+    first = usable[0]
+    return Split(
+        image=images.take(own_images),
+        text=texts.take([text_keys[row] for row in rows]),
+        label=labels(usable, len(dataset.label_names)),
+        id=np.array([pair.id for pair in usable]),
+        title=np.array([title(pair.text) for pair in usable]),
+        thumbnail=images.thumbnails(own_images),
+        group=None if first.group is None else np.array([pair.group for pair in usable], dtype=str),
+        fine_label=None
+        if first.fine_label is None
+        else np.array([pair.fine_label for pair in usable], dtype=str),
+    )
+
+
+def _report(bad: Sequence[str], total: int, path: Path) -> None:
+    """Log the number of images that are left out, and list them in a file."""
+    if not bad:
+        return
+    with atomic_path(path) as temporary:
+        temporary.write_text("".join(f"{line}\n" for line in bad), encoding="utf-8")
+    _LOGGER.warning(
+        "%d of %d images cannot be used, and their pairs are left out; %s lists them. The first: "
+        "%s",
+        len(bad),
+        total,
+        path,
+        bad[0],
+    )
 
 
 def make_extractors(
@@ -161,29 +195,32 @@ def make_extractors(
     batch_size: int,
     seed: int,
 ) -> tuple[Extractor, Extractor]:
-    """The extractors of pictures and of texts; arguments and errors as of `extract_features`."""
+    """Return the extractors of images and of texts; see `extract_features`."""
     if text == image and text_weights is None:
         text_weights = image_weights
-    made = image_extractor(image, image_weights, seed), text_extractor(text, text_weights, seed)
-    for extractor in made:
+    extractors = (
+        image_extractor(image, image_weights, seed),
+        text_extractor(text, text_weights, seed),
+    )
+    for extractor in extractors:
         extractor.check()  # Before a long run, not in it.
         extractor.batch_size = batch_size
-    return made
+    return extractors
 
 
 def labels(pairs: Sequence[RawPair], num_classes: int) -> np.ndarray:
-    """(n,) int32, or (n, num_classes) uint8 multi-hot where pairs have several classes."""
+    """Return (n,) int32, or (n, num_classes) uint8 multi-hot if pairs have several classes."""
     if not isinstance(pairs[0].label, tuple):
         return np.array([pair.label for pair in pairs], np.int32)
-    hot = np.zeros((len(pairs), num_classes), np.uint8)
+    multi_hot = np.zeros((len(pairs), num_classes), np.uint8)
     for row, pair in enumerate(pairs):
-        hot[row, list(pair.label)] = 1  # type: ignore[arg-type]
-    return hot
+        multi_hot[row, list(pair.label)] = 1  # type: ignore[arg-type]
+    return multi_hot
 
 
 def title(text: str) -> str:
-    """The text in one line, cut at a word if it is long."""
+    """Return the text on one line, shortened at a word if it is long."""
     line = " ".join(text.split())
-    if len(line) <= _TITLE:
+    if len(line) <= _MAX_TITLE:
         return line
-    return f"{line[:_TITLE].rsplit(' ', 1)[0]} …"
+    return f"{line[:_MAX_TITLE].rsplit(' ', 1)[0]} …"

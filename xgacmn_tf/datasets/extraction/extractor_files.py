@@ -1,4 +1,4 @@
-"""Keeping the extractors with what was made by them, so that raw pictures and texts can be served.
+"""Extractors saved beside their features, so that raw images and texts can be served.
 
 `extract_features` names a folder as the data set's `source`, the command writes one beside its
 feature file, and the bundled clip art ships one; all hold `image/` and `text/`, each as
@@ -25,7 +25,7 @@ _OF_FILE = "feature_file.json"
 
 
 def saved_extractors(dataset: PairedDataset) -> Path | None:
-    """The folder with the extractors that made a data set's features; None if none is known.
+    """Return the folder with the extractors that made a data set's features; None if none is known.
 
     Beside a feature file only a folder that was written for that very content counts.
     """
@@ -44,7 +44,7 @@ def saved_extractors(dataset: PairedDataset) -> Path | None:
 
 
 def keep_extractors(dataset: PairedDataset, folder: Path) -> bool:
-    """Copies a data set's extractors to `folder`, if they are known. Returns whether they are."""
+    """Copy a data set's extractors to `folder`, if they are known. Return whether they are."""
     found = saved_extractors(dataset)
     if found is None:
         return False
@@ -72,7 +72,7 @@ def missing_note(folder: Path) -> str | None:
 
 
 def make_folder(folder: Path, extractors: Mapping[str, Path]) -> Path:
-    """Fills a folder with saved extractors by modality, whole or not at all; replaces it."""
+    """Fill a folder with saved extractors by modality, atomically, replacing it."""
     temporary = temporary_for(folder)
     shutil.rmtree(temporary, ignore_errors=True)
     for modality, saved in extractors.items():
@@ -89,7 +89,7 @@ def make_folder(folder: Path, extractors: Mapping[str, Path]) -> Path:
 
 
 def write_feature_file(dataset: PairedDataset, path: Path) -> None:
-    """Writes a data set as `datasets.feature_file` reads it, and its extractors beside it."""
+    """Write a data set as `datasets.feature_file` reads it, and its extractors beside it."""
     arrays = {"label_names": np.array(dataset.label_names, dtype=str)}
     for part, split in dataset.splits():
         for field in ("image", "text", "label", "id", "title", "group", "fine_label"):

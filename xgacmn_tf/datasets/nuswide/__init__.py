@@ -1,6 +1,6 @@
-"""NUS-WIDE (paper, §4.2): 269,648 pictures of Flickr with their tags and 81 concepts.
+"""NUS-WIDE (paper, §4.2): 269,648 images of Flickr with their tags and 81 concepts.
 
-`load` reads tags and low-level features of the distribution, `load_raw` its pictures and texts.
+`load` reads tags and low-level features of the distribution, `load_raw` its images and texts.
 README.md in this folder tells where it comes from and how it is laid out.
 
 Reference: Chua et al., "NUS-WIDE: A Real-World Web Image Database from National University of
@@ -46,7 +46,7 @@ DISTRIBUTION = Distribution(
         "Labels_<concept>_{Train,Test}.txt, NUS_WID_Tags/ with AllTags1k.txt or "
         "{Train,Test}_Tags1k.dat, TagList1k.txt and All_Tags.txt (needed for features made anew), "
         "Low_Level_Features/ with Normalized_{CH,CORR,EDH,WT,CM55}.dat and BoW_int.dat or their "
-        "{Train,Test} halves (needed for low-level features), and Flickr/<folder>/<picture>.jpg "
+        "{Train,Test} halves (needed for low-level features), and Flickr/<folder>/<image>.jpg "
         "(needed for features made anew). Only the names of files matter: they may lie in any "
         "folders below it, or in zip archives."
     ),
@@ -60,9 +60,9 @@ def load(
     image_features: str | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
 ) -> PairedDataset:
-    """Low-level features of the pictures, and which of the 1,000 most frequent tags they have.
+    """Low-level features of the images, and which of the 1,000 most frequent tags they have.
 
-    Titles are these tags. Ids are the pictures' paths without ".jpg". Some pictures have none of
+    Titles are these tags. Ids are the images' paths without ".jpg". Some images have none of
     the tags: their text is all zeros.
 
     Args:
@@ -139,7 +139,7 @@ def load_raw(
     names, hot, rows = _splits(collection, protocol, seed)
     everything = np.concatenate(list(rows.values()))
     texts = dict(zip(everything.tolist(), collection.texts(everything), strict=True))
-    listed = [f"{sources.PICTURES}/{collection.pictures[row]}" for row in everything]
+    listed = [f"{sources.IMAGES}/{collection.images[row]}" for row in everything]
     photos = [collection.photos[row] for row in everything]
     found = files.all_images(list(zip(listed, photos, strict=True)))
     images = {
@@ -177,10 +177,10 @@ def own_texts(
     files = DISTRIBUTION.open(data_dir, cache_dir=cache_dir)
     _check(files, [sources.IMAGE_LIST], [sources.TAGS])
     collection = Collection(files)
-    row = {name: index for index, name in enumerate(collection.pictures)}
+    row = {name: index for index, name in enumerate(collection.images)}
     unknown = [name for name in ids.tolist() if f"{name}.jpg" not in row]
     if unknown:
-        raise InputError(f"{collection.image_list} lists no picture {unknown[0]}.jpg.")
+        raise InputError(f"{collection.image_list} lists no image {unknown[0]}.jpg.")
     rows = np.array([row[f"{name}.jpg"] for name in ids.tolist()], np.intp)
     texts = collection.tag_vectors(rows)
     files.log()
@@ -229,7 +229,7 @@ def _check(files: Files, names: Sequence[str], matrices: Sequence[Source]) -> No
 def _splits(
     collection: Collection, protocol: str, seed: int
 ) -> tuple[tuple[str, ...], np.ndarray, dict[str, np.ndarray]]:
-    """(label names, (n, c) labels of all pictures, rows of each split)."""
+    """(label names, (n, c) labels of all images, rows of each split)."""
     if protocol == "full":
         halves = collection.halves  # first: the lists' errors tell more than the labels'
         hot = collection.labels(collection.concepts)
@@ -241,12 +241,12 @@ def _splits(
 
 
 def _targets(hot: np.ndarray, protocol: str) -> np.ndarray:
-    """(k,) classes for the 10k, whose rows have one each; (k, c) multi-hot rows for all."""
+    """Return (k,) classes for the 10k, whose rows have one each; (k, c) multi-hot rows for all."""
     return hot.argmax(axis=1).astype(np.int32) if protocol == "10k" else hot
 
 
 def _titles(text: np.ndarray, tags: tuple[str, ...]) -> np.ndarray:
-    """(k,) str: the names of the tags in each row of `text` (k, 1000)."""
+    """Return (k,) str: the names of the tags in each row of `text` (k, 1000)."""
     row, column = np.nonzero(text)
     words = np.split(np.array(tags)[column], np.searchsorted(row, np.arange(1, len(text))))
     return np.array(

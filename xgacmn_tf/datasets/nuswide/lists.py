@@ -1,4 +1,4 @@
-"""The lists of NUS-WIDE: pictures, splits, concepts, and the tags of each picture."""
+"""The lists of NUS-WIDE: images, splits, concepts, and the tags of each image."""
 
 import re
 from collections import Counter
@@ -15,33 +15,33 @@ DUPLICATED_PHOTOS = frozenset(
     ("702409954", "2728487708", "815043568", "1100787682", "2729498990", "2230197395")
 )
 # folder\0001_2124494179.jpg: number in the folder, photo id on Flickr.
-_PICTURE = re.compile(r"(?!\.\.?/)([^/\0]+)/\d+_(\d+)\.jpg")
+_IMAGE = re.compile(r"(?!\.\.?/)([^/\0]+)/\d+_(\d+)\.jpg")
 
 
-def pictures(path: Path) -> list[str]:
-    """The paths in an image list, with "/" between folder and file.
+def images(path: Path) -> list[str]:
+    """Return the paths in an image list, with "/" between folder and file.
 
     Raises:
-        InputError: naming the line of the first that is no picture's path, or stands twice.
+        InputError: naming the line of the first that is no image's path, or stands twice.
     """
     paths = [line.strip().replace("\\", "/") for line in _lines(path)]
-    for number, picture in enumerate(paths, 1):
-        if not _PICTURE.fullmatch(picture):
+    for number, image in enumerate(paths, 1):
+        if not _IMAGE.fullmatch(image):
             raise InputError(
-                f"{path}, line {number:,}: found {picture[:80]!r}, expected a path such as "
+                f"{path}, line {number:,}: found {image[:80]!r}, expected a path such as "
                 r"actor\0001_2124494179.jpg."
             )
-    _refuse_twice(path, paths, "picture")
+    _refuse_twice(path, paths, "image")
     return paths
 
 
 def photos(path: Path, listed: Sequence[str]) -> list[str]:
-    """The photo ids of the pictures listed in the file at `path`.
+    """Return the photo ids of the images listed in the file at `path`.
 
     Raises:
         InputError: if one stands twice that is none of `DUPLICATED_PHOTOS`.
     """
-    ids = [picture[picture.rindex("_") + 1 : -len(".jpg")] for picture in listed]
+    ids = [image[image.rindex("_") + 1 : -len(".jpg")] for image in listed]
     _refuse_twice(path, ids, "photo id", DUPLICATED_PHOTOS)
     return ids
 
@@ -49,20 +49,20 @@ def photos(path: Path, listed: Sequence[str]) -> list[str]:
 def halves(
     path: Path, listed: Sequence[str], train: Path, test: Path
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The training and the test list, as rows of the whole list at `path`.
+    """Return the training and the test list, as rows of the whole list at `path`.
 
     Raises:
-        InputError: if a picture is in neither of them, in both, or unknown to the whole list.
+        InputError: if an image is in neither of them, in both, or unknown to the whole list.
     """
-    row = {picture: index for index, picture in enumerate(listed)}
+    row = {image: index for index, image in enumerate(listed)}
     rows = []
     owner = np.zeros(len(listed), np.uint8)
     for half in (train, test):
-        named = pictures(half)
-        for number, picture in enumerate(named, 1):
-            if picture not in row:
-                raise InputError(f"{half}, line {number:,}: {picture!r} is not in {path}.")
-        rows.append(np.array([row[picture] for picture in named], np.intp))
+        named = images(half)
+        for number, image in enumerate(named, 1):
+            if image not in row:
+                raise InputError(f"{half}, line {number:,}: {image!r} is not in {path}.")
+        rows.append(np.array([row[image] for image in named], np.intp))
         owner[rows[-1]] += 1
     if (owner != 1).any():
         wrong = int(np.argmax(owner != 1))
@@ -76,7 +76,7 @@ def halves(
 
 
 def names(path: Path, count: int) -> tuple[str, ...]:
-    """The `count` names in a list of concepts or tags, one a line.
+    """Return the `count` names in a list of concepts or tags, one a line.
 
     Raises:
         InputError: if there are more or fewer, one is empty or stands twice.
@@ -93,7 +93,7 @@ def names(path: Path, count: int) -> tuple[str, ...]:
 
 
 def tags(path: Path, photo_ids: Sequence[str], wanted: np.ndarray) -> list[str]:
-    """The tags of the pictures in rows `wanted` (k,), with single spaces between them.
+    """Return the tags of the images in rows `wanted` (k,), with single spaces between them.
 
     Args:
         path: `All_Tags.txt`: photo id, six spaces, tags; any white space will do.
@@ -127,7 +127,7 @@ def tags(path: Path, photo_ids: Sequence[str], wanted: np.ndarray) -> list[str]:
     if row + 1 < len(photo_ids):
         raise InputError(
             f"{path} ends after line {row + 1:,}, expected {len(photo_ids):,} lines, one for each "
-            "picture of the image list. The file is cut off, fetch it again."
+            "image of the image list. The file is cut off, fetch it again."
         )
     return [texts[row] for row in wanted.tolist()]
 

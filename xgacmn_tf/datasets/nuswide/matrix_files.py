@@ -30,8 +30,8 @@ class KnownError(NamedTuple):
     instead: bytes
 
 
-# Whether that picture shows a lake is told by the other copy of the labels, which is preferred.
-# Where only this one is there, "no" is the likelier answer: most pictures show none.
+# Whether that image shows a lake is told by the other copy of the labels, which is preferred.
+# Where only this one is there, "no" is the likelier answer: most images show none.
 KNOWN_ERRORS = {"labels_lake_train.txt": KnownError(78372, b"-1130179", b"0")}
 
 
@@ -54,7 +54,7 @@ _BINARY, _DECIMAL = _kinds(b"01"), _kinds(b"0123456789+-.eE")
 
 
 def gather(parts: Sequence[Part], wanted: np.ndarray, out: np.ndarray, binary: bool) -> None:
-    """Reads some rows of a matrix that lies in one file or in several.
+    """Read some rows of a matrix that lies in one file or in several.
 
     Args:
         parts: the files; each row of the matrix stands in one of them.
@@ -74,7 +74,7 @@ def gather(parts: Sequence[Part], wanted: np.ndarray, out: np.ndarray, binary: b
             lines = block.count(b"\n")
             if count + lines > len(rows):
                 raise InputError(
-                    f"{path} has more than {len(rows):,} lines, expected one for each picture of "
+                    f"{path} has more than {len(rows):,} lines, expected one for each image of "
                     "the image list. The files do not belong together."
                 )
             of_block = target[count : count + lines]
@@ -87,12 +87,12 @@ def gather(parts: Sequence[Part], wanted: np.ndarray, out: np.ndarray, binary: b
         if count < len(rows):
             raise InputError(
                 f"{path} ends after line {count:,}, expected {len(rows):,} lines, one for each "
-                "picture of the image list. The file is cut off, fetch it again."
+                "image of the image list. The file is cut off, fetch it again."
             )
 
 
 def _blocks(path: Path) -> Iterator[bytes]:
-    """Runs of whole lines. White space at the end of the file makes no lines."""
+    """Yield runs of whole lines. White space at the end of the file makes no lines."""
     size = path.stat().st_size
     line, rest = 1, b""
     bar = tqdm(
@@ -135,7 +135,7 @@ def _mended(path: Path, first: int, block: bytes) -> bytes:
 
 
 def _parse(block: bytes, chosen: np.ndarray, columns: int, binary: bool) -> np.ndarray | None:
-    """(k, columns) values of the `chosen` lines (k,), or None if there is anything wrong."""
+    """Return (k, columns) values of the `chosen` lines (k,), or None if there is anything wrong."""
     if binary:
         alike = _parse_alike(block, chosen, columns)
         if alike is not None:
@@ -177,7 +177,7 @@ def _parse_alike(block: bytes, chosen: np.ndarray, columns: int) -> np.ndarray |
 
 
 def _decimals(block: bytes, chosen: np.ndarray) -> np.ndarray | None:
-    """(k, columns) float32, or None if a value is no number or not finite."""
+    """Return (k, columns) float32, or None if a value is no number or not finite."""
     lines = block.split(b"\n")
     try:
         values = np.loadtxt([lines[row] for row in chosen], np.float32, comments=None, ndmin=2)
@@ -187,7 +187,7 @@ def _decimals(block: bytes, chosen: np.ndarray) -> np.ndarray | None:
 
 
 def _refuse(path: Path, done: int, block: bytes, columns: int, binary: bool) -> NoReturn:
-    """Finds what a block was refused for, line by line."""
+    """Find what a block was refused for, line by line."""
     for number, line in enumerate(block.split(b"\n")[:-1], done + 1):
         values = _VALUE.findall(line)
         if len(values) != columns:

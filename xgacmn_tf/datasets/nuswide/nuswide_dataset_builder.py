@@ -41,15 +41,15 @@ _IMAGES: dict[str, dict[str, Any]] = {
         "description": "4096-D VGG-19 fc2 and 1000-D tags",
         "image_dim": 4096,
         "image_features": "vgg19",
-        # Whoever fetched the pictures by their addresses lacks those that have left Flickr.
+        # Whoever fetched the images by their addresses lacks those that have left Flickr.
         "on_bad_image": "skip",
-        "pictured": True,
+        "has_thumbnails": True,
     },
 }
 
 
 class Builder(PairedBuilder):
-    """Pictures of Flickr with tags, in ten or 81 concepts, as features."""
+    """Images of Flickr with tags, in ten or 81 concepts, as features."""
 
     READER = "nuswide"
     VERSION = tfds.core.Version("1.0.0")

@@ -14,7 +14,7 @@ NUM_CONCEPTS = 81
 TAG_LIST = "NUS_WID_Tags/TagList1k.txt"
 NUM_TAGS = 1000
 ALL_TAGS = "NUS_WID_Tags/All_Tags.txt"
-PICTURES = "Flickr"
+IMAGES = "Flickr"
 
 
 class Source(NamedTuple):
@@ -44,7 +44,7 @@ TAGS = Source(
     NUM_TAGS,
     binary=True,
 )
-# Colour histogram, colour correlogram, edge directions, wavelet texture, colour moments of 5 × 5
+# Color histogram, color correlogram, edge directions, wavelet texture, color moments of 5 × 5
 # blocks, and a bag of 500 SIFT words.
 LOW_LEVEL = {
     "ch": _low_level("CH", 64),
@@ -62,7 +62,7 @@ LOW_LEVEL = {
 
 
 def label_source(concept: str) -> Source:
-    """The labels of one concept, one 0 or 1 a line."""
+    """Return the labels of one concept, one 0 or 1 a line."""
     folder = "Groundtruth/TrainTestLabels"
     return Source(
         f"Groundtruth/AllLabels/Labels_{concept}.txt",

@@ -1,4 +1,4 @@
-"""Which pictures of NUS-WIDE train, validate and test.
+"""Training, validation and test splits of NUS-WIDE.
 
 Protocol 10k: Feng, Wang and Li, "Cross-modal Retrieval with Correspondence Autoencoder", ACM MM
 2014; paper, §4.2.
@@ -16,7 +16,7 @@ COUNTS_10K = {"train": 800, "validation": 100, "test": 100}
 
 
 def draw_10k(labels: np.ndarray, usable: np.ndarray, seed: int) -> dict[str, np.ndarray]:
-    """The rows of each split, ascending.
+    """Return the rows of each split, ascending.
 
     Args:
         labels: (n, 10) 0 or 1, the concepts of `CONCEPTS_10K`.
@@ -24,7 +24,7 @@ def draw_10k(labels: np.ndarray, usable: np.ndarray, seed: int) -> dict[str, np.
         seed: at least 0.
 
     Raises:
-        InputError: if a concept has too few such pictures.
+        InputError: if a concept has too few such images.
     """
     generator = np.random.default_rng(seed)
     single = usable & (labels.sum(axis=1) == 1)
@@ -34,7 +34,7 @@ def draw_10k(labels: np.ndarray, usable: np.ndarray, seed: int) -> dict[str, np.
         rows = np.flatnonzero(single & (labels[:, column] == 1))
         if len(rows) < needed:
             raise InputError(
-                f"NUS-WIDE's concept {concept!r} has {len(rows):,} pictures with no other of the "
+                f"NUS-WIDE's concept {concept!r} has {len(rows):,} images with no other of the "
                 f"ten concepts; protocol 10k needs {needed:,}. The files are cut off or another "
                 "release."
             )
@@ -46,9 +46,9 @@ def draw_10k(labels: np.ndarray, usable: np.ndarray, seed: int) -> dict[str, np.
 
 
 def labelled(halves: tuple[np.ndarray, np.ndarray], labels: np.ndarray) -> dict[str, np.ndarray]:
-    """The rows of the two lists of the distribution that have any of the concepts.
+    """Return the rows of the two lists of the distribution that have any of the concepts.
 
-    Many pictures have none: nothing could be learned from them or found for them.
+    Many images have none: nothing could be learned from them or found for them.
     """
     train, test = (rows[labels[rows].any(axis=1)] for rows in halves)
     return {"train": train, "test": test}

@@ -4,7 +4,7 @@
         --svg_deb=openclipart-svg_0.18+dfsg-19_all.deb \\
         --png_deb=openclipart-png_0.18+dfsg-19_all.deb
 
-Titles, keywords, authors and licences come from the metadata inside the SVG files, pictures from
+Titles, keywords, authors and licences come from the metadata inside the SVG files, images from
 the package of PNG renders. README.md of this folder lists the steps. The packages are read as
 they are, without unpacking, and a link in them is no regular file, so it is never met.
 """
@@ -52,7 +52,7 @@ _JUNK = re.compile(r"^(hash|0x[0-9a-f]+|unsorted)\b", re.IGNORECASE)
 
 
 def package_files(deb: str, suffix: str) -> Iterator[tuple[str, bytes]]:
-    """Yields the name below the picture folder, without `suffix`, and the content of each file."""
+    """Yield the name below the image folder, without `suffix`, and the content of each file."""
     with open(deb, "rb") as archive:
         if archive.read(8) != b"!<arch>\n":
             raise InputError(f"{deb}: is not a Debian package; expected a .deb file")
@@ -77,12 +77,12 @@ def package_files(deb: str, suffix: str) -> Iterator[tuple[str, bytes]]:
 
 
 def words(text: str) -> list[str]:
-    """The words of metadata, in which some characters are HTML entities."""
+    """Return the words of metadata, in which some characters are HTML entities."""
     return plain_words(html.unescape(text))
 
 
 def spellings(word: str) -> set[str]:
-    """The word with its possible singulars and plurals."""
+    """Return the word with its possible singulars and plurals."""
     forms = {word, f"{word}s", f"{word}es"}
     forms |= {word.removesuffix("s"), word.removesuffix("es")}
     if word.endswith("ies"):
@@ -93,7 +93,7 @@ def spellings(word: str) -> set[str]:
 
 
 def folder_words(ids: list[str]) -> frozenset[str]:
-    """All words that name a folder: each part alone, and the parts written as one word."""
+    """Return all words that name a folder: each part alone, and the parts written as one word."""
     found = set(FOLDER_SYNONYMS)
     for folder in {part for name in ids for part in name.split("/")[:-1]}:
         parts = words(folder)
@@ -103,19 +103,19 @@ def folder_words(ids: list[str]) -> frozenset[str]:
 
 
 def public_domain(root: ElementTree.Element) -> bool:
-    """Whether there is a statement of the licence and every one names the public domain."""
+    """Return whether there is a statement of the licence and every one names the public domain."""
     stated = [node.get(f"{_RDF}resource", "") for node in root.iter(f"{_CC}license")]
     return bool(stated) and all("publicdomain" in x.lower().replace(" ", "") for x in stated)
 
 
 def needs_another_file(root: ElementTree.Element) -> bool:
-    """Whether the drawing links to a picture outside of it, which the render then lacks."""
+    """Return whether the drawing links to an image outside of it, which the render then lacks."""
     links = (node.get(f"{_XLINK}href", "") for node in root.iter(f"{_SVG}image"))
     return any(not link.startswith("data:") for link in links)
 
 
 def repair(phrase: str) -> str:
-    """Undoes UTF-8 that a program once read as Latin-1, such as "LÃ©zard"."""
+    """Undo UTF-8 that a program once read as Latin-1, such as "LÃ©zard"."""
     try:
         return phrase.encode("latin-1").decode("utf-8")
     except UnicodeError:
@@ -123,7 +123,7 @@ def repair(phrase: str) -> str:
 
 
 def tidy(phrase: str | None) -> str:
-    """A phrase without markup, mail addresses and superfluous space; empty if it is junk."""
+    """Return a phrase without markup, mail addresses and superfluous space; empty if it is junk."""
     plain = " ".join(_ADDRESS.sub("", repair(html.unescape(phrase or ""))).split())
     return "" if _JUNK.match(plain) else plain
 
@@ -143,7 +143,7 @@ def read_entry(name: str, work: ElementTree.Element, removed: frozenset[str]) ->
 
 
 def read_entries(svg_deb: str) -> list[Entry]:
-    """The usable entries of the largest categories, ordered by id."""
+    """Return the usable entries of the largest categories, ordered by id."""
     works = {}
     names = []
     for name, content in package_files(svg_deb, "svg"):
@@ -163,14 +163,14 @@ def read_entries(svg_deb: str) -> list[Entry]:
     return [entry for entry in entries if entry is not None]
 
 
-def read_pictures(
+def read_images(
     png_deb: str, names: set[str], extractor: EfficientNetLite
 ) -> dict[str, BundledImage]:
     """Return the thumbnail and features of each usable render among `names`."""
     thumbnails: dict[str, bytes] = {}
 
     def renders() -> Iterator[np.ndarray]:
-        progress = tqdm(total=len(names), unit=" pictures")
+        progress = tqdm(total=len(names), unit=" images")
         for name, content in package_files(png_deb, "png"):
             if name not in names:
                 continue
@@ -210,12 +210,12 @@ def define_flags() -> None:
 def main(_: list[str]) -> None:
     values = flags.FLAGS
     entries = read_entries(values.svg_deb)
-    # Cropping is what `read_pictures` does by transparency; a picture without any needs it as well.
+    # Cropping is what `read_images` does by transparency; an image without any needs it as well.
     extractor = EfficientNetLite("efficientnet_lite2", values.weights, crop=True)
-    pictures = read_pictures(values.png_deb, {entry.id for entry in entries}, extractor)
-    entries = [entry for entry in entries if entry.id in pictures]
+    images = read_images(values.png_deb, {entry.id for entry in entries}, extractor)
+    entries = [entry for entry in entries if entry.id in images]
     folder = Path(values.output_dir)
-    counts = write(entries, pictures, extractor, folder, plain_words=True)
+    counts = write(entries, images, extractor, folder, plain_words=True)
     for category in sorted({entry.category for entry in entries}):
         print(f"{category:20}", *(f"{split} {counts[category, split]:5}" for split in SPLITS))
 

@@ -1,13 +1,12 @@
-"""Pascal Sentence (paper, §4.2): 1,000 pictures of 20 classes with about five sentences each.
+"""Pascal Sentence (paper, §4.2): 1,000 images of 20 classes with about five sentences each.
 
-`load` reads the release of features, `load_raw` the pictures and sentences. README.md in this
+`load` reads the release of features, `load_raw` the images and sentences. README.md in this
 folder tells where both come from and how they are laid out.
 
 Reference: Rashtchian et al., "Collecting Image Annotations Using Amazon's Mechanical Turk", 2010.
 """
 
 import os
-from collections.abc import Collection
 
 import numpy as np
 
@@ -38,7 +37,7 @@ RELEASE_CLASSES = (*CLASSES[1:], CLASSES[0])
 DISTRIBUTION = Distribution(
     name="pascal_sentence",
     origin=(
-        "Pictures and sentences come from the page of Rashtchian et al. 2010 (UIUC, "
+        "Images and sentences come from the page of Rashtchian et al. 2010 (UIUC, "
         "pascal-sentences), the features from the release of Zhen et al. 2019 (DSCMR); they "
         "cannot be downloaded by a program."
     ),
@@ -58,7 +57,7 @@ def load(
     seed: int = 0,
     cache_dir: str | os.PathLike[str] | None = None,
 ) -> PairedDataset:
-    """The released features in the release's own split, 800 pairs to train and 100 to test.
+    """Return the released features in the release's own split, 800 pairs to train and 100 to test.
 
     Images are VGG-19's 4096-D `fc7`, texts 300-D. The pairs have no ids, titles or thumbnails.
 
@@ -75,7 +74,7 @@ def load(
         raise InputError(
             f"The released features of data set 'pascal_sentence' have a split of their own, 800, "
             f"and not {protocol!r}; leave the protocol out, or name image_features and "
-            "text_features, which are made from the pictures and sentences."
+            "text_features, which are made from the images and sentences."
         )
     files = DISTRIBUTION.open(data_dir, cache_dir=cache_dir)
     note = (
@@ -168,14 +167,5 @@ def _pairs_of(image: DescribedImage, label: int, apart: bool) -> list[RawPair]:
 
 
 def _array(files: Files, key: str) -> np.ndarray:
-    path = files.path(f"{key}.mat")
-
-    def check_names(names: Collection[str]) -> list[str]:
-        if key not in names:
-            raise InputError(
-                f"{path} holds {', '.join(sorted(names)) or 'nothing'}; expected one array named "
-                f"{key}, as its file is."
-            )
-        return [key]
-
-    return array_files.read(path, check_names)[key]
+    """Return the array of a file that is named as its array is."""
+    return array_files.read_named(files.path(f"{key}.mat"), [key])[key]

@@ -6,7 +6,8 @@ from html.parser import HTMLParser
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-from xgacmn_tf.datasets.distribution import IMAGE_SUFFIXES, Files, Place, read_text
+from xgacmn_tf.datasets.distribution import Files, read_text
+from xgacmn_tf.datasets.file_search import IMAGE_SUFFIXES, Place
 from xgacmn_tf.errors import InputError
 
 CLASSES = (
@@ -14,7 +15,7 @@ CLASSES = (
     "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train",
     "tvmonitor",
 )  # fmt: skip
-PICTURES, SENTENCES = "dataset", "sentence"
+IMAGES, SENTENCES = "dataset", "sentence"
 JSON = "pascal_sentences.json"
 # The ids of Pascal VOC, by which images and texts are told from other files.
 _ID = re.compile(r"\d{4}_\d{6}")
@@ -53,7 +54,7 @@ def described(files: Files) -> list[list[DescribedImage]]:
                 images.setdefault(image_id, []).extend(places)
     if not captions and not images:
         raise files.missing(
-            [f"{PICTURES}/<class>/2008_000716.jpg", f"{SENTENCES}/<class>/2008_000716.txt"]
+            [f"{IMAGES}/<class>/2008_000716.jpg", f"{SENTENCES}/<class>/2008_000716.txt"]
         )
     classes = {
         image_id: _class_of(files, image_id, captions.get(image_id), images.get(image_id, []))
@@ -61,7 +62,7 @@ def described(files: Files) -> list[list[DescribedImage]]:
     }
     if not images:
         first = min(captions)
-        files.all_images([(f"{PICTURES}/{classes[first]}/{first}.jpg", None)] * len(captions))
+        files.all_images([(f"{IMAGES}/{classes[first]}/{first}.jpg", None)] * len(captions))
     of_class: list[list[DescribedImage]] = []
     missing: list[str] = []
     for name in CLASSES:
@@ -70,7 +71,7 @@ def described(files: Files) -> list[list[DescribedImage]]:
         unseen = [image_id for image_id in ids if image_id not in images]
         for lacking, pattern in (
             (bare, f"{SENTENCES}/{name}/{{}}.txt"),
-            (unseen, f"{PICTURES}/{name}/{{}}.jpg"),
+            (unseen, f"{IMAGES}/{name}/{{}}.jpg"),
         ):
             everything = len(lacking) == len(ids)
             missing += [pattern.format("*")] if everything else map(pattern.format, lacking)
@@ -117,13 +118,13 @@ def _class_of(files: Files, image_id: str, caption: _Caption | None, images: lis
         raise InputError(
             f"{place}: the class of image {image_id} is "
             f"{' or '.join(sorted(map(str, stated))) or 'unknown'}; put the images or texts of "
-            f"each class into a folder of its name, such as {PICTURES}/cat"
+            f"each class into a folder of its name, such as {IMAGES}/cat"
         )
     return str(stated.pop())
 
 
 def _folder_class(places: list[Place]) -> str | None:
-    """The class that names the folder of the files, if one does."""
+    """Return the class that names the folder of the files, if one does."""
     folders = (PurePosixPath(str(place)).parent.name.lower() for place in places)
     return next((folder for folder in folders if folder in CLASSES), None)
 
@@ -136,7 +137,7 @@ def _lines(path: Path) -> list[str]:
 
 
 def _from_json(path: Path) -> dict[str, _Caption]:
-    """Captions of `{"2008_000716.jpg": {"category": "aeroplane", "captions": ["…"]}}`."""
+    """Return captions of `{"2008_000716.jpg": {"category": "aeroplane", "captions": ["…"]}}`."""
     captions = {}
     try:
         for name, entry in json.loads(read_text(path)).items():

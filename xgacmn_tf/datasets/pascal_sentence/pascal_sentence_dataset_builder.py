@@ -14,7 +14,7 @@ _SPLIT = {
 
 
 class Builder(PairedBuilder):
-    """Pictures of 20 classes with about five sentences each, as features."""
+    """Images of 20 classes with about five sentences each, as features."""
 
     READER = "pascal_sentence"
     VERSION = tfds.core.Version("1.0.0")
@@ -31,7 +31,7 @@ class Builder(PairedBuilder):
             image_dim=4096,
             text_dim=1000,
             described=True,
-            pictured=True,
+            has_thumbnails=True,
             grouped=protocol in SENTENCES_APART,
         )
         for protocol, split in _SPLIT.items()

@@ -1,4 +1,4 @@
-"""The Wikipedia data set (paper, §4.2): 2,866 pictures with sections of articles, 10 categories.
+"""The Wikipedia data set (paper, §4.2): 2,866 images with sections of articles, 10 categories.
 
 `load` reads the shallow features of the distribution or published deep features, `load_raw` its
 images and texts. README.md in this folder describes the files.
@@ -7,8 +7,6 @@ Reference: Rasiwasia et al., "A New Approach to Cross-Modal Multimedia Retrieval
 """
 
 import os
-from collections.abc import Collection
-from pathlib import Path
 
 import numpy as np
 
@@ -139,10 +137,10 @@ def _lists(files: Files) -> tuple[tuple[str, ...], dict[str, list[Listed]]]:
 
 
 def _shallow(files: Files) -> tuple[tuple[str, ...], dict[str, Split]]:
-    """Category names and splits."""
+    """Return category names and splits."""
     names, rows = _lists(files)
     path = files.path(FEATURES)
-    features = _arrays(path, [key for pair in KEYS.values() for key in pair])
+    features = array_files.read_named(path, [key for pair in KEYS.values() for key in pair])
     splits = {}
     for part, list_name in LISTS.items():
         image, text = (features[key] for key in KEYS[part])
@@ -163,9 +161,9 @@ def _shallow(files: Files) -> tuple[tuple[str, ...], dict[str, Split]]:
 
 
 def _deep(files: Files) -> tuple[tuple[str, ...], dict[str, Split]]:
-    """Numbers of the categories, counted from 0, and splits."""
+    """Return numbers of the categories, counted from 0, and splits."""
     path = files.path(DEEP)
-    features = _arrays(path, [key for keys in DEEP_KEYS.values() for key in keys])
+    features = array_files.read_named(path, [key for keys in DEEP_KEYS.values() for key in keys])
     labels = {part: features[keys[2]].ravel() for part, keys in DEEP_KEYS.items()}
     for part, label in labels.items():
         if label.dtype.kind not in "fiub" or not label.size:
@@ -180,16 +178,3 @@ def _deep(files: Files) -> tuple[tuple[str, ...], dict[str, Split]]:
         ids = numbered_ids(part, len(features[image]))
         splits[part] = Split(features[image], features[text], labels[part] - first, ids)
     return tuple(map(str, range(NUM_CATEGORIES))), splits
-
-
-def _arrays(path: Path, needed: list[str]) -> dict[str, np.ndarray]:
-    def check_names(names: Collection[str]) -> list[str]:
-        lacking = [key for key in needed if key not in names]
-        if lacking:
-            raise InputError(
-                f"{path} lacks {', '.join(lacking)}; expected {', '.join(needed)}, found "
-                f"{', '.join(sorted(names)) or 'nothing'}"
-            )
-        return needed
-
-    return array_files.read(path, check_names)

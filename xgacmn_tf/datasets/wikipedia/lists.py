@@ -1,4 +1,4 @@
-"""The lists of the Wikipedia distribution: which pairs there are, and which of them train."""
+"""Lists of pairs and the training split of the Wikipedia distribution."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -21,7 +21,7 @@ class Listed(NamedTuple):
 
 
 def categories(path: Path) -> tuple[str, ...]:
-    """The names in `categories.list`, one a line."""
+    """Return the names in `categories.list`, one a line."""
     names = tuple(line.strip() for line in read_text(path).splitlines())
     if "" in names or not names:
         line = names.index("") + 1 if names else 1
@@ -30,7 +30,7 @@ def categories(path: Path) -> tuple[str, ...]:
 
 
 def listed(path: Path, num_classes: int) -> list[Listed]:
-    """The lines `text id, image id, category from 1` of a list, in their order."""
+    """Return the lines `text id, image id, category from 1` of a list, in their order."""
     rows = []
     for number, line in enumerate(read_text(path).splitlines(), 1):
         fields = line.split("\t")

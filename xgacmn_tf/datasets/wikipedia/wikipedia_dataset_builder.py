@@ -24,12 +24,12 @@ _DEEP: dict[str, Any] = {
     "image_features": "vgg19",
     "text_features": "bow",
     "described": True,
-    "pictured": True,
+    "has_thumbnails": True,
 }
 
 
 class Builder(PairedBuilder):
-    """Pictures with sections of articles in 10 categories, as features."""
+    """Images with sections of articles in 10 categories, as features."""
 
     name = "wikipedia_pairs"
     READER = "wikipedia"

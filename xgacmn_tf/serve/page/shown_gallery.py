@@ -12,7 +12,7 @@ import numpy as np
 
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.io import array_files
-from xgacmn_tf.report.pictures import picture_type
+from xgacmn_tf.report.images import image_type
 
 STRINGS = ("id", "title", "category", "fine_label")
 PICTURES = ("thumbnail", "thumbnail_offset")
@@ -73,7 +73,7 @@ class ShownGallery:
         if self._picture is None or self._offset is None or not 0 <= row < len(self):
             return None
         data = self._picture[int(self._offset[row]) : int(self._offset[row + 1])].tobytes()
-        kind = picture_type(data)
+        kind = image_type(data)
         return None if kind is None else (kind, data)
 
     def picture_mark(self, row: int) -> str | None:

@@ -1,0 +1,58 @@
+"""The console command `xgacmn`, whose first argument names a command."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import xgacmn_tf
+from xgacmn_tf.settings.command_line import HELP, stop
+
+# Command → the module whose `main(argv)` it is, and what it does.
+COMMANDS = {
+    "train": ("xgacmn_tf.commands.train", "train and evaluate a model"),
+    "evaluate": ("xgacmn_tf.commands.evaluate", "evaluate a run again"),
+    "search": ("xgacmn_tf.search.__main__", "find images by text and texts by image"),
+    "features": ("xgacmn_tf.commands.features", "extract features from images and texts"),
+    "export": ("xgacmn_tf.commands.export", "export a run as SavedModel or ONNX"),
+    "serve": ("xgacmn_tf.serve.__main__", "serve an exported model"),
+    "compare": ("xgacmn_tf.compare", "compare systems on data sets"),
+    "reproduce": ("xgacmn_tf.reproduce", "write the paper's tables and figures"),
+    "doctor": ("xgacmn_tf.commands.doctor", "print versions, devices, extras and caches"),
+}
+# Commands that name the run folder otherwise.
+_RUN_FLAG = {"search": "--run_dir"}
+
+
+def usage() -> str:
+    """Return the list of commands."""
+    lines = [f"  {name:10} {purpose}" for name, (_, purpose) in COMMANDS.items()]
+    return (
+        f"xgacmn_tf {xgacmn_tf.__version__}: supervised cross-modal retrieval\n\n"
+        "usage: xgacmn COMMAND --name=value …   (also: python -m xgacmn_tf COMMAND …)\n\n"
+        + "\n".join(lines)
+        + "\n\nxgacmn COMMAND --help lists the flags of a command."
+    )
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the command that the first argument names."""
+    arguments = (sys.argv if argv is None else argv)[1:]
+    if not arguments or arguments[0] in HELP:
+        print(usage())
+        return
+    name, *rest = arguments
+    if name == "--version":
+        print(xgacmn_tf.__version__)
+        return
+    if name not in COMMANDS:
+        stop(f"{name!r} is not a command; expected one of {', '.join(COMMANDS)}")
+    flag = _RUN_FLAG.get(name)
+    if flag is not None:
+        rest = [f"{flag}{a.removeprefix('--run')}" if _names_run(a) else a for a in rest]
+    module, _ = COMMANDS[name]
+    importlib.import_module(module).main([f"xgacmn {name}", *rest])
+
+
+def _names_run(argument: str) -> bool:
+    return argument == "--run" or argument.startswith("--run=")

@@ -1,0 +1,114 @@
+"""Trains X-GACMN and evaluates it: `xgacmn train`, or `python -m xgacmn_tf.main`.
+
+    python -m xgacmn_tf.main
+        trains on the bundled emoji, then prints the path of the results page.
+    python -m xgacmn_tf.main --flagfile=wikipedia_shallow_2173 --data_dir=DIR
+        the settings that suit a data set; those of flags/ are found from any folder.
+    python -m xgacmn_tf.main --dataset=features.npz
+        your own features.
+    python -m xgacmn_tf.main --model=pls.py:SYSTEM
+        a method of your own, see docs/own_methods.md.
+    python -m xgacmn_tf.main --evaluate_only --checkpoint=RUN/checkpoints/best.keras
+        evaluates the test split again, without training.
+
+To resume an interrupted run, repeat the command.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import signal
+from pathlib import Path
+from typing import NoReturn
+
+from absl import flags
+
+from xgacmn_tf.errors import DivergenceError, InputError, WorkerLostError
+from xgacmn_tf.names import OWN_METHOD
+from xgacmn_tf.settings import flag_files
+from xgacmn_tf.settings.command_line import config_from_flags, given_settings, read_flags, stop
+from xgacmn_tf.settings.config import Config
+from xgacmn_tf.settings.fields import Section, setting
+
+# The status by which a program tells Kubernetes' TFJob (restartPolicy: ExitCode) to restart it.
+RETRYABLE = 138
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationOnly(Section):
+    """Evaluation of a checkpoint without training."""
+
+    evaluate_only: bool = setting(False, "evaluate the test split with --checkpoint, train nothing")
+    checkpoint: str | None = setting(None, "best.keras of a run, for --evaluate_only")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.evaluate_only != bool(self.checkpoint):
+            raise InputError(
+                "--evaluate_only and --checkpoint=RUN/checkpoints/best.keras go together"
+            )
+
+
+def main(argv: list[str]) -> None:
+    """Run the command; a mistake ends the program with one line and status 2."""
+    values = read_flags(argv, str(__doc__), Config, EvaluationOnly, expand=flag_files.expand)
+    before = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        _run(values)
+    except InputError as error:
+        stop(str(error))
+    except DivergenceError as error:
+        stop(str(error), status=1)
+    except WorkerLostError as error:
+        stop(str(error), status=RETRYABLE)
+    except OSError as error:
+        stop(
+            f"{error.filename or 'a file of the run'} could not be written or read: {error}; "
+            "repeat the command to resume from the last checkpoint once that is fixed",
+            status=1,
+        )
+    except KeyboardInterrupt as error:
+        word, status = ("terminated", 143) if error.args else ("interrupted", 130)
+        stop(f"{word}; repeat the command to resume from the last checkpoint", status)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _run(values: flags.FlagValues) -> None:
+    evaluation = EvaluationOnly(**given_settings(values, EvaluationOnly))
+    if evaluation.checkpoint is not None:
+        config = evaluation_config(evaluation.checkpoint, values)
+    else:
+        config = config_from_flags(values)
+    # Imported here: TensorFlow takes seconds to load, which neither --help nor a mistake needs.
+    from xgacmn_tf import experiment
+
+    if evaluation.checkpoint is not None:
+        experiment.evaluate_checkpoint(config, evaluation.checkpoint)
+    else:
+        experiment.run(config)
+
+
+def evaluation_config(checkpoint: str, values: flags.FlagValues) -> Config:
+    """Return the settings of the run that a checkpoint belongs to, changed by flags given."""
+    from xgacmn_tf.runs.folder import RunFolder
+
+    folder = RunFolder(Path(checkpoint).resolve().parent.parent)
+    if not folder.config.exists():
+        return config_from_flags(values)
+    given = given_settings(values, Config, present_only=True)
+    recorded = folder.recorded_config()
+    if OWN_METHOD.match(recorded.system.model) and "model" not in given:
+        # A run folder may come from anyone, so it does not decide which file is executed.
+        raise InputError(
+            f"{checkpoint} is of a method of your own; add --model={recorded.system.model} to run "
+            "that file"
+        )
+    # The output folder is never that of the run itself.
+    return recorded.replace(**{"output_dir": None, **given})
+
+
+def _terminate(number: int, frame: object) -> NoReturn:
+    """End the program as Ctrl-C does, for Kubernetes and batch systems."""
+    del frame
+    raise KeyboardInterrupt(number)

@@ -1,0 +1,162 @@
+"""A store of features on disk, keyed by the content of the items and extracted once.
+
+    <folder>/<hash>.npz     features of up to `PART` items, see `shards.Shard`
+    <folder>/<hash>.json    the keys of these items
+
+A folder belongs to one extractor and serves all data sets. If a data set grows, only its new items
+are extracted. An interrupted extraction is resumed after the last part that was written. A damaged
+part is ignored, and its items are extracted again.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from xgacmn_tf.features.extractor import Extractor
+from xgacmn_tf.features.shards import REFUSE, Shard, make_shard, rejection
+from xgacmn_tf.groups import file_keys
+from xgacmn_tf.io.files import read_json, write_json
+
+PART = 512
+
+
+def item_keys(modality: str, items: Sequence[Path | str]) -> list[str]:
+    """Return a key of each item's content: equal items have equal keys.
+
+    Args:
+        modality: "image" (items are files) or "text" (items are strings). The key of a file that
+            cannot be read is its path.
+        items: n items; those that are equal share a key.
+    """
+    if modality == "image":
+        return file_keys([Path(item) for item in items])
+    return [
+        hashlib.sha256(str(item).encode("utf-8", "surrogatepass")).hexdigest()[:24]
+        for item in items
+    ]
+
+
+class StoredFeatures:
+    """The features of distinct items, filled part by part.
+
+    Attributes:
+        feature: (n, d) float32; rows of items without features are undefined.
+        row: key → row in `feature`, of the items that have features.
+        bad: key → the reason, of the items that have none.
+    """
+
+    def __init__(self, keys: Sequence[str]):
+        self.feature = np.zeros((len(keys), 0), np.float32)
+        self.row: dict[str, int] = {}
+        self.bad: dict[str, str] = {}
+        self._place = {key: row for row, key in enumerate(keys)}
+        self._thumbnail: dict[str, bytes] = {}
+
+    def add(self, keys: Sequence[str], shard: Shard) -> None:
+        """Add those items of a part that are wanted here.
+
+        Args:
+            keys: of the part's items.
+            shard: the part; its reasons name no item.
+        """
+        dim = shard.feature.shape[1]
+        if not self.row:  # Allocated once: joining parts would take the memory twice.
+            self.feature = np.zeros((len(self._place), dim), np.float32)
+        usable = [keys[row] for row in shard.row.tolist()]
+        pairs = [(k, self._place[key]) for k, key in enumerate(usable) if key in self._place]
+        if dim != self.feature.shape[1]:
+            raise ValueError(f"found {dim} features, expected {self.feature.shape[1]}")
+        if pairs:
+            sources, targets = map(list, zip(*pairs, strict=True))
+            self.feature[targets] = shard.feature[sources]
+        self.row |= {usable[k]: row for k, row in pairs}
+        if shard.thumbnail:
+            self._thumbnail |= {usable[k]: shard.thumbnail[k] for k, _ in pairs}
+        unusable = [key for key in keys if key not in set(usable)]
+        reasons = zip(unusable, shard.bad, strict=True)
+        self.bad |= {key: reason for key, reason in reasons if key in self._place}
+
+    def take(self, keys: Sequence[str]) -> np.ndarray:
+        """Return (k, d) features of the items with these keys, as a view of adjacent rows."""
+        rows = [self.row[key] for key in keys]
+        if rows and rows == list(range(rows[0], rows[0] + len(rows))):
+            return self.feature[rows[0] : rows[0] + len(rows)]
+        return self.feature[rows]
+
+    def thumbnails(self, keys: Sequence[str]) -> tuple[bytes, ...]:
+        """Return the encoded small images of the items with these keys."""
+        return tuple(self._thumbnail[key] for key in keys)
+
+
+class FeatureStore:
+    """The features of one extractor.
+
+    Args:
+        folder: a folder that exists.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def features(
+        self,
+        items: Mapping[str, Path | str],
+        extractor: Extractor,
+        on_bad_image: str = REFUSE,
+        advance: Callable[[int], object] = lambda count: None,
+    ) -> StoredFeatures:
+        """Return the features of items, after extracting those that are not in the store.
+
+        Args:
+            items: key → image file or text, see `item_keys`.
+            extractor: the extractor that the folder belongs to.
+            on_bad_image: one of `shards.POLICIES`.
+            advance: called with the number of items that are done since the last call.
+
+        Raises:
+            BadImageError: for the first image that cannot be used, if the policy is "refuse".
+        """
+        found, missing = StoredFeatures([*items]), set(items)
+        for path in sorted(self.folder.glob("*.json")):
+            try:
+                keys = read_json(path)
+                if not missing.isdisjoint(keys):
+                    found.add(keys, Shard.load(path.with_suffix(".npz"), len(keys)))
+            # A damaged file raises many types of errors.
+            except Exception:  # noqa: S112
+                continue
+            advance(len(missing.intersection(keys)))
+            missing.difference_update(keys)
+        for key in items:
+            if on_bad_image == REFUSE and key in found.bad:
+                raise rejection(f"{items[key]}: {found.bad[key]}")
+        new = [key for key in items if key in missing]
+        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+            for start in range(0, len(new), PART):
+                keys = new[start : start + PART]
+                shard = make_shard(extractor, [items[k] for k in keys], on_bad_image, pool, advance)
+                found.add(keys, self._saved(keys, items, shard))
+        found.bad = {key: found.bad[key] for key in items if key in found.bad}
+        return found
+
+    def _saved(self, keys: Sequence[str], items: Mapping[str, Path | str], shard: Shard) -> Shard:
+        """Write a part and return it, with reasons that name no item.
+
+        The same content may have another name in another data set.
+        """
+        unusable = np.delete(np.array(keys, dtype=object), shard.row)
+        reasons = [
+            reason.removeprefix(f"{items[key]}: ")
+            for key, reason in zip(unusable, shard.bad, strict=True)
+        ]
+        shard = dataclasses.replace(shard, bad=tuple(reasons))
+        path = self.folder / f"{hashlib.sha256(json.dumps(keys).encode()).hexdigest()}.npz"
+        shard.save(path)
+        write_json(path.with_suffix(".json"), keys)  # The part is complete once its keys exist.
+        return shard

@@ -1,0 +1,1 @@
+"""Run folders: their files, their encoders and data sets, and compared systems trained into one."""
