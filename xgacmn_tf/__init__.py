@@ -8,6 +8,8 @@ of this package may hold; `keras.saving.load_model` finds them from then on.
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from xgacmn_tf.version import __version__
+
 if TYPE_CHECKING:
     from xgacmn_tf.datasets.loading import load_dataset
     from xgacmn_tf.datasets.paired import PairedDataset, Split
@@ -23,8 +25,6 @@ if TYPE_CHECKING:
     from xgacmn_tf.settings.config import Config
     from xgacmn_tf.training.validation import RetrievalMAP
 
-__version__ = "0.1.0"
-
 __all__ = [
     "XGACMN",
     "AngularSoftmax",
@@ -34,6 +34,7 @@ __all__ = [
     "PairedDataset",
     "RetrievalMAP",
     "Split",
+    "__version__",
     "evaluate",
     "input_maps",
     "load_dataset",

@@ -5,8 +5,8 @@ from __future__ import annotations
 import importlib
 import sys
 
-import xgacmn_tf
 from xgacmn_tf.settings.command_line import HELP, stop
+from xgacmn_tf.version import __version__
 
 # Command → the module whose `main(argv)` it is, and what it does.
 COMMANDS = {
@@ -28,7 +28,7 @@ def usage() -> str:
     """Return the list of commands."""
     lines = [f"  {name:10} {purpose}" for name, (_, purpose) in COMMANDS.items()]
     return (
-        f"xgacmn_tf {xgacmn_tf.__version__}: supervised cross-modal retrieval\n\n"
+        f"xgacmn_tf {__version__}: supervised cross-modal retrieval\n\n"
         "usage: xgacmn COMMAND --name=value …   (also: python -m xgacmn_tf COMMAND …)\n\n"
         + "\n".join(lines)
         + "\n\nxgacmn COMMAND --help lists the flags of a command."
@@ -43,7 +43,7 @@ def main(argv: list[str] | None = None) -> None:
         return
     name, *rest = arguments
     if name == "--version":
-        print(xgacmn_tf.__version__)
+        print(__version__)
         return
     if name not in COMMANDS:
         stop(f"{name!r} is not a command; expected one of {', '.join(COMMANDS)}")

@@ -431,8 +431,9 @@ class XGACMN(keras.Model):
         # 20585 and 20329). Replicas meet inside the runner, so Keras sees one device.
         strategy: tf.distribute.Strategy | None = self._distribute_strategy
         self._distribute_strategy: Any = None
-        rows = x.rows(self, Devices(strategy))
-        self._runner = EpochRunner(self, rows, Devices(strategy))
+        devices = Devices(strategy)
+        rows = x.rows(self, devices)
+        self._runner = EpochRunner(self, rows, devices)
         self.train_function = None
         callbacks = kwargs.pop("callbacks", None)
         if isinstance(callbacks, keras.callbacks.CallbackList):

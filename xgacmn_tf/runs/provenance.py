@@ -11,14 +11,15 @@ import scipy
 import sklearn
 import tensorflow as tf
 
-import xgacmn_tf
+from xgacmn_tf.version import __version__
 
 
 def versions(*more: ModuleType) -> dict[str, str]:
     """Package → version, of what training depends on and of `more` modules."""
-    packages = (xgacmn_tf, tf, keras, np, scipy, sklearn, *more)
+    packages = (tf, keras, np, scipy, sklearn, *more)
     return {
         "python": platform.python_version(),
+        "xgacmn_tf": __version__,
         **{package.__name__: package.__version__ for package in packages},
     }
 
