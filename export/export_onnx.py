@@ -6,7 +6,13 @@ python export/export_onnx.py --run=runs/openclipart-1a2b3c4d --output=onnx
 
 import sys
 
-from xgacmn_tf.commands.export import main
+from xgacmn_tf.commands import export
+
+
+def main(argv: list[str]) -> None:
+    """Run the command; a mistake ends the program with one line and status 2."""
+    export.main([*argv, "--format=onnx"])
+
 
 if __name__ == "__main__":
-    main([*sys.argv, "--format=onnx"])
+    main(sys.argv)

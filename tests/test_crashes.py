@@ -135,7 +135,7 @@ def test_asked_to_end_it_says_how_to_go_on(feature_file, tmp_path, number, statu
     process.send_signal(number)
     assert process.wait(timeout=60) == status
     last = (tmp_path / "errors").read_text().splitlines()[-1]
-    assert last == f"error: {word}; the same command goes on from the last checkpoint"
+    assert last == f"error: {word}; repeat the command to resume from the last checkpoint"
     assert tf.train.latest_checkpoint(str(folder / "checkpoints" / "resume"))
 
 

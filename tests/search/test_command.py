@@ -410,7 +410,7 @@ def test_mistakes(refusal, photos, tmp_path):
     assert "no query in it" in refusal(f"--queries={tmp_path / 'empty.txt'}")
     assert "cannot be read (No such file" in refusal(f"--queries={tmp_path / 'none.txt'}")
     assert "there is no such file" in refusal(f"--image={tmp_path / 'none.jpg'}")
-    assert "cannot be read as a picture" in refusal(f"--image={tmp_path / 'empty.txt'}")
+    assert "cannot be read as an image" in refusal(f"--image={tmp_path / 'empty.txt'}")
     assert "photos holds pictures only" in refusal(
         f"--image={photos / 'sea.jpg'}", f"--gallery={photos}"
     )
