@@ -147,61 +147,6 @@ def precision_at(relevance: ArrayLike, depth: ArrayLike) -> np.ndarray:
     return hits[:, np.minimum(depth, hits.shape[1]) - 1] / depth
 
 
-def precision_recall_curve(
-    relevance: ArrayLike | Hits, num_relevant: ArrayLike, points: int = 11
-) -> np.ndarray:
-    """Interpolated precision at `points` evenly spaced recalls from 0 to 1, per query.
-
-    p(r) = max { P(k) : hits(k) / R ≥ r }, or 0 where the ranking never reaches recall r
-    (Manning et al., §8.4; TREC uses 11 points, COCO 101).
-
-    Worked: relevant items at ranks 1 and 4, R = 2. Recall .5 is reached at rank 1 with precision
-    1, recall 1 at rank 4 with precision 1/2: the 11 points are six times 1, then five times 0.5.
-
-    Args:
-      relevance: (q, n) bool, ranked.
-      num_relevant: (q,) integers, R. A query with R = 0 has precision 0 throughout.
-      points: how many recalls, at least 2.
-
-    Returns:
-      (q, points) float64 in [0, 1], non-increasing along each row.
-    """
-    hits, num_relevant = Hits.of(relevance), np.asarray(num_relevant, np.int64)
-    most = max(int(hits.number.max(initial=0)), 1)
-    # Column j - 1 holds the precision at hit j, and then the best of that hit and all later ones.
-    best = np.zeros((hits.queries, most))
-    best[hits.query, hits.number - 1] = hits.precision
-    np.maximum.accumulate(best[:, ::-1], axis=1, out=best[:, ::-1])
-    # The first hit with j / R of at least i / (points - 1), rounded up in integers, because
-    # 3/10 · 10 may be 2.99….
-    needed = -(-np.arange(points) * num_relevant[:, np.newaxis] // (points - 1))
-    found = np.take_along_axis(best, np.clip(needed, 1, most) - 1, axis=1)
-    return np.where(needed <= most, found, 0.0)
-
-
-def rank_of(order: ArrayLike, item: ArrayLike) -> np.ndarray:
-    """Return the rank, counted from 1, at which each query's `item` stands.
-
-    Recall at K of the one item that belongs to a query is `rank_of(order, item) <= K`.
-    Worked: order 4, 2, 7 and item 2 give rank 2.
-
-    Args:
-      order: (q, n) integers, gallery rows in ranked order.
-      item: (q,) integers, the gallery row looked for.
-
-    Returns:
-      (q,) int64 in [1, n], or n + 1 where the item is not in the ranking.
-
-    Example:
-
-    >>> from xgacmn_tf import metrics
-    >>> metrics.rank_of([[4, 2, 7]], item=[2]).tolist()
-    [2]
-    """
-    found = np.asarray(order) == np.asarray(item)[:, np.newaxis]
-    return 1 + np.where(found.any(axis=1), found.argmax(axis=1), found.shape[1])
-
-
 def chance_average_precision(
     num_relevant: ArrayLike,
     gallery_size: int,

@@ -5,7 +5,7 @@ one compiled function, so that memory is bounded by block_size × gallery and no
 the host between blocks. Inner products are summed in double precision and rounded to single
 precision before ranking. So equal items get equal scores wherever they stand in the gallery, the
 order does not depend on the block size, and no graphics processor shortens them to TensorFloat-32.
-Ties go to the lower gallery row. (`whole_ranking` sorts another way.)
+Ties go to the lower gallery row.
 """
 
 from typing import Any

@@ -17,9 +17,9 @@ from xgacmn_tf.datasets.paired import Split, label_matrix
 from xgacmn_tf.evaluation.fine_labels import has_finer_label
 from xgacmn_tf.evaluation.identity import Direction, Identity, directions
 from xgacmn_tf.evaluation.metrics import average_precision
+from xgacmn_tf.evaluation.relevance import Labels, Relevance, checked_targets
 from xgacmn_tf.evaluation.representations import Representations, similarities
 from xgacmn_tf.evaluation.retrieval import own_ranks
-from xgacmn_tf.evaluation.whole_ranking import Labels, Relevance, ascending, checked_targets
 
 # Of the rank of a query's own item: 0 is the best rank, 1 the worst.
 QUANTILES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
@@ -168,7 +168,7 @@ def retrieve(
     gallery = Representations.of("gallery", gallery)
     chosen = np.array(list(rows))
     scores = similarities(queries.take(chosen)[:], gallery)
-    order = np.argsort(ascending(scores), axis=1, kind="stable")
+    order = np.argsort(-scores, axis=1, kind="stable")
     relevant, same_fine = _relevant(checked_targets(targets), fine, chosen)
     right = np.take_along_axis(relevant, order, axis=1)
     precision = average_precision(right, relevant.sum(axis=1))
