@@ -18,7 +18,6 @@ import pytest
 from absl import flags
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from xgacmn_tf.runs.xgacmn import build_model
 
 from tests.datasets.test_streamed import write as write_tfds
 from tests.readers import READERS, damaged, write_npz
@@ -27,6 +26,7 @@ from xgacmn_tf.datasets.paired import PairedDataset
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.experiment import run as run_experiment
 from xgacmn_tf.runs.checkpoint import load_encoder
+from xgacmn_tf.runs.xgacmn import build_model
 from xgacmn_tf.serve.failure import RequestError
 from xgacmn_tf.settings.config import Config
 from xgacmn_tf.settings.fields import leaves
@@ -91,7 +91,7 @@ def trained(tmp_path_factory):
         encoder_hidden=(4, 3), code_dim=2, feature_discriminator_hidden=3,
         common_discriminator_hidden=2, item_hidden=(3,), item_dim=2, item_members=2, export=False,
     )  # fmt: skip
-    run_experiment(config, say=lambda text: None)
+    run_experiment(config)
     return folder / "run", config
 
 
@@ -222,5 +222,5 @@ def test_events_of_tensorboard_are_not_read_back(trained):
     (folder / "metrics.json").unlink()
     for path in (folder / "tensorboard").glob("events*"):
         path.write_bytes(b"nothing that anybody wrote")
-    run_experiment(config, say=lambda text: None)
+    run_experiment(config)
     assert (folder / "metrics.json").exists()

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 
 def run(config, folder, **changes):
     config = config.replace(output_dir=str(folder), **changes)
-    return experiment.run(config, lambda text: None)["test"]
+    return experiment.run(config)["test"]
 
 
 @pytest.mark.parametrize(

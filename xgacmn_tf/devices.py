@@ -54,6 +54,14 @@ class Devices:
         return self.worker == 0
 
     @property
+    def description(self) -> str:
+        """A phrase such as "; 4 replicas on 2 machines"; empty for a single replica."""
+        if self.replicas == 1:
+            return ""
+        machines = "1 machine" if self.workers == 1 else f"{self.workers} machines"
+        return f"; {self.replicas} replicas on {machines}"
+
+    @property
     def share(self) -> int:
         """Replicas of this worker."""
         return self.replicas // self.workers

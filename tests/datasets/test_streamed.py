@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
-from xgacmn_tf.runs.xgacmn import train_model as train
 
+from tests.log_lines import logged_lines
 from xgacmn_tf import datasets, experiment
 from xgacmn_tf.datasets import streamed
 from xgacmn_tf.datasets.paired import give_back, hold_out
@@ -18,6 +18,7 @@ from xgacmn_tf.errors import InputError
 from xgacmn_tf.runs.checkpoint import load_encoder
 from xgacmn_tf.runs.folder import RunFolder
 from xgacmn_tf.runs.trained import TrainedRun
+from xgacmn_tf.runs.xgacmn import train_model as train
 from xgacmn_tf.settings.config import Config
 
 F = tfds.features
@@ -210,8 +211,8 @@ def test_sample_is_spread_over_the_rows(data_dir, monkeypatch):
 @trained_on_single_labels
 def test_run_learns_as_one_in_memory_does(data_dir, tmp_path):
     config = settings(data_dir, output_dir=str(tmp_path / "streamed"))
-    lines: list[str] = []
-    metrics = experiment.run(config, say=lines.append)
+    with logged_lines() as lines:
+        metrics = experiment.run(config)
     assert lines[-1] == (
         "its searches find items of the test split only: the training split is streamed from files"
     )
@@ -222,7 +223,7 @@ def test_run_learns_as_one_in_memory_does(data_dir, tmp_path):
     in_memory = dataclasses.replace(
         config, streaming=False, export=False, output_dir=str(tmp_path / "memory")
     )
-    expected = experiment.run(in_memory, say=lambda text: None)
+    expected = experiment.run(in_memory)
     assert metrics["splits"] == expected["splits"]
     assert metrics["refit"]["pairs"] == ROWS
     # Same pairs in another order.

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from xgacmn_tf.runs.xgacmn import build_model
 
 from xgacmn_tf import datasets, experiment
 from xgacmn_tf.commands.train import RETRYABLE
 from xgacmn_tf.devices import Devices, make_devices
 from xgacmn_tf.errors import InputError, WorkerLostError
 from xgacmn_tf.runs.checkpoint import load_encoder
+from xgacmn_tf.runs.xgacmn import build_model
 from xgacmn_tf.settings.config import Config
 from xgacmn_tf.settings.fields import leaves
 
@@ -48,7 +48,7 @@ def settings(feature_file, small_networks):
 def one_device(settings, tmp_path_factory):
     """The folder of the run on one device."""
     folder = tmp_path_factory.mktemp("one") / "run"
-    experiment.run(Config.of(**settings, output_dir=str(folder)), say=lambda text: None)
+    experiment.run(Config.of(**settings, output_dir=str(folder)))
     return folder
 
 

@@ -6,7 +6,6 @@ import re
 
 import numpy as np
 import pytest
-from xgacmn_tf.runs.xgacmn import add_items, train_items
 
 from xgacmn_tf import datasets, experiment
 from xgacmn_tf import gallery as gallery_module
@@ -16,6 +15,7 @@ from xgacmn_tf.gallery import from_split, search_embeddings
 from xgacmn_tf.runs.checkpoint import load_encoder
 from xgacmn_tf.runs.folder import RunFolder
 from xgacmn_tf.runs.trained import TrainedRun
+from xgacmn_tf.runs.xgacmn import add_items, train_items
 from xgacmn_tf.search.indexing import RunItems
 from xgacmn_tf.search.kept import KeptGallery
 from xgacmn_tf.search.kept_index import open_engine
@@ -67,7 +67,7 @@ def runs(config, tmp_path_factory):
     for on in (True, False):
         folder = tmp_path_factory.mktemp("run") / "run"
         own = config.replace(item_embedding=on, export=on, output_dir=str(folder))
-        experiment.run(own, say=lambda text: None)
+        experiment.run(own)
         found[on] = RunFolder(folder), json.loads((folder / "metrics.json").read_text())
     return found
 

@@ -12,8 +12,6 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from xgacmn_tf.runs.xgacmn import build_model, check_evaluations
-from xgacmn_tf.runs.xgacmn import train_model as train
 
 from xgacmn_tf import datasets, experiment
 from xgacmn_tf.datasets.paired import give_back
@@ -21,6 +19,8 @@ from xgacmn_tf.devices import Devices
 from xgacmn_tf.errors import DivergenceError, InputError
 from xgacmn_tf.runs.checkpoint import load_encoder
 from xgacmn_tf.runs.folder import RunFolder
+from xgacmn_tf.runs.xgacmn import build_model, check_evaluations
+from xgacmn_tf.runs.xgacmn import train_model as train
 from xgacmn_tf.settings.config import Config
 from xgacmn_tf.training.automatic import max_epochs, patience
 from xgacmn_tf.training.callbacks import StopOnNonFinite
@@ -258,7 +258,7 @@ def test_a_single_evaluation_of_several_epochs_is_rejected(given, small_config, 
     settings = {"epochs": None, "output_dir": str(tmp_path / "run")} | given
     config = small_config.replace(**settings)
     with pytest.raises(InputError) as error:
-        experiment.run(config, lambda text: None)
+        experiment.run(config)
     epochs = given.get("epochs", 250)  # 72 pairs are four batches, and 1,000 steps the default
     expected = f"--evaluate_every={given['evaluate_every']} evaluates {epochs} epochs once"
     assert str(error.value).startswith(expected) and "--choose_epoch=last" in str(error.value)
@@ -436,9 +436,9 @@ def digest_of_a_small_network():
     import hashlib
 
     import numpy as np
-    from xgacmn_tf.runs.xgacmn import build_model
 
     from xgacmn_tf.datasets.paired import PairedDataset, Split
+    from xgacmn_tf.runs.xgacmn import build_model
     from xgacmn_tf.settings.config import Config
     from xgacmn_tf.training.automatic import SMALL_DIMENSIONS
 

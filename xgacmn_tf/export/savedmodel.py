@@ -16,20 +16,24 @@ from pathlib import Path
 import tensorflow as tf
 
 from xgacmn_tf import gallery as galleries
+from xgacmn_tf.datasets.paired import PairedDataset
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.export.raw_image import image_reader_of
 from xgacmn_tf.export.raw_text import text_reader_of
 from xgacmn_tf.export.serving import serving_module
 from xgacmn_tf.export.signature_readme import signature_readme
 from xgacmn_tf.export.versions import check_name, new_version
+from xgacmn_tf.export.versions import versions as existing_versions
 from xgacmn_tf.export.warmup import write_warmup_requests
 from xgacmn_tf.features.sentences import SentenceReader
 from xgacmn_tf.gallery import ALL, TEST, Gallery
 from xgacmn_tf.io.files import write_json
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
+from xgacmn_tf.names import model_name
 from xgacmn_tf.runs.folder import RunFolder
 from xgacmn_tf.runs.provenance import git_commit, versions
 from xgacmn_tf.runs.trained import TrainedRun
+from xgacmn_tf.settings.config import Config
 
 # What a server calls the model, unless told otherwise.
 MODEL_NAME = "xgacmn"
@@ -92,6 +96,45 @@ def export_run(
         label_names=run.label_names,
         split=ALL if ALL in gallery else TEST,
     )
+
+
+def export_trained(
+    encoder: CommonSpaceEncoder,
+    similarity: str,
+    dataset: PairedDataset,
+    config: Config,
+    folder: RunFolder,
+) -> str | None:
+    """Write the first version of a run into its folder, with the items of its data set to search.
+
+    Args:
+      encoder: the run's encoders.
+      similarity: what searches rank by.
+      dataset: the run's data set.
+      config: the settings of the run.
+      folder: the run folder.
+
+    Returns:
+      Why not all items are searched; None if they are.
+    """
+    name = model_name(config.system.model)
+    items = sum(len(part) for _, part in dataset.splits())
+    dims = {"image": dataset.image_dim, "text": dataset.text_dim}
+    split, note = galleries.searched_split(items, dims, config.data.streaming)
+    # A resumed run keeps the version that it has exported: its encoders are the same.
+    if not existing_versions(folder.models / name):
+        export_encoder(
+            encoder,
+            similarity,
+            galleries.from_dataset(dataset, split),
+            folder,
+            folder.models,
+            name,
+            source=SOURCES[split] + (f" ({note})" if note else ""),
+            label_names=dataset.label_names,
+            split=split,
+        )
+    return note and f"its searches find items of the {split} split only: {note}"
 
 
 def export_encoder(

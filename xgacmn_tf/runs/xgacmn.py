@@ -6,7 +6,7 @@ is set up: deterministic operations, threads and the global random seed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -164,14 +164,22 @@ def train_run(
     dataset: PairedDataset,
     folder: RunFolder,
     devices: Devices,
-    imbalance: ReportImbalance,
+    unusable: Mapping[str, str],
 ) -> tuple[dict[str, Any], list[dict[str, float]]]:
     """Train all parts of a run and write `folder.best`.
 
+    Args:
+        config: the settings.
+        dataset: the data set that they name.
+        folder: the run folder.
+        devices: where to train.
+        unusable: modality → why its features cannot tell items apart, see `datasets.report`.
+
     Returns:
-        The training's part of metrics.json, and its history. Workers beside the chief write
-        nothing and return nothing.
+        The training's part of metrics.json, and its history. Workers other than the chief write
+        nothing and return empty values.
     """
+    imbalance = ReportImbalance(unusable)
     callbacks = _callbacks(config, folder, devices, imbalance)
     progress = train_model(config, dataset, folder, callbacks, devices=devices)
     seconds, more = progress.seconds, dict[str, Any]()
@@ -210,6 +218,7 @@ def train_run(
         # Empty where nothing was held out.
         "validation": {k.removeprefix(prefix): v for k, v in logs.items() if k.startswith(prefix)},
         **more,
+        "warnings": imbalance.warnings,
         "training_time_s": round(seconds, 3),
         "examples_per_second": round(examples / progress.seconds, 1),
     }
