@@ -1,14 +1,14 @@
-"""Input maps: preprocessing layers from raw features to what the encoders read.
+"""Input maps: preprocessing layers from raw features to the inputs of the encoders.
 
 They are fitted on the training rows alone. The paper names no input normalization. Each map is a
-Keras layer whose fitted numbers are weights, so a saved encoder takes raw features and carries its
-own preprocessing. `target` gives what the *other* modality's generator must produce and the feature
-discriminator sees: the mapped features themselves, or z-scored ones where the map leaves the
-feature space.
+Keras layer whose fitted numbers are weights, so a saved encoder takes raw features and contains its
+own preprocessing. `target` returns the features that the *other* modality's generator must produce
+and the feature discriminator receives: the mapped features themselves, or z-scored ones if the map
+leaves the feature space.
 """
 
 from types import ModuleType
-from typing import Any, Protocol
+from typing import Any
 
 import keras
 import numpy as np
@@ -79,8 +79,7 @@ class InputMap(keras.layers.Layer):
         return self.output_dim
 
     def fit(self, features: np.ndarray) -> None:
-        """Sets the weights from training features (n, input_dim), float32."""
-        raise NotImplementedError
+        """Set the weights, if there are any, from training features (n, input_dim), float32."""
 
     def target(self, features: tf.Tensor) -> tf.Tensor:
         """What a generator must produce for `features` (n, input_dim): (n, target_dim)."""
@@ -194,9 +193,6 @@ class UnitLength(InputMap):
     [[0.0, 2.0, 0.0, 0.0]]
     """
 
-    def fit(self, features: np.ndarray) -> None:
-        del features
-
     def call(self, features: tf.Tensor) -> tf.Tensor:
         return _at_length(ops.cast(features, "float32"), self.input_dim**0.5)
 
@@ -284,12 +280,8 @@ class ChiSquareKernelPCA(InputMap):
         return self.standardize(features)
 
     def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "rows": self.rows,
-            "components": self.components,
-            "gamma": self.gamma,
-        }
+        sizes = {"rows": self.rows, "components": self.components, "gamma": self.gamma}
+        return {**super().get_config(), **sizes}
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
@@ -304,15 +296,12 @@ class Identity(InputMap):
     [[1.0, 2.0]]
     """
 
-    def fit(self, features: np.ndarray) -> None:
-        del features
-
     def call(self, features: tf.Tensor) -> tf.Tensor:
         return ops.cast(features, "float32")
 
 
 def _evenly_spaced(features: np.ndarray, most: int) -> np.ndarray:
-    """At most so many rows, without a draw, and of every category where rows are sorted by it."""
+    """Return at most `most` evenly spaced rows, of all categories if rows are sorted by them."""
     if len(features) <= most:
         return features
     return features[np.linspace(0, len(features) - 1, most).round().astype(int)]
@@ -327,12 +316,12 @@ def mean_chi2_distance(features: np.ndarray) -> float:
 
 
 def choose_map(features: np.ndarray) -> str:
-    """The map that "auto" stands for.
+    """Return the name of the map that "auto" stands for.
 
     Word counts, which are non-negative whole numbers and at least half zeros, take tf-idf.
     Histograms, whose rows are non-negative and have one sum, take the χ² kernel. Other non-negative
-    features that are nearly all zeros are words that somebody weighted already, and take unit
-    length: a z-score would blow up the rare ones. Everything else takes the z-score.
+    features that are nearly all zeros are weighted words, and take unit length: a z-score
+    would inflate the rare ones. Everything else takes the z-score.
     """
     if (features < 0).any():
         return "zscore"
@@ -346,51 +335,24 @@ def choose_map(features: np.ndarray) -> str:
     return "unit" if zeros >= SPARSE else "zscore"
 
 
-class MapSettings(Protocol):
-    """The settings of both input maps: those of X-GACMN's `Config`, under the same names."""
-
-    @property
-    def image_map(self) -> str: ...
-
-    @property
-    def text_map(self) -> str: ...
-
-    @property
-    def chi2_gamma(self) -> float: ...
-
-    @property
-    def chi2_components(self) -> int: ...
-
-
-def fit_maps(
-    settings: MapSettings, image: np.ndarray, text: np.ndarray
-) -> tuple[InputMap, InputMap]:
+def fit_maps(settings: Any, image: np.ndarray, text: np.ndarray) -> tuple[InputMap, InputMap]:
     """Return the image map and the text map, fitted on training features.
 
-    X-GACMN and the compared systems that share its input maps all get them from here.
+    X-GACMN and the compared systems that share its input maps all use this function.
 
     Args:
-      settings: names of the maps and the settings of the χ² map.
+      settings: an object with the attributes image_map, text_map, chi2_gamma and chi2_components.
       image: (n, d_v) float32.
       text: (n, d_t) float32.
 
     Raises:
       InputError: as `fit_map` does.
     """
-    image_map, text_map = (
-        fit_map(
-            name,
-            features,
-            modality,
-            gamma=settings.chi2_gamma,
-            components=settings.chi2_components,
-        )
-        for name, features, modality in (
-            (settings.image_map, image, "image"),
-            (settings.text_map, text, "text"),
-        )
+    chi2 = {"gamma": settings.chi2_gamma, "components": settings.chi2_components}
+    return (
+        fit_map(settings.image_map, image, "image", **chi2),
+        fit_map(settings.text_map, text, "text", **chi2),
     )
-    return image_map, text_map
 
 
 def fit_map(
@@ -401,10 +363,10 @@ def fit_map(
     gamma: float = CHI2_GAMMA,
     components: int = CHI2_COMPONENTS,
 ) -> InputMap:
-    """Makes the map called `name` (one of `MAP_NAMES`) and fits it on training features (n, d).
+    """Return the map called `name`, fitted on training features.
 
     Args:
-      name: the map; "auto" asks `choose_map`.
+      name: one of `MAP_NAMES`; "auto" stands for the result of `choose_map`.
       features: (n, d) float32.
       modality: "image" or "text", for errors.
       gamma: of the χ² kernel, times the `mean_chi2_distance`.
@@ -436,9 +398,9 @@ def fit_map(
         case "hellinger":
             layer = Standardize(input_dim, power=0.5)
         case "chi2":
-            kept = min(components, COMPONENTS_A_DIMENSION * input_dim)
-            width = gamma / mean_chi2_distance(features)
-            layer = ChiSquareKernelPCA(input_dim, min(rows, MAX_LANDMARKS), kept, width)
+            components = min(components, COMPONENTS_A_DIMENSION * input_dim)
+            gamma /= mean_chi2_distance(features)
+            layer = ChiSquareKernelPCA(input_dim, min(rows, MAX_LANDMARKS), components, gamma)
         case "tfidf":
             layer = TfIdf(input_dim)
         case "unit":

@@ -55,32 +55,8 @@ class Affine(keras.layers.Layer):
         return {**super().get_config(), "output_dim": self.output_dim}
 
 
-@keras.saving.register_keras_serializable(PACKAGE)
-class Factor(keras.layers.Layer):
-    """x (n, d) → a x.
-
-    Runs of earlier versions calibrated their posteriors by it; it is here to load them.
-
-    Args:
-      factor: a > 0.
-    """
-
-    def __init__(self, factor: float, **kwargs: Any):
-        super().__init__(**kwargs)
-        self.factor = factor
-
-    def call(self, x: tf.Tensor) -> tf.Tensor:
-        return ops.multiply(x, self.factor)
-
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        return input_shape
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "factor": self.factor}
-
-
 class Composite(keras.layers.Layer):
-    """Made of other layers, which are saved with it."""
+    """A layer that consists of other layers, which are saved with it."""
 
     def __init__(self, layers: Iterable[keras.layers.Layer], **kwargs: Any):
         super().__init__(**kwargs)

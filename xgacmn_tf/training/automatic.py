@@ -43,7 +43,7 @@ def max_epochs(epochs: int | None, steps: int) -> int:
 
 
 def planned_evaluations(epochs: int, every: int) -> int:
-    """Return the number of evaluations, `every` so many epochs and after the last of them."""
+    """Return the number of evaluations if every `every`-th epoch and the last are evaluated."""
     return math.ceil(epochs / every)
 
 

@@ -68,8 +68,3 @@ def _factor(encoder: CommonSpaceEncoder, codes: tf.Tensor, label: np.ndarray) ->
         negative_log_likelihood, bounds=LIMITS, method="bounded", options={"xatol": 1e-3}
     )
     return math.exp(float(minimum.x))
-
-
-def calibrated(encoder: CommonSpaceEncoder, factors: dict[str, float]) -> CommonSpaceEncoder:
-    """Return an encoder of the same layers whose posteriors are calibrated by `factors`."""
-    return encoder.replaced(calibration=factors)

@@ -1,9 +1,9 @@
-"""Training of item embeddings, the choice of their weight, and of what is no good match.
+"""Training of item embeddings, and the choice of their weight and of match thresholds.
 
 The towers are trained after X-GACMN and apart from it, on one device: they share its input maps and
 nothing else. The validation split chooses the epoch by R@10 of the own pair, by the same rule as
-X-GACMN's; then the towers are trained on all pairs for as many epochs. A training that is
-interrupted starts again, with the same result.
+X-GACMN's; then the towers are trained on all pairs for as many epochs. An interrupted training
+starts from the beginning, with the same result.
 """
 
 from __future__ import annotations
@@ -126,9 +126,9 @@ def train_items(
         order = tf.random.experimental.stateless_shuffle(tf.range(rows), seed=[seed, epoch])
 
         def step(number: tf.Tensor, totals: tf.Tensor) -> list[tf.Tensor]:
-            chosen = order[number * size : (number + 1) * size]
-            batch = {name: tf.gather(values, chosen) for name, values in features.items()}
-            terms = towers.step({**batch, "key": tf.gather(key, chosen)})
+            batch_rows = order[number * size : (number + 1) * size]
+            batch = {name: tf.gather(values, batch_rows) for name, values in features.items()}
+            terms = towers.step({**batch, "key": tf.gather(key, batch_rows)})
             return [number + 1, totals + tf.stack([terms[name] for name in towers.TERMS])]
 
         start = [tf.constant(0), tf.zeros(len(towers.TERMS))]
@@ -137,9 +137,11 @@ def train_items(
     validate = None
     if epochs is None and dataset.validation is not None:
         validate = _Validation(encoder, dataset, seed)
-    planned = epochs or max_epochs or _planned(steps, limit)
+    planned = epochs or max_epochs or max(MIN_EPOCHS, math.ceil(STEPS / steps))
+    if not epochs and not max_epochs and limit is not None:
+        planned = min(planned, limit)
     scores: list[float] = []
-    kept: list[np.ndarray] = []
+    best_weights: dict[str, list[np.ndarray]] = {}
     best = planned
     with tqdm(total=planned, unit="epoch", desc="item embeddings") as bar:
         for epoch in range(1, planned + 1):
@@ -149,14 +151,14 @@ def train_items(
                 scores.append(validate(towers.averaged))
                 terms["item/validation_R@10"] = scores[-1]
                 if best_evaluation(scores) == epoch - 1:
-                    best, kept = epoch, _weights(towers.averaged)
+                    best = epoch
+                    best_weights = {m: towers.averaged[m].get_weights() for m in MODALITIES}
             bar.set_postfix({name.partition("/")[2]: f"{x:.3g}" for name, x in terms.items()})
             log(epoch - 1, terms)
             if validate is not None and is_exhausted(scores, default_patience(planned)):
                 break
-    if kept:
-        for weight, value in zip(_variables(towers.averaged), kept, strict=True):
-            weight.assign(value)
+    for modality, weights in best_weights.items():
+        towers.averaged[modality].set_weights(weights)
     return TrainedItems(towers.averaged, best, scores[best - 1] if scores else None)
 
 
@@ -174,13 +176,14 @@ def choose_weight(encoder: CommonSpaceEncoder, dataset: PairedDataset, seed: int
     """
     split, identity = _sample(dataset, seed)
     encodings = {m: encoder.encodings_of(m, getattr(split, m)).numpy() for m in MODALITIES}
-    found = {}
+    results = {}
     for weight in WEIGHTS:
         weighted = encoder.replaced(item_weight=weight)
-        sides = [represent(weighted, encodings[m], "item", m) for m in MODALITIES]
-        mean = mean_average_precision(sides[0], sides[1], split.label)["avg"]
-        found[weight] = mean, _recall(own_ranks(sides[0], sides[1], identity=identity))
-    allowed = {w: recall for w, (mean, recall) in found.items() if mean >= found[0.0][0] - MAX_LOSS}
+        image, text = (represent(weighted, encodings[m], "item", m) for m in MODALITIES)
+        mean = mean_average_precision(image, text, split.label)["avg"]
+        results[weight] = mean, _recall(own_ranks(image, text, identity=identity))
+    lowest = results[0.0][0] - MAX_LOSS
+    allowed = {weight: recall for weight, (mean, recall) in results.items() if mean >= lowest}
     return max(allowed, key=lambda weight: (allowed[weight], -weight))
 
 
@@ -210,15 +213,15 @@ def choose_match_thresholds(
     split, _ = _sample(dataset, seed)
     # Of a streamed split, the sample that is in memory.
     train = dataset.train.to_fit()
-    found = {}
+    results = {}
     for name, gallery in (("test", [split]), ("all", [train, split])):
         scores = {m: _match_scores(encoder, dataset, split, gallery, m) for m in MODALITIES}
-        found[name] = {
+        results[name] = {
             modality: _threshold(matched, unmatched)
             for modality, (matched, unmatched) in scores.items()
             if min(len(matched), len(unmatched)) >= MIN_QUERIES
         }
-    return found
+    return results
 
 
 def _threshold(matched: np.ndarray, unmatched: np.ndarray) -> dict[str, float]:
@@ -245,8 +248,8 @@ def _match_scores(
     if not len(queries):
         return scores[0][0], scores[1][0]
     other = OTHER[modality]
-    asked = encoder.encodings_of(modality, getattr(queries, modality)).numpy()
-    query = represent(encoder, asked, "item", modality)
+    encodings = encoder.encodings_of(modality, getattr(queries, modality)).numpy()
+    query = represent(encoder, encodings, "item", modality)
     gallery, items, vectors = _offered(encoder, gallery, dataset.label_names, other)
     labels = _labels([queries], dataset), _labels(gallery, dataset)
     keys = np.concatenate([split.group_keys for split in (queries, *gallery)])
@@ -256,9 +259,10 @@ def _match_scores(
         own = (labels[0][rows] @ labels[1].T).toarray() | (group[rows, np.newaxis] == group_of_item)
         for values, scored in zip(scores, (ranked, np.where(own, -np.inf, ranked)), strict=True):
             best, place = tf.math.top_k(scored, min(MATCH_DEPTH, len(items)))
-            found = np.isfinite(best).all(axis=1)
-            hits = vectors[place.numpy()[found]]
-            values.append(match_score(asked[rows][found, encoder.code_dim :], hits).numpy())
+            complete = np.isfinite(best).all(axis=1)
+            hits = vectors[place.numpy()[complete]]
+            own_items = encodings[rows][complete, encoder.code_dim :]
+            values.append(match_score(own_items, hits).numpy())
     return np.concatenate(scores[0]), np.concatenate(scores[1])
 
 
@@ -302,21 +306,6 @@ def _labels(splits: Sequence[Split], dataset: PairedDataset) -> sparse.csr_array
     return sparse.csr_array(sparse.vstack(parts))
 
 
-def with_items(
-    encoder: CommonSpaceEncoder,
-    towers: dict[str, keras.layers.Layer],
-    weight: float,
-    match_thresholds: Mapping[str, Mapping[str, float]] | None = None,
-) -> CommonSpaceEncoder:
-    """Return an encoder of the same layers and calibration with item embeddings."""
-    return encoder.replaced(
-        image_items=towers["image"],
-        text_items=towers["text"],
-        item_weight=weight,
-        match_thresholds=match_thresholds,
-    )
-
-
 class _Validation:
     """R@10 of the own pair on the validation split, mean of both directions."""
 
@@ -337,12 +326,6 @@ def _recall(ranks: Mapping[str, np.ndarray]) -> float:
     return float(np.mean([np.mean(of_way <= DEPTH) for of_way in ranks.values()]))
 
 
-def _planned(steps: int, limit: int | None) -> int:
-    """The number of epochs where none is given."""
-    planned = max(MIN_EPOCHS, math.ceil(STEPS / steps))
-    return planned if limit is None else min(planned, limit)
-
-
 def _sample(dataset: PairedDataset, seed: int) -> tuple[Split, Identity]:
     """The validation split, or `MAX_PAIRS` pairs of it, and their identity."""
     split, groups = dataset.validation, dataset.groups["validation"]
@@ -360,11 +343,3 @@ def _mapped(encoder: CommonSpaceEncoder, split: Split) -> dict[str, tf.Tensor]:
         modality: in_blocks(getattr(encoder, f"{modality}_map"), getattr(split, modality))
         for modality in MODALITIES
     }
-
-
-def _variables(towers: dict[str, keras.layers.Layer]) -> list[keras.Variable]:
-    return [weight for modality in MODALITIES for weight in towers[modality].trainable_weights]
-
-
-def _weights(towers: dict[str, keras.layers.Layer]) -> list[np.ndarray]:
-    return [weight.numpy() for weight in _variables(towers)]
