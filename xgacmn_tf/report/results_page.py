@@ -33,7 +33,7 @@ WAYS = ("i2t", "t2i", "avg")
 # Categories in the page's table, at most; metrics.json has all.
 MAX_CATEGORIES = 1000
 # A text longer than this is cut for the page; articles run to thousands of characters.
-MOST_CHARACTERS = 220
+MAX_CHARACTERS = 220
 _KINDS = {0.0: "best", 0.5: "typical", 1.0: "worst"}
 _NORMALIZERS = {
     "relevant": "÷ relevant items in the gallery",
@@ -108,12 +108,7 @@ def write_results_page(
         for way, of_way in examples.items()
     ]
     has_fine = any(items.finer)
-
-    # Earlier versions stored a list of lines.
-    report = metrics.get("data_report")
-    headline = str(metrics.get("headline_similarity"))
-    if headline not in metrics["test"]:
-        headline = next(iter(metrics["test"]))
+    headline = metrics["headline_similarity"]
     page = (
         _environment()
         .get_template("results.html.j2")
@@ -126,10 +121,14 @@ def write_results_page(
             similarities=_similarities(metrics, headline),
             similarity_note=_SIMILARITY_NOTES,
             measures=_measure_rows(metrics, headline),
-            without_relevant=_counts(metrics.get("queries_without_relevant")),
+            without_relevant=[
+                (way, count)
+                for way, count in metrics.get("queries_without_relevant", {}).items()
+                if count
+            ],
             categories=_categories(metrics.get("categories", [])),
             unseen=metrics.get("unseen_categories"),
-            report=report if isinstance(report, Mapping) else None,
+            report=metrics.get("data_report"),
             warnings=metrics.get("warnings", []),
             colors=COLORS,
             charts=draw_charts(history, metrics.get("best_epoch")),
@@ -166,8 +165,8 @@ class _Items:
         split = self.split
         text = str(split.id[row]) if split.title is None else str(split.title[row])
         text = " ".join(text.split()) or str(split.id[row])
-        if len(text) > MOST_CHARACTERS:
-            text = text[:MOST_CHARACTERS].rstrip() + "…"
+        if len(text) > MAX_CHARACTERS:
+            text = text[:MAX_CHARACTERS].rstrip() + "…"
         label = split.label[row]
         labels = np.flatnonzero(label) if split.label.ndim == 2 else [label]
         names = [self.label_names[int(k)] for k in labels]
@@ -307,13 +306,6 @@ def _categories(table: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         for place, row in enumerate(sorted(rows, key=key)):
             row["place"][name] = place
     return {"rows": rows, "total": len(table)}
-
-
-def _counts(value: Any) -> list[tuple[str, int]]:
-    """Return queries without anything relevant, by direction; nothing if there are none."""
-    if isinstance(value, Mapping):
-        return [(way, int(count)) for way, count in value.items() if count]
-    return [("both ways", int(value))] if value else []
 
 
 def _facts(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:

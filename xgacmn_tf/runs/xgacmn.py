@@ -27,7 +27,6 @@ from xgacmn_tf.settings.config import Config
 from xgacmn_tf.training import automatic, items
 from xgacmn_tf.training.calibration import calibration_factors
 from xgacmn_tf.training.callbacks import (
-    HistogramBoard,
     ProfileEpoch,
     ReportImbalance,
     ScalarBoard,
@@ -225,9 +224,8 @@ def _callbacks(
     callbacks: list[keras.callbacks.Callback] = [StopOnNonFinite()]
     if not devices.is_chief:
         return callbacks
-    callbacks += [imbalance, ScalarBoard(folder.tensorboard)]
-    if config.training.histograms:
-        callbacks.append(HistogramBoard(folder.tensorboard))
+    board = ScalarBoard(folder.tensorboard, config.training.histograms)
+    callbacks += [imbalance, board]
     if config.training.profile:
         callbacks.append(ProfileEpoch(folder.tensorboard, epoch=2))
     return callbacks

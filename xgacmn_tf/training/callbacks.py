@@ -92,25 +92,31 @@ class ReportImbalance(keras.callbacks.Callback):
 class ScalarBoard(keras.callbacks.Callback):
     """Writes every logged number as a TensorBoard scalar at step = epoch.
 
-    Since a resumed run replays its epochs, it starts a new event file and removes those of before:
-    each epoch has one point, also where the killed run had come further than its checkpoint. Files
-    that others wrote into the folder stay.
+    Since a resumed run replays its epochs, it starts a new event file and deletes earlier ones, so
+    that each epoch has one point even if the interrupted run had advanced beyond its checkpoint.
+    Event files of other writers are not touched.
 
     Args:
       log_dir: the run's TensorBoard folder.
+      histograms: whether to write histograms of the trainable weights after each epoch that is
+        trained; the weights of a replayed epoch are lost.
     """
 
     SUFFIX = ".scalars.v2"
 
-    def __init__(self, log_dir: str | os.PathLike[str]):
+    def __init__(self, log_dir: str | os.PathLike[str], histograms: bool = False):
         super().__init__()
-        self.log_dir = Path(log_dir)
+        self.log_dir, self.histograms = Path(log_dir), histograms
         self._writer: Any = None
+        self._trained: int | None = None
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         for old in self.log_dir.glob(f"events.out.tfevents.*{self.SUFFIX}"):
             old.unlink()
-        self._writer = _open_writer(self.log_dir, self.SUFFIX)
+        self._writer = tf.summary.create_file_writer(str(self.log_dir), filename_suffix=self.SUFFIX)
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        self._trained = epoch
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         with self._writer.as_default(step=epoch + 1):
@@ -118,38 +124,9 @@ class ScalarBoard(keras.callbacks.Callback):
                 # The epoch is the axis; its own curve would be a diagonal.
                 if name != "epoch":
                     tf.summary.scalar(name, value)
-        self._writer.flush()
-
-    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
-        self._writer.close()
-
-
-class HistogramBoard(keras.callbacks.Callback):
-    """Writes histograms of the model's trainable weights after each epoch that really runs.
-
-    Args:
-      log_dir: the run's TensorBoard folder.
-    """
-
-    def __init__(self, log_dir: str | os.PathLike[str]):
-        super().__init__()
-        self.log_dir = Path(log_dir)
-        self._writer: Any = None
-        self._running: int | None = None
-
-    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
-        self._writer = _open_writer(self.log_dir, ".histograms.v2")
-
-    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        self._running = epoch
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        # A replayed epoch's weights are gone; the model holds those of the checkpoint.
-        if epoch != self._running:
-            return
-        with self._writer.as_default(step=epoch + 1):
-            for weight in self.model.trainable_weights:
-                tf.summary.histogram(f"weights/{weight.path}", weight.value)
+            if self.histograms and epoch == self._trained:
+                for weight in self.model.trainable_weights:
+                    tf.summary.histogram(f"weights/{weight.path}", weight.value)
         self._writer.flush()
 
     def on_train_end(self, logs: dict[str, float] | None = None) -> None:
@@ -180,7 +157,3 @@ class ProfileEpoch(keras.callbacks.Callback):
         if self._profiling:
             self._profiling = False
             tf.profiler.experimental.stop()
-
-
-def _open_writer(log_dir: str | os.PathLike[str], suffix: str) -> tf.summary.SummaryWriter:
-    return tf.summary.create_file_writer(str(log_dir), filename_suffix=suffix)
