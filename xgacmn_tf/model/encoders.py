@@ -10,20 +10,19 @@ from __future__ import annotations
 import functools
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Self
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from xgacmn_tf.blocks import in_blocks
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.model import PACKAGE
 from xgacmn_tf.model.input_maps import InputMap
 from xgacmn_tf.names import MODALITIES, SEARCH_SPLITS, SIMILARITIES
 
-# Rows encoded at once outside of training: bounds memory without costing speed.
-ROWS_AT_ONCE = 1024
 # Weight of the cosine between a typed query and an image's captions, beside the similarity "item".
 CAPTION_WEIGHT = 4.0
 # Best hits whose item embeddings tell whether a query has a good match.
@@ -320,11 +319,14 @@ class CommonSpaceEncoder(keras.Model):
 
     def encodings_of(self, modality: str, features: np.ndarray | tf.Tensor) -> tf.Tensor:
         """Return the encodings of "image" or "text" features (n, d), n at least 1, in blocks."""
-        return _in_blocks(functools.partial(self._compiled_encode, modality), features)
+        encodings: tf.Tensor = in_blocks(
+            functools.partial(self._compiled_encode, modality), features
+        )
+        return encodings
 
     def caption_features_of(self, features: np.ndarray | tf.Tensor) -> tf.Tensor:
         """Return `caption_features` (n, d) of features (n, d_t), n at least 1, in blocks."""
-        return _in_blocks(self._compiled_caption, features)
+        return in_blocks(self._compiled_caption, features)
 
     def codes_of(self, modality: str, features: np.ndarray | tf.Tensor) -> tf.Tensor:
         """Return the codes (n, code_dim) of features as of `encodings_of`."""
@@ -404,11 +406,6 @@ class CommonSpaceEncoder(keras.Model):
                 config[name], custom_objects=custom_objects
             )
         return cls(**config)
-
-
-def _in_blocks(function: Callable[[Any], tf.Tensor], features: np.ndarray | tf.Tensor) -> tf.Tensor:
-    blocks = [features[i : i + ROWS_AT_ONCE] for i in range(0, len(features), ROWS_AT_ONCE)]
-    return tf.concat([function(block) for block in blocks], axis=0)
 
 
 def search_similarity(encoder: CommonSpaceEncoder, headline: str | None = None) -> str:

@@ -1,8 +1,8 @@
 """X-GACMN: two X-shaped generators, three discriminators, Algorithm 1 (§3.2–3.4).
 
-    v_o → G_I encoder → v_c → G_I decoder → v_r, a text made from an image, judged by D_T
-    t_o → G_T encoder → t_c → G_T decoder → t_r, an image made from a text, judged by D_I
-    D_C judges which modality a code came from; the class layer names the category of either code.
+    v_o → G_I encoder → v_c → G_I decoder → v_r, a text generated from an image, input of D_T
+    t_o → G_T encoder → t_c → G_T decoder → t_r, an image generated from a text, input of D_I
+    D_C classifies codes by modality; the class layer classifies codes by category.
 
 Symbols follow the paper: `v` is image, `t` text, `_o` original features, `_c` codes, `_r`
 generated features.
@@ -37,6 +37,15 @@ from xgacmn_tf.names import CHI2_COMPONENTS, CHI2_GAMMA, MODALITIES
 
 # Of Adam, where `compile` is given no optimizers.
 GENERATOR_LEARNING_RATE, DISCRIMINATOR_LEARNING_RATE = 3e-4, 1e-4
+# Arguments of `XGACMN` that its training reads, and those that `adapt` builds the encoders from.
+_TRAINING_ARGUMENTS = (
+    *("output_activation", "feature_discriminator_hidden", "common_discriminator_hidden"),
+    *("lambda_1", "lambda_2", "lambda_3", "distillation", "generator_steps", "average_decay"),
+)
+_ENCODER_ARGUMENTS = (
+    *("num_classes", "image_map", "text_map", "chi2_gamma", "chi2_components", "code_dim"),
+    *("code_activation", "image_dropout", "text_dropout", "class_layer", "margin"),
+)
 # Pair losses by name.
 _BUILT_IN: dict[str, Callable[[tf.Tensor, tf.Tensor], tf.Tensor]] = {"l2": losses.pair_loss}
 
@@ -57,8 +66,8 @@ class XGACMN(keras.Model):
     `predict` take such batches from arrays or `tf.data`, and `Split.batches`, which they map once.
 
     Args:
-        encoder: encoders, input maps and class layer that are made already; None lets `adapt` make
-            them from the arguments that follow `num_classes`.
+        encoder: encoders with input maps and class layer; None lets `adapt` build them from the
+            arguments that follow `num_classes`.
         num_classes: c, at least 2; required without an encoder.
         image_map, text_map: input maps by name, one of `names.MAP_NAMES`; "auto" chooses by the
             features, see `input_maps.choose_map`.
@@ -137,6 +146,7 @@ class XGACMN(keras.Model):
         average_decay: float = 0.99,
         **kwargs: Any,
     ):
+        arguments = dict(locals())
         super().__init__(**kwargs)
         # Raw features keep their precision whatever the networks compute in.
         self.autocast = False
@@ -145,33 +155,13 @@ class XGACMN(keras.Model):
         self.pair_loss, self._pair_loss_name = _pair_loss(pair_loss)
         self.adversarial_loss = losses.adversarial_loss(adversarial_loss)
         self.annealing = annealing or MarginAnnealing()
-        self.settings: dict[str, Any] = {
-            "decoder_hidden": tuple(decoder_hidden or tuple(encoder_hidden)[::-1]),
-            "output_activation": output_activation,
-            "feature_discriminator_hidden": feature_discriminator_hidden,
-            "common_discriminator_hidden": common_discriminator_hidden,
-            "lambda_1": lambda_1,
-            "lambda_2": lambda_2,
-            "lambda_3": lambda_3,
-            "distillation": distillation,
-            "generator_steps": generator_steps,
-            "average_decay": average_decay,
-        }
-        # What `adapt` makes the encoders from.
+        self.settings: dict[str, Any] = {name: arguments[name] for name in _TRAINING_ARGUMENTS}
+        self.settings["decoder_hidden"] = tuple(decoder_hidden or tuple(encoder_hidden)[::-1])
+        # The arguments of the encoders, for `adapt`.
         self.encoder_settings: dict[str, Any] = {
-            "num_classes": num_classes,
-            "image_map": image_map,
-            "text_map": text_map,
-            "chi2_gamma": chi2_gamma,
-            "chi2_components": chi2_components,
-            "encoder_hidden": tuple(encoder_hidden),
-            "code_dim": code_dim,
-            "code_activation": code_activation,
-            "image_dropout": image_dropout,
-            "text_dropout": text_dropout,
-            "class_layer": class_layer,
-            "margin": margin,
+            name: arguments[name] for name in _ENCODER_ARGUMENTS
         }
+        self.encoder_settings["encoder_hidden"] = tuple(encoder_hidden)
         if isinstance(class_layer, str) and class_layer not in ("angular", "softmax"):
             raise ValueError(
                 f"class_layer={class_layer!r}: expected angular, softmax, None or a ClassLayer"
@@ -197,7 +187,7 @@ class XGACMN(keras.Model):
         """
         del batch_size
         if self.built:
-            raise ValueError("this model is adapted already; make a new XGACMN for other features")
+            raise ValueError("the model is adapted already; create a new XGACMN for other features")
         settings = self.encoder_settings
         if hasattr(data, "to_fit"):
             data = data.to_fit()
@@ -236,7 +226,7 @@ class XGACMN(keras.Model):
             self._build_optimizers()
 
     def _build_around(self, encoder: CommonSpaceEncoder) -> None:
-        """Build everything else for encoders."""
+        """Build all other parts around encoders."""
         self.encoder, self.encoder_settings = encoder, {}
         # Whatever training computes in: these are for evaluation, search and serving.
         as_float32 = {"dtype": "float32"}
@@ -264,7 +254,7 @@ class XGACMN(keras.Model):
         self.text_discriminator: Any = None
         self.common_discriminator: Any = None
         if (hidden := settings["feature_discriminator_hidden"]) is not None:
-            # Without D_I and D_T nothing judges the generated features, so none are generated.
+            # Without D_I and D_T nothing uses generated features, so none are generated.
             shape = settings["decoder_hidden"], settings["output_activation"]
             self.image_decoder = Decoder(text_dim, *shape, dtype=policy, name="image_decoder")
             self.text_decoder = Decoder(image_dim, *shape, dtype=policy, name="text_decoder")
@@ -278,7 +268,7 @@ class XGACMN(keras.Model):
             self.common_discriminator = Discriminator(hidden, dtype=policy, name="D_C")
             self.common_discriminator.build((None, code_dim))
 
-    # Which weights belong to which player.
+    # The weights of the discriminators and of the generators.
 
     @property
     def discriminator_weights(self) -> list[keras.Variable]:
@@ -417,7 +407,7 @@ class XGACMN(keras.Model):
         self._check_adapted("fit")
         for name in ("sample_weight", "class_weight"):
             if kwargs.get(name) is not None:
-                raise ValueError(f"fit received {name}; XGACMN weighs all pairs alike")
+                raise ValueError(f"fit received {name}; XGACMN weights all pairs equally")
         if isinstance(source := kwargs.get("validation_data"), BatchSource):
             kwargs["validation_data"] = source.dataset(self)
         if not isinstance(x, BatchSource):
@@ -452,7 +442,7 @@ class XGACMN(keras.Model):
         """
         self._check_adapted("evaluate")
         if kwargs.get("sample_weight") is not None:
-            raise ValueError("evaluate received sample_weight; XGACMN weighs all pairs alike")
+            raise ValueError("evaluate received sample_weight; XGACMN weights all pairs equally")
         x = x.dataset(self) if isinstance(x, BatchSource) else x
         return super().evaluate(x, y, *args, **kwargs)
 
@@ -467,18 +457,18 @@ class XGACMN(keras.Model):
             raise ValueError(f"{function} needs input maps; call model.adapt(training pairs) first")
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
-        """Take one turn of Algorithm 1 inside Keras's own `fit`."""
+        """Run one step of Algorithm 1 inside Keras's own `fit`."""
         batch = self._batch(data)
         return self._means(batch, self.alternate(batch))
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
-        """Return the means of the terms, without dropout and with nothing moved."""
+        """Return the means of the terms, without dropout and without updates."""
         batch = self._batch(data)
-        made = self._generate(batch, training=False)
-        terms, total = self._discriminator_terms(batch, made, training=False)
+        generated = self._generate(batch, training=False)
+        terms, total = self._discriminator_terms(batch, generated, training=False)
         if terms:
             terms["D/loss"] = total
-        _, generator_terms = self._generator_loss(batch, made)
+        _, generator_terms = self._generator_loss(batch, generated)
         return self._means(batch, terms | generator_terms)
 
     def _means(
@@ -490,10 +480,12 @@ class XGACMN(keras.Model):
         return {mean.name: mean.result() for mean in self.metrics}
 
     def _batch(self, data: Any) -> dict[str, tf.Tensor]:
-        """Return a batch of Keras's as `alternate` takes it."""
+        """Return a batch of Keras as `alternate` takes it."""
         x, y, weights = keras.utils.unpack_x_y_sample_weight(data)
         if weights is not None:
-            raise ValueError("XGACMN weighs all pairs alike; leave sample weights out of the data")
+            raise ValueError(
+                "XGACMN weights all pairs equally; leave sample weights out of the data"
+            )
         if not isinstance(x, Mapping):
             raise ValueError(
                 "XGACMN takes a dict of features, {'image': (n, d_v), 'text': (n, d_t)}, and "
@@ -529,7 +521,7 @@ class XGACMN(keras.Model):
         return tf.cast(label, tf.float32)
 
     def alternate(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """One turn of Algorithm 1: the discriminators once, then the generators K times.
+        """Run one step of Algorithm 1: the discriminators once, then the generators K times.
 
         Args:
             batch: mapped features and labels, see the class.
@@ -540,12 +532,12 @@ class XGACMN(keras.Model):
         """
         weights = self.generator_weights
         with tf.GradientTape() as tape:
-            made = self._generate(batch)
+            generated = self._generate(batch)
             # The discriminators' step leaves the generators as they are, so the forward pass above
             # serves both phases of the first of the K steps.
             with tape.stop_recording():
-                terms = self._discriminator_step(batch, made)
-            loss, generator_terms = self._generator_loss(batch, made)
+                terms = self._discriminator_step(batch, generated)
+            loss, generator_terms = self._generator_loss(batch, generated)
         self.g_optimizer.apply(tape.gradient(loss, weights), weights)
         for _ in range(self.settings["generator_steps"] - 1):
             with tf.GradientTape() as tape:
@@ -558,47 +550,47 @@ class XGACMN(keras.Model):
         return {name: terms[name] for name in self.term_names()}
 
     def _generate(self, batch: dict[str, tf.Tensor], training: bool = True) -> dict[str, tf.Tensor]:
-        """Line 1: codes v_c, t_c and, where something judges them, generated v_r, t_r."""
-        made = {
+        """Line 1: return codes v_c, t_c and, for D_I and D_T, generated features v_r, t_r."""
+        generated = {
             "v_c": self.encoder.image_encoder(batch["mapped_image"], training=training),
             "t_c": self.encoder.text_encoder(batch["mapped_text"], training=training),
         }
         if self.image_decoder is not None:
-            made["v_r"] = self.image_decoder(made["v_c"], training=training)
-            made["t_r"] = self.text_decoder(made["t_c"], training=training)
-        return made
+            generated["v_r"] = self.image_decoder(generated["v_c"], training=training)
+            generated["t_r"] = self.text_decoder(generated["t_c"], training=training)
+        return generated
 
     def _discriminator_step(
-        self, batch: dict[str, tf.Tensor], made: dict[str, tf.Tensor]
+        self, batch: dict[str, tf.Tensor], generated: dict[str, tf.Tensor]
     ) -> dict[str, tf.Tensor]:
         """Lines 2–3: Eq. 1–3 with the generators fixed. Moves the discriminators alone."""
         weights = self.discriminator_weights
         if not weights:
             return {}
         with tf.GradientTape() as tape:
-            terms, total = self._discriminator_terms(batch, made, training=True)
+            terms, total = self._discriminator_terms(batch, generated, training=True)
             scaled = self.d_optimizer.scale_loss(_share(total))
         self.d_optimizer.apply(tape.gradient(scaled, weights), weights)
         terms["D/loss"] = total
         return terms
 
     def _discriminator_terms(
-        self, batch: dict[str, tf.Tensor], made: dict[str, tf.Tensor], training: bool
+        self, batch: dict[str, tf.Tensor], generated: dict[str, tf.Tensor], training: bool
     ) -> tuple[dict[str, tf.Tensor], Any]:
         """Return Eq. 1–3 by name, with accuracies, and the sum of the losses."""
-        # Name → judge, what it is to take for real or for an image, and the rest.
-        judged = {}
+        # Name → discriminator, its positive inputs (real, or of images) and its negative ones.
+        inputs = {}
         if self.image_discriminator is not None:
             real_image = batch.get("image_target", batch["mapped_image"])
             real_text = batch.get("text_target", batch["mapped_text"])
-            judged["image"] = self.image_discriminator, real_image, made["t_r"]
-            judged["text"] = self.text_discriminator, real_text, made["v_r"]
+            inputs["image"] = self.image_discriminator, real_image, generated["t_r"]
+            inputs["text"] = self.text_discriminator, real_text, generated["v_r"]
         if self.common_discriminator is not None:
-            judged["common"] = self.common_discriminator, made["v_c"], made["t_c"]
+            inputs["common"] = self.common_discriminator, generated["v_c"], generated["t_c"]
         terms, total = {}, 0.0
         # Each discriminator's loss on its own: with all logits in one tensor D_T waits for D_I,
         # 5 % of a step at 128 and 10 dimensions.
-        for name, (discriminator, first, second) in judged.items():
+        for name, (discriminator, first, second) in inputs.items():
             # Both halves in one batch: one matrix product instead of two.
             both = tf.concat([tf.cast(first, second.dtype), second], axis=0)
             logits = discriminator(both, training=training)
@@ -609,42 +601,42 @@ class XGACMN(keras.Model):
         return terms, total
 
     def _generator_loss(
-        self, batch: dict[str, tf.Tensor], made: dict[str, tf.Tensor]
+        self, batch: dict[str, tf.Tensor], generated: dict[str, tf.Tensor]
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         """Line 5: Eq. 10 + Eq. 11, discriminators fixed, scaled for the optimizer; the terms."""
         settings, layer = self.settings, self.encoder.class_layer
         # One branch of each code to every term: the pair's, D_C's and the class layer's.
-        v_c, t_c = _branches(made["v_c"], 3), _branches(made["t_c"], 3)
+        v_c, t_c = _branches(generated["v_c"], 3), _branches(generated["t_c"], 3)
         terms = {"G/pair": self.pair_loss(v_c[0], t_c[0])}
         # The pair term stands in Eq. 10 and in Eq. 11 alike.
         total = 2.0 * settings["lambda_1"] * terms["G/pair"]
         if self.discriminator_weights:
             image_features = text_features = image_codes = text_codes = None
             if self.image_discriminator is not None:
-                text_features = self.text_discriminator(made["v_r"])
-                image_features = self.image_discriminator(made["t_r"])
+                text_features = self.text_discriminator(generated["v_r"])
+                image_features = self.image_discriminator(generated["t_r"])
             if self.common_discriminator is not None:
                 codes = tf.concat([v_c[1], t_c[1]], axis=0)
                 image_codes, text_codes = tf.split(self.common_discriminator(codes), 2, axis=0)
-            judge = self.adversarial_loss
-            terms["G/image_adversarial"] = judge.image_generator(text_features, image_codes)
-            terms["G/text_adversarial"] = judge.text_generator(image_features, text_codes)
+            game = self.adversarial_loss
+            terms["G/image_adversarial"] = game.image_generator(text_features, image_codes)
+            terms["G/text_adversarial"] = game.text_generator(image_features, text_codes)
             adversarial = terms["G/image_adversarial"] + terms["G/text_adversarial"]
             total += settings["lambda_2"] * adversarial
         if layer is not None:
             margin_weight = self.annealing(self.g_optimizer.iterations)
             # (2, n, d): both modalities in one go.
             codes = tf.stack([v_c[2], t_c[2]])
-            found = layer.terms(codes, self._targets(batch["label"]), margin_weight)
-            image_loss, text_loss = tf.unstack(found.loss)
+            class_terms = layer.terms(codes, self._targets(batch["label"]), margin_weight)
+            image_loss, text_loss = tf.unstack(class_terms.loss)
             terms["G/image_classification"] = image_loss
             terms["G/text_classification"] = text_loss
             total += settings["lambda_3"] * (image_loss + text_loss)
             if settings["distillation"]:
-                terms["G/distillation"] = losses.distillation_loss(*tf.unstack(found.logits))
+                terms["G/distillation"] = losses.distillation_loss(*tf.unstack(class_terms.logits))
                 total += settings["distillation"] * terms["G/distillation"]
-            if found.angle is not None:
-                terms["angle/image"], terms["angle/text"] = tf.unstack(found.angle)
+            if class_terms.angle is not None:
+                terms["angle/image"], terms["angle/text"] = tf.unstack(class_terms.angle)
                 terms["margin_weight"] = margin_weight
         terms["G/loss"] = total
         return self.g_optimizer.scale_loss(_share(total)), terms
@@ -661,10 +653,10 @@ class XGACMN(keras.Model):
         """Return the part of `prepare` that is of "image" or "text"."""
         layer = getattr(self.encoder, f"{modality}_map")
         features = tf.cast(features, tf.float32)
-        made = {f"mapped_{modality}": layer(features)}
+        mapped = {f"mapped_{modality}": layer(features)}
         if layer.leaves_feature_space:
-            made[f"{modality}_target"] = layer.target(features)
-        return made
+            mapped[f"{modality}_target"] = layer.target(features)
+        return mapped
 
     def call(self, inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Return codes with the averaged weights, see `CommonSpaceEncoder.call`."""
@@ -743,7 +735,7 @@ def _pair_loss(
                 "keras.saving.register_keras_serializable(), so that the model can be saved"
             )
         return given, name
-    # A file names a function that this process has registered; none is made from it.
+    # A file only names a function, which this process must have registered.
     function = _BUILT_IN.get(given) or keras.saving.get_registered_object(given)
     if not callable(function) or isinstance(function, type):
         raise ValueError(
@@ -753,7 +745,7 @@ def _pair_loss(
 
 
 def _branches(x: tf.Tensor, count: int) -> list[tf.Tensor]:
-    """`count` times `x`, with gradients that are added in this order.
+    """Return `count` copies of `x`, whose gradients are added in this order.
 
     TensorFlow's own sum of three or more begins with whichever buffer happens to be free: where
     codes have a multiple of 16 dimensions, the last bits would differ from run to run.
@@ -766,6 +758,6 @@ def _branches(x: tf.Tensor, count: int) -> list[tf.Tensor]:
 
 
 def _share(loss: tf.Tensor) -> tf.Tensor:
-    """What a replica adds to the loss of the whole batch: the optimizer sums their gradients."""
+    """Return a replica's share of the loss of a batch: the optimizer sums the gradients."""
     replicas = tf.distribute.get_strategy().num_replicas_in_sync
     return loss if replicas == 1 else loss / replicas

@@ -19,6 +19,7 @@ import tensorflow as tf
 from scipy import sparse
 from tqdm import tqdm
 
+from xgacmn_tf.blocks import in_blocks
 from xgacmn_tf.datasets.paired import PairedDataset, Split, label_matrix
 from xgacmn_tf.evaluation.identity import Identity
 from xgacmn_tf.evaluation.representations import Representations, represent, similarities
@@ -26,7 +27,6 @@ from xgacmn_tf.evaluation.retrieval import mean_average_precision, own_ranks
 from xgacmn_tf.gallery import combines, from_split, search_embeddings
 from xgacmn_tf.groups import first_rows
 from xgacmn_tf.model.encoders import MATCH_DEPTH, CommonSpaceEncoder, match_score
-from xgacmn_tf.model.epochs import in_blocks
 from xgacmn_tf.model.item_towers import ItemTowers, pair_keys
 from xgacmn_tf.names import MODALITIES, OTHER
 from xgacmn_tf.training.epoch_choice import best_evaluation, default_patience, is_exhausted
@@ -340,6 +340,9 @@ def _sample(dataset: PairedDataset, seed: int) -> tuple[Split, Identity]:
 def _mapped(encoder: CommonSpaceEncoder, split: Split) -> dict[str, tf.Tensor]:
     """Modality → mapped features (n, d)."""
     return {
-        modality: in_blocks(getattr(encoder, f"{modality}_map"), getattr(split, modality))
-        for modality in MODALITIES
+        m: in_blocks(
+            tf.function(getattr(encoder, f"{m}_map"), autograph=False, reduce_retracing=True),
+            getattr(split, m),
+        )
+        for m in MODALITIES
     }
