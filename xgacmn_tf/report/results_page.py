@@ -1,7 +1,7 @@
 """The results page of a run: scores, curves, and the best, typical and worst queries.
 
-The page holds everything it shows (styles, charts, images) and asks for nothing from anywhere.
-It has no scripts, and its template escapes every text, so that a hostile title stays a title.
+The page contains all its styles, charts and images, and loads nothing from other places. It has no
+scripts, and its template escapes every text, so that a hostile title has no effect.
 """
 
 import os
@@ -45,6 +45,13 @@ _SIMILARITY_NOTES = {
     "dot": "inner product of codes",
     "posterior": "inner product of class posteriors",
     "item": "posterior, and cosine of item embeddings",
+}
+
+_MEASURE_NOTES = {
+    "distinct_first": "number of different items that are some query's first result",
+    "fine_mAP": "mAP by fine labels, which training never saw",
+    "fine_mAP/finer": "among the pairs whose fine label says more than their category",
+    "median_rank": "of the query's own item; lower is better",
 }
 
 
@@ -109,6 +116,7 @@ def write_results_page(
     ]
     has_fine = any(items.finer)
     headline = metrics["headline_similarity"]
+    similarities = [headline, *(name for name in metrics["test"] if name != headline)]
     page = (
         _environment()
         .get_template("results.html.j2")
@@ -118,9 +126,9 @@ def write_results_page(
             headline=headline,
             searched=metrics.get("search_similarity", headline),
             cards=_headline_cards(metrics, headline),
-            similarities=_similarities(metrics, headline),
+            similarities=similarities,
             similarity_note=_SIMILARITY_NOTES,
-            measures=_measure_rows(metrics, headline),
+            measures=_measure_rows(metrics, similarities),
             without_relevant=[
                 (way, count)
                 for way, count in metrics.get("queries_without_relevant", {}).items()
@@ -152,7 +160,7 @@ def write_results_page(
 
 
 class _Items:
-    """The split's pairs as a reader sees them."""
+    """The pairs of a split, for the template."""
 
     def __init__(self, split: Split, label_names: Sequence[str]):
         self.split, self.label_names = split, label_names
@@ -225,16 +233,10 @@ def _headline_cards(metrics: Mapping[str, Any], headline: str) -> list[dict[str,
     ]
 
 
-def _similarities(metrics: Mapping[str, Any], headline: str) -> list[str]:
-    """Return the headline's similarity first."""
-    return [headline, *(name for name in metrics["test"] if name != headline)]
-
-
-def _measure_rows(metrics: Mapping[str, Any], headline: str) -> list[dict[str, Any]]:
-    """One row a measure: its cells for every similarity and for chance, the best ones flagged."""
+def _measure_rows(metrics: Mapping[str, Any], similarities: list[str]) -> list[dict[str, Any]]:
+    """Return a row per measure: its cells for every similarity and for chance, the best flagged."""
     test, rows = metrics["test"], []
-    similarities = _similarities(metrics, headline)
-    for measure in test[headline]:
+    for measure in test[similarities[0]]:
         results = {name: test[name].get(measure, {}) for name in similarities}
         best_of = min if measure == "median_rank" else max
         best = {
@@ -246,12 +248,12 @@ def _measure_rows(metrics: Mapping[str, Any], headline: str) -> list[dict[str, A
         show = "{:.1f}" if measure in ("median_rank", "distinct_first") else "{:.3f}"
         groups = []
         for name in [*similarities, *(["chance"] if metrics.get("chance") else [])]:
-            found = results.get(name, metrics.get("chance", {}).get(measure, {}))
+            values = results.get(name, metrics.get("chance", {}).get(measure, {}))
             groups.append(
                 [
                     {
-                        "text": "–" if found.get(way) is None else show.format(found[way]),
-                        "best": name in results and found.get(way) == best.get(way, object()),
+                        "text": "–" if values.get(way) is None else show.format(values[way]),
+                        "best": name in results and values.get(way) == best.get(way, object()),
                     }
                     for way in WAYS
                 ]
@@ -267,21 +269,15 @@ def _measure_rows(metrics: Mapping[str, Any], headline: str) -> list[dict[str, A
 
 
 def _measure_note(measure: str, normalizer: Mapping[str, str]) -> str:
-    """What a measure's number means: its depth and its normalizer."""
+    """Return the meaning of a measure: its depth and its normalizer."""
     kind, _, depth = measure.partition("@")
     depth = depth.partition("/")[0]  # "mAP@50/min" names its normalizer after the depth.
     if kind == "coverage":
         return f"share of the gallery in the top {depth} of some query"
-    if measure == "distinct_first":
-        return "number of different items that are some query's first result"
-    if measure == "fine_mAP":
-        return "mAP by fine labels, which training never saw"
-    if measure == "fine_mAP/finer":
-        return "among the pairs whose fine label says more than their category"
+    if measure in _MEASURE_NOTES:
+        return _MEASURE_NOTES[measure]
     if kind == "R":
         return f"share of queries with their own item in the top {depth}"
-    if measure == "median_rank":
-        return "of the query's own item; lower is better"
     if kind != "mAP":
         return ""
     scope = f"top {depth} only" if depth else "whole ranking"
@@ -290,10 +286,10 @@ def _measure_note(measure: str, normalizer: Mapping[str, str]) -> str:
 
 
 def _categories(table: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The table per category, each row with its place in every order that the page offers."""
+    """Return the table of categories, each row with its place in every order of the page."""
     largest_first = sorted(table, key=lambda entry: -entry["queries"]["t2i"])
-    kept = {id(entry) for entry in largest_first[:MAX_CATEGORIES]}
-    rows = [dict(entry) for entry in table if id(entry) in kept]
+    largest = {id(entry) for entry in largest_first[:MAX_CATEGORIES]}
+    rows = [dict(entry) for entry in table if id(entry) in largest]
     keys = {
         "queries": lambda row: -row["queries"]["t2i"],
         "i2t": lambda row: row["mAP"]["i2t"],
@@ -309,7 +305,7 @@ def _categories(table: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _facts(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What identifies the run: data, splits, seed, time, versions."""
+    """Return the data, splits, seed, times and versions of the run."""
     facts = [
         ("data set", metrics.get("dataset")),
         ("data fingerprint", metrics.get("data_fingerprint")),

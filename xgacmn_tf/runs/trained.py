@@ -78,7 +78,10 @@ class TrainedRun:
     def searched_split(self) -> tuple[str, str | None]:
         """Return the split that is searched by default, see `gallery.searched_split`."""
         streamed = self.folder.recorded_config().data.streaming
-        items = sum(self._recorded("splits").values())
+        counts = self.folder.read_metrics().get("splits") or {
+            name: len(split) for name, split in self.dataset().splits()
+        }
+        items = sum(counts.values())
         return gallery.searched_split(items, self.dims, streamed)
 
     def gallery(self, split: str | None = None) -> Gallery:
@@ -91,19 +94,11 @@ class TrainedRun:
 
     @functools.cached_property
     def label_names(self) -> tuple[str, ...] | None:
-        """The names of the c classes; None without a class layer."""
-        if self.encoder.num_classes is None:
+        """The names of the c classes; None if early versions did not record them."""
+        names = self.folder.read_metrics().get("label_names")
+        if not isinstance(names, list) or len(names) != self.encoder.num_classes:
             return None
-        return tuple(map(str, self._recorded("label_names")))
-
-    def _recorded(self, name: str) -> Any:
-        """Return a value of metrics.json that the earliest versions did not write."""
-        metrics = self.folder.read_metrics()
-        if name not in metrics:
-            raise InputError(
-                f"{self.folder.metrics} has no {name}; delete it to evaluate the run again"
-            )
-        return metrics[name]
+        return tuple(map(str, names))
 
     @functools.cache  # noqa: B019 - a run is loaded once and lives as long as its command
     def extractor(self, modality: str) -> Extractor:
