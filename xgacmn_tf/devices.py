@@ -1,4 +1,4 @@
-"""Where a run trains: on one device, on all of a machine's GPUs, or on several machines.
+"""The devices of a training: one device, all GPUs of a machine, or several machines.
 
 Both ways of `tf.distribute` train in step: every replica holds the whole model and takes its share
 of each batch, gradients are averaged, and all replicas make the same update. A batch is cut by rows

@@ -7,7 +7,7 @@ relevant, and only they count. Symbols:
 
   N          items in the gallery
   R          relevant items in the gallery, per query (`num_relevant`)
-  K          depth: how many ranks are looked at
+  K          depth: number of ranks that count
   rel(k)     1 if the item at rank k is relevant, else 0
   P(k)       precision at rank k, (rel(1) + … + rel(k)) / k
 
@@ -39,10 +39,10 @@ class Hits:
     """The relevant items of some rankings, query by query and best rank first.
 
     Attributes:
-      queries: how many rankings there are.
-      query: (h,) whose hit it is, ascending.
-      rank: (h,) its rank, from 1.
-      number: (h,) which of its query's hits it is, from 1.
+      queries: number of rankings.
+      query: (h,) row of the query of each hit, ascending.
+      rank: (h,) rank of the hit, from 1.
+      number: (h,) number of the hit among those of its query, from 1.
     """
 
     queries: int
@@ -63,7 +63,7 @@ class Hits:
 
     @cached_property
     def precision(self) -> np.ndarray:
-        """(h,) P(k) at each hit."""
+        """P(k) at each hit, (h,)."""
         return self.number / self.rank
 
 
@@ -73,13 +73,13 @@ def average_precision(
     depth: int | None = None,
     normalizer: Normalizer = "relevant",
 ) -> np.ndarray:
-    """AP = Σ_{k ≤ K} rel(k) P(k) / Z, per query.
+    """Return AP = Σ_{k ≤ K} rel(k) P(k) / Z of each query.
 
     Z is set by `normalizer`:
       "relevant"  R, all relevant items of the gallery. With K = N the AP of text books, with
                   K < N that of TREC.
-      "hits"      the relevant items found within K. The published code of ACMR (Wang et al. 2017)
-                  and DSCMR (Zhen et al. 2019) divides so; it favours rankings that find few.
+      "hits"      the relevant items within K. The published code of ACMR (Wang et al. 2017)
+                  and DSCMR (Zhen et al. 2019) divides so; it favors rankings with few hits.
       "min"       min(K, R), what a perfect ranking would find within K.
 
     Worked: relevant items at ranks 1, 3 and 6, R = 3. Full AP = (1/1 + 2/3 + 3/6) / 3 = 0.7222.
@@ -122,7 +122,7 @@ def average_precision(
 
 
 def precision_at(relevance: ArrayLike, depth: ArrayLike) -> np.ndarray:
-    """P(K) = (relevant items within the first K) / K, per query.
+    """Return P(K) = (relevant items within the first K) / K of each query.
 
     Over K = 1, 2, …, averaged over queries, this is the precision-scope curve of the paper's
     Fig. 3. Beyond the end of the ranking there is nothing to find, but K still divides.

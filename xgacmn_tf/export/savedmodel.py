@@ -1,4 +1,4 @@
-"""A run's encoders and a gallery → one version of a SavedModel, whole or not at all.
+"""Export of a run's encoders and a gallery as a version of a SavedModel.
 
 <base>/<name>/<version>/saved_model.pb, variables/   what a server loads
 <base>/<name>/<version>/assets.extra/README.md       every signature with its inputs and outputs
@@ -35,10 +35,10 @@ from xgacmn_tf.runs.provenance import git_commit, versions
 from xgacmn_tf.runs.trained import TrainedRun
 from xgacmn_tf.settings.config import Config
 
-# What a server calls the model, unless told otherwise.
+# The default name of the model on a server.
 MODEL_NAME = "xgacmn"
 DEPTH = 10
-# Among galleries, these stand for items of the run's own data set.
+# Galleries of the run's own data set.
 SOURCES = {ALL: "all items of the run's data set", TEST: "the run's test split"}
 
 
@@ -54,12 +54,12 @@ def export_run(
 
     Args:
       run_dir: the run folder.
-      base_dir: where models lie; this one goes to `<base_dir>/<name>/<version>/`.
-      name: what clients call the model.
+      base_dir: the folder of models; this one is written to `<base_dir>/<name>/<version>/`.
+      name: the name of the model for clients.
       version: a new version's number; None for the one after the largest.
-      gallery: what is searched: gallery files (`xgacmn_tf.gallery`), and "all" for the items of the
-        run's data set or "test" for its test split; several are joined. The same run with another
-        gallery needs no training. None for what `TrainedRun.searched_split` chooses.
+      gallery: the items to search: gallery files (`xgacmn_tf.gallery`), and "all" for the items of
+        the run's data set or "test" for its test split; several are joined. None for
+        `TrainedRun.searched_split`.
       depth: number of items that a search returns, fixed by the export; a smaller gallery returns
         all it has. Images and texts are searched with each distinct one once.
 
@@ -157,7 +157,7 @@ def export_encoder(
       similarity: what searches rank by.
       gallery: what is searched.
       folder: the run's folder, for its settings and its extractors.
-      source: where the gallery comes from, for the description that travels along.
+      source: origin of the gallery, for the description in the version folder.
       label_names, split: as in `serving.serving_module`.
       base_dir, name, version, depth: as in `export_run`.
 
@@ -182,7 +182,7 @@ def export_encoder(
         tf.saved_model.save(module, str(path), signatures)
         travelling = {
             "version": number,
-            # Without the paths of the machine that trained: they are nobody else's business.
+            # Without paths of the machine that trained.
             "settings": config.result_settings(),
             "config_fingerprint": config.fingerprint(),
             "data_fingerprint": record["data_fingerprint"],

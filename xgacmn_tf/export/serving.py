@@ -1,4 +1,4 @@
-"""The signatures of an exported model: encoding and searching, nothing of training.
+"""The signatures of an exported model: encoding and searching.
 
 Every input and output has the batch as dimension 0, because a server joins requests along it. So
 the number of items that a search returns is fixed when the model is exported.
@@ -42,7 +42,7 @@ _Read = Callable[[tf.Tensor], tuple[tf.Tensor, Outputs]]
 
 
 class _Queries(NamedTuple):
-    """n encoded queries.
+    """A batch of n encoded queries.
 
     Attributes:
       input: name of the signature's input, for messages.
@@ -300,10 +300,10 @@ def _nearest(
         def step(first: tf.Tensor, rows: tf.Tensor, scores: tf.Tensor) -> list[tf.Tensor]:
             block = encoder.represent(stored_encodings[first : first + size], similarity, modality)
             block = tf.cast(block, tf.float64)
-            found, found_scores = top(queries, block, tf.minimum(k, tf.shape(block)[0]))
+            block_rows, block_scores = top(queries, block, tf.minimum(k, tf.shape(block)[0]))
             # Earlier items come first, so that ties still go to the lower row.
-            rows = tf.concat([rows, first + found], axis=1)
-            scores = tf.concat([scores, found_scores], axis=1)
+            rows = tf.concat([rows, first + block_rows], axis=1)
+            scores = tf.concat([scores, block_scores], axis=1)
             scores, order = tf.math.top_k(scores, tf.minimum(k, tf.shape(scores)[1]))
             return [first + size, tf.gather(rows, order, batch_dims=1), scores]
 

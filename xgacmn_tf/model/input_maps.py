@@ -68,7 +68,7 @@ class InputMap(keras.layers.Layer):
         self.fit(features)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """All weights are made with the layer, whose sizes are arguments."""
+        """Do nothing: the constructor creates all weights."""
 
     @property
     def output_dim(self) -> int:
@@ -82,7 +82,7 @@ class InputMap(keras.layers.Layer):
         """Set the weights, if there are any, from training features (n, input_dim), float32."""
 
     def target(self, features: tf.Tensor) -> tf.Tensor:
-        """What a generator must produce for `features` (n, input_dim): (n, target_dim)."""
+        """Return the targets (n, target_dim) of a generator for features (n, input_dim)."""
         return self(features)
 
     def get_config(self) -> dict[str, Any]:
@@ -91,10 +91,10 @@ class InputMap(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class Standardize(InputMap):
-    """z-score: (x − mean) / standard deviation, feature by feature. `power` 0.5 takes √x first.
+    """Z-score (x − mean) / standard deviation of each feature; `power` 0.5 takes √x first.
 
-    A feature that is constant in training is only centered: dividing by (nearly) zero would let the
-    first differing test value swamp everything else.
+    A feature that is constant in training is only centered: dividing by (nearly) zero would let
+    the first differing test value dominate all other features.
 
     Example:
 
@@ -134,7 +134,7 @@ class Standardize(InputMap):
         return (self._powered(features, ops) - self.mean) / self.scale
 
     def _powered(self, x: Any, np_or_ops: ModuleType) -> Any:
-        # Only histograms are rooted; a value below 0 there is rounding, or refused by `fit_map`.
+        # Roots are of histograms alone; `fit_map` rejects values below 0 other than rounding.
         return x if self.power == 1.0 else np_or_ops.maximum(x, 0.0) ** self.power
 
     def get_config(self) -> dict[str, Any]:
@@ -176,14 +176,14 @@ class TfIdf(InputMap):
 
 
 def _at_length(rows: tf.Tensor, length: float) -> tf.Tensor:
-    """Rows (n, d) brought to a length; a row of zeros stays zero."""
+    """Return rows (n, d) scaled to a length; a row of zeros stays zero."""
     now = ops.sqrt(ops.sum(ops.square(rows), axis=-1, keepdims=True))
     return rows * (length / ops.maximum(now, 1e-6))
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class UnitLength(InputMap):
-    """Each row brought to length √input_dim, as `TfIdf` does; a row of zeros stays zero.
+    """Rows scaled to length √input_dim, as in `TfIdf`; a row of zeros stays zero.
 
     Example:
 
@@ -199,7 +199,7 @@ class UnitLength(InputMap):
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class ChiSquareKernelPCA(InputMap):
-    """Histograms → principal components of the exponential χ² kernel against training rows.
+    """Principal components of the exponential χ² kernel of histograms against training rows.
 
     k(x, z) = exp(−γ Σ_i (x_i − z_i)² / (x_i + z_i)); the centred training kernel's leading
     eigenvectors a_j with eigenvalues μ_j give component j as (k(x, ·) − mean) a_j / √μ_j. One
@@ -253,7 +253,7 @@ class ChiSquareKernelPCA(InputMap):
         rows = len(features)
         values, vectors = linalg.eigh(centred, subset_by_index=[rows - self.components, rows - 1])
         values, vectors = values[::-1], vectors[:, ::-1]
-        # Duplicate rows leave eigenvalues of zero, up to rounding: those components say nothing.
+        # Duplicate rows have eigenvalues of zero, up to rounding: those components carry nothing.
         useful = values > 1e-10 * max(values[0], 1e-10)
         projection = np.where(useful, vectors / np.sqrt(np.where(useful, values, 1.0)), 0.0)
         # An eigenvector's sign is arbitrary: fixing it makes the same data give the same weights.
@@ -308,7 +308,7 @@ def _evenly_spaced(features: np.ndarray, most: int) -> np.ndarray:
 
 
 def mean_chi2_distance(features: np.ndarray) -> float:
-    """Mean of Σ_i (x_i − z_i)² / (x_i + z_i) over pairs of training rows; 1 where all are equal."""
+    """Return the mean χ² distance over pairs of rows; 1 if all are equal."""
     rows = _evenly_spaced(features, ROWS_FOR_DISTANCE).astype(np.float64)
     distances = -additive_chi2_kernel(rows)
     pairs = len(rows) * (len(rows) - 1)

@@ -1,4 +1,4 @@
-"""Rules for what a training chooses by itself: number of epochs, patience, threads.
+"""Defaults that depend on the data: number of epochs, patience and threads.
 
 They were validated on the bundled clip art and on both protocols of Wikipedia. The rules of the
 input maps are in `input_maps`, that of dropout in `networks`.

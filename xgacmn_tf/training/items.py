@@ -272,7 +272,7 @@ def _offered(
     label_names: Sequence[str],
     modality: str,
 ) -> tuple[Sequence[Split], Representations, np.ndarray]:
-    """Return the items of a gallery, as searches compare them, and their item embeddings.
+    """Return the items of a gallery, as searches compare them, with their item embeddings.
 
     With training items in it they are those of searches of all items, by image and caption
     (`gallery.search_embeddings`). The last split, which the queries are from, is compared by one
@@ -301,7 +301,7 @@ def _offered(
 
 
 def _labels(splits: Sequence[Split], dataset: PairedDataset) -> sparse.csr_array:
-    """(n, c) bool labels of splits one after another."""
+    """Return the labels of concatenated splits, (n, c) bool."""
     parts = [label_matrix(split.label, dataset.num_classes) for split in splits]
     return sparse.csr_array(sparse.vstack(parts))
 
@@ -322,12 +322,12 @@ class _Validation:
 
 
 def _recall(ranks: Mapping[str, np.ndarray]) -> float:
-    """R@10, the mean of both directions, of the ranks of the own pairs."""
+    """Return R@10 of the ranks of the own pairs, the mean of both directions."""
     return float(np.mean([np.mean(of_way <= DEPTH) for of_way in ranks.values()]))
 
 
 def _sample(dataset: PairedDataset, seed: int) -> tuple[Split, Identity]:
-    """The validation split, or `MAX_PAIRS` pairs of it, and their identity."""
+    """Return the validation split, or `MAX_PAIRS` pairs of it, and their identity."""
     split, groups = dataset.validation, dataset.groups["validation"]
     assert split is not None
     if len(split) > MAX_PAIRS:
@@ -338,7 +338,7 @@ def _sample(dataset: PairedDataset, seed: int) -> tuple[Split, Identity]:
 
 
 def _mapped(encoder: CommonSpaceEncoder, split: Split) -> dict[str, tf.Tensor]:
-    """Modality → mapped features (n, d)."""
+    """Return modality → mapped features (n, d)."""
     return {
         m: in_blocks(
             tf.function(getattr(encoder, f"{m}_map"), autograph=False, reduce_retracing=True),
