@@ -8,8 +8,8 @@ import pytest
 import tensorflow as tf
 from tensorflow.python.framework import ops
 
+from xgacmn_tf.model.adversarial import _branches
 from xgacmn_tf.model.optimizers import FusedAdam
-from xgacmn_tf.model.xgacmn import _branches
 
 # Resident memory in MiB after each of six runs.
 PROGRAM = """
