@@ -16,7 +16,7 @@ from sklearn.metrics import average_precision_score
 from xgacmn_tf.datasets.paired import label_matrix
 from xgacmn_tf.datasets.stratified import stratified_part
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.evaluation import retrieval as evaluation
+from xgacmn_tf.evaluation import query_blocks
 from xgacmn_tf.evaluation.identity import Identity
 from xgacmn_tf.evaluation.metrics import average_precision
 from xgacmn_tf.evaluation.ranking import rank_gallery
@@ -305,7 +305,7 @@ def test_order_is_that_of_the_search(dim, monkeypatch):
     image[5] = -0.0
     order, _ = rank_gallery(image, text, 150)
     # Every item alone in its class: its own rank is where the pair stands.
-    monkeypatch.setattr(evaluation, "PAIRS", 1000)
+    monkeypatch.setattr(query_blocks, "PAIRS", 1000)
     result = evaluate_retrieval(image, text, np.eye(150), depth=150, identity=all_different(150))
     np.testing.assert_array_equal(
         result.per_query["i2t"]["rank"], 1 + np.argmax(order == np.arange(150)[:, None], axis=1)

@@ -23,7 +23,7 @@ from xgacmn_tf.model.angular_softmax import (
 )
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
 from xgacmn_tf.model.epochs import BatchSource, EpochRunner
-from xgacmn_tf.model.input_maps import fit_maps
+from xgacmn_tf.model.map_choice import fit_maps
 from xgacmn_tf.model.networks import Encoder, default_dropout
 from xgacmn_tf.model.optimizers import FusedAdam
 from xgacmn_tf.names import CHI2_COMPONENTS, CHI2_GAMMA, MODALITIES
@@ -63,8 +63,8 @@ class XGACMN(AdversarialModel):
             arguments that follow `num_classes`.
         num_classes: c, at least 2; required without an encoder.
         image_map, text_map: input maps by name, one of `names.MAP_NAMES`; "auto" chooses by the
-            features, see `input_maps.choose_map`.
-        chi2_gamma, chi2_components: of the χ² map, see `input_maps.fit_map`.
+            features, see `map_choice.choose_map`.
+        chi2_gamma, chi2_components: of the χ² map, see `map_choice.fit_map`.
         encoder_hidden: widths of the encoders' hidden layers (§4.1).
         code_dim: dimension of the common space (§4.1).
         code_activation: activation of the code, "tanh" or "linear".

@@ -33,6 +33,7 @@ from xgacmn_tf.training.callbacks import (
     StopOnNonFinite,
 )
 from xgacmn_tf.training.loop import train
+from xgacmn_tf.training.match_thresholds import choose_match_thresholds
 from xgacmn_tf.training.progress import Progress
 from xgacmn_tf.training.validation import Validation
 
@@ -287,7 +288,7 @@ def add_items(
     }
     thresholds: dict[str, dict[str, float]] = {}
     if dataset.validation is not None and weight > 0:
-        facts["match"] = matches = items.choose_match_thresholds(
+        facts["match"] = matches = choose_match_thresholds(
             validated.replaced(item_weight=weight), dataset, config.seed
         )
         thresholds = {
