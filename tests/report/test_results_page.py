@@ -381,7 +381,7 @@ def test_only_numbers_no_titles_no_pictures_several_labels(tmp_path):
 @pytest.mark.parametrize(
     "changes, says",
     [
-        ({"image_representation": IMAGE[:3]}, r"image_representation: found shape \(3, 1\)"),
+        ({"image_representation": IMAGE[:3]}, r"image_representation has shape \(3, 1\)"),
         ({"text_representation": TEXT * np.nan}, "text_representation.*finite"),
         ({"text_representation": np.ones((4, 2), np.float32)}, r"\(4, 1\).*\(4, 2\)"),
         ({"metrics": {}}, "no 'test' results"),

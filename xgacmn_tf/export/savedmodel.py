@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 
@@ -177,42 +178,43 @@ def export_encoder(
         label_names,
         split,
     )
-    config, record = folder.recorded_config(), folder.read_config()
+    record = _record(encoder, similarity, gallery, folder)
+    record["gallery"] |= {"source": source, "searched": sizes, "depth": depth}
+    # The modules that Python must import before it loads the model.
+    imports = ["tensorflow", *["tensorflow_text"] * isinstance(text_reader, SentenceReader)]
     with new_version(Path(base_dir) / name, version) as (number, path):
         tf.saved_model.save(module, str(path), signatures)
-        travelling = {
-            "version": number,
-            # Without paths of the machine that trained.
-            "settings": config.result_settings(),
-            "config_fingerprint": config.fingerprint(),
-            "data_fingerprint": record["data_fingerprint"],
-            "similarity": similarity,
-            "gallery": {
-                "source": source,
-                "size": len(gallery),
-                "modalities": list(gallery.features),
-                # Distinct images and texts: what a search of either looks through.
-                "searched": sizes,
-                # Whether both the image and the caption of an item are compared with a query.
-                "captions": galleries.combines(encoder, similarity, gallery),
-                # Whether texts are compared with captions by their features, too.
-                "caption_features": galleries.compares_features(encoder, similarity, gallery),
-                "depth": depth,
-            },
-            # What Python must import before it loads the model.
-            "imports": [
-                "tensorflow",
-                *["tensorflow_text"] * isinstance(text_reader, SentenceReader),
-            ],
-            "versions": versions(),
-            "git_commit": git_commit(),
-        }
         extra = path / "assets.extra"
         extra.mkdir()
-        write_json(extra / "run.json", travelling)
+        record |= {"version": number, "imports": imports}
+        write_json(extra / "run.json", record)
         gallery.write(extra / "gallery.npz", with_features=False)
         written = tf.saved_model.load(str(path)).signatures
         write_warmup_requests(extra, name, written, gallery)
-        readme = signature_readme(written, name, travelling)
+        readme = signature_readme(written, name, record)
         (extra / "README.md").write_text(readme, encoding="utf-8")
     return Path(base_dir) / name / str(number)
+
+
+def _record(
+    encoder: CommonSpaceEncoder, similarity: str, gallery: Gallery, folder: RunFolder
+) -> dict[str, Any]:
+    """Return the part of run.json that follows from a run and a gallery."""
+    config = folder.recorded_config()
+    return {
+        # Without paths of the machine that trained.
+        "settings": config.result_settings(),
+        "config_fingerprint": config.fingerprint(),
+        "data_fingerprint": folder.read_config()["data_fingerprint"],
+        "similarity": similarity,
+        "gallery": {
+            "size": len(gallery),
+            "modalities": list(gallery.features),
+            # Whether both the image and the caption of an item are compared with a query.
+            "captions": galleries.combines(encoder, similarity, gallery),
+            # Whether texts are compared with captions by their features, too.
+            "caption_features": galleries.compares_features(encoder, similarity, gallery),
+        },
+        "versions": versions(),
+        "git_commit": git_commit(),
+    }

@@ -90,26 +90,11 @@ def write_results_page(
       InputError: the representations do not fit the split or are not finite, or `metrics` has no
         results for the test split.
     """
-    image_representation = Representations.of("image_representation", image_representation)
-    text_representation = Representations.of("text_representation", text_representation)
-    for given in (image_representation, text_representation):
-        if len(given) != len(split):
-            raise InputError(
-                f"{given.name}: found shape {given.shape}, expected one row for each of the "
-                f"split's {len(split)} pairs"
-            )
-    if image_representation.shape != text_representation.shape:
-        raise InputError(
-            f"representations of images {image_representation.shape} and texts "
-            f"{text_representation.shape} must have one shape to be compared"
-        )
+    image, text = _checked_sides(image_representation, text_representation, split)
     if not metrics.get("test"):
         raise InputError("metrics: no 'test' results; expected similarity → measure → numbers")
-
     items = _Items(split, label_names)
-    examples = examples_by_rank(
-        image_representation, text_representation, split, label_names, identity, depth, seed
-    )
+    examples = examples_by_rank(image, text, split, label_names, identity, depth, seed)
     shown = [
         {"way": way, "examples": [items.example(example) for example in of_way]}
         for way, of_way in examples.items()
@@ -157,6 +142,24 @@ def write_results_page(
     )
     with atomic_path(path) as temporary:
         temporary.write_text(page, encoding="utf-8", newline="\n")
+
+
+def _checked_sides(image: Any, text: Any, split: Split) -> tuple[Representations, Representations]:
+    """Return the representations of both modalities; raise an `InputError` if they do not fit."""
+    image = Representations.of("image_representation", image)
+    text = Representations.of("text_representation", text)
+    for side in (image, text):
+        if len(side) != len(split):
+            raise InputError(
+                f"{side.name} has shape {side.shape}; expected one row for each of the split's "
+                f"{len(split)} pairs"
+            )
+    if image.shape != text.shape:
+        raise InputError(
+            f"representations of images {image.shape} and texts {text.shape} must have one shape "
+            "to be compared"
+        )
+    return image, text
 
 
 class _Items:
