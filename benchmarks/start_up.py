@@ -67,7 +67,7 @@ def begin(started: float, whole: bool) -> None:
 
     experiment.datasets.for_config, loop.EpochRunner = for_config, Marked
     with tempfile.TemporaryDirectory() as folder:
-        experiment.run(Config.of(output_dir=folder), say=lambda text: None)
+        experiment.run(Config.of(output_dir=folder))
     mark("run ended")
 
 

@@ -23,6 +23,7 @@ import numpy as np
 import pytest
 from absl import flags
 
+from tests.log_lines import logged_lines
 from tests.raw_pairs import raw_pairs  # noqa: F401
 from xgacmn_tf.commands import train
 from xgacmn_tf.datasets.paired import Split
@@ -194,8 +195,8 @@ def finished_run(feature_file, small_networks, tmp_path_factory) -> tuple[Path, 
         dataset=str(feature_file), output_dir=str(folder), epochs=2, batch_size=16,
         histograms=True, **small_networks,
     )  # fmt: skip
-    lines: list[str] = []
-    experiment.run(config, lines.append)
+    with logged_lines() as lines:
+        experiment.run(config)
     return folder, config, "\n".join(lines)
 
 

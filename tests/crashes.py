@@ -70,7 +70,7 @@ def attempt(config: Config, kind: str | None, moment: float = 0.0) -> int:
             progress.SECONDS_BETWEEN_CHECKPOINTS = progress.SAVES_BETWEEN_CHECKPOINTS = 0.0
             if kind is not None:
                 arm(kind, moment)
-            experiment.run(config, say=lambda text: None)
+            experiment.run(config)
             status = 0
         finally:
             os._exit(status)

@@ -17,7 +17,7 @@ import tensorflow as tf
 import xgacmn_tf as xg
 from xgacmn_tf.errors import DivergenceError, InputError
 from xgacmn_tf.model.epochs import BatchSource
-from xgacmn_tf.model.input_maps import fit_map
+from xgacmn_tf.model.map_choice import fit_map
 from xgacmn_tf.model.networks import Encoder
 
 PROGRAM = """

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from tests.log_lines import logged_lines
 from xgacmn_tf import experiment
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.runs.checkpoint import load_encoder
@@ -188,9 +189,9 @@ def test_table_shows_both_directions_and_chance(finished_run):
 def test_the_same_command_again_only_reads(finished_run):
     folder, config, _ = finished_run
     before = (folder / "metrics.json").stat().st_mtime_ns
-    said = []
-    assert experiment.run(config, said.append) == read_metrics(folder)
-    assert "finished" in said[0] and (folder / "metrics.json").stat().st_mtime_ns == before
+    with logged_lines() as lines:
+        assert experiment.run(config) == read_metrics(folder)
+    assert "finished" in lines[0] and (folder / "metrics.json").stat().st_mtime_ns == before
 
 
 def test_other_settings_in_the_same_folder_are_refused(finished_run, feature_file):
@@ -225,7 +226,7 @@ def test_folder_with_other_files_is_refused(feature_file, tmp_path):
 def test_folder_of_a_run_killed_at_its_very_start_is_taken_up(feature_file, tmp_path):
     (tmp_path / ".config.123.partial.json").write_text('{"sett')  # what a kill may leave
     config = Config.of(dataset=str(feature_file), output_dir=str(tmp_path), **SMALL)
-    assert experiment.run(config, lambda text: None)["seed"] == 0
+    assert experiment.run(config)["seed"] == 0
 
 
 def test_recorded_settings_come_back_whole_and_strange_ones_are_refused(finished_run, tmp_path):
@@ -285,7 +286,7 @@ def test_multi_label_data_train_and_evaluate(tmp_path):
     config = Config.of(
         dataset=str(tmp_path / "multi.npz"), output_dir=str(tmp_path / "run"), **SMALL
     )
-    metrics = experiment.run(config, lambda text: None)
+    metrics = experiment.run(config)
     assert metrics["splits"] == {"train": 60, "validation": 12, "test": 20}
     # A validation split of the data set's own is never trained on.
     assert "refit" not in metrics
@@ -309,7 +310,7 @@ def test_ablations_run_to_the_end(feature_file, tmp_path, settings):
         output_dir=str(tmp_path / "run"),
         **SMALL | {"epochs": 1} | settings,
     )
-    metrics = experiment.run(config, lambda text: None)
+    metrics = experiment.run(config)
     assert ("posterior" in metrics["test"]) == (settings.get("classifier") != "none")
     with np.load(tmp_path / "run" / "embeddings.npz") as arrays:
         assert ("image_posterior" in arrays) == (settings.get("classifier") != "none")
@@ -328,5 +329,5 @@ def test_flag_file_trains(parse, histogram_file, tmp_path, path):
         dataset=str(histogram_file), protocol=None, epochs=1, output_dir=str(tmp_path / "run"),
         refit=False, export=False, image_features=None, text_features=None,
     )  # fmt: skip
-    metrics = experiment.run(config, lambda text: None)
+    metrics = experiment.run(config)
     assert metrics["test"][config.headline()]["mAP"]["avg"] > 0

@@ -67,9 +67,7 @@ def test_all_figures_of_a_run(figures, small_networks, tmp_path, capsys):
     if shutil.which("chromium") is None:
         pytest.skip("there is no chromium")
     run = tmp_path / "run"
-    experiment.run(
-        Config.of(epochs=1, export=False, output_dir=str(run), **small_networks), lambda line: None
-    )
+    experiment.run(Config.of(epochs=1, export=False, output_dir=str(run), **small_networks))
     words = tmp_path / "words.txt"
     words.write_text("a red apple\na dog\n")
     figures.main([str(run), f"--queries={words}", f"--output={tmp_path}"])

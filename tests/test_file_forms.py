@@ -111,7 +111,7 @@ def test_results_that_lack_something_are_named(feature_file, small_networks, tmp
     folder.claim(config, datasets.for_config(config).fingerprint)
     folder.metrics.write_text(json.dumps({"headline_similarity": "cosine", "test": {"cosine": {}}}))
     with pytest.raises(InputError, match=r"metrics\.json lacks results .*delete it"):
-        run(config, say=lambda text: None)
+        run(config)
 
 
 def test_a_flag_file_that_is_no_text_is_one_line(call_main, tmp_path):

@@ -91,7 +91,7 @@ def trained(tmp_path_factory):
         encoder_hidden=(4, 3), code_dim=2, feature_discriminator_hidden=3,
         common_discriminator_hidden=2, item_hidden=(3,), item_dim=2, item_members=2, export=False,
     )  # fmt: skip
-    run_experiment(config, say=lambda text: None)
+    run_experiment(config)
     return folder / "run", config
 
 
@@ -224,5 +224,5 @@ def test_events_of_tensorboard_are_not_read_back(trained):
     (folder / "metrics.json").unlink()
     for path in (folder / "tensorboard").glob("events*"):
         path.write_bytes(b"nothing that anybody wrote")
-    run_experiment(config, say=lambda text: None)
+    run_experiment(config)
     assert (folder / "metrics.json").exists()

@@ -8,8 +8,8 @@ import pytest
 import tensorflow as tf
 from tensorflow.python.framework import ops
 
+from xgacmn_tf.model.adversarial import _branches
 from xgacmn_tf.model.optimizers import FusedAdam
-from xgacmn_tf.model.xgacmn import _branches
 
 # Resident memory in MiB after each of six runs.
 PROGRAM = """
@@ -21,7 +21,7 @@ from xgacmn_tf.settings.config import Config
 
 for seed in range(6):
     config = Config.of(dataset=sys.argv[1], epochs=2, seed=seed, output_dir=f"{sys.argv[2]}/{seed}")
-    experiment.run(config, lambda text: None)
+    experiment.run(config)
     keras.backend.clear_session()
     gc.collect()
     print(int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 2**20, flush=True)

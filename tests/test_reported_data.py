@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.log_lines import logged_lines
 from xgacmn_tf import experiment
 from xgacmn_tf.report.table import results_table
 from xgacmn_tf.settings.config import Config
@@ -32,14 +33,15 @@ def run(tmp_path, small_networks):
         np.savez(tmp_path / "data.npz", **data)
         sizes = {"encoder_hidden": (128, 50), "code_dim": 20}
         shorter = {"epochs": 40, "batch_size": 32, "item_epochs": 2, "refit": False}
-        folder, printed = tmp_path / "run", []
+        folder = tmp_path / "run"
         config = Config.of(
             dataset=str(tmp_path / "data.npz"),
             output_dir=str(folder),
             export=False,
             **(small_networks | shorter | sizes | settings),
         )
-        experiment.run(config, printed.append)
+        with logged_lines() as printed:
+            experiment.run(config)
         return json.loads((folder / "metrics.json").read_text()), "\n".join(printed), folder
 
     return run

@@ -7,7 +7,7 @@ from sklearn.preprocessing import StandardScaler
 
 from xgacmn_tf import datasets, experiment
 from xgacmn_tf.evaluation.retrieval import mean_average_precision
-from xgacmn_tf.model.input_maps import fit_map
+from xgacmn_tf.model.map_choice import fit_map
 from xgacmn_tf.settings.config import Config
 
 pytestmark = pytest.mark.slow
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 
 def run(config, folder, **changes):
     config = config.replace(output_dir=str(folder), **changes)
-    return experiment.run(config, lambda text: None)["test"]
+    return experiment.run(config)["test"]
 
 
 @pytest.mark.parametrize(

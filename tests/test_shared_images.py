@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.log_lines import logged_lines
 from xgacmn_tf import experiment
 from xgacmn_tf.runs.folder import RunFolder
 from xgacmn_tf.settings.config import Config
@@ -62,8 +63,8 @@ def run(path, folder, **settings):
     config = Config.of(
         dataset=str(path), output_dir=str(folder), export=False, **({"epochs": 2} | settings)
     )
-    printed = []
-    experiment.run(config, printed.append)
+    with logged_lines() as printed:
+        experiment.run(config)
     return json.loads((folder / "metrics.json").read_text()), "\n".join(printed)
 
 

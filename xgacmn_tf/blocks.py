@@ -1,8 +1,24 @@
-"""A compiled loop over blocks of rows, which bounds memory."""
+"""Loops over blocks of rows, which bound memory."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import tensorflow as tf
+
+# Rows that are processed at once outside of training: bounds memory without costing speed.
+ROWS_AT_ONCE = 1024
+
+
+def in_blocks(function: Callable[[Any], Any], rows: Any) -> Any:
+    """Return the outputs of a function of blocks of `ROWS_AT_ONCE` rows, joined along axis 0.
+
+    Args:
+        function: returns a tensor, or a structure of tensors, with a row for each row of a block.
+        rows: (n, …), an array or a tensor, n at least 1.
+    """
+    starts = range(0, len(rows), ROWS_AT_ONCE)
+    blocks = [function(rows[first : first + ROWS_AT_ONCE]) for first in starts]
+    return tf.nest.map_structure(lambda *parts: tf.concat(parts, axis=0), *blocks)
 
 
 def over_blocks(
@@ -11,7 +27,16 @@ def over_blocks(
     block_size: tf.Tensor,
     specs: Sequence[tf.TensorSpec],
 ) -> list[tf.Tensor]:
-    """Joins along axis 0 the outputs of `function(first, last)` over all blocks of the rows."""
+    """Return the outputs of `function(first, last)` of all blocks, joined along axis 0.
+
+    The loop is a part of a compiled graph.
+
+    Args:
+        function: returns tensors with a row for each row from `first` to `last`.
+        rows: number of all rows, an int32 scalar.
+        block_size: number of rows of a block, an int32 scalar.
+        specs: specification of each output.
+    """
     blocks = (rows + block_size - 1) // block_size
     arrays = [
         tf.TensorArray(spec.dtype, blocks, element_shape=spec.shape, infer_shape=False)

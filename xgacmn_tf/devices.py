@@ -1,4 +1,4 @@
-"""Where a run trains: on one device, on all of a machine's GPUs, or on several machines.
+"""The devices of a training: one device, all GPUs of a machine, or several machines.
 
 Both ways of `tf.distribute` train in step: every replica holds the whole model and takes its share
 of each batch, gradients are averaged, and all replicas make the same update. A batch is cut by rows
@@ -52,6 +52,14 @@ class Devices:
     def is_chief(self) -> bool:
         """Whether this process writes what the run leaves."""
         return self.worker == 0
+
+    @property
+    def description(self) -> str:
+        """A phrase such as "; 4 replicas on 2 machines"; empty for a single replica."""
+        if self.replicas == 1:
+            return ""
+        machines = "1 machine" if self.workers == 1 else f"{self.workers} machines"
+        return f"; {self.replicas} replicas on {machines}"
 
     @property
     def share(self) -> int:

@@ -16,7 +16,7 @@ def test_served_as_in_process(name, small_settings, feature_file, tmp_path):
         model=name, model_settings=small_settings[name], dataset=str(feature_file),
         output_dir=str(tmp_path),
     )  # fmt: skip
-    metrics = experiment.run(config, lambda text: None)
+    metrics = experiment.run(config)
     headline = metrics["headline_similarity"]
     assert headline == baselines.system(name).similarity
     encoder = load_encoder(tmp_path / "checkpoints" / "best.keras")

@@ -7,7 +7,7 @@ from sklearn.metrics import log_loss
 
 from xgacmn_tf.baselines.kernel_posteriors import DECADES, Settings, choose_c, fit, folds
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.model.input_maps import fit_map
+from xgacmn_tf.model.map_choice import fit_map
 
 
 def half_decades():

@@ -42,7 +42,7 @@ def test_a_run_of_a_compared_system(feature_file, tmp_path):
         model="cca", model_settings=("components=3",), dataset=str(feature_file),
         output_dir=str(tmp_path / "run"),
     )  # fmt: skip
-    metrics = experiment.run(config, lambda text: None)
+    metrics = experiment.run(config)
     folder = tmp_path / "run"
     assert json.loads((folder / "metrics.json").read_text()) == metrics
     assert metrics["model"] == "cca" and metrics["headline_similarity"] == "cosine"
@@ -60,7 +60,7 @@ def test_a_run_of_a_compared_system(feature_file, tmp_path):
     embedding = served["encode_image"](image_features=tf.constant(features))["embedding"]
     np.testing.assert_allclose(embedding, encoder.represent(codes, "cosine"), atol=1e-6)
     # The same command finds its run again, and other settings do not.
-    assert experiment.run(config, lambda text: None) == metrics
+    assert experiment.run(config) == metrics
     assert (folder / "models" / "cca" / "2").exists() is False
 
 
@@ -79,7 +79,7 @@ def test_who_chooses_epochs_then_trains_on_all_pairs(feature_file, tmp_path, mon
             model="supcon", model_settings=("epochs=3",), dataset=str(feature_file), refit=refit,
             output_dir=str(tmp_path / str(refit)), export=False,
         )  # fmt: skip
-        experiment.run(config, lambda text: None)
+        experiment.run(config)
     chosen, again, alone = fits
     assert chosen == alone and chosen[:2] == (72, False) and 1 <= chosen[2][0] <= 3
     assert again == (90, True, [])
@@ -90,7 +90,7 @@ def test_class_posteriors_are_calibrated_and_all_pairs_are_fitted(feature_file, 
     config = Config.of(
         model="sm", dataset=str(feature_file), output_dir=str(tmp_path / "run"), export=False
     )
-    metrics = experiment.run(config, lambda text: None)
+    metrics = experiment.run(config)
     assert metrics["splits"] == {"train": 72, "validation": 18, "test": 30}
     assert metrics["refit"] == {"pairs": 90}
     encoder = load_encoder(tmp_path / "run" / "checkpoints" / "best.keras")

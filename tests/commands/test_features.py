@@ -64,7 +64,7 @@ def test_a_table_becomes_a_feature_file_that_trains(table, tmp_path, capsys):
     config = Config.of(
         dataset=str(path), epochs=2, validation_fraction=0.25, output_dir=str(tmp_path / "run")
     )
-    metrics = experiment.run(config, say=lambda text: None)
+    metrics = experiment.run(config)
     assert 0 < metrics["test"]["cosine"]["mAP"]["avg"] <= 1
 
 

@@ -106,7 +106,7 @@ def test_a_folder_trains_and_is_evaluated(tmp_path, small_networks):
         **ONCE,
         **small_networks,
     )
-    metrics = experiment.run(config, say=lambda line: None)
+    metrics = experiment.run(config)
     assert metrics["data_fingerprint"] == nuswide.load(DUMMY, "full").fingerprint
     assert metrics["splits"]["test"] == 4
     assert 0 < metrics["test"]["cosine"]["mAP"]["avg"] <= 1

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
+from tests.log_lines import logged_lines
 from xgacmn_tf import datasets, experiment
 from xgacmn_tf.datasets import streamed
 from xgacmn_tf.datasets.paired import give_back, hold_out
@@ -209,8 +210,8 @@ def test_sample_is_spread_over_the_rows(data_dir, monkeypatch):
 @trained_on_single_labels
 def test_run_learns_as_one_in_memory_does(data_dir, tmp_path):
     config = settings(data_dir, output_dir=str(tmp_path / "streamed"))
-    lines: list[str] = []
-    metrics = experiment.run(config, say=lines.append)
+    with logged_lines() as lines:
+        metrics = experiment.run(config)
     assert lines[-1] == (
         "its searches find items of the test split only: the training split is streamed from files"
     )
@@ -219,7 +220,7 @@ def test_run_learns_as_one_in_memory_does(data_dir, tmp_path):
     with pytest.raises(InputError, match="is streamed from files, so that not all items can be"):
         run.gallery("all")
     in_memory = config.replace(streaming=False, export=False, output_dir=str(tmp_path / "memory"))
-    expected = experiment.run(in_memory, say=lambda text: None)
+    expected = experiment.run(in_memory)
     assert metrics["splits"] == expected["splits"]
     assert metrics["refit"]["pairs"] == ROWS
     # Same pairs in another order.

@@ -15,7 +15,7 @@ def test_a_folder_trains_and_is_evaluated(reader, tmp_path, small_networks):
     config = Config.of(
         dataset=name, data_dir=folder, output_dir=str(tmp_path / "run"), **ONCE, **small_networks
     )
-    metrics = experiment.run(config, say=lambda line: None)
+    metrics = experiment.run(config)
     dataset = reader.load(folder)
     assert metrics["data_fingerprint"] == dataset.fingerprint
     assert metrics["splits"]["test"] == len(dataset.test)

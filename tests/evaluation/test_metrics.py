@@ -12,8 +12,6 @@ from xgacmn_tf.evaluation.metrics import (
     average_precision,
     chance_average_precision,
     precision_at,
-    precision_recall_curve,
-    rank_of,
 )
 
 NORMALIZERS = ("relevant", "hits", "min")
@@ -67,40 +65,6 @@ def test_precision_at_one_depth_and_at_several():
     np.testing.assert_allclose(precision_at(ranking("1.1"), 2), [1 / 2])
     found = precision_at(ranking("1.1"), [1, 2, 3, 5])
     np.testing.assert_allclose(found, [[1, 1 / 2, 2 / 3, 2 / 5]], rtol=1e-9)
-
-
-def test_precision_recall_curve_of_the_worked_example():
-    # Recall 1/2 at rank 1 with precision 1, recall 1 at rank 4 with 2/4.
-    found = precision_recall_curve(ranking("1..1"), [2])
-    np.testing.assert_allclose(found, [[1.0] * 6 + [0.5] * 5])
-
-
-def test_precision_recall_curve_takes_the_best_precision_further_on():
-    # Precisions at the hits: 1/2, 2/3, 3/4: interpolated they are 3/4 at every recall.
-    found = precision_recall_curve(ranking(".111"), [3], points=101)
-    np.testing.assert_allclose(found, np.full((1, 101), 0.75))
-
-
-def test_precision_recall_curve_hits_recall_points_exactly():
-    # R = 10, so that the j-th hit ends at recall point j of 11; in floating point 3/10 · 10 would
-    # not. Hits at ranks 2, 4, …: precision 1/2 throughout; hits at 1–3 and 11–17: 1 up to recall
-    # .3, then at best 10/17.
-    found = precision_recall_curve(ranking(".1" * 10), [10])
-    np.testing.assert_allclose(found, np.full((1, 11), 0.5))
-    found = precision_recall_curve(ranking("111" + "." * 7 + "1" * 7), [10])
-    np.testing.assert_allclose(found, [[1.0] * 4 + [10 / 17] * 7], rtol=1e-9)
-
-
-def test_precision_recall_curve_is_zero_where_nothing_is_found():
-    np.testing.assert_array_equal(precision_recall_curve(ranking("..."), [0]), np.zeros((1, 11)))
-    # Half of the relevant items are not in the ranking: recall beyond 1/2 is never reached.
-    found = precision_recall_curve(ranking("1"), [2])
-    np.testing.assert_array_equal(found, [[1.0] * 6 + [0.0] * 5])
-
-
-def test_rank_of_counts_from_one_and_an_absent_item_stands_behind_all():
-    order = [[4, 2, 7], [4, 2, 7], [4, 2, 7]]
-    np.testing.assert_array_equal(rank_of(order, [4, 7, 5]), [1, 3, 4])
 
 
 @pytest.mark.parametrize("depth", [1, 5, 20, 40])

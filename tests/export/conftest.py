@@ -9,7 +9,7 @@ from xgacmn_tf.datasets.openclipart import OPENCLIPART
 from xgacmn_tf.datasets.paired import PairedDataset
 from xgacmn_tf.io.files import write_json
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
-from xgacmn_tf.model.input_maps import fit_map
+from xgacmn_tf.model.map_choice import fit_map
 from xgacmn_tf.model.networks import Encoder
 from xgacmn_tf.runs.folder import RunFolder
 from xgacmn_tf.settings.config import Config

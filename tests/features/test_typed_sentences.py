@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.log_lines import logged_lines
 from xgacmn_tf import experiment
 from xgacmn_tf.datasets.extraction import extract_features, extractor_files
 from xgacmn_tf.features import text_extractor
@@ -63,8 +64,8 @@ def test_sentences_from_extraction_to_the_exported_model(tmp_path, raw_pairs):
         validation_fraction=0.25,
         output_dir=str(tmp_path / "run"),
     )
-    lines: list[str] = []
-    experiment.run(config, lines.append)
+    with logged_lines() as lines:
+        experiment.run(config)
     assert not any("pip install" in line for line in lines)
     run = TrainedRun(tmp_path / "run")
     assert [path.name for path in (run.folder.extractors / "text").iterdir()] == ["extractor.json"]

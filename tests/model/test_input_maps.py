@@ -9,7 +9,8 @@ from sklearn.metrics.pairwise import chi2_kernel
 from sklearn.preprocessing import StandardScaler
 
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.model.input_maps import ChiSquareKernelPCA, choose_map, fit_map, mean_chi2_distance
+from xgacmn_tf.model.input_maps import ChiSquareKernelPCA
+from xgacmn_tf.model.map_choice import choose_map, fit_map, mean_chi2_distance
 
 RNG = np.random.default_rng(0)
 HISTOGRAMS = RNG.dirichlet(np.full(12, 0.5), size=40).astype(np.float32)
@@ -106,7 +107,7 @@ def test_chi2_does_not_depend_on_what_histograms_add_up_to():
 
 
 def test_chi2_of_many_rows_compares_with_some_of_every_kind(monkeypatch):
-    monkeypatch.setattr("xgacmn_tf.model.input_maps.MAX_LANDMARKS", 5)
+    monkeypatch.setattr("xgacmn_tf.model.map_choice.MAX_LANDMARKS", 5)
     layer = fit_map("chi2", HISTOGRAMS, "image")
     np.testing.assert_array_equal(layer.landmarks, HISTOGRAMS[[0, 10, 20, 29, 39]])
     assert layer(UNSEEN).shape == (7, 4) and np.isfinite(layer(UNSEEN)).all()

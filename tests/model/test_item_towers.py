@@ -9,8 +9,8 @@ import pytest
 import tensorflow as tf
 
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
-from xgacmn_tf.model.input_maps import fit_map
 from xgacmn_tf.model.item_towers import ItemTower, ItemTowers, contrastive_loss, pair_keys
+from xgacmn_tf.model.map_choice import fit_map
 from xgacmn_tf.model.networks import Encoder
 from xgacmn_tf.runs.checkpoint import load_encoder
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.model.angular_softmax import AngularSoftmax, MarginAnnealing, PlainSoftmax
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
-from xgacmn_tf.model.input_maps import fit_map
+from xgacmn_tf.model.map_choice import fit_map
 from xgacmn_tf.model.networks import Encoder
 from xgacmn_tf.model.xgacmn import XGACMN
 from xgacmn_tf.runs.checkpoint import load_encoder

@@ -41,7 +41,7 @@ def test_the_docstring_has_the_example_of_the_guide(method):
 def run(method, feature_file, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run") / "run"
     config = Config.of(model=method, dataset=str(feature_file), output_dir=str(folder))
-    return folder, config, experiment.run(config, lambda text: None)
+    return folder, config, experiment.run(config)
 
 
 def test_a_run_of_an_own_method(run, method):

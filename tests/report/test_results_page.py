@@ -366,7 +366,7 @@ def test_only_numbers_no_titles_no_pictures_several_labels(tmp_path):
         tmp_path / "r.html",
         split=split(title=None, thumbnail=None, label=label),
         history=[],
-        metrics={"test": METRICS["test"]},
+        metrics={"test": METRICS["test"], "headline_similarity": "posterior"},
     )
     elements = Elements(page)
     assert "img" not in {tag for tag, _ in elements.found}
@@ -381,7 +381,7 @@ def test_only_numbers_no_titles_no_pictures_several_labels(tmp_path):
 @pytest.mark.parametrize(
     "changes, says",
     [
-        ({"image_representation": IMAGE[:3]}, r"image_representation: found shape \(3, 1\)"),
+        ({"image_representation": IMAGE[:3]}, r"image_representation has shape \(3, 1\)"),
         ({"text_representation": TEXT * np.nan}, "text_representation.*finite"),
         ({"text_representation": np.ones((4, 2), np.float32)}, r"\(4, 1\).*\(4, 2\)"),
         ({"metrics": {}}, "no 'test' results"),
@@ -499,9 +499,3 @@ def test_the_data_report_and_warnings_are_shown(tmp_path):
     assert "two <b>texts</b> are empty" in text and "all text features are constant" in text
     assert "The category fern has no training pair" in text
     assert "reach 0.217, all others 0.987" in text
-
-
-def test_runs_of_before_have_a_page_without_these(tmp_path):
-    """Their data report was a list of lines."""
-    page = write(tmp_path / "page.html", metrics=METRICS | {"data_report": ["a line"]})
-    assert 'id="categories"' not in page and 'id="data"' not in page

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from tests.log_lines import logged_lines
 from xgacmn_tf import datasets, experiment
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.runs.folder import RunFolder
@@ -23,7 +24,7 @@ def evaluated_once(feature_file, tmp_path_factory):
         choose_epoch="last", encoder_hidden=(8,), code_dim=4, batch_size=16, export=False,
         feature_discriminator_hidden=8, common_discriminator_hidden=4, item_hidden=(8,), item_dim=4,
     )  # fmt: skip
-    experiment.run(config, lambda text: None)
+    experiment.run(config)
     return config
 
 
@@ -43,41 +44,40 @@ def earlier(evaluated_once, tmp_path):
 def test_a_finished_run_of_before_a_setting_was_added_is_found_and_loaded(earlier):
     folder, config = earlier
     assert folder.recorded_config() == config.replace(output_dir=str(folder.path))
-    said = []
-    assert experiment.run(config, said.append) == folder.read_metrics()
-    assert "finished" in said[0]
+    with logged_lines() as lines:
+        assert experiment.run(config) == folder.read_metrics()
+    assert "finished" in lines[0]
     assert len(TrainedRun(folder.path).gallery("test")) == 30
 
 
-def test_a_run_of_before_posteriors_were_calibrated_still_has_its_test_gallery(
-    feature_file, tmp_path
-):
+def test_a_run_of_before_posteriors_were_calibrated_names_the_remedy(feature_file, tmp_path):
     """Logistic regression held nothing out then, so its data had another fingerprint."""
     config = Config.of(
         model="sm", dataset=str(feature_file), output_dir=str(tmp_path / "run"), export=False
     )
-    experiment.run(config, lambda text: None)
+    experiment.run(config)
     everything = config.replace(validation_fraction=0.0)
     record = json.loads((tmp_path / "run" / "config.json").read_text())
     record["data_fingerprint"] = datasets.for_config(everything).fingerprint
     (tmp_path / "run" / "config.json").write_text(json.dumps(record))
-    assert len(TrainedRun(tmp_path / "run").gallery("test")) == 30
+    with pytest.raises(InputError, match="by a version that drew other splits; .* train again"):
+        TrainedRun(tmp_path / "run").gallery("test")
     with pytest.raises(InputError, match="what is held out"):
-        experiment.run(config, lambda text: None)
+        experiment.run(config)
 
 
 def test_an_unfinished_one_that_evaluates_once_ends_in_one_line(earlier):
     folder, config = earlier
     folder.metrics.unlink()
     with pytest.raises(InputError, match="--choose_epoch=last to train exactly 4 epochs$") as error:
-        experiment.run(config, lambda text: None)
+        experiment.run(config)
     assert "\n" not in str(error.value)
 
 
 def test_a_setting_that_was_added_later_is_compared_where_it_is_not_at_its_default(earlier):
     folder, config = earlier
     with pytest.raises(InputError, match="choose_epoch 'best' there, 'last' now"):
-        experiment.run(config.replace(choose_epoch="last"), lambda text: None)
+        experiment.run(config.replace(choose_epoch="last"))
 
 
 def test_a_folder_that_another_process_writes_into_ends_in_one_line(tmp_path):
@@ -116,12 +116,13 @@ def test_the_same_run_twice_at_once_is_trained_once(feature_file, tmp_path, monk
     def train_while_another_starts(*arguments):
         monkeypatch.setattr(experiment, "train_system", train)
         with pytest.raises(InputError, match="another process is writing") as error:
-            experiment.run(config, lambda text: None)
+            experiment.run(config)
         errors.append(error)
         return train(*arguments)
 
     monkeypatch.setattr(experiment, "train_system", train_while_another_starts)
-    metrics = experiment.run(config, lambda text: None)
+    metrics = experiment.run(config)
     assert errors and RunFolder(tmp_path / "run").read_metrics() == metrics
-    said = []
-    assert experiment.run(config, said.append) == metrics and "finished" in said[0]
+    with logged_lines() as lines:
+        assert experiment.run(config) == metrics
+    assert "finished" in lines[0]

@@ -493,7 +493,7 @@ def test_the_bundled_clip_art(tmp_path, capsys):
         dataset="openclipart", text_features="bow", epochs=4, export=False,
         output_dir=str(tmp_path / "run"),
     )  # fmt: skip
-    experiment.run(config, say=lambda text: None)
+    experiment.run(config)
     clip_art = OPENCLIPART.load("bow")
     apple = list(clip_art.train.title).index("Apple")
     (tmp_path / "apple.webp").write_bytes(clip_art.train.thumbnail[apple])

@@ -1,5 +1,6 @@
 """Calibrated posteriors: what the factors find, and what they leave alone."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -8,10 +9,10 @@ from xgacmn_tf.errors import InputError
 from xgacmn_tf.model.angular_softmax import AngularSoftmax, PlainSoftmax
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
 from xgacmn_tf.model.input_maps import Identity
-from xgacmn_tf.model.layers import Affine, Chain, Factor, LinearClasses, Posteriors
+from xgacmn_tf.model.layers import Affine, Chain, LinearClasses, Posteriors
 from xgacmn_tf.runs.checkpoint import load_encoder
 from xgacmn_tf.training import calibration
-from xgacmn_tf.training.calibration import calibrated, calibration_factors
+from xgacmn_tf.training.calibration import calibration_factors
 
 RNG = np.random.default_rng(0)
 ROWS = 4000
@@ -58,7 +59,7 @@ def test_items_with_several_labels_share_their_weight(encoder):
 
 def test_calibration_leaves_codes_and_cosines_as_trained(encoder, tmp_path):
     features = RNG.normal(size=(5, 3)).astype(np.float32)
-    ours = calibrated(encoder, {"image": 0.5, "text": 2.0})
+    ours = encoder.replaced(calibration={"image": 0.5, "text": 2.0})
     for similarity in ("dot", "cosine"):
         for mine, theirs in zip(
             ours.represent_pairs(features, features, similarity),
@@ -105,30 +106,29 @@ def test_posteriors_without_logits_take_the_power_of_the_factor():
     np.testing.assert_allclose(found[2], [1.0, 1e-4, 0.0], rtol=1e-3)
 
 
-def test_checkpoints_of_earlier_versions_give_the_same_posteriors(tmp_path):
-    """They scaled the codes by a layer; angular logits grow with the codes, so it is the same."""
-    classes = AngularSoftmax(3)
-    parts = [Identity(4), Identity(2), Affine(5), Affine(5), classes]
-    plain = CommonSpaceEncoder(*parts)
-    for weight in plain.weights:
-        if weight.trainable:
-            weight.assign(RNG.normal(size=weight.shape))
-    factors = {"image": 0.25, "text": 1.26}
-    scaled = [
-        Chain([layer, Factor(factor)])
-        for layer, factor in zip(parts[2:4], factors.values(), strict=True)
-    ]
-    old = CommonSpaceEncoder(*parts[:2], *scaled, classes)
-    config = old.get_config()
-    del config["calibration"]  # which they do not have
-    old.save(tmp_path / "best.keras")
-    features = [RNG.normal(size=(7, d)).astype(np.float32) for d in (4, 2)]
-    again = load_encoder(tmp_path / "best.keras")
+def test_a_config_of_an_earlier_version_has_factors_of_one():
+    encoder = CommonSpaceEncoder(Identity(4), Identity(2), Affine(5), Affine(5), AngularSoftmax(3))
+    config = encoder.get_config()
+    del config["calibration"]
     assert CommonSpaceEncoder.from_config(config).calibration == {"image": 1.0, "text": 1.0}
-    ours = calibrated(plain, factors).represent_pairs(*features, "posterior")
-    theirs = again.represent_pairs(*features, "posterior")
-    for mine, its in zip(ours, theirs, strict=True):
-        np.testing.assert_allclose(mine, its, atol=1e-6)
+
+
+def test_a_checkpoint_with_a_layer_of_an_earlier_version_names_the_remedy(tmp_path):
+    """Early versions multiplied the codes by a layer `Factor`."""
+
+    @keras.saving.register_keras_serializable("xgacmn_tf")
+    class Factor(keras.layers.Layer):
+        def compute_output_shape(self, input_shape):
+            return input_shape
+
+    try:
+        scaled = Chain([Affine(5), Factor()])
+        encoder = CommonSpaceEncoder(Identity(4), Identity(2), scaled, Affine(5), AngularSoftmax(3))
+        encoder.save(tmp_path / "best.keras")
+    finally:
+        keras.saving.get_custom_objects().pop("xgacmn_tf>Factor")
+    with pytest.raises(InputError, match="a layer Factor .* train the run again"):
+        load_encoder(tmp_path / "best.keras")
 
 
 @pytest.mark.parametrize(

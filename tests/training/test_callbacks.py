@@ -16,16 +16,16 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins import projector
 from tensorboard.plugins.hparams import plugin_data_pb2
 
+from tests.log_lines import logged_lines
 from xgacmn_tf.errors import DivergenceError, InputError
 from xgacmn_tf.report import projector as projector_module
 from xgacmn_tf.report.projector import write_projector
+from xgacmn_tf.report.tensorboard import write_hparams
 from xgacmn_tf.training.callbacks import (
-    HistogramBoard,
     ProfileEpoch,
     ReportImbalance,
     ScalarBoard,
     StopOnNonFinite,
-    write_hparams,
 )
 
 
@@ -87,7 +87,7 @@ def test_scalars_are_on_disk_after_each_epoch(tmp_path):
 
 def test_histograms_only_of_epochs_that_run(tmp_path):
     model = keras.Sequential([keras.layers.Input((3,)), keras.layers.Dense(2, name="dense")])
-    run([HistogramBoard(tmp_path)], [{}, {}, {}], replayed=2, model=model)
+    run([ScalarBoard(tmp_path, histograms=True)], [{}, {}, {}], replayed=2, model=model)
     accumulator = read(tmp_path)
     tags = accumulator.Tags()["tensors"]
     assert len(tags) == 2 and all("dense" in tag for tag in tags)
@@ -109,34 +109,35 @@ def test_non_finite_term_stops_the_run_by_name(value):
 
 
 def test_discriminator_that_wins_is_reported_once():
-    said = []
     wins = [0.5, 0.995, 0.995, 0.5, *[0.999] * 12]
-    run([ReportImbalance(said.append)], [{"D/image_accuracy": x, "G/loss": 1.0} for x in wins])
-    (line,) = said
-    assert line.startswith("epoch 9: a discriminator has won (D/image_accuracy over 0.99")
-    balanced = [{"D/image_accuracy": 0.98, "D/common_accuracy": 0.0}] * 30
-    run([ReportImbalance(said.append)], balanced)
-    assert len(said) == 1
+    callback = ReportImbalance()
+    with logged_lines() as lines:
+        run([callback], [{"D/image_accuracy": x, "G/loss": 1.0} for x in wins])
+    (warning,) = callback.warnings
+    assert lines == [f"warning: {warning}"]
+    assert warning.startswith("epoch 9: a discriminator has won (D/image_accuracy over 0.99")
+    balanced = ReportImbalance()
+    run([balanced], [{"D/image_accuracy": 0.98, "D/common_accuracy": 0.0}] * 30)
+    assert balanced.warnings == []
 
 
 def test_codes_that_collapse_are_reported_once():
-    said = []
+    callback = ReportImbalance()
     spreads = [0.8, 0.3, 0.009, 0.001]
     run(
-        [ReportImbalance(said.append)],
+        [callback],
         [{"validation/spread/text": x, "validation/spread/image": 0.5} for x in spreads],
     )
-    (line,) = said
-    assert line.startswith("epoch 3: all text codes point the same way")
-    assert line.endswith("try a lower --lambda_1 or --generator_learning_rate")
+    (warning,) = callback.warnings
+    assert warning.startswith("epoch 3: all text codes point the same way")
+    assert warning.endswith("try a lower --lambda_1 or --generator_learning_rate")
 
 
 def test_codes_of_unusable_inputs_are_not_blamed_on_the_settings():
-    said = []
-    callback = ReportImbalance(said.append, {"text": "all 100 text features are constant"})
+    callback = ReportImbalance({"text": "all 100 text features are constant"})
     run([callback], [{"validation/spread/text": 0.0}])
-    (line,) = said
-    assert line.endswith("the cause is the input: all 100 text features are constant")
+    (warning,) = callback.warnings
+    assert warning.endswith("the cause is the input: all 100 text features are constant")
 
 
 def test_profile_of_one_epoch(tmp_path):
@@ -151,7 +152,7 @@ def test_profile_of_one_epoch(tmp_path):
 
 def test_hparams_hold_settings_and_results_and_are_replaced(tmp_path):
     settings = {"epochs": 24, "jit": False, "lr": 0.5, "name": "x", "none": None, "t": (5, 1)}
-    write_hparams(tmp_path, settings, {"test/mAP/i2t": 0.125})
+    write_hparams(tmp_path, settings, {"test/mAP/i2t": 0.125}, {})
     write_hparams(tmp_path, settings, {"test/mAP/i2t": 0.5}, {"test/dot/R@10/avg": 0.25})
     assert scalars(tmp_path, "test/mAP/i2t") == [(0, 0.5)]
     assert scalars(tmp_path, "test/dot/R@10/avg") == [(0, 0.25)]

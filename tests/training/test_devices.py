@@ -48,7 +48,7 @@ def settings(feature_file, small_networks):
 def one_device(settings, tmp_path_factory):
     """The folder of the run on one device."""
     folder = tmp_path_factory.mktemp("one") / "run"
-    experiment.run(Config.of(**settings, output_dir=str(folder)), say=lambda text: None)
+    experiment.run(Config.of(**settings, output_dir=str(folder)))
     return folder
 
 

@@ -20,7 +20,7 @@ from xgacmn_tf.search.indexing import RunItems
 from xgacmn_tf.search.kept import KeptGallery
 from xgacmn_tf.search.kept_index import open_engine
 from xgacmn_tf.settings.config import Config
-from xgacmn_tf.training import items
+from xgacmn_tf.training import items, match_thresholds
 
 LATENT = 8
 
@@ -67,7 +67,7 @@ def runs(config, tmp_path_factory):
     for on in (True, False):
         folder = tmp_path_factory.mktemp("run") / "run"
         own = config.replace(item_embedding=on, export=on, output_dir=str(folder))
-        experiment.run(own, say=lambda text: None)
+        experiment.run(own)
         found[on] = RunFolder(folder), json.loads((folder / "metrics.json").read_text())
     return found
 
@@ -193,7 +193,7 @@ def test_match_scores_by_hand(config, runs):
     sides = encoder.represent(v, "item", "image"), encoder.represent(t, "item", "text")
     scores = sides[1].numpy().astype(np.float64) @ sides[0].numpy().T
     cosines = t[:, encoder.code_dim :] @ v[:, encoder.code_dim :].T
-    found = items._match_scores(encoder, dataset, split, [split], "text")
+    found = match_thresholds._match_scores(encoder, dataset, split, [split], "text")
     for without, measured in zip((False, True), found, strict=True):
         expected = []
         for row, label in enumerate(split.label):
@@ -210,7 +210,7 @@ def test_training_items_are_offered_by_image_and_caption(config, runs, monkeypat
     encoder = load_encoder(runs[True][0].best).replaced(item_weight=0.3)
     train, validation = dataset.train, dataset.validation
     for modality in ("image", "text"):
-        splits, offered, vectors = items._offered(
+        splits, offered, vectors = match_thresholds._offered(
             encoder, [train, validation], dataset.label_names, modality
         )
         assert [split.id.tolist() for split in splits] == [
@@ -229,7 +229,9 @@ def test_training_items_are_offered_by_image_and_caption(config, runs, monkeypat
         np.testing.assert_allclose(vectors, encoder.items_of(expected), atol=1e-5)
         with monkeypatch.context() as patch:
             patch.setattr(gallery_module, "MAX_COMBINED", combined.size - 1)
-            apart = items._offered(encoder, [train, validation], dataset.label_names, modality)[1]
+            apart = match_thresholds._offered(
+                encoder, [train, validation], dataset.label_names, modality
+            )[1]
         assert np.abs(apart[: len(train)] - combined).max() > 0.01
         np.testing.assert_allclose(apart[len(train) :], alone, atol=1e-6)
 
@@ -238,7 +240,7 @@ def test_queries_of_zeros_choose_no_threshold(config, runs):
     dataset = datasets.for_config(config)
     encoder = load_encoder(runs[True][0].best)
     split = dataclasses.replace(dataset.validation, text=np.zeros_like(dataset.validation.text))
-    found = items.choose_match_thresholds(
+    found = match_thresholds.choose_match_thresholds(
         encoder, dataclasses.replace(dataset, validation=split), seed=0
     )
     assert set(found["test"]) == set(found["all"]) == {"image"}
@@ -254,8 +256,10 @@ def test_the_same_seed_gives_the_same_towers(config, runs):
     dataset = datasets.for_config(config)
     encoder = load_encoder(runs[True][0].selected)
     one, two = (train_items(config, dataset, encoder, epochs=3) for _ in range(2))
-    for a, b in zip(items._variables(one.towers), items._variables(two.towers), strict=True):
-        np.testing.assert_array_equal(a, b)
+    for modality in ("image", "text"):
+        weights = [result.towers[modality].get_weights() for result in (one, two)]
+        for a, b in zip(*weights, strict=True):
+            np.testing.assert_array_equal(a, b)
 
 
 def test_without_a_validation_split_all_epochs_are_trained(config, runs):
@@ -299,7 +303,7 @@ def test_training_images_with_several_captions_are_offered_once(config, runs):
     again = dataclasses.replace(
         train.take(np.arange(3)), text=train.text[3:6], id=np.array(["a", "b", "c"])
     )
-    splits, offered, _ = items._offered(
+    splits, offered, _ = match_thresholds._offered(
         encoder, [train.followed_by(again), dataset.validation], dataset.label_names, "image"
     )
     assert splits[0].id.tolist() == train.id.tolist()

@@ -258,7 +258,7 @@ def test_a_single_evaluation_of_several_epochs_is_rejected(given, small_config, 
     settings = {"epochs": None, "output_dir": str(tmp_path / "run")} | given
     config = small_config.replace(**settings)
     with pytest.raises(InputError) as error:
-        experiment.run(config, lambda text: None)
+        experiment.run(config)
     epochs = given.get("epochs", 250)  # 72 pairs are four batches, and 1,000 steps the default
     expected = f"--evaluate_every={given['evaluate_every']} evaluates {epochs} epochs once"
     assert str(error.value).startswith(expected) and "--choose_epoch=last" in str(error.value)

@@ -38,8 +38,8 @@ from xgacmn_tf.baselines import System, TrainingData
 from xgacmn_tf.baselines.epochs import train_epochs
 from xgacmn_tf.baselines.input_maps import MapSettings
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
-from xgacmn_tf.model.input_maps import fit_maps
 from xgacmn_tf.model.layers import LinearClasses
+from xgacmn_tf.model.map_choice import fit_maps
 from xgacmn_tf.model.networks import Encoder
 
 

@@ -23,8 +23,8 @@ from xgacmn_tf.baselines.checks import check_at_least
 from xgacmn_tf.baselines.epochs import train_epochs
 from xgacmn_tf.baselines.input_maps import MapSettings
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
-from xgacmn_tf.model.input_maps import fit_maps
 from xgacmn_tf.model.layers import Affine, Chain
+from xgacmn_tf.model.map_choice import fit_maps
 
 
 @dataclasses.dataclass(frozen=True)

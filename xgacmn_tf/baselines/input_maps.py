@@ -10,7 +10,7 @@ from xgacmn_tf.settings.config import XGACMNSettings
 class MapSettings:
     """Settings of the input maps, with the names, the meaning and the defaults of X-GACMN's flags.
 
-    `model.input_maps.fit_maps` fits the maps of X-GACMN and of these systems alike. Where a flag
+    `model.map_choice.fit_maps` fits the maps of X-GACMN and of these systems alike. Where a flag
     file gives X-GACMN other maps, `compare` gives these systems the same.
     """
 

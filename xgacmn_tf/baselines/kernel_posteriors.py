@@ -28,8 +28,9 @@ from xgacmn_tf.baselines.input_maps import MapSettings
 from xgacmn_tf.baselines.logistic import fit_logistic
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
-from xgacmn_tf.model.input_maps import InputMap, fit_maps
+from xgacmn_tf.model.input_maps import InputMap
 from xgacmn_tf.model.layers import Affine, Chain, Posteriors
+from xgacmn_tf.model.map_choice import fit_maps
 
 # Maps differ in scale and dimension, and so does the best C.
 DECADES = (1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0, 100.0)

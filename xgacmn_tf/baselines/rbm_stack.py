@@ -21,8 +21,9 @@ from xgacmn_tf.baselines.rbm import RBM, Schedule, train_rbm
 from xgacmn_tf.baselines.rbm_layers import Counts
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
-from xgacmn_tf.model.input_maps import InputMap, Standardize, choose_map
+from xgacmn_tf.model.input_maps import InputMap, Standardize
 from xgacmn_tf.model.layers import Chain
+from xgacmn_tf.model.map_choice import choose_map
 
 WORDS_OF_PROPORTIONS = 100.0
 TEXT_UNITS = ("auto", "softmax", "gaussian")

@@ -24,8 +24,8 @@ from xgacmn_tf.baselines.epochs import train_epochs
 from xgacmn_tf.baselines.input_maps import MapSettings
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
-from xgacmn_tf.model.input_maps import fit_maps
 from xgacmn_tf.model.item_towers import ItemTowers, pair_keys
+from xgacmn_tf.model.map_choice import fit_maps
 from xgacmn_tf.settings.config import ItemSettings, TrainingSettings
 
 

@@ -1,1 +1,1 @@
-"""Scores of whole galleries in both directions, whatever embeds them."""
+"""Full-gallery retrieval measures, image → text and text → image."""

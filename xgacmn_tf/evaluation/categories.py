@@ -41,7 +41,7 @@ def category_table(
         items among the first 10 results of the category's queries, with its share of these results,
         or None where there are no wrong items. An item with several labels counts for each.
     """
-    labels = _labels(label, len(label_names))
+    labels = label_matrix(label, len(label_names)).astype(np.float64)
     table: dict[int, dict[str, Any]] = {
         category: {
             "name": str(label_names[category]),
@@ -96,7 +96,7 @@ def unseen_categories(
         test pairs; "queries": direction → number of queries without a trained category; "mAP":
         similarity → "seen" and "unseen" → "i2t", "t2i" and "avg". A mean over no query is None.
     """
-    labels = _labels(label, len(label_names))
+    labels = label_matrix(label, len(label_names)).astype(np.float64)
     tested = labels.sum(axis=0)
     unseen = np.flatnonzero((tested > 0) & (train_pairs == 0))
     if not unseen.size:
@@ -115,8 +115,8 @@ def unseen_categories(
         for part in ("seen", "unseen"):
             means: dict[str, float | None] = {}
             for way, values in ways.items():
-                chosen = values[seen[way] == (part == "seen")]
-                means[way] = float(chosen.mean()) if chosen.size else None
+                of_part = values[seen[way] == (part == "seen")]
+                means[way] = float(of_part.mean()) if of_part.size else None
             known_means = [value for value in means.values() if value is not None]
             means["avg"] = float(np.mean(known_means)) if len(known_means) == len(means) else None
             scores[similarity][part] = means
@@ -125,11 +125,6 @@ def unseen_categories(
         "queries": {way: int((~of).sum()) for way, of in seen.items()},
         "mAP": scores,
     }
-
-
-def _labels(label: np.ndarray, num_classes: int) -> sparse.csr_array:
-    """Return (n, c) ones as float64."""
-    return label_matrix(label, num_classes).astype(np.float64)
 
 
 def _joined(labels: sparse.csr_array, place: np.ndarray) -> sparse.csr_array:
@@ -144,7 +139,7 @@ def _joined(labels: sparse.csr_array, place: np.ndarray) -> sparse.csr_array:
 def _confusion(
     query: sparse.csr_array, gallery: sparse.csr_array, first: FirstResults
 ) -> sparse.csr_array:
-    """(c, c) share of wrong items by their category among the first results of each category."""
+    """Return (c, c) the share of wrong items by category among each category's first results."""
     rows, order = first.rows, first.order
     query, depth = query[rows], order.shape[1]
     # An item that shares a label with the query is right.

@@ -35,7 +35,7 @@ def fine_targets(
 def has_finer_label(
     fine_label: np.ndarray, label: np.ndarray, label_names: Sequence[str]
 ) -> np.ndarray:
-    """Return which items have a fine label that says more than their category.
+    """Return which items have a fine label that is finer than their category.
 
     A fine label does not if it is spelled like a category, apart from case and punctuation, or if
     its items are exactly those of one category. In a folder tree "animals", "animals/birds" and

@@ -1,4 +1,4 @@
-"""The first results of many queries, and how much of a gallery appears among them."""
+"""The first results of many queries, and the share of a gallery that they cover."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from xgacmn_tf.evaluation.identity import Identity, directions
 from xgacmn_tf.evaluation.representations import MAX_NUMBERS, Representations, similarities
 
 DEPTH = 10
-# Queries, evenly spaced, whose results are looked at: ranking 90,000 once more takes minutes.
+# Maximum number of queries, evenly spaced: ranking 90,000 once more takes minutes.
 MAX_QUERIES = 10_000
 
 
@@ -35,11 +35,11 @@ class FirstResults:
     def of(cls, query: Representations, gallery: Representations) -> FirstResults:
         """Return the first results of q queries in a gallery of n items."""
         rows = np.linspace(0, len(query) - 1, min(len(query), MAX_QUERIES)).astype(int)
-        chosen, depth = query.take(rows), min(DEPTH, len(gallery))
-        size = min(chosen.block, max(1, MAX_NUMBERS // len(gallery)))
+        selected, depth = query.take(rows), min(DEPTH, len(gallery))
+        size = min(selected.block, max(1, MAX_NUMBERS // len(gallery)))
         blocks = [
-            tf.math.top_k(similarities(chosen[block], gallery), depth).indices.numpy()
-            for block in chosen.slices(size)
+            tf.math.top_k(similarities(selected[block], gallery), depth).indices.numpy()
+            for block in selected.slices(size)
         ]
         return cls(rows, np.concatenate(blocks), len(gallery))
 
@@ -67,7 +67,7 @@ def first_results(
 
 
 def spread_measures(results: Mapping[str, FirstResults]) -> dict[str, dict[str, float]]:
-    """Return the number of different items that searches find, in both directions.
+    """Return the number of different items among the results, in both directions.
 
     Args:
         results: of `first_results`.
@@ -78,9 +78,9 @@ def spread_measures(results: Mapping[str, FirstResults]) -> dict[str, dict[str, 
         query. "avg" is the mean of both directions.
     """
     measures: dict[str, dict[str, float]] = {"distinct_first": {}, f"coverage@{DEPTH}": {}}
-    for way, found in results.items():
-        measures["distinct_first"][way] = float(len(np.unique(found.order[:, 0])))
-        measures[f"coverage@{DEPTH}"][way] = len(np.unique(found.order)) / found.items
+    for way, first in results.items():
+        measures["distinct_first"][way] = float(len(np.unique(first.order[:, 0])))
+        measures[f"coverage@{DEPTH}"][way] = len(np.unique(first.order)) / first.items
     for values in measures.values():
         values["avg"] = (values["i2t"] + values["t2i"]) / 2
     return measures

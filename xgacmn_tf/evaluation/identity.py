@@ -15,12 +15,12 @@ from xgacmn_tf.names import OTHER
 
 @dataclass(frozen=True, eq=False)
 class Identity:
-    """Which of n pairs belong to one group, and which images and texts are the same.
+    """The groups of n pairs, and their identical images and texts.
 
     A gallery item counts as a query's own pair if it belongs to the query's group or if its content
     is identical to that of the query's partner. An image with five captions thus has five correct
-    texts, of which the first one found counts, as is usual for data sets with several captions per
-    image (for example Karpathy and Fei-Fei, CVPR 2015).
+    texts, of which the first in the ranking counts, as is usual for data sets with several captions
+    per image (for example Karpathy and Fei-Fei, CVPR 2015).
 
     Attributes:
         group: (n,) int64, equal within a group.
@@ -80,10 +80,10 @@ class Members:
         self._sorted = numbers[self._order]
 
     def of(self, numbers: np.ndarray) -> np.ndarray:
-        """(..., m) int64 rows of each number, the last one repeated up to the largest count m.
+        """Return (..., m) int64 rows of each number, the last repeated up to the largest count m.
 
         Args:
-            numbers: any shape; each stands somewhere in the vector that this was made of.
+            numbers: any shape; each is an element of the vector of the constructor.
         """
         first = np.searchsorted(self._sorted, numbers, "left")
         last = np.searchsorted(self._sorted, numbers, "right") - 1

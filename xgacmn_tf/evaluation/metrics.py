@@ -7,7 +7,7 @@ relevant, and only they count. Symbols:
 
   N          items in the gallery
   R          relevant items in the gallery, per query (`num_relevant`)
-  K          depth: how many ranks are looked at
+  K          depth: number of ranks that count
   rel(k)     1 if the item at rank k is relevant, else 0
   P(k)       precision at rank k, (rel(1) + … + rel(k)) / k
 
@@ -39,10 +39,10 @@ class Hits:
     """The relevant items of some rankings, query by query and best rank first.
 
     Attributes:
-      queries: how many rankings there are.
-      query: (h,) whose hit it is, ascending.
-      rank: (h,) its rank, from 1.
-      number: (h,) which of its query's hits it is, from 1.
+      queries: number of rankings.
+      query: (h,) row of the query of each hit, ascending.
+      rank: (h,) rank of the hit, from 1.
+      number: (h,) number of the hit among those of its query, from 1.
     """
 
     queries: int
@@ -63,7 +63,7 @@ class Hits:
 
     @cached_property
     def precision(self) -> np.ndarray:
-        """(h,) P(k) at each hit."""
+        """P(k) at each hit, (h,)."""
         return self.number / self.rank
 
 
@@ -73,13 +73,13 @@ def average_precision(
     depth: int | None = None,
     normalizer: Normalizer = "relevant",
 ) -> np.ndarray:
-    """AP = Σ_{k ≤ K} rel(k) P(k) / Z, per query.
+    """Return AP = Σ_{k ≤ K} rel(k) P(k) / Z of each query.
 
     Z is set by `normalizer`:
       "relevant"  R, all relevant items of the gallery. With K = N the AP of text books, with
                   K < N that of TREC.
-      "hits"      the relevant items found within K. The published code of ACMR (Wang et al. 2017)
-                  and DSCMR (Zhen et al. 2019) divides so; it favours rankings that find few.
+      "hits"      the relevant items within K. The published code of ACMR (Wang et al. 2017)
+                  and DSCMR (Zhen et al. 2019) divides so; it favors rankings with few hits.
       "min"       min(K, R), what a perfect ranking would find within K.
 
     Worked: relevant items at ranks 1, 3 and 6, R = 3. Full AP = (1/1 + 2/3 + 3/6) / 3 = 0.7222.
@@ -122,7 +122,7 @@ def average_precision(
 
 
 def precision_at(relevance: ArrayLike, depth: ArrayLike) -> np.ndarray:
-    """P(K) = (relevant items within the first K) / K, per query.
+    """Return P(K) = (relevant items within the first K) / K of each query.
 
     Over K = 1, 2, …, averaged over queries, this is the precision-scope curve of the paper's
     Fig. 3. Beyond the end of the ranking there is nothing to find, but K still divides.
@@ -145,61 +145,6 @@ def precision_at(relevance: ArrayLike, depth: ArrayLike) -> np.ndarray:
     relevance, depth = np.asarray(relevance, bool), np.asarray(depth)
     hits = np.cumsum(relevance[:, : depth.max()], axis=1, dtype=np.int64)
     return hits[:, np.minimum(depth, hits.shape[1]) - 1] / depth
-
-
-def precision_recall_curve(
-    relevance: ArrayLike | Hits, num_relevant: ArrayLike, points: int = 11
-) -> np.ndarray:
-    """Interpolated precision at `points` evenly spaced recalls from 0 to 1, per query.
-
-    p(r) = max { P(k) : hits(k) / R ≥ r }, or 0 where the ranking never reaches recall r
-    (Manning et al., §8.4; TREC uses 11 points, COCO 101).
-
-    Worked: relevant items at ranks 1 and 4, R = 2. Recall .5 is reached at rank 1 with precision
-    1, recall 1 at rank 4 with precision 1/2: the 11 points are six times 1, then five times 0.5.
-
-    Args:
-      relevance: (q, n) bool, ranked.
-      num_relevant: (q,) integers, R. A query with R = 0 has precision 0 throughout.
-      points: how many recalls, at least 2.
-
-    Returns:
-      (q, points) float64 in [0, 1], non-increasing along each row.
-    """
-    hits, num_relevant = Hits.of(relevance), np.asarray(num_relevant, np.int64)
-    most = max(int(hits.number.max(initial=0)), 1)
-    # Column j - 1 holds the precision at hit j, and then the best of that hit and all later ones.
-    best = np.zeros((hits.queries, most))
-    best[hits.query, hits.number - 1] = hits.precision
-    np.maximum.accumulate(best[:, ::-1], axis=1, out=best[:, ::-1])
-    # The first hit with j / R of at least i / (points - 1), rounded up in integers, because
-    # 3/10 · 10 may be 2.99….
-    needed = -(-np.arange(points) * num_relevant[:, np.newaxis] // (points - 1))
-    found = np.take_along_axis(best, np.clip(needed, 1, most) - 1, axis=1)
-    return np.where(needed <= most, found, 0.0)
-
-
-def rank_of(order: ArrayLike, item: ArrayLike) -> np.ndarray:
-    """Return the rank, counted from 1, at which each query's `item` stands.
-
-    Recall at K of the one item that belongs to a query is `rank_of(order, item) <= K`.
-    Worked: order 4, 2, 7 and item 2 give rank 2.
-
-    Args:
-      order: (q, n) integers, gallery rows in ranked order.
-      item: (q,) integers, the gallery row looked for.
-
-    Returns:
-      (q,) int64 in [1, n], or n + 1 where the item is not in the ranking.
-
-    Example:
-
-    >>> from xgacmn_tf import metrics
-    >>> metrics.rank_of([[4, 2, 7]], item=[2]).tolist()
-    [2]
-    """
-    found = np.asarray(order) == np.asarray(item)[:, np.newaxis]
-    return 1 + np.where(found.any(axis=1), found.argmax(axis=1), found.shape[1])
 
 
 def chance_average_precision(

@@ -1,11 +1,11 @@
-"""The best of a gallery for many queries, in blocks of queries.
+"""Exact top-k search in blocks of queries.
 
-The similarity is the inner product of two representations. Queries go through in blocks, inside
-one compiled function, so that memory is bounded by block_size × gallery and nothing is copied to
-the host between blocks. Inner products are summed in double precision and rounded to single
-precision before ranking. So equal items get equal scores wherever they stand in the gallery, the
-order does not depend on the block size, and no graphics processor shortens them to TensorFloat-32.
-Ties go to the lower gallery row. (`whole_ranking` sorts another way.)
+The similarity is the inner product of two representations. Queries are processed in blocks inside
+a compiled function, so that memory is bounded by block_size × gallery and nothing is copied to the
+host between blocks. Inner products are summed in double precision and rounded to single precision
+before ranking. So equal items have equal scores at any place in the gallery, the order does not
+depend on the block size, and no GPU rounds them to TensorFloat-32. Ties go to the lower gallery
+row.
 """
 
 from typing import Any
@@ -29,13 +29,13 @@ class NotFiniteError(InputError):
 def rank_gallery(
     query: Any, gallery: Any, k: int, block_size: int = 256
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The k gallery items most similar to each query, best first, ties to the lower gallery row.
+    """Return the k gallery items most similar to each query, ties to the lower gallery row.
 
     Args:
       query: (q, d) finite representations; q and the gallery's size need not agree.
       gallery: (n, d) finite representations.
-      k: how many; a k beyond n gives all n.
-      block_size: queries ranked at a time.
+      k: number of items; all n if k is larger.
+      block_size: number of queries that are ranked at a time.
 
     Returns:
       (q, min(k, n)) int32 gallery rows and (q, min(k, n)) float32 similarities.
@@ -60,7 +60,7 @@ def rank_gallery(
 def best(
     query: tf.Tensor, gallery: tf.Tensor, k: tf.Tensor, block_size: tf.Tensor
 ) -> list[tf.Tensor]:
-    """`top` of float64 representations (q, d) and (n, d), `block_size` queries at a time."""
+    """Return `top` of float64 representations (q, d) and (n, d) in blocks of queries."""
 
     def best_of_block(first: tf.Tensor, last: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return top(query[first:last], gallery, k)
@@ -70,7 +70,7 @@ def best(
 
 
 def top(query: tf.Tensor, gallery: tf.Tensor, k: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """(b, k) int32 gallery rows and (b, k) float32 inner products of float64 representations."""
+    """Return (b, k) int32 gallery rows and (b, k) float32 inner products of representations."""
     # A matrix product sums its last columns in another order than the rest, so that the same item
     # gets sums that differ in the last bits. Rounding removes the difference.
     similarity = tf.cast(tf.matmul(query, gallery, transpose_b=True), tf.float32)
@@ -80,10 +80,10 @@ def top(query: tf.Tensor, gallery: tf.Tensor, k: tf.Tensor) -> tuple[tf.Tensor, 
 
 
 def checked_representations(name: str, value: Any) -> tf.Tensor:
-    """`value` as a float64 tensor, or an `InputError` that says what is wrong with it.
+    """Return `value` as a float64 tensor; raise an `InputError` if it is invalid.
 
     Args:
-      name: what messages call it.
+      name: its name in messages.
       value: (items, dimensions) finite, at least one of each, of any floating type.
     """
     value = tf.convert_to_tensor(value)
@@ -97,7 +97,7 @@ def checked_representations(name: str, value: Any) -> tf.Tensor:
     if bad:
         raise NotFiniteError(
             f"{name} holds {bad} values of {value.shape.num_elements()} that are NaN or infinite; "
-            "a ranking needs finite representations, so look at the encoder that made them"
+            "a ranking needs finite representations, so check the encoder that computed them"
         )
     return tf.cast(value, tf.float64)
 

@@ -102,8 +102,18 @@ def represent(
 
 
 def similarities(query: np.ndarray, gallery: Representations) -> np.ndarray:
-    """(q, n) float32 inner products of (q, d) float64 queries with a gallery, block by block."""
+    """Return the inner products of queries with a gallery, computed block by block.
+
+    Args:
+      query: (q, d) float64.
+      gallery: (n, d).
+
+    Returns:
+      (q, n) float32.
+    """
     scores = np.empty((len(query), len(gallery)), np.float32)
     for items in gallery.slices():
         scores[:, items] = query @ gallery[items].T
+    # TensorFlow flushes subnormals to zero before it ranks, and both orders must agree.
+    np.copyto(scores, 0.0, where=np.abs(scores) < np.finfo(np.float32).tiny)
     return scores

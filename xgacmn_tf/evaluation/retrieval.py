@@ -1,24 +1,23 @@
 """Evaluation of a whole gallery in both directions, image → text (i2t) and text → image (t2i).
 
-Every item of one modality is a query, and every item of the other is the gallery. The similarity
+Every item of one modality is a query, and every item of the other is in the gallery. The similarity
 is the inner product of two representations: of unit-length codes for the cosine, of raw codes for
 the dot product, of class posteriors for the posterior similarity. An item is relevant if it shares
-a label with the query; it counts as the query's own pair as `identity.Identity` tells.
-`xgacmn_tf.evaluation.metrics` defines the measures.
+a label with the query; `identity.Identity` defines which items count as the query's own pair.
+`metrics` defines the measures.
 
-The order is that of `xgacmn_tf.evaluation.ranking`: inner products in double precision, rounded to
-single, ties to the lower gallery row. Blocks of queries are ranked side by side in threads.
+The order is that of `ranking`: inner products in double precision, rounded to single, ties to the
+lower gallery row. Blocks of queries are ranked in parallel threads.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.evaluation.blockwise import BlockFunction, in_threads, over_ways, progress_bar
 from xgacmn_tf.evaluation.identity import Direction, Identity, directions
 from xgacmn_tf.evaluation.metrics import (
     Hits,
@@ -27,49 +26,36 @@ from xgacmn_tf.evaluation.metrics import (
     chance_median_rank,
     chance_of_a_hit,
     precision_at,
-    precision_recall_curve,
 )
+from xgacmn_tf.evaluation.query_blocks import in_threads, over_queries, query_bar
 from xgacmn_tf.evaluation.ranking import check_at_least_one
+from xgacmn_tf.evaluation.relevance import Labels, Relevance, checked_targets, united
 from xgacmn_tf.evaluation.representations import Representations
-from xgacmn_tf.evaluation.whole_ranking import (
-    Labels,
-    Ranking,
-    Relevance,
-    ascending,
-    checked_targets,
-    own_rank,
-    united,
-)
 
 Measures = dict[str, dict[str, float]]
-
-RECALL_POINTS = 101
 
 
 @dataclass(frozen=True, eq=False)
 class RetrievalResult:
-    """What `evaluate_retrieval` measures. A direction is "i2t" or "t2i" with q queries.
+    """The results of `evaluate_retrieval`. A direction is "i2t" or "t2i" with q queries.
 
     Attributes:
       measures: measure → {"i2t", "t2i", "avg"}. "mAP" is over the full gallery and divided by the
-        relevant items in it; "mAP@50" is divided by the relevant items found in the first 50,
+        relevant items in it; "mAP@50" is divided by the relevant items among the first 50,
         "mAP@50/min" by min(50, relevant). "R@K" is the share of queries for which an item that
         counts as the own pair is among the first K, "median_rank" the median rank of the first such
         item. "avg" is the directions' mean.
       per_query: direction → {"AP", "AP@50"} (q,) float64, and {"rank", "pair"} (q,) int64: the rank
-        of the own pair, and the row of a pair that the query is of.
+        of the own pair, and the row of a pair that the query belongs to.
       precision_scope: direction → float64, mean precision at K = 1, 2, … up to max_scope or to the
         gallery's size.
-      precision_recall: direction → (101,) float64, mean interpolated precision at recall 0, .01, …,
-        1.
-      queries_without_relevant: direction → how many queries no gallery item is relevant to. They
+      queries_without_relevant: direction → number of queries without a relevant gallery item. They
         count with AP 0.
     """
 
     measures: Measures
     per_query: dict[str, dict[str, np.ndarray]]
     precision_scope: dict[str, np.ndarray]
-    precision_recall: dict[str, np.ndarray]
     queries_without_relevant: dict[str, int]
 
 
@@ -95,65 +81,58 @@ def evaluate_retrieval(
       targets: (n,) labels, whole numbers from 0; or (n, c) one-hot or multi-hot, zeros and ones of
         any type, dense or sparse. A row of zeros is allowed.
       identity: which items are the same. By default those with equal representations, which is
-        right where the encoders give different items different representations.
+        right if the encoders give different items different representations.
       deduplicated: each image is a query and in the gallery once, with all its texts.
       depth: K of the measures "mAP@K" and "mAP@K/min".
       recall_depths: every K of the measures "R@K".
       max_scope: the last K of the precision-scope curve.
-      block_size: number of queries that a thread ranks at a time; by default as many as make
-        `blockwise.PAIRS` pairs, and at least `blockwise.QUERIES`. It does not affect the results.
-      title: of a progress bar; None shows none.
+      block_size: number of queries that a thread ranks at a time, by default as many as make
+        `PAIRS` pairs and at least `QUERIES`. The results do not depend on it.
+      title: title of a progress bar; None shows none.
 
     Returns:
       A `RetrievalResult`.
 
     Raises:
-      InputError: shapes that do not fit, an empty set, values that are not finite, targets other
-        than 0 and 1, or a setting below 1.
+      InputError: shapes do not fit, a set is empty, values are not finite, targets are neither 0
+        nor 1, or a setting is below 1.
     """
-    check_at_least_one(depth=depth, max_scope=max_scope)
-    check_at_least_one(recall_depths=min(recall_depths, default=1))
+    check_at_least_one(
+        depth=depth, max_scope=max_scope, recall_depths=min(recall_depths, default=1)
+    )
     image, text, targets = _pairs(image, text, targets)
-    identity = _checked_identity(identity, image, text)
+    ways = directions(_checked_identity(identity, image, text), deduplicated)
+    relevance = _relevance(ways, targets)
 
-    def measure(ranking: Ranking) -> tuple[np.ndarray, ...]:
-        """Per query: AP, AP@K by hits and by min, own rank, R. Of the block: two curves' sums."""
-        hits, relevant = Hits.of(ranking.relevance), ranking.num_relevant
-        scopes = np.arange(1, min(max_scope, ranking.relevance.shape[1]) + 1)
+    def measure(name: str, rows: slice, scores: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Per query: AP, AP@K by hits and by min, own rank, R. Per block: summed precisions."""
+        relevant = relevance[name].of(rows)
+        ranked, count = _ranked_relevance(scores, relevant), relevant.sum(axis=1)
+        hits, scopes = Hits.of(ranked), np.arange(1, min(max_scope, ranked.shape[1]) + 1)
         return (
-            average_precision(hits, relevant),
-            average_precision(hits, relevant, depth, "hits"),
-            average_precision(hits, relevant, depth, "min"),
-            ranking.own_rank(),
-            relevant,
-            precision_at(ranking.relevance, scopes).sum(axis=0, keepdims=True),
-            precision_recall_curve(hits, relevant, RECALL_POINTS).sum(axis=0, keepdims=True),
+            average_precision(hits, count),
+            average_precision(hits, count, depth, "hits"),
+            average_precision(hits, count, depth, "min"),
+            _own_rank(scores, ways[name].own(rows)),
+            count,
+            precision_at(ranked, scopes).sum(axis=0, keepdims=True),
         )
 
-    measures: Measures = {}
-    per_query, scope, curve, without = {}, {}, {}, {}
-    ways = directions(identity, deduplicated)
-    ranked = _ranked(measure, ways, targets)
-    found_of = over_ways(ranked, ways, image, text, block_size, title)
-    for name, direction in ways.items():
-        full, hits, capped, rank, relevant, at_scope, at_recall = found_of[name]
-        found = {"mAP": _mean(full), f"mAP@{depth}": _mean(hits), f"mAP@{depth}/min": _mean(capped)}
-        found |= {f"R@{k}": _mean(rank <= k) for k in recall_depths}
-        found["median_rank"] = float(np.median(rank))
-        for measured, value in found.items():
-            measures.setdefault(measured, {})[name] = value
-        per_query[name] = {
-            "AP": full,
-            f"AP@{depth}": hits,
-            "rank": rank,
-            "pair": direction.query,
+    by_way, per_query, scope, without = {}, {}, {}, {}
+    for name, results in over_queries(measure, ways, image, text, block_size, title).items():
+        full, hits, capped, rank, relevant, at_scope = results
+        by_way[name] = {
+            "mAP": _mean(full),
+            f"mAP@{depth}": _mean(hits),
+            f"mAP@{depth}/min": _mean(capped),
+            **{f"R@{k}": _mean(rank <= k) for k in recall_depths},
+            "median_rank": float(np.median(rank)),
         }
+        pair = ways[name].query
+        per_query[name] = {"AP": full, f"AP@{depth}": hits, "rank": rank, "pair": pair}
         scope[name] = at_scope.sum(axis=0) / len(rank)
-        curve[name] = at_recall.sum(axis=0) / len(rank)
         without[name] = int((relevant == 0).sum())
-    for values in measures.values():
-        values["avg"] = (values["i2t"] + values["t2i"]) / 2
-    return RetrievalResult(measures, per_query, scope, curve, without)
+    return RetrievalResult(_by_measure(by_way), per_query, scope, without)
 
 
 def mean_average_precision(
@@ -167,16 +146,15 @@ def mean_average_precision(
       {"i2t", "t2i", "avg"}, each in [0, 1].
     """
     image, text, targets = _pairs(image, text, targets)
+    ways = directions(_all_different(len(image)), False)
+    relevance = _relevance(ways, targets)
 
-    def measure(ranking: Ranking) -> tuple[np.ndarray, ...]:
-        return (average_precision(ranking.relevance, ranking.num_relevant),)
+    def measure(name: str, rows: slice, scores: np.ndarray) -> tuple[np.ndarray, ...]:
+        relevant = relevance[name].of(rows)
+        return (average_precision(_ranked_relevance(scores, relevant), relevant.sum(axis=1)),)
 
-    alone = np.arange(len(image))
-    ways = directions(Identity(alone, alone, alone), False)
-    ranked = _ranked(measure, ways, targets)
-    found = over_ways(ranked, ways, image, text, block_size, title)
-    scores = {name: _mean(precision) for name, (precision,) in found.items()}
-    return {**scores, "avg": (scores["i2t"] + scores["t2i"]) / 2}
+    results = over_queries(measure, ways, image, text, block_size, title)
+    return _by_measure({name: {"mAP": _mean(full)} for name, (full,) in results.items()})["mAP"]
 
 
 def own_ranks(
@@ -197,14 +175,13 @@ def own_ranks(
       "i2t" and "t2i" → (q,) int64 ranks, from 1.
     """
     image, text = _sides(image, text)
-    identity = _checked_identity(identity, image, text)
-    ways = directions(identity, deduplicated)
+    ways = directions(_checked_identity(identity, image, text), deduplicated)
 
-    def rank(name: str, rows: slice, similarity: np.ndarray) -> tuple[np.ndarray, ...]:
-        return (own_rank(ascending(similarity), ways[name].own(rows)),)
+    def rank(name: str, rows: slice, scores: np.ndarray) -> tuple[np.ndarray, ...]:
+        return (_own_rank(scores, ways[name].own(rows)),)
 
-    found = over_ways(rank, ways, image, text, block_size, title)
-    return {name: ranks for name, (ranks,) in found.items()}
+    results = over_queries(rank, ways, image, text, block_size, title)
+    return {name: ranks for name, (ranks,) in results.items()}
 
 
 def chance_levels(
@@ -216,74 +193,101 @@ def chance_levels(
     deduplicated: bool = False,
     title: str | None = None,
 ) -> Measures:
-    """What a random ranking scores on average, in closed form, in the shape of `measures`.
+    """Return the expected measures of a random ranking, in closed form.
 
     For average precision see `chance_average_precision`; for R@K and the median rank
     `chance_of_a_hit`, of the items that count as the own pair.
 
     Args and errors are those of `evaluate_retrieval`; without an identity all items differ.
     """
-    check_at_least_one(depth=depth)
-    check_at_least_one(recall_depths=min(recall_depths, default=1))
+    check_at_least_one(depth=depth, recall_depths=min(recall_depths, default=1))
     checked = checked_targets(targets)
-    alone = np.arange(checked.shape[0])
-    identity = Identity(alone, alone, alone) if identity is None else identity
-    levels: Measures = {}
-    ways = directions(identity, deduplicated)
-    counts = {}
-    with progress_bar(title, ways, passes=2) as bar:
+    ways = directions(identity or _all_different(checked.shape[0]), deduplicated)
+    relevance = _relevance(ways, checked)
+    by_way = {}
+    with query_bar(title, ways, passes=2) as bar:
         for name, direction in ways.items():
-            relevant = _relevant_items(direction, checked, name, block_size, bar)
-            counts[name] = relevant, direction.own_count(bar.update)
-    for name, direction in ways.items():
-        (relevant, own), items = counts[name], len(direction.gallery)
-        found = {
-            "mAP": _mean(chance_average_precision(relevant, items)),
-            f"mAP@{depth}": _mean(chance_average_precision(relevant, items, depth, "hits")),
-            f"mAP@{depth}/min": _mean(chance_average_precision(relevant, items, depth, "min")),
+            queries, items = range(len(direction.query)), len(direction.gallery)
+            count = partial(_count_relevant, relevance[name])
+            (relevant,) = in_threads(count, queries, items, block_size, bar)
+            own = direction.own_count(bar.update)
+            by_way[name] = {
+                "mAP": _mean(chance_average_precision(relevant, items)),
+                f"mAP@{depth}": _mean(chance_average_precision(relevant, items, depth, "hits")),
+                f"mAP@{depth}/min": _mean(chance_average_precision(relevant, items, depth, "min")),
+                **{f"R@{k}": _mean(chance_of_a_hit(own, items, k)) for k in recall_depths},
+                "median_rank": chance_median_rank(own, items),
+            }
+    return _by_measure(by_way)
+
+
+def _count_relevant(relevance: Relevance, first: int, last: int) -> tuple[np.ndarray]:
+    """Return the number of items that are relevant to each query from `first` to `last`."""
+    return (relevance.of(slice(first, last)).sum(axis=1),)
+
+
+def _by_measure(by_way: Mapping[str, Mapping[str, float]]) -> Measures:
+    """Return direction → measure → number as measure → direction → number, with "avg"."""
+    return {
+        measure: {
+            "i2t": value,
+            "t2i": by_way["t2i"][measure],
+            "avg": (value + by_way["t2i"][measure]) / 2,
         }
-        found |= {f"R@{k}": _mean(chance_of_a_hit(own, items, k)) for k in recall_depths}
-        found["median_rank"] = chance_median_rank(own, items)
-        for measured, value in found.items():
-            levels.setdefault(measured, {})[name] = value
-    for values in levels.values():
-        values["avg"] = (values["i2t"] + values["t2i"]) / 2
-    return levels
+        for measure, value in by_way["i2t"].items()
+    }
 
 
-def _ranked(
-    measure: Callable[[Ranking], tuple[np.ndarray, ...]],
-    ways: Mapping[str, Direction],
-    targets: Labels,
-) -> BlockFunction:
-    """What a measure finds in the ranking of the whole gallery."""
-    relevance = {name: _relevance(direction, targets, name) for name, direction in ways.items()}
+def _ranked_relevance(scores: np.ndarray, relevant: np.ndarray) -> np.ndarray:
+    """Return relevance in ranked order.
 
-    def ranked(name: str, rows: slice, similarity: np.ndarray) -> tuple[np.ndarray, ...]:
-        return measure(Ranking(similarity, relevance[name].of(rows), ways[name].own(rows)))
+    Args:
+      scores: (q, n) float32, finite.
+      relevant: (q, n) bool, in the order of the gallery.
 
-    return ranked
-
-
-def _relevant_items(
-    direction: Direction, targets: Labels, name: str, block_size: int | None, bar: tqdm
-) -> np.ndarray:
-    """Return (q,) the number of items that are relevant to each query."""
-    relevance, items = _relevance(direction, targets, name), len(direction.gallery)
-
-    def count(first: int, last: int) -> tuple[np.ndarray, ...]:
-        return (relevance.of(slice(first, last)).sum(axis=1),)
-
-    return in_threads(count, range(len(direction.query)), items, block_size, bar)[0]
+    Returns:
+      (q, n) bool, in the order of descending scores, ties in the order of the gallery.
+    """
+    # One sort of integers takes 0.6 of the time of a stable argsort. The bits of a float, as an
+    # integer, ascend with it above zero and descend below, where they are inverted. Below them
+    # stand the row and the relevance.
+    bits = (0.0 - scores).view(np.int32)
+    bits ^= (bits >> 31) & np.int32(0x7FFFFFFF)
+    keys = bits.astype(np.int64) << 32
+    keys |= np.arange(scores.shape[1]) << 1 | relevant
+    keys.sort(axis=1)
+    return (keys & 1).astype(bool)
 
 
-def _relevance(direction: Direction, targets: Labels, name: str) -> Relevance:
-    """Relevance by label; an image that stands for several pairs has the labels of all of them."""
-    images = direction.query if name == "i2t" else direction.gallery
-    of_images = targets
-    if len(images) < targets.shape[0]:
-        of_images = united(targets, direction.image_place, len(images))
-    return Relevance(of_images, targets) if name == "i2t" else Relevance(targets, of_images)
+def _own_rank(scores: np.ndarray, own: np.ndarray) -> np.ndarray:
+    """Return the rank, from 1, of the first item that counts as each query's own pair.
+
+    Args:
+      scores: (q, n) float32.
+      own: (q, m) rows of the gallery that count as each query's own pair; rows may repeat.
+
+    Returns:
+      (q,) int64.
+    """
+    of_own = np.take_along_axis(scores, own, axis=1)
+    best = of_own.max(axis=1, keepdims=True)
+    items = scores.shape[1]
+    row = np.where(of_own == best, own, items).min(axis=1, keepdims=True)
+    ahead = (scores > best) | ((scores == best) & (np.arange(items) < row))
+    return 1 + np.count_nonzero(ahead, axis=1)
+
+
+def _relevance(ways: Mapping[str, Direction], targets: Labels) -> dict[str, Relevance]:
+    """Return relevance by label; an image of several pairs has the labels of all of them."""
+    relevance = {}
+    for name, direction in ways.items():
+        images = direction.query if name == "i2t" else direction.gallery
+        of_images = targets
+        if len(images) < targets.shape[0]:
+            of_images = united(targets, direction.image_place, len(images))
+        sides = (of_images, targets) if name == "i2t" else (targets, of_images)
+        relevance[name] = Relevance(*sides)
+    return relevance
 
 
 def _pairs(image: Any, text: Any, targets: Any) -> tuple[Representations, Representations, Labels]:
@@ -318,6 +322,12 @@ def _checked_identity(
     if len(identity) != len(image):
         raise InputError(f"identity is of {len(identity)} pairs, image has {len(image)}")
     return identity
+
+
+def _all_different(items: int) -> Identity:
+    """Return the identity of pairs that are all distinct."""
+    alone = np.arange(items)
+    return Identity(alone, alone, alone)
 
 
 def _mean(values: np.ndarray) -> float:

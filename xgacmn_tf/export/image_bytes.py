@@ -44,8 +44,8 @@ def for_each_image(
     def step(index: tf.Tensor, results: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
         next_image = images.get_next_as_optional()
         with tf.control_dependencies([_require(index, next_image.has_value(), _BROKEN)]):
-            found, problem, pixels = next_image.get_value()
-        problem = tf.where(found == index, problem, _BROKEN)
+            place, problem, pixels = next_image.get_value()
+        problem = tf.where(place == index, problem, _BROKEN)
         with tf.control_dependencies([_require(index, problem == "", problem)]):
             image = StoredImage(tf.identity(pixels), read_metadata(image_bytes[index]))
         return index + 1, results.write(tf.cast(index, tf.int32), function(image))
@@ -62,7 +62,7 @@ def _require(index: tf.Tensor, fine: tf.Tensor, problem: tf.Tensor | str) -> tf.
 
 
 def _plain_options() -> tf.data.Options:
-    """Without what makes long pipelines faster, and every request wait."""
+    """Return options without optimizations that delay every request."""
     options = tf.data.Options()
     options.autotune.enabled = False
     options.experimental_optimization.apply_default_optimizations = False

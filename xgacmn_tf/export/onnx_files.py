@@ -2,24 +2,21 @@
 
 <output>/encode_image.onnx, encode_text.onnx   what ONNX Runtime loads, see `onnx_graphs`
 <output>/report.json                           differences, mAP, sizes, latency, see `onnx_report`
-<output>/README.md                             the same for people, and how to use the files
+<output>/README.md                             the same as text, and how to use the files
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.io.files import temporary_for, write_json
+from xgacmn_tf.io.files import atomic_folder, write_json
 from xgacmn_tf.runs.provenance import git_commit, versions
 from xgacmn_tf.runs.trained import TrainedRun
 
-# How far single precision may lie from TensorFlow: a wrong graph is off by far more.
+# Maximum difference from TensorFlow in single precision: a wrong graph differs by far more.
 TOLERANCE = 1e-5
 
 
@@ -35,10 +32,10 @@ def export_onnx(
       run_dir: the run folder; its data set must still be there, for the comparison.
       output: a new folder, or an empty one.
       precision: one of `onnx_graphs.PRECISIONS`.
-      max_map_loss: the most mAP that either direction may lose at any similarity.
+      max_map_loss: maximum loss of mAP in either direction at any similarity.
 
     Returns:
-      What stands in report.json.
+      The content of report.json.
 
     Raises:
       InputError: there is no finished run; its data set has changed; a library is missing; the
@@ -82,11 +79,17 @@ def export_onnx(
         report["float32_costs"] = onnx_report.costs(single, dataset.test)
     report["versions"] = versions(tf2onnx, onnx, onnxruntime)
     report["git_commit"] = git_commit()
-    with _new_folder(target) as folder:
-        for modality, graph in graphs.items():
-            (folder / f"encode_{modality}.onnx").write_bytes(graph.SerializeToString())
-        write_json(folder / "report.json", report)
-        (folder / "README.md").write_text(onnx_readme.readme(report, graphs), encoding="utf-8")
+    try:
+        with atomic_folder(target) as folder:
+            for modality, graph in graphs.items():
+                (folder / f"encode_{modality}.onnx").write_bytes(graph.SerializeToString())
+            write_json(folder / "report.json", report)
+            (folder / "README.md").write_text(onnx_readme.readme(report, graphs), encoding="utf-8")
+    except OSError as error:
+        raise InputError(
+            f"--output={target} cannot be written ({error.strerror}); name a new folder where you "
+            "may create files"
+        ) from error
     return report
 
 
@@ -118,25 +121,3 @@ def _check_loss(report: dict[str, Any], max_map_loss: float) -> None:
                     f"{similarity} {way} mAP ({before:.4f} to {after:.4f}), more than "
                     f"--max_map_loss={max_map_loss}; name a higher precision, or allow more"
                 )
-
-
-@contextlib.contextmanager
-def _new_folder(target: Path) -> Iterator[Path]:
-    """Yield an empty folder that becomes `target` at the end; on an error it is removed."""
-    temporary = temporary_for(target)
-    try:
-        temporary.mkdir(parents=True)
-        yield temporary
-        # To the disk first, so that the rename cannot overtake the files.
-        for path in temporary.iterdir():
-            with open(path, "rb") as file:
-                os.fsync(file.fileno())
-        # Fails where somebody has put files there meanwhile.
-        temporary.rename(target)
-    except OSError as error:
-        raise InputError(
-            f"--output={target} cannot be written ({error.strerror}); name a new folder where you "
-            "may create files"
-        ) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

@@ -35,7 +35,7 @@ from xgacmn_tf.model.encoders import CommonSpaceEncoder
 from xgacmn_tf.runs.checkpoint import load_encoder
 
 PRECISIONS = ("float32", "float16", "int8")
-# What a graph gives, and the similarity that inner products of it are.
+# Output of a graph → the similarity that its inner products are.
 OUTPUTS = {"embedding": "cosine", "posterior": "posterior", "search": "item"}
 # The newest operator set that tf2onnx writes.
 OPSET = 18
@@ -61,7 +61,7 @@ def _without_warnings() -> Iterator[None]:
 def encoder_graphs(
     checkpoint: str | os.PathLike[str], precision: str, training: Mapping[str, np.ndarray]
 ) -> Graphs:
-    """{"image", "text"} → the ONNX model of that encoder.
+    """Return the ONNX models of the encoders by modality.
 
     Args:
       checkpoint: a run's `best.keras`.

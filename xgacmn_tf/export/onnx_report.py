@@ -1,4 +1,4 @@
-"""What ONNX graphs lose against TensorFlow: differences, mAP, sizes and latency, measured."""
+"""Comparison of ONNX graphs with TensorFlow: differences, mAP, sizes and latency."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
+from xgacmn_tf.blocks import in_blocks
 from xgacmn_tf.datasets.paired import Split
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.evaluation.retrieval import mean_average_precision
 from xgacmn_tf.export.onnx_graphs import OUTPUTS, Graphs, represent
-from xgacmn_tf.model.encoders import ROWS_AT_ONCE, CommonSpaceEncoder
+from xgacmn_tf.model.encoders import CommonSpaceEncoder
 
 # Batch sizes whose latency is measured, and how often; the fastest counts, being least disturbed.
 LATENCY_ROWS = (1, 64)
@@ -24,7 +25,7 @@ Outputs = dict[str, np.ndarray]
 
 
 def compare(encoder: CommonSpaceEncoder, graphs: Graphs, test: Split) -> dict[str, Any]:
-    """What graphs give for a test split, beside what TensorFlow gives.
+    """Return the differences of graphs from TensorFlow on a test split.
 
     Args:
       encoder: the encoders in TensorFlow, in single precision.
@@ -58,8 +59,8 @@ def compare(encoder: CommonSpaceEncoder, graphs: Graphs, test: Split) -> dict[st
 
 
 def costs(graphs: Graphs, test: Split) -> dict[str, dict[str, Any]]:
-    """{signature: {"bytes": size of the file, "microseconds": {rows: of one call}}}."""
-    found = {}
+    """Return signature → {"bytes": size of the file, "microseconds": {rows: time of a call}}."""
+    results = {}
     for modality, graph in graphs.items():
         session, microseconds = _session(graph), {}
         for rows in LATENCY_ROWS:
@@ -68,20 +69,19 @@ def costs(graphs: Graphs, test: Split) -> dict[str, dict[str, Any]]:
             run = functools.partial(_run, session, batch)
             seconds = min(timeit.repeat(run, number=1, repeat=LATENCY_REPEATS))
             microseconds[str(rows)] = round(seconds * 1e6, 1)
-        found[f"encode_{modality}"] = {"bytes": graph.ByteSize(), "microseconds": microseconds}
-    return found
+        results[f"encode_{modality}"] = {"bytes": graph.ByteSize(), "microseconds": microseconds}
+    return results
 
 
 def _onnx(graph: Any, modality: str, features: np.ndarray) -> Outputs:
     session = _session(graph)
     names = [output.name for output in session.get_outputs()]
-    starts = range(0, len(features), ROWS_AT_ONCE)
-    blocks = [_run(session, features[i : i + ROWS_AT_ONCE]) for i in starts]
-    outputs = dict(zip(names, map(np.concatenate, zip(*blocks, strict=True)), strict=True))
+    blocks = in_blocks(functools.partial(_run, session), features)
+    outputs = {name: block.numpy() for name, block in zip(names, blocks, strict=True)}
     for name, values in outputs.items():
         if not np.isfinite(values).all():
             raise InputError(
-                f"encode_{modality}: numbers leave the range of this --precision, so that {name}s "
+                f"encode_{modality}: numbers exceed the range of this --precision, so that {name}s "
                 "of the test split are NaN or infinite; use --precision=float32"
             )
     return outputs

@@ -1,4 +1,4 @@
-"""Texts as users type them → the features that the text encoder reads, in TensorFlow.
+"""Features of raw texts in TensorFlow graphs.
 
 Sentence embeddings come from `features.sentences.SentenceReader`, word counts from `WordCounter`,
 which counts as `features.words.BagOfWords` does, in all of its ways. They come down to runs of word
@@ -72,10 +72,10 @@ class WordCounter(tf.Module):
             texts = tf.strings.regex_replace(texts, "([a-z])([A-Z])", r"\1 \2")
         texts = tf.strings.lower(texts, encoding="utf-8")
         places = [self._places(words) for words in self._words(texts)]
-        found = tf.concat(places, axis=0)
-        ones = tf.ones(tf.shape(found)[:1])
-        # Where a word stands twice, scatter_nd adds up.
-        return tf.scatter_nd(found, ones, [tf.shape(texts, tf.int64)[0], self.size])
+        places_of_all = tf.concat(places, axis=0)
+        ones = tf.ones(tf.shape(places_of_all)[:1])
+        # scatter_nd adds up the ones of a repeated word.
+        return tf.scatter_nd(places_of_all, ones, [tf.shape(texts, tf.int64)[0], self.size])
 
     def read(self, texts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Return the counts, and their sums as (n,) int32; see `TextReader`."""
@@ -126,7 +126,7 @@ def text_reader_of(folder: RunFolder) -> TextReader | None:
     try:
         return extractor.reader
     except InputError as error:
-        logging.warning("The exported model takes no sentences: %s", error)
+        logging.warning("the exported model takes no sentences: %s", error)
         return None
 
 
@@ -142,7 +142,7 @@ def _table(
 
 
 def _folded_letters() -> dict[int, str]:
-    """What each character becomes without accents, where it changes: é → e, ﬁ → fi, U+0301 → "".
+    """Return the characters that change without accents: é → e, ﬁ → fi, U+0301 → "".
 
     Hangul is left out: its 11,172 syllables fall apart into letters of no vocabulary here.
     """

@@ -1,4 +1,4 @@
-"""A run's encoders and a gallery → one version of a SavedModel, whole or not at all.
+"""Export of a run's encoders and a gallery as a version of a SavedModel.
 
 <base>/<name>/<version>/saved_model.pb, variables/   what a server loads
 <base>/<name>/<version>/assets.extra/README.md       every signature with its inputs and outputs
@@ -12,29 +12,34 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 
 from xgacmn_tf import gallery as galleries
+from xgacmn_tf.datasets.paired import PairedDataset
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.export.raw_image import image_reader_of
 from xgacmn_tf.export.raw_text import text_reader_of
 from xgacmn_tf.export.serving import serving_module
 from xgacmn_tf.export.signature_readme import signature_readme
 from xgacmn_tf.export.versions import check_name, new_version
+from xgacmn_tf.export.versions import versions as existing_versions
 from xgacmn_tf.export.warmup import write_warmup_requests
 from xgacmn_tf.features.sentences import SentenceReader
 from xgacmn_tf.gallery import ALL, TEST, Gallery
 from xgacmn_tf.io.files import write_json
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
+from xgacmn_tf.names import model_name
 from xgacmn_tf.runs.folder import RunFolder
 from xgacmn_tf.runs.provenance import git_commit, versions
 from xgacmn_tf.runs.trained import TrainedRun
+from xgacmn_tf.settings.config import Config
 
-# What a server calls the model, unless told otherwise.
+# The default name of the model on a server.
 MODEL_NAME = "xgacmn"
 DEPTH = 10
-# Among galleries, these stand for items of the run's own data set.
+# Galleries of the run's own data set.
 SOURCES = {ALL: "all items of the run's data set", TEST: "the run's test split"}
 
 
@@ -50,12 +55,12 @@ def export_run(
 
     Args:
       run_dir: the run folder.
-      base_dir: where models lie; this one goes to `<base_dir>/<name>/<version>/`.
-      name: what clients call the model.
+      base_dir: the folder of models; this one is written to `<base_dir>/<name>/<version>/`.
+      name: the name of the model for clients.
       version: a new version's number; None for the one after the largest.
-      gallery: what is searched: gallery files (`xgacmn_tf.gallery`), and "all" for the items of the
-        run's data set or "test" for its test split; several are joined. The same run with another
-        gallery needs no training. None for what `TrainedRun.searched_split` chooses.
+      gallery: the items to search: gallery files (`xgacmn_tf.gallery`), and "all" for the items of
+        the run's data set or "test" for its test split; several are joined. None for
+        `TrainedRun.searched_split`.
       depth: number of items that a search returns, fixed by the export; a smaller gallery returns
         all it has. Images and texts are searched with each distinct one once.
 
@@ -94,6 +99,45 @@ def export_run(
     )
 
 
+def export_trained(
+    encoder: CommonSpaceEncoder,
+    similarity: str,
+    dataset: PairedDataset,
+    config: Config,
+    folder: RunFolder,
+) -> str | None:
+    """Write the first version of a run into its folder, with the items of its data set to search.
+
+    Args:
+      encoder: the run's encoders.
+      similarity: what searches rank by.
+      dataset: the run's data set.
+      config: the settings of the run.
+      folder: the run folder.
+
+    Returns:
+      Why not all items are searched; None if they are.
+    """
+    name = model_name(config.system.model)
+    items = sum(len(part) for _, part in dataset.splits())
+    dims = {"image": dataset.image_dim, "text": dataset.text_dim}
+    split, note = galleries.searched_split(items, dims, config.data.streaming)
+    # A resumed run keeps the version that it has exported: its encoders are the same.
+    if not existing_versions(folder.models / name):
+        export_encoder(
+            encoder,
+            similarity,
+            galleries.from_dataset(dataset, split),
+            folder,
+            folder.models,
+            name,
+            source=SOURCES[split] + (f" ({note})" if note else ""),
+            label_names=dataset.label_names,
+            split=split,
+        )
+    return note and f"its searches find items of the {split} split only: {note}"
+
+
 def export_encoder(
     encoder: CommonSpaceEncoder,
     similarity: str,
@@ -114,7 +158,7 @@ def export_encoder(
       similarity: what searches rank by.
       gallery: what is searched.
       folder: the run's folder, for its settings and its extractors.
-      source: where the gallery comes from, for the description that travels along.
+      source: origin of the gallery, for the description in the version folder.
       label_names, split: as in `serving.serving_module`.
       base_dir, name, version, depth: as in `export_run`.
 
@@ -134,42 +178,43 @@ def export_encoder(
         label_names,
         split,
     )
-    config, record = folder.recorded_config(), folder.read_config()
+    record = _record(encoder, similarity, gallery, folder)
+    record["gallery"] |= {"source": source, "searched": sizes, "depth": depth}
+    # The modules that Python must import before it loads the model.
+    imports = ["tensorflow", *["tensorflow_text"] * isinstance(text_reader, SentenceReader)]
     with new_version(Path(base_dir) / name, version) as (number, path):
         tf.saved_model.save(module, str(path), signatures)
-        travelling = {
-            "version": number,
-            # Without the paths of the machine that trained: they are nobody else's business.
-            "settings": config.result_settings(),
-            "config_fingerprint": config.fingerprint(),
-            "data_fingerprint": record["data_fingerprint"],
-            "similarity": similarity,
-            "gallery": {
-                "source": source,
-                "size": len(gallery),
-                "modalities": list(gallery.features),
-                # Distinct images and texts: what a search of either looks through.
-                "searched": sizes,
-                # Whether both the image and the caption of an item are compared with a query.
-                "captions": galleries.combines(encoder, similarity, gallery),
-                # Whether texts are compared with captions by their features, too.
-                "caption_features": galleries.compares_features(encoder, similarity, gallery),
-                "depth": depth,
-            },
-            # What Python must import before it loads the model.
-            "imports": [
-                "tensorflow",
-                *["tensorflow_text"] * isinstance(text_reader, SentenceReader),
-            ],
-            "versions": versions(),
-            "git_commit": git_commit(),
-        }
         extra = path / "assets.extra"
         extra.mkdir()
-        write_json(extra / "run.json", travelling)
+        record |= {"version": number, "imports": imports}
+        write_json(extra / "run.json", record)
         gallery.write(extra / "gallery.npz", with_features=False)
         written = tf.saved_model.load(str(path)).signatures
         write_warmup_requests(extra, name, written, gallery)
-        readme = signature_readme(written, name, travelling)
+        readme = signature_readme(written, name, record)
         (extra / "README.md").write_text(readme, encoding="utf-8")
     return Path(base_dir) / name / str(number)
+
+
+def _record(
+    encoder: CommonSpaceEncoder, similarity: str, gallery: Gallery, folder: RunFolder
+) -> dict[str, Any]:
+    """Return the part of run.json that follows from a run and a gallery."""
+    config = folder.recorded_config()
+    return {
+        # Without paths of the machine that trained.
+        "settings": config.result_settings(),
+        "config_fingerprint": config.fingerprint(),
+        "data_fingerprint": folder.read_config()["data_fingerprint"],
+        "similarity": similarity,
+        "gallery": {
+            "size": len(gallery),
+            "modalities": list(gallery.features),
+            # Whether both the image and the caption of an item are compared with a query.
+            "captions": galleries.combines(encoder, similarity, gallery),
+            # Whether texts are compared with captions by their features, too.
+            "caption_features": galleries.compares_features(encoder, similarity, gallery),
+        },
+        "versions": versions(),
+        "git_commit": git_commit(),
+    }

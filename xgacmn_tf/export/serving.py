@@ -1,4 +1,4 @@
-"""The signatures of an exported model: encoding and searching, nothing of training.
+"""The signatures of an exported model: encoding and searching.
 
 Every input and output has the batch as dimension 0, because a server joins requests along it. So
 the number of items that a search returns is fixed when the model is exported.
@@ -30,6 +30,7 @@ from xgacmn_tf.gallery import (
     search_embeddings,
 )
 from xgacmn_tf.model.encoders import MATCH_DEPTH, CommonSpaceEncoder, match_score
+from xgacmn_tf.names import OTHER
 
 # Queries ranked at once: bounds memory to this many rows of similarities to the whole gallery.
 QUERIES_AT_ONCE = 64
@@ -37,10 +38,11 @@ _TOO_LARGE = "features are too large for the encoder; send features like those o
 Outputs = dict[str, tf.Tensor]
 _Nearest = Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 _Function = tuple[tf.TensorSpec, Callable[[tf.Tensor], Outputs]]
+_Read = Callable[[tf.Tensor], tuple[tf.Tensor, Outputs]]
 
 
 class _Queries(NamedTuple):
-    """n encoded queries.
+    """A batch of n encoded queries.
 
     Attributes:
       input: name of the signature's input, for messages.
@@ -67,16 +69,16 @@ def serving_module(
     label_names: Sequence[str] | None = None,
     split: str = TEST,
 ) -> tuple[tf.Module, dict[str, Any]]:
-    """What `tf.saved_model.save` takes: a module with all the state, and the signatures by name.
+    """Return the arguments of `tf.saved_model.save`: a module with all state, and the signatures.
 
     Args:
-      encoder: the trained encoders; their input maps come along.
-      similarity: what a search ranks by.
-      gallery: what is searched, each distinct image once; a modality that it lacks cannot be
-        searched for.
+      encoder: the trained encoders with their input maps.
+      similarity: the similarity that a search ranks by.
+      gallery: the items to search, each distinct image once; a modality without items cannot be
+        searched.
       depth: number of items that a search returns, or all where there are fewer.
-      text_reader: makes text features of raw texts; without it no signature takes them.
-      reader: makes image features of image files; likewise.
+      text_reader: computes text features of raw texts; without it no signature takes them.
+      reader: computes image features of image files; likewise.
       label_names: c names of classes; without them searches name no categories.
       split: "all" if the gallery holds the items that the encoders were trained on, else "test".
     """
@@ -92,52 +94,46 @@ def serving_module(
     searches = _searches(encoder, similarity, gallery, depth, label_names, split)
     functions: dict[str, _Function] = {}
 
-    def encoded(name: str, features: tf.Tensor, modality: str) -> _Queries:
-        features = _finite(name, features, "features are NaN or infinite; send finite numbers")
-        known = tf.reduce_any(tf.not_equal(features, 0), axis=1)
-        encodings = _finite(name, encoder.encode(modality, features), _TOO_LARGE)
-        return _Queries(name, modality, features, encodings, known)
+    def function(name: str, then: Callable[[_Queries], Outputs]) -> _Function:
+        """Return the specification of an input, and a function of it that ends in `then`."""
+        modality, dtype, shape, read = inputs[name]
 
-    def image_features(then: Callable[[_Queries], Outputs]) -> _Function:
-        spec = tf.TensorSpec([None, encoder.image_map.input_dim], tf.float32, "image_features")
-        return spec, lambda image_features: then(encoded("image_features", image_features, "image"))
+        def outputs(values: tf.Tensor) -> Outputs:
+            features, more = read(values)
+            features = _finite(name, features, "features are NaN or infinite; send finite numbers")
+            known = tf.reduce_any(tf.not_equal(features, 0), axis=1)
+            encodings = _finite(name, encoder.encode(modality, features), _TOO_LARGE)
+            return then(_Queries(name, modality, features, encodings, known)) | more
 
-    def text_features(then: Callable[[_Queries], Outputs]) -> _Function:
-        spec = tf.TensorSpec([None, encoder.text_map.input_dim], tf.float32, "text_features")
-        return spec, lambda text_features: then(encoded("text_features", text_features, "text"))
+        return tf.TensorSpec(shape, dtype, name), outputs
 
-    def raw_text(then: Callable[[_Queries], Outputs]) -> _Function:
+    def read_text(texts: tf.Tensor) -> tuple[tf.Tensor, Outputs]:
         assert text_reader is not None
-        read = text_reader.read
+        # A text without a known word is encoded as well; `known_words` says that its code is
+        # meaningless.
+        features, known_words = text_reader.read(texts)
+        return features, {"known_words": known_words}
 
-        def outputs(text: tf.Tensor) -> Outputs:
-            # A text without any known word is encoded too; `known` tells that its code is
-            # worthless.
-            features, known = read(text)
-            return then(encoded("text", features, "text")) | {"known_words": known}
-
-        return tf.TensorSpec([None], tf.string, "text"), outputs
-
-    def image_bytes(then: Callable[[_Queries], Outputs]) -> _Function:
-        assert reader is not None
-        read = reader
-        spec = tf.TensorSpec([None], tf.string, "image_bytes")
-        return spec, lambda image_bytes: then(encoded("image_bytes", read(image_bytes), "image"))
-
-    functions["encode_image"] = functions["serving_default"] = image_features(encode)
-    functions["encode_text"] = text_features(encode)
+    # Input → modality, dtype, shape, and the function to features and further outputs.
+    inputs: dict[str, tuple[str, tf.DType, list[int | None], _Read]] = {
+        f"{modality}_features": (modality, tf.float32, [None, dim], lambda values: (values, {}))
+        for modality, dim in (
+            ("image", encoder.image_map.input_dim),
+            ("text", encoder.text_map.input_dim),
+        )
+    }
     if text_reader is not None:
-        functions["encode_raw_text"] = raw_text(encode)
+        inputs["text"] = ("text", tf.string, [None], read_text)
     if reader is not None:
-        functions["encode_image_bytes"] = image_bytes(encode)
-    if "image" in searches:
-        functions["search_images_by_text"] = text_features(searches["image"])
-        if text_reader is not None:
-            functions["search_images_by_raw_text"] = raw_text(searches["image"])
-    if "text" in searches:
-        functions["search_texts_by_image"] = image_features(searches["text"])
-        if reader is not None:
-            functions["search_texts_by_image_bytes"] = image_bytes(searches["text"])
+        inputs["image_bytes"] = ("image", tf.string, [None], lambda values: (reader(values), {}))
+    raw = {"text": "raw_text", "image_bytes": "image_bytes"}
+    for name, (modality, *_) in inputs.items():
+        functions[f"encode_{raw.get(name, modality)}"] = function(name, encode)
+        other = OTHER[modality]
+        if other in searches:
+            by = f"search_{other}s_by_{raw.get(name, modality)}"
+            functions[by] = function(name, searches[other])
+    functions["serving_default"] = functions["encode_image"]
 
     module = tf.Module()
     module.text_reader, module.reader = text_reader, reader
@@ -145,7 +141,7 @@ def serving_module(
         name: tf.function(function, autograph=False, input_signature=[spec]).get_concrete_function()
         for name, (spec, function) in functions.items()
     }
-    # What the functions read, and nothing else: so no state of training can come along.
+    # What the functions read, and nothing else: so no state of training is saved.
     read = {id(v): v for function in signatures.values() for v in function.variables}
     module.state = sorted(read.values(), key=lambda variable: variable.name)
     return module, signatures
@@ -304,10 +300,10 @@ def _nearest(
         def step(first: tf.Tensor, rows: tf.Tensor, scores: tf.Tensor) -> list[tf.Tensor]:
             block = encoder.represent(stored_encodings[first : first + size], similarity, modality)
             block = tf.cast(block, tf.float64)
-            found, found_scores = top(queries, block, tf.minimum(k, tf.shape(block)[0]))
+            block_rows, block_scores = top(queries, block, tf.minimum(k, tf.shape(block)[0]))
             # Earlier items come first, so that ties still go to the lower row.
-            rows = tf.concat([rows, first + found], axis=1)
-            scores = tf.concat([scores, found_scores], axis=1)
+            rows = tf.concat([rows, first + block_rows], axis=1)
+            scores = tf.concat([scores, block_scores], axis=1)
             scores, order = tf.math.top_k(scores, tf.minimum(k, tf.shape(scores)[1]))
             return [first + size, tf.gather(rows, order, batch_dims=1), scores]
 

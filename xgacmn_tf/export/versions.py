@@ -1,25 +1,23 @@
 """Version folders `<base>/<name>/<integer>/`, as TensorFlow Serving looks for them.
 
-A server polls the folder and loads whatever has an integer for a name, so a version gets its name
-only once it is whole.
+A server polls the folder and loads every folder with an integer for a name, so a version gets its
+name only once it is complete.
 """
 
 import contextlib
-import os
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.io.files import temporary_for
+from xgacmn_tf.io.files import atomic_folder
 
 # TensorFlow Serving keeps versions as 64-bit integers.
 LARGEST = 2**63 - 1
 
 
 def versions(folder: Path) -> list[int]:
-    """The versions under `<base>/<name>`, in ascending order; none if there is no such folder."""
+    """Return the versions under `<base>/<name>`, in ascending order."""
     if not folder.is_dir():
         return []
     return sorted(int(p.name) for p in folder.iterdir() if re.fullmatch("[0-9]+", p.name))
@@ -38,11 +36,11 @@ def check_name(name: str) -> None:
 def new_version(folder: Path, version: int | None) -> Iterator[tuple[int, Path]]:
     """Yield a version's number and an empty folder, which becomes that version at the end.
 
-    On an error the folder is removed, and after a power cut what is left has no integer for a
-    name. An existing version is never touched.
+    On an error the folder is deleted, and a partial folder after a power failure has no integer
+    for a name. An existing version is never changed.
 
     Args:
-      folder: `<base>/<name>`, made where it lacks.
+      folder: `<base>/<name>`, created if it does not exist.
       version: the number; None for the one after the largest.
 
     Raises:
@@ -58,33 +56,17 @@ def new_version(folder: Path, version: int | None) -> Iterator[tuple[int, Path]]
         )
     if not 1 <= number <= LARGEST:
         raise InputError(f"--version={number}: expected 1 to {LARGEST}")
-    temporary = temporary_for(folder / str(number))
+    target = folder / str(number)
     try:
-        temporary.mkdir(parents=True)
+        with atomic_folder(target) as path:
+            yield number, path
     except OSError as error:
+        if target.exists():
+            raise InputError(
+                f"{target} cannot be written ({error.strerror}): another export took this version "
+                "meanwhile; run the command again"
+            ) from error
         raise InputError(
             f"--output: {folder} cannot be written ({error.strerror}); name a folder where you "
             "may create files"
         ) from error
-    try:
-        yield number, temporary
-        _flush(temporary)
-        try:
-            # Fails where another process has just put the same version: a folder with files in it
-            # is never replaced.
-            temporary.rename(folder / str(number))
-        except OSError as error:
-            raise InputError(
-                f"{folder / str(number)} cannot be made ({error.strerror}): another export took "
-                "this version meanwhile; run the command again"
-            ) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _flush(folder: Path) -> None:
-    """Flush all files below a folder to the disk, so that the rename cannot overtake them."""
-    for path in folder.rglob("*"):
-        if path.is_file():
-            with open(path, "rb") as file:
-                os.fsync(file.fileno())

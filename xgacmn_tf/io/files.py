@@ -71,6 +71,28 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def atomic_folder(target: Path) -> Iterator[Path]:
+    """Yield an empty folder that is renamed to `target` once the block ends without an error.
+
+    Its files are flushed to the disk before the rename. On an error the folder is deleted.
+
+    Raises:
+        OSError: the folder cannot be written, or `target` exists and is not empty.
+    """
+    temporary = temporary_for(target)
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        for path in temporary.rglob("*"):
+            if path.is_file():
+                with open(path, "rb") as file:
+                    os.fsync(file.fileno())
+        temporary.rename(target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
 def read_json(path: str | os.PathLike[str]) -> Any:
     """Return the value in a JSON file.
 

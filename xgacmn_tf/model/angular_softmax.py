@@ -25,7 +25,7 @@ MIN_LENGTH = 1e-6
 
 
 def psi(cosine: tf.Tensor, m: int) -> tf.Tensor:
-    """ψ(θ) = (−1)^k cos(mθ) − 2k for θ in [kπ/m, (k+1)π/m] (Eq. 9), as a function of cos θ.
+    """Return ψ(θ) = (−1)^k cos(mθ) − 2k for θ in [kπ/m, (k+1)π/m] (Eq. 9), given cos θ.
 
     cos(mθ) is the Chebyshev polynomial T_m(cos θ), which needs no arccos; the gradient therefore
     stays finite at θ = 0 and θ = π, where that of arccos does not.
@@ -52,7 +52,7 @@ def psi(cosine: tf.Tensor, m: int) -> tf.Tensor:
 
 
 def lengths_and_directions(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """‖x‖ (…, 1) and x/‖x‖ of rows x (…, d), both with finite gradients at x = 0.
+    """Return ‖x‖ (…, 1) and x/‖x‖ of rows x (…, d), both with finite gradients at x = 0.
 
     A text without a single word of the vocabulary is a zero vector, and so is its code. There the
     length is 0, the direction is the zero vector, and no gradient flows through the length.
@@ -65,7 +65,7 @@ def lengths_and_directions(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 class ClassTerms(NamedTuple):
-    """What a class layer says of a batch of codes (…, n, d)."""
+    """The outputs of a class layer for a batch of codes (…, n, d)."""
 
     loss: Any  # (…,) float32, mean over the batch
     logits: Any  # (…, n, c), as used at retrieval: no margin
@@ -96,7 +96,7 @@ class MarginAnnealing:
         self.floor, self.base, self.gamma, self.power = floor, base, gamma, power
 
     def __call__(self, step: tf.Tensor | float) -> tf.Tensor:
-        """λ at `step` (a number or an integer tensor), a float32 scalar."""
+        """Return λ at `step` (a number or an integer tensor), a float32 scalar."""
         step = ops.cast(step, "float32")
         return ops.maximum(self.floor, self.base * (1.0 + self.gamma * step) ** -self.power)
 
@@ -114,7 +114,7 @@ class MarginAnnealing:
 
 
 def class_loss(logits: tf.Tensor, target_logits: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
-    """Mean over the labels y ∈ P, then over items, of the loss of Eq. 6 and 8.
+    """Return the loss of Eq. 6 and 8, the mean over the labels y ∈ P and over items.
 
     Of one label: −log(e^{t_y} / (e^{t_y} + Σ_{j∉P} e^{f_j})).
 
@@ -135,12 +135,12 @@ def class_loss(logits: tf.Tensor, target_logits: tf.Tensor, targets: tf.Tensor) 
 
 
 class ClassLayer(keras.layers.Layer):
-    """What both class layers share: logits, posteriors and a loss over one or several labels.
+    """Base of the class layers: logits, posteriors and a loss over one or several labels.
 
     Both losses compare one positive class with all classes that the item does *not* have:
     −log(e^{f_y} / (e^{f_y} + Σ_{j∉P} e^{f_j})), averaged over the item's labels y ∈ P. With one
-    label this is Eq. 6 or Eq. 8 to the letter; an item with several is not asked to prefer one of
-    its own labels to another.
+    label this is Eq. 6 or Eq. 8 to the letter; an item with several labels need not prefer one
+    of them to another.
     """
 
     def __init__(self, num_classes: int, **kwargs: Any):
@@ -148,13 +148,13 @@ class ClassLayer(keras.layers.Layer):
         self.num_classes = num_classes
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
-        """Class logits (n, c) of codes (n, d), as used at retrieval: no margin."""
+        """Return the class logits (n, c) of codes (n, d), as used at retrieval: no margin."""
         raise NotImplementedError
 
     def terms(
         self, x: tf.Tensor, targets: tf.Tensor, margin_weight: tf.Tensor | float
     ) -> ClassTerms:
-        """All that training wants to know of a batch, from one look at its codes.
+        """Return the outputs for the training on a batch.
 
         Args:
           x: (…, n, d) codes; of both modalities at once with a leading axis of two.
@@ -164,11 +164,11 @@ class ClassLayer(keras.layers.Layer):
         raise NotImplementedError
 
     def loss(self, x: tf.Tensor, targets: tf.Tensor, margin_weight: tf.Tensor | float) -> tf.Tensor:
-        """The loss of `terms` alone."""
+        """Return the loss of `terms` alone."""
         return self.terms(x, targets, margin_weight).loss
 
     def posterior(self, x: tf.Tensor, factor: float = 1.0) -> tf.Tensor:
-        """Class posteriors (n, c), whose rows sum to 1: softmax of `factor` times the logits."""
+        """Return class posteriors (n, c), the softmax of `factor` times the logits."""
         return ops.softmax(factor * self(x), axis=-1)
 
     def get_config(self) -> dict[str, Any]:
@@ -212,12 +212,12 @@ class AngularSoftmax(ClassLayer):
         )
 
     def directions(self) -> tf.Tensor:
-        """W (d, c) with columns of unit length."""
+        """Return W (d, c) with columns of unit length."""
         _, rows = lengths_and_directions(ops.transpose(ops.cast(self.kernel, "float32")))
         return ops.transpose(rows)
 
     def cosines(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """‖x‖ (…, 1) and cos θ (…, c) of codes (…, d) against every class direction."""
+        """Return ‖x‖ (…, 1) and cos θ (…, c) of codes (…, d) to every class direction."""
         length, direction = lengths_and_directions(ops.cast(x, "float32"))
         cosine = ops.matmul(direction, self.directions())
         # Rounding can carry a cosine past 1, where ψ is not defined.

@@ -1,9 +1,8 @@
-"""What is left of X-GACMN once it is trained: both encoders, their input maps and the class layer.
+"""The inference model: both encoders with their input maps and the class layer.
 
-This is all that evaluation, search and serving need, so it is a model of its own: it takes features
-as they come and gives codes, embeddings and class posteriors. Discriminators, decoders and
-optimizers stay behind in `xgacmn.XGACMN`. The compared systems end in the same model with other
-layers (`baselines.layers`).
+Evaluation, search and serving need nothing else, so it is a model of its own: it takes raw features
+and returns codes, embeddings and class posteriors. Discriminators, decoders and optimizers belong
+to `xgacmn.XGACMN`. The compared systems result in the same model with other layers (`layers`).
 """
 
 from __future__ import annotations
@@ -18,13 +17,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from xgacmn_tf.blocks import in_blocks
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.model import PACKAGE
 from xgacmn_tf.model.input_maps import InputMap
 from xgacmn_tf.names import MODALITIES, SEARCH_SPLITS, SIMILARITIES
 
-# Rows encoded at once outside of training: bounds memory without costing speed.
-ROWS_AT_ONCE = 1024
 # Weight of the cosine between a typed query and an image's captions, beside the similarity "item".
 CAPTION_WEIGHT = 4.0
 # Best hits whose item embeddings tell whether a query has a good match.
@@ -41,20 +39,20 @@ _LAYERS = (
     "image_items",
     "text_items",
 )
+_NUMBERS = ("calibration", "item_weight", "match_thresholds")
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class CommonSpaceEncoder(keras.Model):
-    """Images and texts → one hypersphere.
+    """Encoders of images and texts into one hypersphere.
 
     Args:
-      image_map, text_map: input maps, fitted.
+      image_map, text_map: fitted input maps.
       image_encoder, text_encoder: G_Ienc and G_Tenc, or any layers from mapped features to codes.
-      class_layer: the class layer that both modalities share, or None without a class loss; all
-        that is asked of it is `posterior(codes, factor)`.
-      calibration: {"image": a_v, "text": a_t}, the factors of the class logits that temperature
-        scaling found, above 0; 1 without calibration. Only posteriors read them: codes stay as
-        they were trained.
+      class_layer: the class layer that both modalities share, with a function
+        `posterior(codes, factor)`; None without a class loss.
+      calibration: {"image": a_v, "text": a_t}, the factors of the class logits by temperature
+        scaling, above 0; 1 without calibration. They affect posteriors alone, not codes.
       image_items, text_items: layers from mapped features to item embeddings, see `item_towers`;
         None without item embeddings.
       item_weight: weight β ≥ 0 of the item embeddings' cosine beside the inner product of class
@@ -84,9 +82,9 @@ class CommonSpaceEncoder(keras.Model):
         super().__init__(**({"dtype": "float32"} | kwargs))
         # Raw features keep their precision whatever the networks compute in.
         self.autocast = False
-        self._match_thresholds = _checked_match_thresholds(match_thresholds)
-        self._calibration = _checked_calibration(calibration)
-        self._item_weight = _checked_item_weight(item_weight)
+        self.match_thresholds = _checked_match_thresholds(match_thresholds)
+        self.calibration = _checked_calibration(calibration)
+        self.item_weight = _checked_item_weight(item_weight)
         self.image_map, self.text_map = image_map, text_map
         self.image_encoder, self.text_encoder = image_encoder, text_encoder
         self.class_layer = class_layer
@@ -105,40 +103,20 @@ class CommonSpaceEncoder(keras.Model):
             class_layer.build(image_encoder.compute_output_shape((None, image_map.output_dim)))
         self.built = True
 
-    @property
-    def calibration(self) -> dict[str, float]:
-        """The factor of each modality's class logits."""
-        return dict(self._calibration)
-
     def replaced(self, **changes: Any) -> Self:
         """Return an encoder with the same arguments but for `changes`; layers are shared."""
-        arguments = {name: getattr(self, name) for name in _LAYERS}
-        arguments |= {
-            "calibration": self.calibration,
-            "item_weight": self.item_weight,
-            "match_thresholds": self.match_thresholds,
-        }
+        arguments = {name: getattr(self, name) for name in (*_LAYERS, *_NUMBERS)}
         return type(self)(**(arguments | changes))
 
     def trained_layers(self) -> list[keras.layers.Layer]:
-        """The layers whose weights training moves, in a fixed order."""
+        """Return the layers with trained weights, in a fixed order."""
         layers = [self.image_encoder, self.text_encoder]
         return layers if self.class_layer is None else [*layers, self.class_layer]
-
-    @property
-    def item_weight(self) -> float:
-        """Weight β of the item embeddings in the similarity "item"."""
-        return self._item_weight
 
     @property
     def has_items(self) -> bool:
         """Whether there are item embeddings."""
         return self.image_items is not None
-
-    @property
-    def match_thresholds(self) -> dict[str, dict[str, float]]:
-        """Split → modality of the query → threshold of `match_score`."""
-        return {split: dict(values) for split, values in self._match_thresholds.items()}
 
     def match_threshold(self, similarity: str, split: str, modality: str) -> float | None:
         """Return the threshold of `match_score`, or None where there is no flag.
@@ -148,9 +126,10 @@ class CommonSpaceEncoder(keras.Model):
           split: "all" for a gallery with the training items, "test" for one of other items.
           modality: of the queries.
         """
-        if similarity != "item" or not self.has_items or self._item_weight == 0:
+        if similarity != "item" or not self.has_items or self.item_weight == 0:
             return None
-        return self.match_thresholds.get(split, {}).get(modality)
+        threshold: float | None = self.match_thresholds.get(split, {}).get(modality)
+        return threshold
 
     @property
     def num_classes(self) -> int | None:
@@ -172,7 +151,7 @@ class CommonSpaceEncoder(keras.Model):
 
         Their weight must be above 0.
         """
-        return embeddings[..., -self.item_dim :] / self._item_weight**0.5
+        return embeddings[..., -self.item_dim :] / self.item_weight**0.5
 
     @property
     def item_dim(self) -> int:
@@ -200,14 +179,12 @@ class CommonSpaceEncoder(keras.Model):
         return tf.concat([first, captions, items], axis=-1)
 
     def similarities(self) -> tuple[str, ...]:
-        """The similarities that this model defines.
+        """Return the similarities that this model defines.
 
         Without a class layer there is no "posterior", without item embeddings no "item".
         """
-        missing = {"posterior"} if self.class_layer is None else set()
-        if not self.has_items:
-            missing.add("item")
-        return tuple(s for s in SIMILARITIES if s not in missing)
+        layers = {"posterior": self.class_layer, "item": self.image_items}
+        return tuple(s for s in SIMILARITIES if layers.get(s, self) is not None)
 
     def encode_image(self, features: Any, output: str = "search") -> np.ndarray:
         """Return embeddings of images, in blocks of rows.
@@ -282,7 +259,7 @@ class CommonSpaceEncoder(keras.Model):
     def represent(
         self, encodings: np.ndarray | tf.Tensor, similarity: str, modality: str | None = None
     ) -> tf.Tensor:
-        """Encodings → the representation whose inner product is `similarity`.
+        """Return the representations whose inner products are a similarity.
 
         "dot" are the codes themselves, "cosine" the codes at unit length, "posterior" the class
         posteriors softmax(a ‖x‖ cos θ_c), calibrated by the modality's factor a. "item" are the
@@ -310,11 +287,11 @@ class CommonSpaceEncoder(keras.Model):
                 raise ValueError("similarity 'item' of codes alone: expected whole encodings")
             category = "posterior" if self.class_layer is not None else "cosine"
             categories = self.represent(codes, category, modality)
-            return tf.concat([categories, self._item_weight**0.5 * items], axis=-1)
+            return tf.concat([categories, self.item_weight**0.5 * items], axis=-1)
         if similarity == "posterior" and self.class_layer is not None:
-            if modality not in self._calibration:
+            if modality not in self.calibration:
                 raise ValueError(f"posteriors of modality {modality!r}: expected image or text")
-            return self.class_layer.posterior(codes, self._calibration[modality])
+            return self.class_layer.posterior(codes, self.calibration[modality])
         return tf.math.l2_normalize(codes, axis=-1) if similarity == "cosine" else codes
 
     def call(self, inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -341,38 +318,34 @@ class CommonSpaceEncoder(keras.Model):
         return codes
 
     def encodings_of(self, modality: str, features: np.ndarray | tf.Tensor) -> tf.Tensor:
-        """(n, d) "image" or "text" features of at least one item → encodings, in blocks."""
-        encode = {"image": self._compiled_image, "text": self._compiled_text}[modality]
-        blocks = [features[i : i + ROWS_AT_ONCE] for i in range(0, len(features), ROWS_AT_ONCE)]
-        return tf.concat([encode(block) for block in blocks], axis=0)
+        """Return the encodings of "image" or "text" features (n, d), n at least 1, in blocks."""
+        encodings: tf.Tensor = in_blocks(
+            functools.partial(self._compiled_encode, modality), features
+        )
+        return encodings
 
     def caption_features_of(self, features: np.ndarray | tf.Tensor) -> tf.Tensor:
-        """(n, d_t) features of at least one text → `caption_features` (n, d), in blocks."""
-        blocks = [features[i : i + ROWS_AT_ONCE] for i in range(0, len(features), ROWS_AT_ONCE)]
-        return tf.concat([self._compiled_caption(block) for block in blocks], axis=0)
+        """Return `caption_features` (n, d) of features (n, d_t), n at least 1, in blocks."""
+        return in_blocks(self._compiled_caption, features)
 
     def codes_of(self, modality: str, features: np.ndarray | tf.Tensor) -> tf.Tensor:
-        """(n, d) features as of `encodings_of` → codes (n, code_dim)."""
+        """Return the codes (n, code_dim) of features as of `encodings_of`."""
         return self.encodings_of(modality, features)[:, : self.code_dim]
 
     def codes(self, image: np.ndarray, text: np.ndarray) -> tuple[tf.Tensor, tf.Tensor]:
-        """Codes of a whole split, (n, d_v) and (n, d_t) arrays."""
+        """Return the codes of a split's images (n, d_v) and texts (n, d_t)."""
         return self.codes_of("image", image), self.codes_of("text", text)
 
     def represent_pairs(
         self, image: np.ndarray, text: np.ndarray, similarity: str
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Features (n, d_v), (n, d_t) of a split → what `represent` gives for their encodings."""
+        """Return `represent` of the encodings of features (n, d_v) and (n, d_t)."""
         v, t = self.encodings_of("image", image), self.encodings_of("text", text)
         return self.represent(v, similarity, "image"), self.represent(t, similarity, "text")
 
     @tf.function(autograph=False, reduce_retracing=True)
-    def _compiled_image(self, features: tf.Tensor) -> tf.Tensor:
-        return self.encode("image", features)
-
-    @tf.function(autograph=False, reduce_retracing=True)
-    def _compiled_text(self, features: tf.Tensor) -> tf.Tensor:
-        return self.encode("text", features)
+    def _compiled_encode(self, modality: str, features: tf.Tensor) -> tf.Tensor:
+        return self.encode(modality, features)
 
     @tf.function(autograph=False, reduce_retracing=True)
     def _compiled_caption(self, features: tf.Tensor) -> tf.Tensor:
@@ -391,7 +364,7 @@ class CommonSpaceEncoder(keras.Model):
             **kwargs: of Keras's `export`; `format` must be "tf_saved_model".
 
         Raises:
-            ValueError: another format is wanted.
+            ValueError: `format` is not "tf_saved_model".
         """
         if kwargs.pop("format", "tf_saved_model") != "tf_saved_model":
             raise ValueError("format: expected tf_saved_model")
@@ -419,9 +392,9 @@ class CommonSpaceEncoder(keras.Model):
         return {
             **super().get_config(),
             **{name: serialize(getattr(self, name)) for name in _LAYERS},
-            "calibration": self.calibration,
+            "calibration": dict(self.calibration),
             "item_weight": self.item_weight,
-            "match_thresholds": self.match_thresholds,
+            "match_thresholds": {s: dict(values) for s, values in self.match_thresholds.items()},
         }
 
     @classmethod

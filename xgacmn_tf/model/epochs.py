@@ -1,4 +1,4 @@
-"""Many training steps in one compiled call, driven by Keras's `fit`.
+"""Training steps in compiled calls of several steps, driven by Keras's `fit`.
 
 `XGACMN.fit` trains on a `BatchSource` through an `EpochRunner`: Keras calls it as its train
 function and as a callback, and every other callback sees the usual events. Batches are a pure
@@ -16,9 +16,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from xgacmn_tf.blocks import in_blocks
 from xgacmn_tf.devices import Devices
 from xgacmn_tf.errors import DivergenceError
-from xgacmn_tf.model.encoders import ROWS_AT_ONCE
 
 if TYPE_CHECKING:
     from xgacmn_tf.model.xgacmn import XGACMN
@@ -52,7 +52,7 @@ class BatchSource(Protocol):
 
 
 class EpochRunner(keras.callbacks.Callback):
-    """Keras's train function over a `BatchSource`; as a callback, it hears where epochs begin.
+    """Keras's train function over a `BatchSource`, and a callback that receives the epochs.
 
     A call runs `steps_per_execution` steps of `XGACMN.alternate` and returns the means of their
     terms since the epoch began, from sums in double precision.
@@ -70,8 +70,8 @@ class EpochRunner(keras.callbacks.Callback):
         with devices.strategy.scope():
             # Each replica adds up its own terms; they meet once a compiled call, not once a step.
             self._totals = _per_replica(len(self.names))
-            # Number and terms of the newest step of the call; those of the first step with a term
-            # that is not finite stay.
+            # Number and terms of the newest step of the call, or of the first step with a term that
+            # is not finite.
             self._newest = _per_replica(1 + len(self.names))
         self._run: Callable[..., tf.Tensor] = self._steps
         if not model.run_eagerly:
@@ -130,7 +130,7 @@ class EpochRunner(keras.callbacks.Callback):
 
 
 def _per_replica(size: int) -> tf.Variable:
-    """(size,) zeros of which each replica has its own; read from outside, they are averaged."""
+    """Return (size,) zeros, one variable per replica; a read outside returns their mean."""
     return tf.Variable(
         tf.zeros(size),
         synchronization=tf.VariableSynchronization.ON_READ,
@@ -139,21 +139,12 @@ def _per_replica(size: int) -> tf.Variable:
 
 
 def mapped_features(model: XGACMN, image: np.ndarray, text: np.ndarray) -> dict[str, tf.Tensor]:
-    """Return `XGACMN.prepare` of many pairs, (n, d_v) and (n, d_t)."""
-    parts = (
-        in_blocks(functools.partial(model.mapped, modality), features)
-        for modality, features in (("image", image), ("text", text))
-    )
-    return {name: values for part in parts for name, values in part.items()}
-
-
-def in_blocks(function: Callable[[tf.Tensor], Any], features: np.ndarray) -> Any:
-    """Return `function` of features (n, d): a tensor or a dict of tensors with n rows each.
-
-    It sees a block of rows at a time, which spares the memory of two copies of them all.
-    """
-    # Compiled: the kernel map goes row by row, five times as slowly outside of a graph.
-    compiled = tf.function(function, autograph=False, reduce_retracing=True)
-    starts = range(0, len(features), ROWS_AT_ONCE)
-    blocks = [compiled(features[first : first + ROWS_AT_ONCE]) for first in starts]
-    return tf.nest.map_structure(lambda *parts: tf.concat(parts, axis=0), *blocks)
+    """Return `XGACMN.prepare` of many pairs, (n, d_v) and (n, d_t), in blocks of rows."""
+    mapped: dict[str, tf.Tensor] = {}
+    for modality, features in (("image", image), ("text", text)):
+        # Compiled: the kernel map goes row by row, five times as slowly outside of a graph.
+        function = tf.function(
+            functools.partial(model.mapped, modality), autograph=False, reduce_retracing=True
+        )
+        mapped |= in_blocks(function, features)
+    return mapped

@@ -1,41 +1,26 @@
-"""Input maps: preprocessing layers from raw features to what the encoders read.
+"""Input maps: preprocessing layers from raw features to the inputs of the encoders.
 
 They are fitted on the training rows alone. The paper names no input normalization. Each map is a
-Keras layer whose fitted numbers are weights, so a saved encoder takes raw features and carries its
-own preprocessing. `target` gives what the *other* modality's generator must produce and the feature
-discriminator sees: the mapped features themselves, or z-scored ones where the map leaves the
-feature space.
+Keras layer whose fitted numbers are weights, so a saved encoder takes raw features and contains its
+own preprocessing. `target` returns the features that the *other* modality's generator must produce
+and the feature discriminator receives: the mapped features themselves, or z-scored ones if the map
+leaves the feature space.
 """
 
 from types import ModuleType
-from typing import Any, Protocol
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 from keras import ops
 from scipy import linalg
-from sklearn.metrics.pairwise import additive_chi2_kernel, chi2_kernel
+from sklearn.metrics.pairwise import chi2_kernel
 
-from xgacmn_tf.errors import InputError
 from xgacmn_tf.model import PACKAGE
-from xgacmn_tf.names import CHI2_COMPONENTS, CHI2_GAMMA, MAP_NAMES
 
-# Training rows that the χ² kernel compares with. The kernel between them is formed once, in memory,
-# and every item that is encoded is compared with each: 4,000 rows are 128 MB of float64.
-MAX_LANDMARKS = 4_000
-# Components that the χ² map keeps for each dimension of its histograms, at most: for ten topics 500
-# lost .002 to .006 of validation mAP against 100.
-COMPONENTS_A_DIMENSION = 10
-# Rows that the mean χ² distance is taken over, evenly spaced.
-ROWS_FOR_DISTANCE = 500
 # Columns that are standardized at once.
 COLUMNS_AT_ONCE = 256
-# From this share of zeros on, non-negative features are taken for weighted words. Units of a
-# rectified network are zero less often.
-SPARSE = 0.9
-# By how much the sums of histograms may differ, as a share: rounding, not other lengths.
-SUM_TOLERANCE = 1e-3
 
 
 class InputMap(keras.layers.Layer):
@@ -68,7 +53,7 @@ class InputMap(keras.layers.Layer):
         self.fit(features)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """All weights are made with the layer, whose sizes are arguments."""
+        """Do nothing: the constructor creates all weights."""
 
     @property
     def output_dim(self) -> int:
@@ -79,11 +64,10 @@ class InputMap(keras.layers.Layer):
         return self.output_dim
 
     def fit(self, features: np.ndarray) -> None:
-        """Sets the weights from training features (n, input_dim), float32."""
-        raise NotImplementedError
+        """Set the weights, if there are any, from training features (n, input_dim), float32."""
 
     def target(self, features: tf.Tensor) -> tf.Tensor:
-        """What a generator must produce for `features` (n, input_dim): (n, target_dim)."""
+        """Return the targets (n, target_dim) of a generator for features (n, input_dim)."""
         return self(features)
 
     def get_config(self) -> dict[str, Any]:
@@ -92,10 +76,10 @@ class InputMap(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class Standardize(InputMap):
-    """z-score: (x − mean) / standard deviation, feature by feature. `power` 0.5 takes √x first.
+    """Z-score (x − mean) / standard deviation of each feature; `power` 0.5 takes √x first.
 
-    A feature that is constant in training is only centered: dividing by (nearly) zero would let the
-    first differing test value swamp everything else.
+    A feature that is constant in training is only centered: dividing by (nearly) zero would let
+    the first differing test value dominate all other features.
 
     Example:
 
@@ -135,7 +119,7 @@ class Standardize(InputMap):
         return (self._powered(features, ops) - self.mean) / self.scale
 
     def _powered(self, x: Any, np_or_ops: ModuleType) -> Any:
-        # Only histograms are rooted; a value below 0 there is rounding, or refused by `fit_map`.
+        # Only histograms are rooted; `fit_map` rejects values below 0 other than rounding.
         return x if self.power == 1.0 else np_or_ops.maximum(x, 0.0) ** self.power
 
     def get_config(self) -> dict[str, Any]:
@@ -148,7 +132,7 @@ class TfIdf(InputMap):
 
     idf_w = log((1 + n) / (1 + n_w)) + 1 with n_w the number of training rows that have word w.
     The length √input_dim gives an entry a mean square of 1, which Glorot's initializer expects.
-    A count is at least 1 where it is not 0, and `fit_map` rejects training rows with smaller ones.
+    A count is 0 or at least 1, and `map_choice.fit_map` rejects training rows with other values.
     In other splits 1 + log count is cut off at 0, so that a smaller count never weighs more.
 
     Example:
@@ -177,14 +161,14 @@ class TfIdf(InputMap):
 
 
 def _at_length(rows: tf.Tensor, length: float) -> tf.Tensor:
-    """Rows (n, d) brought to a length; a row of zeros stays zero."""
+    """Return rows (n, d) scaled to a length; a row of zeros stays zero."""
     now = ops.sqrt(ops.sum(ops.square(rows), axis=-1, keepdims=True))
     return rows * (length / ops.maximum(now, 1e-6))
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class UnitLength(InputMap):
-    """Each row brought to length √input_dim, as `TfIdf` does; a row of zeros stays zero.
+    """Rows scaled to length √input_dim, as in `TfIdf`; a row of zeros stays zero.
 
     Example:
 
@@ -194,16 +178,13 @@ class UnitLength(InputMap):
     [[0.0, 2.0, 0.0, 0.0]]
     """
 
-    def fit(self, features: np.ndarray) -> None:
-        del features
-
     def call(self, features: tf.Tensor) -> tf.Tensor:
         return _at_length(ops.cast(features, "float32"), self.input_dim**0.5)
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class ChiSquareKernelPCA(InputMap):
-    """Histograms → principal components of the exponential χ² kernel against training rows.
+    """Principal components of the exponential χ² kernel of histograms against training rows.
 
     k(x, z) = exp(−γ Σ_i (x_i − z_i)² / (x_i + z_i)); the centred training kernel's leading
     eigenvectors a_j with eigenvalues μ_j give component j as (k(x, ·) − mean) a_j / √μ_j. One
@@ -250,14 +231,14 @@ class ChiSquareKernelPCA(InputMap):
 
     def fit(self, features: np.ndarray) -> None:
         self.standardize.fit(features)
-        features = _evenly_spaced(features, self.rows)
+        features = evenly_spaced(features, self.rows)
         kernel = chi2_kernel(features.astype(np.float64), gamma=self.gamma)
         mean = kernel.mean(axis=0)
         centred = kernel - mean[:, None] - mean[None, :] + mean.mean()
         rows = len(features)
         values, vectors = linalg.eigh(centred, subset_by_index=[rows - self.components, rows - 1])
         values, vectors = values[::-1], vectors[:, ::-1]
-        # Duplicate rows leave eigenvalues of zero, up to rounding: those components say nothing.
+        # Duplicate rows have eigenvalues of zero, up to rounding: those components carry nothing.
         useful = values > 1e-10 * max(values[0], 1e-10)
         projection = np.where(useful, vectors / np.sqrt(np.where(useful, values, 1.0)), 0.0)
         # An eigenvector's sign is arbitrary: fixing it makes the same data give the same weights.
@@ -284,12 +265,8 @@ class ChiSquareKernelPCA(InputMap):
         return self.standardize(features)
 
     def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "rows": self.rows,
-            "components": self.components,
-            "gamma": self.gamma,
-        }
+        sizes = {"rows": self.rows, "components": self.components, "gamma": self.gamma}
+        return {**super().get_config(), **sizes}
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
@@ -304,148 +281,12 @@ class Identity(InputMap):
     [[1.0, 2.0]]
     """
 
-    def fit(self, features: np.ndarray) -> None:
-        del features
-
     def call(self, features: tf.Tensor) -> tf.Tensor:
         return ops.cast(features, "float32")
 
 
-def _evenly_spaced(features: np.ndarray, most: int) -> np.ndarray:
-    """At most so many rows, without a draw, and of every category where rows are sorted by it."""
+def evenly_spaced(features: np.ndarray, most: int) -> np.ndarray:
+    """Return at most `most` evenly spaced rows, of all categories if rows are sorted by them."""
     if len(features) <= most:
         return features
     return features[np.linspace(0, len(features) - 1, most).round().astype(int)]
-
-
-def mean_chi2_distance(features: np.ndarray) -> float:
-    """Mean of Σ_i (x_i − z_i)² / (x_i + z_i) over pairs of training rows; 1 where all are equal."""
-    rows = _evenly_spaced(features, ROWS_FOR_DISTANCE).astype(np.float64)
-    distances = -additive_chi2_kernel(rows)
-    pairs = len(rows) * (len(rows) - 1)
-    return float(distances.sum() / pairs) if pairs and distances.any() else 1.0
-
-
-def choose_map(features: np.ndarray) -> str:
-    """The map that "auto" stands for.
-
-    Word counts, which are non-negative whole numbers and at least half zeros, take tf-idf.
-    Histograms, whose rows are non-negative and have one sum, take the χ² kernel. Other non-negative
-    features that are nearly all zeros are words that somebody weighted already, and take unit
-    length: a z-score would blow up the rare ones. Everything else takes the z-score.
-    """
-    if (features < 0).any():
-        return "zscore"
-    zeros = 1 - np.count_nonzero(features) / features.size
-    if zeros >= 0.5 and (features == np.floor(features)).all():
-        return "tfidf"
-    sums = features.sum(axis=1, dtype=np.float64)
-    sums = sums[sums > 0]
-    if len(sums) and np.ptp(sums) <= SUM_TOLERANCE * sums.max():
-        return "chi2"
-    return "unit" if zeros >= SPARSE else "zscore"
-
-
-class MapSettings(Protocol):
-    """The settings of both input maps: those of X-GACMN's `Config`, under the same names."""
-
-    @property
-    def image_map(self) -> str: ...
-
-    @property
-    def text_map(self) -> str: ...
-
-    @property
-    def chi2_gamma(self) -> float: ...
-
-    @property
-    def chi2_components(self) -> int: ...
-
-
-def fit_maps(
-    settings: MapSettings, image: np.ndarray, text: np.ndarray
-) -> tuple[InputMap, InputMap]:
-    """Return the image map and the text map, fitted on training features.
-
-    X-GACMN and the compared systems that share its input maps all get them from here.
-
-    Args:
-      settings: names of the maps and the settings of the χ² map.
-      image: (n, d_v) float32.
-      text: (n, d_t) float32.
-
-    Raises:
-      InputError: as `fit_map` does.
-    """
-    image_map, text_map = (
-        fit_map(
-            name,
-            features,
-            modality,
-            gamma=settings.chi2_gamma,
-            components=settings.chi2_components,
-        )
-        for name, features, modality in (
-            (settings.image_map, image, "image"),
-            (settings.text_map, text, "text"),
-        )
-    )
-    return image_map, text_map
-
-
-def fit_map(
-    name: str,
-    features: np.ndarray,
-    modality: str,
-    *,
-    gamma: float = CHI2_GAMMA,
-    components: int = CHI2_COMPONENTS,
-) -> InputMap:
-    """Makes the map called `name` (one of `MAP_NAMES`) and fits it on training features (n, d).
-
-    Args:
-      name: the map; "auto" asks `choose_map`.
-      features: (n, d) float32.
-      modality: "image" or "text", for errors.
-      gamma: of the χ² kernel, times the `mean_chi2_distance`.
-      components: that the χ² map keeps, at most; `COMPONENTS_A_DIMENSION` is another limit.
-
-    Raises:
-      InputError: negative features under a map for histograms or counts, or counts between 0 and 1
-        under tf-idf.
-    """
-    rows, input_dim = features.shape
-    if name == "auto":
-        name = choose_map(features)
-    if name in ("hellinger", "chi2", "tfidf") and features.min() < 0:
-        raise InputError(
-            f"--{modality}_map={name} is for histograms and counts, but the training {modality} "
-            f"features go down to {features.min():.4g}; use --{modality}_map=zscore"
-        )
-    if name == "tfidf" and ((features > 0) & (features < 1)).any():
-        smallest = features[features > 0].min()
-        raise InputError(
-            f"--{modality}_map=tfidf expects word counts, but the training {modality} features "
-            f"hold weights between 0 and 1, the smallest {smallest:.4g}; "
-            f"use --{modality}_map=unit, zscore or hellinger"
-        )
-    layer: InputMap
-    match name:
-        case "zscore":
-            layer = Standardize(input_dim)
-        case "hellinger":
-            layer = Standardize(input_dim, power=0.5)
-        case "chi2":
-            kept = min(components, COMPONENTS_A_DIMENSION * input_dim)
-            width = gamma / mean_chi2_distance(features)
-            layer = ChiSquareKernelPCA(input_dim, min(rows, MAX_LANDMARKS), kept, width)
-        case "tfidf":
-            layer = TfIdf(input_dim)
-        case "unit":
-            layer = UnitLength(input_dim)
-        case "none":
-            layer = Identity(input_dim)
-        case _:
-            raise InputError(f"--{modality}_map={name}: expected one of {', '.join(MAP_NAMES)}")
-    layer.fit(features)
-    return layer

@@ -1,7 +1,7 @@
 """Item embeddings: a tower per modality, trained to tell each pair from all others.
 
-The paper's codes say of which category an item is, and little beyond it. Beside them, each modality
-has a tower of its own that learns by contrast over the batch which text belongs to which image
+The paper's codes represent the category of an item, and little beyond it. Each modality has an
+additional tower that learns by contrast over the batch which text belongs to which image
 (InfoNCE: van den Oord et al. 2018; in both directions as in CLIP: Radford et al., ICML 2021). The
 towers share nothing with the paper's networks, so that codes and their scores are the same with or
 without them. Not in the paper.
@@ -117,8 +117,8 @@ class ItemTowers:
             for suffix in ("", "_averaged")
         )
         for modality, input_dim in input_dims.items():
-            for made in (self.towers, self.averaged):
-                made[modality].build((None, input_dim))
+            for towers in (self.towers, self.averaged):
+                towers[modality].build((None, input_dim))
             for weight, average in self._averaged_pairs(modality):
                 average.assign(weight)
         self.optimizer = FusedAdam(learning_rate)
@@ -126,7 +126,7 @@ class ItemTowers:
 
     @property
     def weights(self) -> list[keras.Variable]:
-        """What training moves."""
+        """The trained weights."""
         return [w for modality in MODALITIES for w in self.towers[modality].trainable_weights]
 
     def _averaged_pairs(self, modality: str) -> list[tuple[keras.Variable, keras.Variable]]:
@@ -134,7 +134,7 @@ class ItemTowers:
         return list(zip(weights, self.averaged[modality].trainable_weights, strict=True))
 
     def step(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Moves the towers by one batch.
+        """Update the towers by one batch.
 
         Args:
           batch: mapped features "image" (n, d_v) and "text" (n, d_t); "key" (n, k) int64, see
@@ -186,13 +186,13 @@ def pair_keys(image: np.ndarray, text: np.ndarray, group: np.ndarray | None) -> 
 def contrastive_loss(
     image: tf.Tensor, text: tf.Tensor, key: tf.Tensor, temperature: float
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return the symmetric InfoNCE loss of a batch and the share of pairs that are found.
+    """Return the symmetric InfoNCE loss of a batch and its top-1 accuracy.
 
     Args:
       image: (n, d) embeddings of unit length.
       text: (n, d) likewise; row i of both is a pair.
       key: (n, k) int64. Pairs that share a value in any column are no negatives of each other.
-      temperature: what cosines are divided by.
+      temperature: divisor of the cosines.
 
     Returns:
       The loss in nats and the accuracy, float32 scalars, each the mean of both directions.
@@ -203,9 +203,9 @@ def contrastive_loss(
     rows = tf.range(tf.shape(key)[0])
     alone = together & (rows[:, tf.newaxis] != rows)
     logits = tf.where(alone, logits.dtype.min, logits)
-    losses, found = [], []
+    losses, accuracies = [], []
     for each in (logits, tf.transpose(logits)):
         losses.append(tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(rows, each)))
         best = tf.argmax(each, axis=1, output_type=tf.int32)
-        found.append(tf.reduce_mean(tf.cast(best == rows, tf.float32)))
-    return (losses[0] + losses[1]) / 2.0, (found[0] + found[1]) / 2.0
+        accuracies.append(tf.reduce_mean(tf.cast(best == rows, tf.float32)))
+    return (losses[0] + losses[1]) / 2.0, (accuracies[0] + accuracies[1]) / 2.0

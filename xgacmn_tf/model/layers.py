@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class Affine(keras.layers.Layer):
-    """x (n, d) → x W + b (n, e).
+    """Affine map x W + b from (n, d) to (n, e).
 
     Args:
       output_dim: e.
@@ -33,7 +33,7 @@ class Affine(keras.layers.Layer):
 
     @classmethod
     def of(cls, weights: np.ndarray, bias: np.ndarray | None = None) -> Affine:
-        """The layer with W (d, e) and b (e,), zero if there is none."""
+        """Return a layer with W (d, e) and b (e,), zero if it is None."""
         layer = cls(weights.shape[1])
         layer.build((None, weights.shape[0]))
         layer.kernel.assign(weights)
@@ -55,32 +55,8 @@ class Affine(keras.layers.Layer):
         return {**super().get_config(), "output_dim": self.output_dim}
 
 
-@keras.saving.register_keras_serializable(PACKAGE)
-class Factor(keras.layers.Layer):
-    """x (n, d) → a x.
-
-    Runs of earlier versions calibrated their posteriors by it; it is here to load them.
-
-    Args:
-      factor: a > 0.
-    """
-
-    def __init__(self, factor: float, **kwargs: Any):
-        super().__init__(**kwargs)
-        self.factor = factor
-
-    def call(self, x: tf.Tensor) -> tf.Tensor:
-        return ops.multiply(x, self.factor)
-
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        return input_shape
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "factor": self.factor}
-
-
 class Composite(keras.layers.Layer):
-    """Made of other layers, which are saved with it."""
+    """A layer that consists of other layers, which are saved with it."""
 
     def __init__(self, layers: Iterable[keras.layers.Layer], **kwargs: Any):
         super().__init__(**kwargs)
@@ -102,7 +78,7 @@ class Composite(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class Chain(Composite):
-    """Layers one after another."""
+    """Layers that are applied one after another."""
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         for layer in self.layers:
@@ -111,7 +87,7 @@ class Chain(Composite):
             input_shape = layer.compute_output_shape(input_shape)
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
-        del training  # Keras tells the layers inside by itself.
+        del training  # Keras passes it to the inner layers.
         for layer in self.layers:
             x = layer(x)
         return x
@@ -127,10 +103,10 @@ class Posteriors(keras.layers.Layer):
     """The class layer of codes that are class posteriors already."""
 
     def posterior(self, codes: tf.Tensor, factor: float = 1.0) -> tf.Tensor:
-        """Posteriors p (n, c) → p^factor, each row brought to the sum 1 again; 1 keeps them."""
+        """Return p^factor of posteriors p (n, c), each row normalized to the sum 1."""
         if factor == 1.0:
             return codes
-        # As a share of the largest, no row vanishes. Sums of 0 are rows without any posterior.
+        # Divided by the largest, no row underflows. Sums of 0 are rows without any posterior.
         largest = ops.max(codes, axis=-1, keepdims=True)
         powers = ops.power(ops.divide_no_nan(codes, largest), factor)
         return ops.divide_no_nan(powers, ops.sum(powers, axis=-1, keepdims=True))
@@ -141,5 +117,5 @@ class LinearClasses(Affine):
     """Codes (n, d) → class logits (n, c): a class layer with softmax posteriors."""
 
     def posterior(self, codes: tf.Tensor, factor: float = 1.0) -> tf.Tensor:
-        """(n, c) softmax of `factor` times the logits."""
+        """Return the softmax of `factor` times the logits, (n, c)."""
         return ops.softmax(factor * self(codes), axis=-1)

@@ -3,7 +3,7 @@
 Every discriminator returns two logits whose softmax is (D(x), 1 − D(x)): the probability of "real"
 for D_I and D_T, of "image" for D_C. Working on logits keeps log D finite where D rounds to 0 or 1.
 
-The classification terms, Eq. 6–9, stand in `angular_softmax.py`.
+The classification terms, Eq. 6–9, are in `angular_softmax`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def _log_probabilities(logits: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """log D(x) and log(1 − D(x)), each (…, n) float32, from two logits (…, n, 2)."""
+    """Return log D(x) and log(1 − D(x)), each (…, n) float32, of two logits (…, n, 2)."""
     log_softmax = ops.log_softmax(ops.cast(logits, "float32"), axis=-1)
     return log_softmax[..., 0], log_softmax[..., 1]
 
@@ -93,7 +93,7 @@ def distillation_loss(image_logits: tf.Tensor, text_logits: tf.Tensor) -> tf.Ten
     """Beside Eq. 10 and 11, ours: how far an image's class posteriors are from its text's, in nats.
 
     Texts name their category more surely than SIFT features do, so a text's posteriors are a softer
-    and better target for its picture than the label alone. Only the image side learns from it.
+    and better target for its image than the label alone. Only the image side learns from it.
 
     Args:
       image_logits, text_logits: class logits (n, c) of the codes of a pair, without the margin.
@@ -107,7 +107,7 @@ def distillation_loss(image_logits: tf.Tensor, text_logits: tf.Tensor) -> tf.Ten
 
 
 def discriminator_accuracy(first_logits: tf.Tensor, second_logits: tf.Tensor) -> tf.Tensor:
-    """Share of the 2n items of (…, n, 2) that D names rightly: 1 when it wins, 0.5 at chance."""
+    """Return the share of the 2n items of (…, n, 2) that D classifies correctly."""
     first = first_logits[..., 0] > first_logits[..., 1]
     second = second_logits[..., 1] > second_logits[..., 0]
     return 0.5 * ops.mean(ops.cast(first, "float32") + ops.cast(second, "float32"), axis=-1)

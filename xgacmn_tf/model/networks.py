@@ -50,6 +50,7 @@ class DenseStack(keras.layers.Layer):
         self, units: Sequence[int], activations: Sequence[str], dropout: float, **kwargs: Any
     ):
         super().__init__(**kwargs)
+        self.config: dict[str, Any]
         # The explicit dtype keeps a mixed-precision model mixed after reloading.
         self.dense = [
             keras.layers.Dense(
@@ -65,6 +66,10 @@ class DenseStack(keras.layers.Layer):
             if dropout
             else []
         )
+
+    def get_config(self) -> dict[str, Any]:
+        # The arguments of the subclass.
+        return {**super().get_config(), **self.config}
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         for layer in self.dense:
@@ -110,9 +115,6 @@ class Encoder(DenseStack):
             "dropout": dropout,
         }
 
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), **self.config}
-
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class Decoder(DenseStack):
@@ -139,9 +141,6 @@ class Decoder(DenseStack):
             "output_activation": output_activation,
         }
 
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), **self.config}
-
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class Discriminator(DenseStack):
@@ -162,6 +161,3 @@ class Discriminator(DenseStack):
         rows = tf.stack(tf.unstack(verdict.kernel, axis=1))
         logits = tf.matmul(rows, hidden(x), transpose_b=True)
         return tf.nn.bias_add(tf.transpose(logits), verdict.bias)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), **self.config}

@@ -67,13 +67,6 @@ class FusedAdam(keras.optimizers.Adam):
         )
 
 
-def move_towards(average: keras.Variable, weight: keras.Variable, share: tf.Tensor | float) -> None:
-    """average ← average + share · (weight − average), for two Keras variables and a scalar."""
-    tf.raw_ops.ResourceApplyGradientDescent(
-        var=_resource(average), alpha=tf.cast(share, average.dtype), delta=average - weight
-    )
-
-
 def update_average(
     pairs: Iterable[tuple[keras.Variable, keras.Variable]], decay: float, steps: keras.Variable
 ) -> None:
@@ -85,7 +78,10 @@ def update_average(
     done = tf.cast(steps, tf.float32)
     share = 1.0 - tf.minimum(decay, done / (10.0 + done))
     for weight, average in pairs:
-        move_towards(average, weight, share)
+        # average ← average + share · (weight − average)
+        tf.raw_ops.ResourceApplyGradientDescent(
+            var=_resource(average), alpha=tf.cast(share, average.dtype), delta=average - weight
+        )
 
 
 def _resource(variable: keras.Variable | tf.Variable) -> tf.Tensor:

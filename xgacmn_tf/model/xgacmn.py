@@ -1,12 +1,4 @@
-"""X-GACMN: two X-shaped generators, three discriminators, Algorithm 1 (§3.2–3.4).
-
-    v_o → G_I encoder → v_c → G_I decoder → v_r, a text made from an image, judged by D_T
-    t_o → G_T encoder → t_c → G_T decoder → t_r, an image made from a text, judged by D_I
-    D_C judges which modality a code came from; the class layer names the category of either code.
-
-Symbols follow the paper: `v` is image, `t` text, `_o` original features, `_c` codes, `_r`
-generated features.
-"""
+"""The Keras model X-GACMN: construction, `adapt`, `compile`, `fit`, use and saving (§3.2–3.4)."""
 
 from __future__ import annotations
 
@@ -22,6 +14,7 @@ import tensorflow as tf
 
 from xgacmn_tf.devices import Devices
 from xgacmn_tf.model import PACKAGE, losses
+from xgacmn_tf.model.adversarial import AdversarialModel
 from xgacmn_tf.model.angular_softmax import (
     AngularSoftmax,
     ClassLayer,
@@ -30,19 +23,28 @@ from xgacmn_tf.model.angular_softmax import (
 )
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
 from xgacmn_tf.model.epochs import BatchSource, EpochRunner
-from xgacmn_tf.model.input_maps import fit_maps
-from xgacmn_tf.model.networks import Decoder, Discriminator, Encoder, default_dropout
-from xgacmn_tf.model.optimizers import FusedAdam, update_average
+from xgacmn_tf.model.map_choice import fit_maps
+from xgacmn_tf.model.networks import Encoder, default_dropout
+from xgacmn_tf.model.optimizers import FusedAdam
 from xgacmn_tf.names import CHI2_COMPONENTS, CHI2_GAMMA, MODALITIES
 
 # Of Adam, where `compile` is given no optimizers.
 GENERATOR_LEARNING_RATE, DISCRIMINATOR_LEARNING_RATE = 3e-4, 1e-4
+# Arguments of `XGACMN` that its training reads, and those that `adapt` builds the encoders from.
+_TRAINING_ARGUMENTS = (
+    *("output_activation", "feature_discriminator_hidden", "common_discriminator_hidden"),
+    *("lambda_1", "lambda_2", "lambda_3", "distillation", "generator_steps", "average_decay"),
+)
+_ENCODER_ARGUMENTS = (
+    *("num_classes", "image_map", "text_map", "chi2_gamma", "chi2_components", "code_dim"),
+    *("code_activation", "image_dropout", "text_dropout", "class_layer", "margin"),
+)
 # Pair losses by name.
 _BUILT_IN: dict[str, Callable[[tf.Tensor, tf.Tensor], tf.Tensor]] = {"l2": losses.pair_loss}
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
-class XGACMN(keras.Model):
+class XGACMN(AdversarialModel):
     """X-GACMN with its training (§3.2–3.4, Algorithm 1).
 
     `adapt` fits the input maps to training features and builds the networks, whose sizes follow
@@ -57,12 +59,12 @@ class XGACMN(keras.Model):
     `predict` take such batches from arrays or `tf.data`, and `Split.batches`, which they map once.
 
     Args:
-        encoder: encoders, input maps and class layer that are made already; None lets `adapt` make
-            them from the arguments that follow `num_classes`.
+        encoder: encoders with input maps and class layer; None lets `adapt` build them from the
+            arguments that follow `num_classes`.
         num_classes: c, at least 2; required without an encoder.
         image_map, text_map: input maps by name, one of `names.MAP_NAMES`; "auto" chooses by the
-            features, see `input_maps.choose_map`.
-        chi2_gamma, chi2_components: of the χ² map, see `input_maps.fit_map`.
+            features, see `map_choice.choose_map`.
+        chi2_gamma, chi2_components: of the χ² map, see `map_choice.fit_map`.
         encoder_hidden: widths of the encoders' hidden layers (§4.1).
         code_dim: dimension of the common space (§4.1).
         code_activation: activation of the code, "tanh" or "linear".
@@ -137,6 +139,7 @@ class XGACMN(keras.Model):
         average_decay: float = 0.99,
         **kwargs: Any,
     ):
+        arguments = dict(locals())
         super().__init__(**kwargs)
         # Raw features keep their precision whatever the networks compute in.
         self.autocast = False
@@ -145,33 +148,13 @@ class XGACMN(keras.Model):
         self.pair_loss, self._pair_loss_name = _pair_loss(pair_loss)
         self.adversarial_loss = losses.adversarial_loss(adversarial_loss)
         self.annealing = annealing or MarginAnnealing()
-        self.settings: dict[str, Any] = {
-            "decoder_hidden": tuple(decoder_hidden or tuple(encoder_hidden)[::-1]),
-            "output_activation": output_activation,
-            "feature_discriminator_hidden": feature_discriminator_hidden,
-            "common_discriminator_hidden": common_discriminator_hidden,
-            "lambda_1": lambda_1,
-            "lambda_2": lambda_2,
-            "lambda_3": lambda_3,
-            "distillation": distillation,
-            "generator_steps": generator_steps,
-            "average_decay": average_decay,
-        }
-        # What `adapt` makes the encoders from.
+        self.settings: dict[str, Any] = {name: arguments[name] for name in _TRAINING_ARGUMENTS}
+        self.settings["decoder_hidden"] = tuple(decoder_hidden or tuple(encoder_hidden)[::-1])
+        # The arguments of the encoders, for `adapt`.
         self.encoder_settings: dict[str, Any] = {
-            "num_classes": num_classes,
-            "image_map": image_map,
-            "text_map": text_map,
-            "chi2_gamma": chi2_gamma,
-            "chi2_components": chi2_components,
-            "encoder_hidden": tuple(encoder_hidden),
-            "code_dim": code_dim,
-            "code_activation": code_activation,
-            "image_dropout": image_dropout,
-            "text_dropout": text_dropout,
-            "class_layer": class_layer,
-            "margin": margin,
+            name: arguments[name] for name in _ENCODER_ARGUMENTS
         }
+        self.encoder_settings["encoder_hidden"] = tuple(encoder_hidden)
         if isinstance(class_layer, str) and class_layer not in ("angular", "softmax"):
             raise ValueError(
                 f"class_layer={class_layer!r}: expected angular, softmax, None or a ClassLayer"
@@ -197,7 +180,7 @@ class XGACMN(keras.Model):
         """
         del batch_size
         if self.built:
-            raise ValueError("this model is adapted already; make a new XGACMN for other features")
+            raise ValueError("the model is adapted already; create a new XGACMN for other features")
         settings = self.encoder_settings
         if hasattr(data, "to_fit"):
             data = data.to_fit()
@@ -236,7 +219,7 @@ class XGACMN(keras.Model):
             self._build_optimizers()
 
     def _build_around(self, encoder: CommonSpaceEncoder) -> None:
-        """Build everything else for encoders."""
+        """Build all other parts around encoders."""
         self.encoder, self.encoder_settings = encoder, {}
         # Whatever training computes in: these are for evaluation, search and serving.
         as_float32 = {"dtype": "float32"}
@@ -250,58 +233,6 @@ class XGACMN(keras.Model):
         for weight, average in self._averaged_pairs():
             average.assign(weight)
         self.built = True
-
-    def _build_parts(self) -> None:
-        encoder, settings = self.encoder, self.settings
-        code_dim = encoder.image_encoder.config["code_dim"]
-        image_dim, text_dim = encoder.image_map.target_dim, encoder.text_map.target_dim
-        policy = self.dtype_policy
-
-        # Table 3's ablations leave some of these at None.
-        self.image_decoder: Any = None
-        self.text_decoder: Any = None
-        self.image_discriminator: Any = None
-        self.text_discriminator: Any = None
-        self.common_discriminator: Any = None
-        if (hidden := settings["feature_discriminator_hidden"]) is not None:
-            # Without D_I and D_T nothing judges the generated features, so none are generated.
-            shape = settings["decoder_hidden"], settings["output_activation"]
-            self.image_decoder = Decoder(text_dim, *shape, dtype=policy, name="image_decoder")
-            self.text_decoder = Decoder(image_dim, *shape, dtype=policy, name="text_decoder")
-            self.image_discriminator = Discriminator(hidden, dtype=policy, name="D_I")
-            self.text_discriminator = Discriminator(hidden, dtype=policy, name="D_T")
-            self.image_decoder.build((None, code_dim))
-            self.text_decoder.build((None, code_dim))
-            self.image_discriminator.build((None, image_dim))
-            self.text_discriminator.build((None, text_dim))
-        if (hidden := settings["common_discriminator_hidden"]) is not None:
-            self.common_discriminator = Discriminator(hidden, dtype=policy, name="D_C")
-            self.common_discriminator.build((None, code_dim))
-
-    # Which weights belong to which player.
-
-    @property
-    def discriminator_weights(self) -> list[keras.Variable]:
-        """Weights of D_I, D_T and D_C: what line 3 of Algorithm 1 moves."""
-        parts = [self.image_discriminator, self.text_discriminator, self.common_discriminator]
-        return [w for part in parts if part is not None for w in part.trainable_weights]
-
-    @property
-    def generator_weights(self) -> list[keras.Variable]:
-        """Weights of G_I, G_T and the class layer: what line 6 of Algorithm 1 moves."""
-        parts = [*self.encoder.trained_layers(), self.image_decoder, self.text_decoder]
-        return [w for part in parts if part is not None for w in part.trainable_weights]
-
-    def _averaged_pairs(self) -> list[tuple[keras.Variable, keras.Variable]]:
-        layers = zip(self.encoder.trained_layers(), self.averaged.trained_layers(), strict=True)
-        # The averages are moved by `_update_average` alone, so to Keras they are not trainable.
-        return [
-            (weight, average)
-            for layer, averaged in layers
-            for weight, average in zip(
-                layer.trainable_weights, averaged.non_trainable_weights, strict=True
-            )
-        ]
 
     # Training.
 
@@ -354,24 +285,6 @@ class XGACMN(keras.Model):
             self.d_optimizer.build(self.discriminator_weights)
         self._epoch_means = [keras.metrics.Mean(name=name) for name in self.term_names()]
 
-    def term_names(self) -> list[str]:
-        """The keys of what `alternate` returns, in its order."""
-        names = []
-        if self.image_discriminator is not None:
-            names += ["D/image_loss", "D/text_loss", "D/image_accuracy", "D/text_accuracy"]
-        if self.common_discriminator is not None:
-            names += ["D/common_loss", "D/common_accuracy"]
-        if names:
-            names += ["D/loss", "G/image_adversarial", "G/text_adversarial"]
-        names += ["G/pair"]
-        if self.encoder.class_layer is not None:
-            names += ["G/image_classification", "G/text_classification"]
-            if self.settings["distillation"]:
-                names += ["G/distillation"]
-        if isinstance(self.encoder.class_layer, AngularSoftmax):
-            names += ["angle/image", "angle/text", "margin_weight"]
-        return [*names, "G/loss"]
-
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
         return self._epoch_means if hasattr(self, "_epoch_means") else []
@@ -417,7 +330,7 @@ class XGACMN(keras.Model):
         self._check_adapted("fit")
         for name in ("sample_weight", "class_weight"):
             if kwargs.get(name) is not None:
-                raise ValueError(f"fit received {name}; XGACMN weighs all pairs alike")
+                raise ValueError(f"fit received {name}; XGACMN weights all pairs equally")
         if isinstance(source := kwargs.get("validation_data"), BatchSource):
             kwargs["validation_data"] = source.dataset(self)
         if not isinstance(x, BatchSource):
@@ -453,7 +366,7 @@ class XGACMN(keras.Model):
         """
         self._check_adapted("evaluate")
         if kwargs.get("sample_weight") is not None:
-            raise ValueError("evaluate received sample_weight; XGACMN weighs all pairs alike")
+            raise ValueError("evaluate received sample_weight; XGACMN weights all pairs equally")
         x = x.dataset(self) if isinstance(x, BatchSource) else x
         return super().evaluate(x, y, *args, **kwargs)
 
@@ -468,18 +381,18 @@ class XGACMN(keras.Model):
             raise ValueError(f"{function} needs input maps; call model.adapt(training pairs) first")
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
-        """Take one turn of Algorithm 1 inside Keras's own `fit`."""
+        """Run one step of Algorithm 1 inside Keras's own `fit`."""
         batch = self._batch(data)
         return self._means(batch, self.alternate(batch))
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
-        """Return the means of the terms, without dropout and with nothing moved."""
+        """Return the means of the terms, without dropout and without updates."""
         batch = self._batch(data)
-        made = self._generate(batch, training=False)
-        terms, total = self._discriminator_terms(batch, made, training=False)
+        generated = self._generate(batch, training=False)
+        terms, total = self._discriminator_terms(batch, generated, training=False)
         if terms:
             terms["D/loss"] = total
-        _, generator_terms = self._generator_loss(batch, made)
+        _, generator_terms = self._generator_loss(batch, generated)
         return self._means(batch, terms | generator_terms)
 
     def _means(
@@ -491,10 +404,12 @@ class XGACMN(keras.Model):
         return {mean.name: mean.result() for mean in self.metrics}
 
     def _batch(self, data: Any) -> dict[str, tf.Tensor]:
-        """Return a batch of Keras's as `alternate` takes it."""
+        """Return a batch of Keras as `alternate` takes it."""
         x, y, weights = keras.utils.unpack_x_y_sample_weight(data)
         if weights is not None:
-            raise ValueError("XGACMN weighs all pairs alike; leave sample weights out of the data")
+            raise ValueError(
+                "XGACMN weights all pairs equally; leave sample weights out of the data"
+            )
         if not isinstance(x, Mapping):
             raise ValueError(
                 "XGACMN takes a dict of features, {'image': (n, d_v), 'text': (n, d_t)}, and "
@@ -512,144 +427,6 @@ class XGACMN(keras.Model):
             raise ValueError("the batch has no labels; give them as y or under 'label'")
         return batch
 
-    def _targets(self, label: tf.Tensor) -> tf.Tensor:
-        """Labels (n,), (n, 1) or (n, c) → (n, c) float32, one-hot or multi-hot."""
-        layer = self.encoder.class_layer
-        assert isinstance(layer, ClassLayer)
-        num_classes = layer.num_classes
-        label = tf.convert_to_tensor(label)
-        if label.shape.rank == 2 and label.shape[1] == 1:
-            label = label[:, 0]
-        if label.shape.rank == 1:
-            return tf.one_hot(tf.cast(label, tf.int32), num_classes)
-        if label.shape.rank != 2 or label.shape[1] != num_classes:
-            raise ValueError(
-                f"labels have shape {tuple(label.shape)}; expected (n,) integers or "
-                f"(n, {num_classes}) one-hot or multi-hot"
-            )
-        return tf.cast(label, tf.float32)
-
-    def alternate(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """One turn of Algorithm 1: the discriminators once, then the generators K times.
-
-        Args:
-            batch: mapped features and labels, see the class.
-
-        Returns:
-            The terms of `term_names` by name, float32 scalars; the generators' terms are those of
-            the last of the K steps, each taken before its update.
-        """
-        weights = self.generator_weights
-        with tf.GradientTape() as tape:
-            made = self._generate(batch)
-            # The discriminators' step leaves the generators as they are, so the forward pass above
-            # serves both phases of the first of the K steps.
-            with tape.stop_recording():
-                terms = self._discriminator_step(batch, made)
-            loss, generator_terms = self._generator_loss(batch, made)
-        self.g_optimizer.apply(tape.gradient(loss, weights), weights)
-        for _ in range(self.settings["generator_steps"] - 1):
-            with tf.GradientTape() as tape:
-                loss, generator_terms = self._generator_loss(batch, self._generate(batch))
-            self.g_optimizer.apply(tape.gradient(loss, weights), weights)
-        update_average(
-            self._averaged_pairs(), self.settings["average_decay"], self.g_optimizer.iterations
-        )
-        terms |= generator_terms
-        return {name: terms[name] for name in self.term_names()}
-
-    def _generate(self, batch: dict[str, tf.Tensor], training: bool = True) -> dict[str, tf.Tensor]:
-        """Line 1: codes v_c, t_c and, where something judges them, generated v_r, t_r."""
-        made = {
-            "v_c": self.encoder.image_encoder(batch["mapped_image"], training=training),
-            "t_c": self.encoder.text_encoder(batch["mapped_text"], training=training),
-        }
-        if self.image_decoder is not None:
-            made["v_r"] = self.image_decoder(made["v_c"], training=training)
-            made["t_r"] = self.text_decoder(made["t_c"], training=training)
-        return made
-
-    def _discriminator_step(
-        self, batch: dict[str, tf.Tensor], made: dict[str, tf.Tensor]
-    ) -> dict[str, tf.Tensor]:
-        """Lines 2–3: Eq. 1–3 with the generators fixed. Moves the discriminators alone."""
-        weights = self.discriminator_weights
-        if not weights:
-            return {}
-        with tf.GradientTape() as tape:
-            terms, total = self._discriminator_terms(batch, made, training=True)
-            scaled = self.d_optimizer.scale_loss(_share(total))
-        self.d_optimizer.apply(tape.gradient(scaled, weights), weights)
-        terms["D/loss"] = total
-        return terms
-
-    def _discriminator_terms(
-        self, batch: dict[str, tf.Tensor], made: dict[str, tf.Tensor], training: bool
-    ) -> tuple[dict[str, tf.Tensor], Any]:
-        """Return Eq. 1–3 by name, with accuracies, and the sum of the losses."""
-        # Name → judge, what it is to take for real or for an image, and the rest.
-        judged = {}
-        if self.image_discriminator is not None:
-            real_image = batch.get("image_target", batch["mapped_image"])
-            real_text = batch.get("text_target", batch["mapped_text"])
-            judged["image"] = self.image_discriminator, real_image, made["t_r"]
-            judged["text"] = self.text_discriminator, real_text, made["v_r"]
-        if self.common_discriminator is not None:
-            judged["common"] = self.common_discriminator, made["v_c"], made["t_c"]
-        terms, total = {}, 0.0
-        # Each discriminator's loss on its own: with all logits in one tensor D_T waits for D_I,
-        # 5 % of a step at 128 and 10 dimensions.
-        for name, (discriminator, first, second) in judged.items():
-            # Both halves in one batch: one matrix product instead of two.
-            both = tf.concat([tf.cast(first, second.dtype), second], axis=0)
-            logits = discriminator(both, training=training)
-            halves = tf.split(logits, 2, axis=0)
-            terms[f"D/{name}_loss"] = self.adversarial_loss.discriminator(*halves)
-            terms[f"D/{name}_accuracy"] = losses.discriminator_accuracy(*halves)
-            total += terms[f"D/{name}_loss"]
-        return terms, total
-
-    def _generator_loss(
-        self, batch: dict[str, tf.Tensor], made: dict[str, tf.Tensor]
-    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        """Line 5: Eq. 10 + Eq. 11, discriminators fixed, scaled for the optimizer; the terms."""
-        settings, layer = self.settings, self.encoder.class_layer
-        # One branch of each code to every term: the pair's, D_C's and the class layer's.
-        v_c, t_c = _branches(made["v_c"], 3), _branches(made["t_c"], 3)
-        terms = {"G/pair": self.pair_loss(v_c[0], t_c[0])}
-        # The pair term stands in Eq. 10 and in Eq. 11 alike.
-        total = 2.0 * settings["lambda_1"] * terms["G/pair"]
-        if self.discriminator_weights:
-            image_features = text_features = image_codes = text_codes = None
-            if self.image_discriminator is not None:
-                text_features = self.text_discriminator(made["v_r"])
-                image_features = self.image_discriminator(made["t_r"])
-            if self.common_discriminator is not None:
-                codes = tf.concat([v_c[1], t_c[1]], axis=0)
-                image_codes, text_codes = tf.split(self.common_discriminator(codes), 2, axis=0)
-            judge = self.adversarial_loss
-            terms["G/image_adversarial"] = judge.image_generator(text_features, image_codes)
-            terms["G/text_adversarial"] = judge.text_generator(image_features, text_codes)
-            adversarial = terms["G/image_adversarial"] + terms["G/text_adversarial"]
-            total += settings["lambda_2"] * adversarial
-        if layer is not None:
-            margin_weight = self.annealing(self.g_optimizer.iterations)
-            # (2, n, d): both modalities in one go.
-            codes = tf.stack([v_c[2], t_c[2]])
-            found = layer.terms(codes, self._targets(batch["label"]), margin_weight)
-            image_loss, text_loss = tf.unstack(found.loss)
-            terms["G/image_classification"] = image_loss
-            terms["G/text_classification"] = text_loss
-            total += settings["lambda_3"] * (image_loss + text_loss)
-            if settings["distillation"]:
-                terms["G/distillation"] = losses.distillation_loss(*tf.unstack(found.logits))
-                total += settings["distillation"] * terms["G/distillation"]
-            if found.angle is not None:
-                terms["angle/image"], terms["angle/text"] = tf.unstack(found.angle)
-                terms["margin_weight"] = margin_weight
-        terms["G/loss"] = total
-        return self.g_optimizer.scale_loss(_share(total)), terms
-
     # Use, saving and loading.
 
     def prepare(
@@ -662,10 +439,10 @@ class XGACMN(keras.Model):
         """Return the part of `prepare` that is of "image" or "text"."""
         layer = getattr(self.encoder, f"{modality}_map")
         features = tf.cast(features, tf.float32)
-        made = {f"mapped_{modality}": layer(features)}
+        mapped = {f"mapped_{modality}": layer(features)}
         if layer.leaves_feature_space:
-            made[f"{modality}_target"] = layer.target(features)
-        return made
+            mapped[f"{modality}_target"] = layer.target(features)
+        return mapped
 
     def call(self, inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Return codes with the averaged weights, see `CommonSpaceEncoder.call`."""
@@ -744,29 +521,10 @@ def _pair_loss(
                 "keras.saving.register_keras_serializable(), so that the model can be saved"
             )
         return given, name
-    # A file names a function that this process has registered; none is made from it.
+    # A file only names a function, which this process must have registered.
     function = _BUILT_IN.get(given) or keras.saving.get_registered_object(given)
     if not callable(function) or isinstance(function, type):
         raise ValueError(
             f"pair_loss={given!r}: expected {', '.join(_BUILT_IN)} or a registered function"
         )
     return function, given
-
-
-def _branches(x: tf.Tensor, count: int) -> list[tf.Tensor]:
-    """`count` times `x`, with gradients that are added in this order.
-
-    TensorFlow's own sum of three or more begins with whichever buffer happens to be free: where
-    codes have a multiple of 16 dimensions, the last bits would differ from run to run.
-    """
-    # The gradient of a broadcast is one sum along an axis. Of functions with `tf.custom_gradient`
-    # TensorFlow keeps the whole graph until the process ends, which took 50 MiB a run.
-    copies = tf.broadcast_to(x, tf.concat([[count], tf.shape(x)], axis=0))
-    branches: list[tf.Tensor] = tf.unstack(tf.ensure_shape(copies, [count, *x.shape]))
-    return branches
-
-
-def _share(loss: tf.Tensor) -> tf.Tensor:
-    """What a replica adds to the loss of the whole batch: the optimizer sums their gradients."""
-    replicas = tf.distribute.get_strategy().num_replicas_in_sync
-    return loss if replicas == 1 else loss / replicas

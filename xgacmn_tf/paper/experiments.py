@@ -176,7 +176,7 @@ def _run(experiment: Experiment) -> str:
     from xgacmn_tf.experiment import run
 
     try:
-        run(experiment.config, lambda text: None)
+        run(experiment.config)
     except (InputError, DivergenceError) as error:
         return str(error)
     except Exception as error:

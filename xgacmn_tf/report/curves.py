@@ -1,4 +1,4 @@
-"""The history of a run as small line charts, for the results page.
+"""Line charts of the history of a run, for the results page.
 
 Colors tell the modalities apart (image, text, both together), dashes the second term of one
 modality. All colors are readable on a light and on a dark page.
@@ -9,13 +9,13 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, NullLocator
+from matplotlib.ticker import MaxNLocator
 
 COLORS = {"image": "#3d7fe0", "text": "#d0701c", "both": "#9a63d4", "ink": "#7b8896"}
 _LABEL, _GRID = "#7b8896", "#7b889655"
@@ -34,6 +34,8 @@ _STYLE: dict[Any, Any] = {
     "xtick.major.size": 0,
     "ytick.major.size": 0,
     "ytick.minor.size": 0,
+    "axes.axisbelow": True,
+    "axes.xmargin": 0.02,
 }
 Points = list[tuple[float, float]]
 
@@ -65,8 +67,7 @@ class Chart:
     level: float | None = None
 
 
-@dataclass(frozen=True)
-class DrawnChart:
+class DrawnChart(NamedTuple):
     """A chart as an image.
 
     Attributes:
@@ -147,8 +148,7 @@ def draw_charts(
     """
     charts = []
     for chart in CHARTS:
-        all_lines = [(series, _points(history, series.key)) for series in chart.series]
-        lines = [(series, points) for series, points in all_lines if points]
+        lines = [(s, points) for s in chart.series if (points := _points(history, s.key))]
         if not lines:
             continue
         with matplotlib.rc_context(_STYLE):
@@ -163,19 +163,15 @@ def draw_charts(
             f"{points[-1][1]:.3g} at epoch {points[-1][0]:g}"
             for series, points in lines
         )
-        shown = tuple(series for series, _ in lines)
-        charts.append(DrawnChart(chart.title, chart.note, shown, uri, description))
+        series = tuple(series for series, _ in lines)
+        charts.append(DrawnChart(chart.title, chart.note, series, uri, description))
     return charts
 
 
 def _points(history: Sequence[Mapping[str, Any]], key: str) -> Points:
     """Return (epoch, value) for each finite value of a key."""
-    points = [
-        (float(logs.get("epoch", i)), float(logs[key]))
-        for i, logs in enumerate(history)
-        if logs.get(key) is not None
-    ]
-    return [(x, y) for x, y in points if math.isfinite(x) and math.isfinite(y)]
+    points = [(float(logs["epoch"]), float(logs.get(key, math.nan))) for logs in history]
+    return [(epoch, value) for epoch, value in points if math.isfinite(value)]
 
 
 def _draw(
@@ -189,28 +185,18 @@ def _draw(
         axes.plot(
             *zip(*points, strict=True),
             color=COLORS[series.color],
-            linestyle=(0, (4, 2)) if series.dashed else "-",
+            linestyle="--" if series.dashed else "-",
             linewidth=2.0,
             marker="o" if len(points) == 1 else None,
-            clip_on=False,
         )
     values = [y for _, points in lines for _, y in points]
     # Terms of very different sizes share a chart; on a linear axis, the small ones are flat.
     if min(values) > 0 and max(values) / min(values) > 30:
         axes.set_yscale("log")
-        axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        axes.yaxis.set_minor_locator(NullLocator())
-    else:
-        axes.yaxis.set_major_locator(MaxNLocator(5))
     if level is not None:
-        axes.axhline(level, clip_on=False, color=_LABEL, linewidth=1)
+        axes.axhline(level, color=_LABEL, linewidth=1)
     if best_epoch is not None:
-        axes.axvline(best_epoch, color=_LABEL, linewidth=1.4, linestyle=(0, (1, 1.6)))
+        axes.axvline(best_epoch, color=_LABEL, linewidth=1.4, linestyle=":")
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    epochs = [x for _, points in lines for x, _ in points]
-    # A single epoch is in the middle of its axis; a longer history fills the axis.
-    margin = 0.5 if min(epochs) == max(epochs) else 0.0
-    axes.set_xlim(min(epochs) - margin, max(epochs) + margin)
     axes.grid(axis="y", linewidth=0.8)
-    axes.set_axisbelow(True)
     axes.set_xlabel("epoch")

@@ -17,9 +17,9 @@ from xgacmn_tf.datasets.paired import Split, label_matrix
 from xgacmn_tf.evaluation.fine_labels import has_finer_label
 from xgacmn_tf.evaluation.identity import Direction, Identity, directions
 from xgacmn_tf.evaluation.metrics import average_precision
+from xgacmn_tf.evaluation.relevance import Labels, Relevance, checked_targets
 from xgacmn_tf.evaluation.representations import Representations, similarities
 from xgacmn_tf.evaluation.retrieval import own_ranks
-from xgacmn_tf.evaluation.whole_ranking import Labels, Relevance, ascending, checked_targets
 
 # Of the rank of a query's own item: 0 is the best rank, 1 the worst.
 QUANTILES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
@@ -166,13 +166,13 @@ def retrieve(
         return []
     queries = Representations.of("queries", queries)
     gallery = Representations.of("gallery", gallery)
-    chosen = np.array(list(rows))
-    scores = similarities(queries.take(chosen)[:], gallery)
-    order = np.argsort(ascending(scores), axis=1, kind="stable")
-    relevant, same_fine = _relevant(checked_targets(targets), fine, chosen)
+    query_rows = np.array(list(rows))
+    scores = similarities(queries.take(query_rows)[:], gallery)
+    order = np.argsort(-scores, axis=1, kind="stable")
+    relevant, same_fine = _relevant(checked_targets(targets), fine, query_rows)
     right = np.take_along_axis(relevant, order, axis=1)
     precision = average_precision(right, relevant.sum(axis=1))
-    own = (order[:, :, np.newaxis] == direction.own(chosen)[:, np.newaxis]).any(axis=2)
+    own = (order[:, :, np.newaxis] == direction.own(query_rows)[:, np.newaxis]).any(axis=2)
     grades = np.select(
         [own, np.take_along_axis(same_fine, order, axis=1), right],
         ["own", "fine", "category"],
@@ -196,7 +196,7 @@ def retrieve(
 def _relevant(
     labels: Labels, fine: np.ndarray | None, rows: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(b, n) bool each: which items share a category and a fine label with the queries at `rows`.
+    """Return which items share a category and a fine label with queries, (b, n) bool each.
 
     Items with one fine label and different categories are not told apart by it, so that a shared
     fine label counts only within a shared category.

@@ -4,7 +4,7 @@ import base64
 
 
 def image_type(data: bytes) -> str | None:
-    """ "png", "jpeg" or "webp"; None for anything else, which is then not shown."""
+    """Return the format of an image, "png", "jpeg" or "webp"; None for any other data."""
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
         return "png"
     if data.startswith(b"\xff\xd8\xff"):
@@ -15,7 +15,7 @@ def image_type(data: bytes) -> str | None:
 
 
 def data_uri(data: bytes) -> str | None:
-    """Return the image as an address that holds it whole; None if `image_type` does not know it."""
+    """Return a data URI of an image; None if its format is unknown."""
     kind = image_type(data)
     if kind is None:
         return None

@@ -1,7 +1,7 @@
 """The results page of a run: scores, curves, and the best, typical and worst queries.
 
-The page holds everything it shows (styles, charts, images) and asks for nothing from anywhere.
-It has no scripts, and its template escapes every text, so that a hostile title stays a title.
+The page contains all its styles, charts and images, and loads nothing from other places. It has no
+scripts, and its template escapes every text, so that a hostile title has no effect.
 """
 
 import os
@@ -33,7 +33,7 @@ WAYS = ("i2t", "t2i", "avg")
 # Categories in the page's table, at most; metrics.json has all.
 MAX_CATEGORIES = 1000
 # A text longer than this is cut for the page; articles run to thousands of characters.
-MOST_CHARACTERS = 220
+MAX_CHARACTERS = 220
 _KINDS = {0.0: "best", 0.5: "typical", 1.0: "worst"}
 _NORMALIZERS = {
     "relevant": "÷ relevant items in the gallery",
@@ -45,6 +45,13 @@ _SIMILARITY_NOTES = {
     "dot": "inner product of codes",
     "posterior": "inner product of class posteriors",
     "item": "posterior, and cosine of item embeddings",
+}
+
+_MEASURE_NOTES = {
+    "distinct_first": "number of different items that are some query's first result",
+    "fine_mAP": "mAP by fine labels, which training never saw",
+    "fine_mAP/finer": "among the pairs whose fine label says more than their category",
+    "median_rank": "of the query's own item; lower is better",
 }
 
 
@@ -83,37 +90,18 @@ def write_results_page(
       InputError: the representations do not fit the split or are not finite, or `metrics` has no
         results for the test split.
     """
-    image_representation = Representations.of("image_representation", image_representation)
-    text_representation = Representations.of("text_representation", text_representation)
-    for given in (image_representation, text_representation):
-        if len(given) != len(split):
-            raise InputError(
-                f"{given.name}: found shape {given.shape}, expected one row for each of the "
-                f"split's {len(split)} pairs"
-            )
-    if image_representation.shape != text_representation.shape:
-        raise InputError(
-            f"representations of images {image_representation.shape} and texts "
-            f"{text_representation.shape} must have one shape to be compared"
-        )
+    image, text = _checked_sides(image_representation, text_representation, split)
     if not metrics.get("test"):
         raise InputError("metrics: no 'test' results; expected similarity → measure → numbers")
-
     items = _Items(split, label_names)
-    examples = examples_by_rank(
-        image_representation, text_representation, split, label_names, identity, depth, seed
-    )
+    examples = examples_by_rank(image, text, split, label_names, identity, depth, seed)
     shown = [
         {"way": way, "examples": [items.example(example) for example in of_way]}
         for way, of_way in examples.items()
     ]
     has_fine = any(items.finer)
-
-    # Earlier versions stored a list of lines.
-    report = metrics.get("data_report")
-    headline = str(metrics.get("headline_similarity"))
-    if headline not in metrics["test"]:
-        headline = next(iter(metrics["test"]))
+    headline = metrics["headline_similarity"]
+    similarities = [headline, *(name for name in metrics["test"] if name != headline)]
     page = (
         _environment()
         .get_template("results.html.j2")
@@ -123,13 +111,17 @@ def write_results_page(
             headline=headline,
             searched=metrics.get("search_similarity", headline),
             cards=_headline_cards(metrics, headline),
-            similarities=_similarities(metrics, headline),
+            similarities=similarities,
             similarity_note=_SIMILARITY_NOTES,
-            measures=_measure_rows(metrics, headline),
-            without_relevant=_counts(metrics.get("queries_without_relevant")),
+            measures=_measure_rows(metrics, similarities),
+            without_relevant=[
+                (way, count)
+                for way, count in metrics.get("queries_without_relevant", {}).items()
+                if count
+            ],
             categories=_categories(metrics.get("categories", [])),
             unseen=metrics.get("unseen_categories"),
-            report=report if isinstance(report, Mapping) else None,
+            report=metrics.get("data_report"),
             warnings=metrics.get("warnings", []),
             colors=COLORS,
             charts=draw_charts(history, metrics.get("best_epoch")),
@@ -152,8 +144,26 @@ def write_results_page(
         temporary.write_text(page, encoding="utf-8", newline="\n")
 
 
+def _checked_sides(image: Any, text: Any, split: Split) -> tuple[Representations, Representations]:
+    """Return the representations of both modalities; raise an `InputError` if they do not fit."""
+    image = Representations.of("image_representation", image)
+    text = Representations.of("text_representation", text)
+    for side in (image, text):
+        if len(side) != len(split):
+            raise InputError(
+                f"{side.name} has shape {side.shape}; expected one row for each of the split's "
+                f"{len(split)} pairs"
+            )
+    if image.shape != text.shape:
+        raise InputError(
+            f"representations of images {image.shape} and texts {text.shape} must have one shape "
+            "to be compared"
+        )
+    return image, text
+
+
 class _Items:
-    """The split's pairs as a reader sees them."""
+    """The pairs of a split, for the template."""
 
     def __init__(self, split: Split, label_names: Sequence[str]):
         self.split, self.label_names = split, label_names
@@ -166,8 +176,8 @@ class _Items:
         split = self.split
         text = str(split.id[row]) if split.title is None else str(split.title[row])
         text = " ".join(text.split()) or str(split.id[row])
-        if len(text) > MOST_CHARACTERS:
-            text = text[:MOST_CHARACTERS].rstrip() + "…"
+        if len(text) > MAX_CHARACTERS:
+            text = text[:MAX_CHARACTERS].rstrip() + "…"
         label = split.label[row]
         labels = np.flatnonzero(label) if split.label.ndim == 2 else [label]
         names = [self.label_names[int(k)] for k in labels]
@@ -226,16 +236,10 @@ def _headline_cards(metrics: Mapping[str, Any], headline: str) -> list[dict[str,
     ]
 
 
-def _similarities(metrics: Mapping[str, Any], headline: str) -> list[str]:
-    """Return the headline's similarity first."""
-    return [headline, *(name for name in metrics["test"] if name != headline)]
-
-
-def _measure_rows(metrics: Mapping[str, Any], headline: str) -> list[dict[str, Any]]:
-    """One row a measure: its cells for every similarity and for chance, the best ones flagged."""
+def _measure_rows(metrics: Mapping[str, Any], similarities: list[str]) -> list[dict[str, Any]]:
+    """Return a row per measure: its cells for every similarity and for chance, the best flagged."""
     test, rows = metrics["test"], []
-    similarities = _similarities(metrics, headline)
-    for measure in test[headline]:
+    for measure in test[similarities[0]]:
         results = {name: test[name].get(measure, {}) for name in similarities}
         best_of = min if measure == "median_rank" else max
         best = {
@@ -247,12 +251,12 @@ def _measure_rows(metrics: Mapping[str, Any], headline: str) -> list[dict[str, A
         show = "{:.1f}" if measure in ("median_rank", "distinct_first") else "{:.3f}"
         groups = []
         for name in [*similarities, *(["chance"] if metrics.get("chance") else [])]:
-            found = results.get(name, metrics.get("chance", {}).get(measure, {}))
+            values = results.get(name, metrics.get("chance", {}).get(measure, {}))
             groups.append(
                 [
                     {
-                        "text": "–" if found.get(way) is None else show.format(found[way]),
-                        "best": name in results and found.get(way) == best.get(way, object()),
+                        "text": "–" if values.get(way) is None else show.format(values[way]),
+                        "best": name in results and values.get(way) == best.get(way, object()),
                     }
                     for way in WAYS
                 ]
@@ -268,21 +272,15 @@ def _measure_rows(metrics: Mapping[str, Any], headline: str) -> list[dict[str, A
 
 
 def _measure_note(measure: str, normalizer: Mapping[str, str]) -> str:
-    """What a measure's number means: its depth and its normalizer."""
+    """Return the meaning of a measure: its depth and its normalizer."""
     kind, _, depth = measure.partition("@")
     depth = depth.partition("/")[0]  # "mAP@50/min" names its normalizer after the depth.
     if kind == "coverage":
         return f"share of the gallery in the top {depth} of some query"
-    if measure == "distinct_first":
-        return "number of different items that are some query's first result"
-    if measure == "fine_mAP":
-        return "mAP by fine labels, which training never saw"
-    if measure == "fine_mAP/finer":
-        return "among the pairs whose fine label says more than their category"
+    if measure in _MEASURE_NOTES:
+        return _MEASURE_NOTES[measure]
     if kind == "R":
         return f"share of queries with their own item in the top {depth}"
-    if measure == "median_rank":
-        return "of the query's own item; lower is better"
     if kind != "mAP":
         return ""
     scope = f"top {depth} only" if depth else "whole ranking"
@@ -291,10 +289,10 @@ def _measure_note(measure: str, normalizer: Mapping[str, str]) -> str:
 
 
 def _categories(table: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The table per category, each row with its place in every order that the page offers."""
+    """Return the table of categories, each row with its place in every order of the page."""
     largest_first = sorted(table, key=lambda entry: -entry["queries"]["t2i"])
-    kept = {id(entry) for entry in largest_first[:MAX_CATEGORIES]}
-    rows = [dict(entry) for entry in table if id(entry) in kept]
+    largest = {id(entry) for entry in largest_first[:MAX_CATEGORIES]}
+    rows = [dict(entry) for entry in table if id(entry) in largest]
     keys = {
         "queries": lambda row: -row["queries"]["t2i"],
         "i2t": lambda row: row["mAP"]["i2t"],
@@ -309,15 +307,8 @@ def _categories(table: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {"rows": rows, "total": len(table)}
 
 
-def _counts(value: Any) -> list[tuple[str, int]]:
-    """Return queries without anything relevant, by direction; nothing if there are none."""
-    if isinstance(value, Mapping):
-        return [(way, int(count)) for way, count in value.items() if count]
-    return [("both ways", int(value))] if value else []
-
-
 def _facts(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What identifies the run: data, splits, seed, time, versions."""
+    """Return the data, splits, seed, times and versions of the run."""
     facts = [
         ("data set", metrics.get("dataset")),
         ("data fingerprint", metrics.get("data_fingerprint")),

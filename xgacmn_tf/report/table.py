@@ -14,7 +14,7 @@ COLUMNS = {
     ("fine_mAP", "avg"): "fine mAP",
     ("coverage@10", "avg"): "coverage",
 }
-# What older runs and data sets without fine labels lack, with a note.
+# Columns that older runs and data sets without fine labels lack, with a note.
 _OPTIONAL = {
     "fine_mAP": "fine mAP: by fine labels",
     "coverage@10": "coverage: share of the gallery in some top 10",
@@ -69,7 +69,7 @@ def results_table(metrics: dict[str, Any]) -> str:
 
 
 def _unseen(metrics: dict[str, Any]) -> list[str]:
-    """The scores of categories that were never trained on, apart from those of the others."""
+    """Return the scores of categories without training pairs, apart from those of the others."""
     unseen = metrics.get("unseen_categories")
     if not unseen:
         return []

@@ -1,1 +1,1 @@
-"""Run folders: their files, their encoders and data sets, and compared systems trained into one."""
+"""Run folders: their files, trainings that fill them, and the use of finished runs."""

@@ -1,4 +1,4 @@
-"""Loading models that a run or `model.save` has written, X-GACMN or a compared system."""
+"""Loading of saved models, of X-GACMN and of compared systems."""
 
 import os
 import re
@@ -47,7 +47,7 @@ def load_encoder(path: str | os.PathLike[str]) -> CommonSpaceEncoder:
     if not isinstance(model, CommonSpaceEncoder):
         raise InputError(
             f"{path} holds a {type(model).__name__}, expected a CommonSpaceEncoder: the "
-            "`best.keras` that a run leaves in its checkpoints/ folder"
+            "`best.keras` in the checkpoints/ folder of a run"
         )
     return model
 
@@ -60,11 +60,12 @@ def _load(path: str | os.PathLike[str], **options: Any) -> Any:
     except Exception as error:  # a damaged archive raises a dozen kinds
         if layer := _UNKNOWN_LAYER.search(str(error)):
             raise InputError(
-                f"{path} holds a layer {layer[1]} that this package does not have; if it belongs "
-                "to a method of your own, load it with --evaluate_only and the run's --model="
-                "path/to/file.py:NAME, or import that file first"
+                f"{path} holds a layer {layer[1]} that this package does not have; if an earlier "
+                "version wrote it, train the run again; if it belongs to a method of your own, "
+                "load it with --evaluate_only and the run's --model=path/to/file.py:NAME, or "
+                "import that file first"
             ) from error
         raise InputError(
-            f"{path} cannot be read as a checkpoint: {error}. Expected the `best.keras` that a run "
-            "leaves in its checkpoints/ folder"
+            f"{path} cannot be read as a checkpoint: {error}. Expected the `best.keras` in the "
+            "checkpoints/ folder of a run"
         ) from error

@@ -1,19 +1,19 @@
-"""The folder that a run leaves behind, and how a run finds its own again.
+"""The folder of a run, and the check that it belongs to the run.
 
 config.json       every setting, and the fingerprint of the data
 data_report.json  counts, notes and warnings on the data, written before training
-checkpoints/      best.keras, the encoders, ready for use; and what training goes on from:
+checkpoints/      best.keras, the encoders, ready for use; and the files for resuming:
                   selected.keras of the best epoch, refitted.keras of all pairs, resume/, refit/
 tensorboard/      event files, embedding projector
-extractors/       how raw pictures and texts become features, where that is known
+extractors/       extractors of features from raw images and texts, if there are any
 embeddings.npz    of the test split: codes as trained (image, text), class posteriors and the
                   calibration factors of the class logits that they come with (calibration_image,
                   calibration_text), label, id; without the posteriors where these would be more
                   than `representations.MAX_NUMBERS`, as they follow from codes and checkpoint
 per_query.npz     average precision of every test query, at every similarity
-results.html      a page to look at
+results.html      the results page
 models/           the trained encoders as a SavedModel for serving
-metrics.json      results; it appears last, so where it stands the run is complete
+metrics.json      results, written last: its presence means that the run is complete
 .lock             locked while a process writes into the folder
 """
 
@@ -35,7 +35,7 @@ from xgacmn_tf.settings.fields import leaves
 
 
 class RunFolder:
-    """Paths inside a run folder, and the writing of its files, each whole or not at all."""
+    """The paths of a run folder, and functions that read and write its files atomically."""
 
     def __init__(self, path: str | os.PathLike[str]):
         self.path = Path(path)
@@ -56,7 +56,7 @@ class RunFolder:
 
     @classmethod
     def for_config(cls, config: Config) -> "RunFolder":
-        """`--output_dir`, or runs/<data set>-<fingerprint>: the same settings, the same folder."""
+        """Return `--output_dir`, or runs/<data set>-<fingerprint of the settings>."""
         if config.output.output_dir:
             return cls(config.output.output_dir)
         name = (
@@ -68,11 +68,11 @@ class RunFolder:
         return cls(Path("runs") / f"{name}-{model}{config.fingerprint()}")
 
     def claim(self, config: Config, data_fingerprint: str) -> None:
-        """Makes the folder this run's own, or finds it to be so already.
+        """Create the folder for a run, or check that it belongs to the run.
 
         Raises:
-          InputError: the folder holds a run with other settings or other data, or files that are
-            no run's; or it cannot be written.
+          InputError: the folder holds a run with other settings or other data, or files of
+            anything else; or it cannot be written.
         """
         try:
             if not self.config.exists():
@@ -105,7 +105,7 @@ class RunFolder:
             )
 
     def _start(self, config: Config, data_fingerprint: str) -> None:
-        """Writes config.json, before anything else: a run killed right here finds its folder."""
+        """Write config.json first, so that a run that is killed here can be resumed."""
         self.path.mkdir(parents=True, exist_ok=True)
         if any(".partial" not in path.name for path in self.path.iterdir()):
             raise InputError(
@@ -117,9 +117,9 @@ class RunFolder:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the folder during the block, so that no other process writes into it.
+        """Lock the folder during the block against other processes.
 
-        The lock of a process that was killed is free.
+        The lock of a killed process is released.
 
         Raises:
           InputError: another process holds the folder.
@@ -133,7 +133,7 @@ class RunFolder:
             yield
 
     def read_config(self) -> dict[str, Any]:
-        """The record that `claim` wrote."""
+        """Return the record that `claim` wrote."""
         try:
             record = read_json(self.config)
             return {
@@ -148,7 +148,7 @@ class RunFolder:
             ) from error
 
     def recorded_config(self) -> Config:
-        """The settings that `claim` wrote, checked as any other are."""
+        """Return the settings that `claim` wrote, validated like all settings."""
         settings = self.read_config()["settings"]
         unknown = sorted(set(settings) - {leaf.name for leaf in leaves(Config)})
         if unknown:
@@ -184,7 +184,7 @@ class RunFolder:
             np.savez_compressed(temporary, allow_pickle=False, id=ids, **scores)
 
     def read_per_query(self, similarity: str) -> dict[str, float]:
-        """ "<direction>/<id>" → average precision over the whole gallery, both directions."""
+        """Return "<direction>/<id>" → average precision over the whole gallery."""
         try:
             arrays = array_files.read(self.per_query, lambda names: None)
             return {

@@ -1,4 +1,4 @@
-"""What a number was made by: versions of this package and its libraries, and the commit."""
+"""Provenance of results: versions of this package and its libraries, and the commit."""
 
 import platform
 import subprocess
@@ -15,7 +15,7 @@ from xgacmn_tf.version import __version__
 
 
 def versions(*more: ModuleType) -> dict[str, str]:
-    """Package → version, of what training depends on and of `more` modules."""
+    """Return package → version, of the dependencies of training and of `more` modules."""
     packages = (tf, keras, np, scipy, sklearn, *more)
     return {
         "python": platform.python_version(),
@@ -25,16 +25,16 @@ def versions(*more: ModuleType) -> dict[str, str]:
 
 
 def git_commit() -> str | None:
-    """The commit of this package's checkout, "-dirty" where files differ; None without one."""
+    """Return the commit of this package's checkout, "-dirty" if files differ; None without one."""
     folder = Path(__file__).parent
 
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(folder), *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603 - ours
+        done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603 - fixed
         return done.stdout.strip()
 
     try:
-        # An installed copy may lie inside of a checkout of something else.
+        # An installed copy may be inside the checkout of another project.
         git("ls-files", "--error-unmatch", Path(__file__).name)
         return git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
     except (OSError, subprocess.CalledProcessError):

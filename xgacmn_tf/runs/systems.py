@@ -1,4 +1,4 @@
-"""Training a compared system in place of X-GACMN, in the same run folder."""
+"""Training of a compared system in a run folder."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from xgacmn_tf.io.files import atomic_path
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
 from xgacmn_tf.runs.folder import RunFolder
 from xgacmn_tf.settings.config import Config
-from xgacmn_tf.training.calibration import calibrated, calibration_factors
+from xgacmn_tf.training.calibration import calibration_factors
 
 
 def train_system(
@@ -27,12 +27,12 @@ def train_system(
 ) -> dict[str, Any]:
     """Fit a system and write `folder.best`.
 
-    The validation pairs choose its epochs and calibrate its class posteriors, if it has any. Where
-    they were a part of the training split, the system is then fitted anew to all of it, as X-GACMN
-    is.
+    The validation split chooses its epochs and calibrates its class posteriors, if it has any. If
+    that split was drawn from the training split, the system is then fitted again to both, as
+    X-GACMN is.
 
     Returns:
-      What metrics.json says of the training.
+      The training's part of metrics.json.
 
     Raises:
       InputError: the system cannot take these data or settings.
@@ -51,7 +51,7 @@ def train_system(
         encoder = fit_system(system, whole, settings)
         facts["refit"] = {"pairs": len(whole.image)}
     if "calibration" in facts:
-        encoder = calibrated(encoder, facts["calibration"])
+        encoder = encoder.replaced(calibration=facts["calibration"])
     facts["training_time_s"] = round(time.perf_counter() - started, 3)
     with atomic_path(folder.best) as temporary:
         encoder.save(temporary)
@@ -59,7 +59,7 @@ def train_system(
 
 
 def fit_system(system: System, data: TrainingData, settings: Any) -> CommonSpaceEncoder:
-    """A fitted system that depends on its data, settings and seed alone; errors as above."""
+    """Return a fitted system that depends on its data, settings and seed alone."""
     keras.utils.set_random_seed(data.seed)
     tf.config.experimental.enable_op_determinism()
     encoder = system.fit(data, settings)
@@ -83,7 +83,7 @@ def fit_system(system: System, data: TrainingData, settings: Any) -> CommonSpace
 
 
 def training_data(system: System, config: Config, dataset: PairedDataset) -> TrainingData:
-    """What the system may see of a data set."""
+    """Return the part of a data set that the system may use."""
 
     def arrays(split: Split) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         return split.image, split.text, split.targets(dataset.num_classes)

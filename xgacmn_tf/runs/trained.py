@@ -1,4 +1,4 @@
-"""A finished run put to use: its encoders, its extractors and what it searches by default."""
+"""A finished run: its encoders, extractors, data set and gallery."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class TrainedRun:
     Attributes:
       folder: the same, as a `RunFolder`.
       encoder: the best encoders.
-      similarity: what searches rank by, see `encoders.search_similarity`.
+      similarity: the similarity that searches rank by, see `encoders.search_similarity`.
 
     Raises:
       InputError: there is no finished run.
@@ -63,13 +63,10 @@ class TrainedRun:
         }
 
     def dataset(self) -> PairedDataset:
-        """The run's data set, which must be as the run saw it."""
+        """Return the run's data set, which must not have changed since."""
         config = self.folder.recorded_config()
         fingerprint = self.folder.read_config()["data_fingerprint"]
         dataset = datasets.for_config(config)
-        if dataset.fingerprint != fingerprint and dataset.held_out:
-            # Earlier versions held nothing out for compared systems that choose no epoch.
-            dataset = datasets.for_config(config.replace(validation_fraction=0.0))
         if dataset.fingerprint != fingerprint:
             raise InputError(
                 f"{self.folder.path} was trained on other contents of "
@@ -79,69 +76,58 @@ class TrainedRun:
         return dataset
 
     def searched_split(self) -> tuple[str, str | None]:
-        """The split that is searched by default, see `gallery.searched_split`."""
+        """Return the split that is searched by default, see `gallery.searched_split`."""
         streamed = self.folder.recorded_config().data.streaming
-        counts = self.folder.read_metrics().get("splits")
-        if isinstance(counts, dict):
-            items = sum(counts.values())
-        else:  # As in runs of early versions.
-            items = sum(len(split) for _, split in self.dataset().splits())
+        counts = self.folder.read_metrics().get("splits") or {
+            name: len(split) for name, split in self.dataset().splits()
+        }
+        items = sum(counts.values())
         return gallery.searched_split(items, self.dims, streamed)
 
     def gallery(self, split: str | None = None) -> Gallery:
-        """The items of the run's data set, "all" or those of the "test" split.
+        """Return the items of the run's data set, "all" or those of the "test" split.
 
         Args:
-          split: which; None for `searched_split`.
+          split: "all" or "test"; None for `searched_split`.
         """
         return gallery.from_dataset(self.dataset(), split or self.searched_split()[0])
 
     @functools.cached_property
     def label_names(self) -> tuple[str, ...] | None:
-        """The names of the c classes; None where they are not known, as in runs of early versions.
-
-        Their metrics.json names the categories of the test split, which are all classes mostly.
-        """
-        if self.encoder.num_classes is None:
+        """The names of the c classes; None if early versions did not record them."""
+        names = self.folder.read_metrics().get("label_names")
+        if not isinstance(names, list) or len(names) != self.encoder.num_classes:
             return None
-        metrics = self.folder.read_metrics()
-        names = metrics.get("label_names")
-        try:
-            if names is None:
-                names = [entry["name"] for entry in metrics.get("categories", [])]
-            names = tuple(map(str, names))
-        except (TypeError, KeyError) as error:
-            raise InputError(
-                f"{self.folder.metrics} lacks the names of categories ({error!r}); delete it to "
-                "evaluate the run again"
-            ) from error
-        return names if len(names) == self.encoder.num_classes else None
+        return tuple(map(str, names))
 
     @functools.cache  # noqa: B019 - a run is loaded once and lives as long as its command
     def extractor(self, modality: str) -> Extractor:
-        """What turns pictures ("image") or sentences ("text") into the run's features.
+        """Return the extractor from images or texts to the run's features.
+
+        Args:
+          modality: "image" or "text".
 
         Raises:
-          InputError: the run was trained on features alone, and nobody knows how they were made.
+          InputError: the run was trained on features without an extractor.
         """
         folder = self.folder.extractors / modality
         if not folder.is_dir():
             raise InputError(
-                f"{self.folder.path} was trained on {modality} features that came without what "
-                f"made them, so it takes no raw {modality}s; give features, or train with "
-                "--image_features and --text_features"
+                f"{self.folder.path} was trained on {modality} features without an extractor, so "
+                f"it takes no raw {modality}s; give features, or train with --image_features and "
+                "--text_features"
             )
         return load_extractor(folder)
 
     def features(self, modality: str, items: Sequence[Any]) -> np.ndarray:
-        """(n, d) float32 features of pictures (RGB `PIL.Image`s) or texts."""
+        """Return the features (n, d) float32 of images (RGB `PIL.Image`s) or texts."""
         extractor = self.extractor(modality)
         return extractor.encode([extractor.prepare(item) for item in items])
 
     def represent(
         self, modality: str, features: np.ndarray, width: int | None = None
     ) -> np.ndarray:
-        """(n, d) features → (n, e) float32 embeddings, whose inner products rank.
+        """Return the embeddings (n, e) float32 of features, whose inner products rank.
 
         Args:
           modality: "image" or "text".

@@ -1,12 +1,12 @@
-"""Training X-GACMN in a run folder, from the settings of a run.
+"""Training of X-GACMN in a run folder, from the settings of a run.
 
-The library's functions take what they need; here settings become their arguments, and the process
-is set up: deterministic operations, threads and the global random seed.
+Settings become the arguments of the library's functions, and the process is set up: deterministic
+operations, threads and the global random seed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -25,17 +25,24 @@ from xgacmn_tf.runs.folder import RunFolder
 from xgacmn_tf.settings.config import XGACMN as XGACMN_NAME
 from xgacmn_tf.settings.config import Config
 from xgacmn_tf.training import automatic, items
-from xgacmn_tf.training.calibration import calibrated, calibration_factors
+from xgacmn_tf.training.calibration import calibration_factors
 from xgacmn_tf.training.callbacks import (
-    HistogramBoard,
     ProfileEpoch,
     ReportImbalance,
     ScalarBoard,
     StopOnNonFinite,
 )
 from xgacmn_tf.training.loop import train
+from xgacmn_tf.training.match_thresholds import choose_match_thresholds
 from xgacmn_tf.training.progress import Progress
 from xgacmn_tf.training.validation import Validation
+
+# Settings that are arguments of `XGACMN` under the same names.
+_MODEL_ARGUMENTS = (
+    *("image_map", "text_map", "chi2_gamma", "chi2_components"),
+    *("encoder_hidden", "code_dim", "code_activation", "image_dropout", "text_dropout"),
+    *("margin", "lambda_1", "lambda_2", "lambda_3", "distillation"),
+)
 
 
 def build_model(config: Config, dataset: PairedDataset) -> XGACMN:
@@ -44,17 +51,8 @@ def build_model(config: Config, dataset: PairedDataset) -> XGACMN:
     settings, training = config.model, config.training
     model = XGACMN(
         num_classes=dataset.num_classes,
-        image_map=settings.image_map,
-        text_map=settings.text_map,
-        chi2_gamma=settings.chi2_gamma,
-        chi2_components=settings.chi2_components,
-        encoder_hidden=settings.encoder_hidden,
-        code_dim=settings.code_dim,
-        code_activation=settings.code_activation,
-        image_dropout=settings.image_dropout,
-        text_dropout=settings.text_dropout,
+        **{name: getattr(settings, name) for name in _MODEL_ARGUMENTS},
         class_layer=None if settings.classifier == "none" else settings.classifier,
-        margin=settings.margin,
         output_activation=settings.generated_activation,
         feature_discriminator_hidden=(
             settings.feature_discriminator_hidden if settings.discriminate_features else None
@@ -62,10 +60,6 @@ def build_model(config: Config, dataset: PairedDataset) -> XGACMN:
         common_discriminator_hidden=(
             settings.common_discriminator_hidden if settings.discriminate_codes else None
         ),
-        lambda_1=settings.lambda_1,
-        lambda_2=settings.lambda_2,
-        lambda_3=settings.lambda_3,
-        distillation=settings.distillation,
         generator_steps=training.generator_steps,
         annealing=MarginAnnealing(**settings.annealing),
         average_decay=training.average_decay,
@@ -137,9 +131,9 @@ def train_model(
 
 
 def check_evaluations(config: Config, dataset: PairedDataset, devices: Devices) -> None:
-    """Check that a run which chooses its epoch has epochs to choose from.
+    """Check that a run which chooses its epoch plans at least two evaluations.
 
-    This is no rule of `Config`, because finished runs of earlier versions have such settings.
+    `Config` does not check this, because finished runs of earlier versions have such settings.
 
     Raises:
         InputError: a single evaluation is planned for several epochs.
@@ -164,14 +158,22 @@ def train_run(
     dataset: PairedDataset,
     folder: RunFolder,
     devices: Devices,
-    imbalance: ReportImbalance,
+    unusable: Mapping[str, str],
 ) -> tuple[dict[str, Any], list[dict[str, float]]]:
     """Train all parts of a run and write `folder.best`.
 
+    Args:
+        config: the settings.
+        dataset: the data set that they name.
+        folder: the run folder.
+        devices: where to train.
+        unusable: modality → why its features cannot tell items apart, see `datasets.report`.
+
     Returns:
-        The training's part of metrics.json, and its history. Workers beside the chief write
-        nothing and return nothing.
+        The training's part of metrics.json, and its history. Workers other than the chief write
+        nothing and return empty values.
     """
+    imbalance = ReportImbalance(unusable)
     callbacks = _callbacks(config, folder, devices, imbalance)
     progress = train_model(config, dataset, folder, callbacks, devices=devices)
     seconds, more = progress.seconds, dict[str, Any]()
@@ -191,7 +193,7 @@ def train_run(
         # With encoders that never saw the validation split, also if the final ones did.
         held = dataset.validation
         factors = calibration_factors(chosen, held.image, held.text, held.label)
-        encoder, more["calibration"] = calibrated(encoder, factors), factors
+        encoder, more["calibration"] = encoder.replaced(calibration=factors), factors
     if config.items.item_embedding:
         board = ScalarBoard(folder.tensorboard / "items")
         board.on_train_begin()
@@ -210,6 +212,7 @@ def train_run(
         # Empty where nothing was held out.
         "validation": {k.removeprefix(prefix): v for k, v in logs.items() if k.startswith(prefix)},
         **more,
+        "warnings": imbalance.warnings,
         "training_time_s": round(seconds, 3),
         "examples_per_second": round(examples / progress.seconds, 1),
     }
@@ -222,9 +225,8 @@ def _callbacks(
     callbacks: list[keras.callbacks.Callback] = [StopOnNonFinite()]
     if not devices.is_chief:
         return callbacks
-    callbacks += [imbalance, ScalarBoard(folder.tensorboard)]
-    if config.training.histograms:
-        callbacks.append(HistogramBoard(folder.tensorboard))
+    board = ScalarBoard(folder.tensorboard, config.training.histograms)
+    callbacks += [imbalance, board]
     if config.training.profile:
         callbacks.append(ProfileEpoch(folder.tensorboard, epoch=2))
     return callbacks
@@ -239,17 +241,12 @@ def train_items(
 ) -> items.TrainedItems:
     """Train item towers on a data set with the settings of a run, see `items.train_items`."""
     keras.utils.set_random_seed(config.seed)
+    names = ("hidden", "dim", "dropout", "temperature", "learning_rate", "members", "batch_size")
     return items.train_items(
         dataset,
         encoder,
-        hidden=config.items.item_hidden,
-        dim=config.items.item_dim,
-        dropout=config.items.item_dropout,
-        temperature=config.items.item_temperature,
-        learning_rate=config.items.item_learning_rate,
+        **{name: getattr(config.items, f"item_{name}") for name in names},
         average_decay=config.training.average_decay,
-        members=config.items.item_members,
-        batch_size=config.items.item_batch_size,
         seed=config.seed,
         epochs=epochs,
         max_epochs=config.items.item_epochs,
@@ -275,7 +272,11 @@ def add_items(
         log: see `items.train_items`.
     """
     trained = train_items(config, dataset, chosen, log=log)
-    validated = items.with_items(calibrated(chosen, encoder.calibration), trained.towers, 1.0)
+    validated = chosen.replaced(
+        calibration=encoder.calibration,
+        image_items=trained.towers["image"],
+        text_items=trained.towers["text"],
+    )
     weight = config.items.item_weight
     if weight is None and dataset.validation is not None:
         weight = items.choose_weight(validated, dataset, config.seed)
@@ -287,13 +288,19 @@ def add_items(
     }
     thresholds: dict[str, dict[str, float]] = {}
     if dataset.validation is not None and weight > 0:
-        facts["match"] = matches = items.choose_match_thresholds(
+        facts["match"] = matches = choose_match_thresholds(
             validated.replaced(item_weight=weight), dataset, config.seed
         )
         thresholds = {
-            split: {modality: found["threshold"] for modality, found in ways.items()}
+            split: {modality: result["threshold"] for modality, result in ways.items()}
             for split, ways in matches.items()
         }
     if config.data.refit and dataset.held_out:
         trained = train_items(config, give_back(dataset), encoder, trained.epochs)
-    return items.with_items(encoder, trained.towers, weight, thresholds), facts
+    encoder = encoder.replaced(
+        image_items=trained.towers["image"],
+        text_items=trained.towers["text"],
+        item_weight=weight,
+        match_thresholds=thresholds,
+    )
+    return encoder, facts

@@ -81,7 +81,7 @@ class Answer:
       category: the query's most probable class, with its posterior; "" and None where the
         similarity has no class posteriors.
       no_good_match: whether the nearest items fit so badly that nothing right is likely to be
-        there, see `items.choose_match_thresholds`; None where the run has no threshold.
+        there, see `match_thresholds.choose_match_thresholds`; None where the run has no threshold.
     """
 
     query: Query

@@ -1,1 +1,1 @@
-"""From settings and paired features to trained encoders."""
+"""Training: loop, checkpoints, callbacks, validation, calibration and item embeddings."""

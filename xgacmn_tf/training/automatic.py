@@ -1,4 +1,4 @@
-"""Rules for what a training chooses by itself: number of epochs, patience, threads.
+"""Defaults that depend on the data: number of epochs, patience and threads.
 
 They were validated on the bundled clip art and on both protocols of Wikipedia. The rules of the
 input maps are in `input_maps`, that of dropout in `networks`.
@@ -43,7 +43,7 @@ def max_epochs(epochs: int | None, steps: int) -> int:
 
 
 def planned_evaluations(epochs: int, every: int) -> int:
-    """Return the number of evaluations, `every` so many epochs and after the last of them."""
+    """Return the number of evaluations if every `every`-th epoch and the last are evaluated."""
     return math.ceil(epochs / every)
 
 

@@ -1,4 +1,4 @@
-"""Temperature scaling of class posteriors: one factor for each modality, from validation pairs.
+"""Temperature scaling of class posteriors, with a factor for each modality.
 
 After training, class posteriors are overconfident, and by how much differs between modalities. The
 posterior similarity is sensitive to this: a text query ranks images by the posteriors of the text's
@@ -55,10 +55,10 @@ def _factor(encoder: CommonSpaceEncoder, codes: tf.Tensor, label: np.ndarray) ->
     blocks = [slice(first, first + block) for first in range(0, len(label), block)]
 
     def log_likelihood(rows: slice, factor: float) -> float:
-        shares = targets_of(label[rows], num_classes).astype(np.float64)
-        shares /= np.maximum(shares.sum(axis=1, keepdims=True), 1)
+        label_weights = targets_of(label[rows], num_classes).astype(np.float64)
+        label_weights /= np.maximum(label_weights.sum(axis=1, keepdims=True), 1)
         posteriors = np.asarray(posterior(codes[rows], factor), np.float64)
-        return float((shares * np.log(np.maximum(posteriors, MIN_POSTERIOR))).sum())
+        return float((label_weights * np.log(np.maximum(posteriors, MIN_POSTERIOR))).sum())
 
     def negative_log_likelihood(log_factor: float) -> float:
         factor = math.exp(log_factor)
@@ -68,8 +68,3 @@ def _factor(encoder: CommonSpaceEncoder, codes: tf.Tensor, label: np.ndarray) ->
         negative_log_likelihood, bounds=LIMITS, method="bounded", options={"xatol": 1e-3}
     )
     return math.exp(float(minimum.x))
-
-
-def calibrated(encoder: CommonSpaceEncoder, factors: dict[str, float]) -> CommonSpaceEncoder:
-    """Return an encoder of the same layers whose posteriors are calibrated by `factors`."""
-    return encoder.replaced(calibration=factors)

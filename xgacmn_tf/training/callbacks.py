@@ -6,17 +6,19 @@ rates and validation mAP. After a resume, `training.loop` replays the earlier ep
 counts epochs from 0; messages and TensorBoard count from 1.
 """
 
+import logging
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import keras
 import tensorflow as tf
-from tensorboard.plugins.hparams import api as hparams_api
 
 from xgacmn_tf.errors import DivergenceError
+
+logger = logging.getLogger(__name__)
 
 
 class StopOnNonFinite(keras.callbacks.Callback):
@@ -32,81 +34,89 @@ class StopOnNonFinite(keras.callbacks.Callback):
 
 
 class ReportImbalance(keras.callbacks.Callback):
-    """Warns, once each, of a discriminator that wins outright and of codes that have collapsed.
+    """Logs a warning, once each, if a discriminator dominates or codes collapse.
 
     Neither ends the training: scores may still rise, because the class terms do most of the work.
 
     Args:
-      warn: receives a line.
       unusable: modality → why its features cannot tell items apart, see `datasets.report`.
+
+    Attributes:
+      warnings: the warnings that have been logged.
     """
 
-    # A discriminator wins where it errs less than this over so many epochs in a row.
+    # A discriminator dominates if its error is below this for so many epochs in a row.
     ERRORS, EPOCHS = 0.01, 5
-    # Codes have collapsed where their directions' spread is less, see `validation.Validation`.
+    # Codes have collapsed if the spread of their directions is below this, see
+    # `validation.Validation`.
     SPREAD = 0.01
 
-    def __init__(self, warn: Callable[[str], None], unusable: Mapping[str, str] | None = None):
+    def __init__(self, unusable: Mapping[str, str] | None = None):
         super().__init__()
-        self.warn, self.unusable = warn, unusable or {}
-        self._won: dict[str, int] = {}
-        self._told: set[str] = set()
+        self.unusable = unusable or {}
+        self.warnings: list[str] = []
+        self._epochs_won: dict[str, int] = {}
+        self._reported: set[str] = set()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         for name, value in (logs or {}).items():
-            kind, _, what = name.partition("/")
-            if kind == "D" and what.endswith("_accuracy"):
-                self._won[name] = self._won.get(name, 0) + 1 if value > 1 - self.ERRORS else 0
-                if self._won[name] == self.EPOCHS:
-                    self._tell(
+            if name.startswith("D/") and name.endswith("_accuracy"):
+                won = value > 1 - self.ERRORS
+                self._epochs_won[name] = self._epochs_won.get(name, 0) + 1 if won else 0
+                if self._epochs_won[name] == self.EPOCHS:
+                    self._report(
                         name,
                         f"epoch {epoch + 1}: a discriminator has won ({name} over "
                         f"{1 - self.ERRORS:g} for {self.EPOCHS} epochs), so the generators learn "
-                        "little from it; try a "
-                        "lower --discriminator_learning_rate or a higher --generator_steps",
+                        "little from it; try a lower --discriminator_learning_rate or a higher "
+                        "--generator_steps",
                     )
             if name.startswith("validation/spread/") and value < self.SPREAD:
                 modality = name.rpartition("/")[2]
-                cause = self.unusable.get(modality)
-                self._tell(
+                cause = "try a lower --lambda_1 or --generator_learning_rate"
+                if modality in self.unusable:
+                    cause = f"the cause is the input: {self.unusable[modality]}"
+                self._report(
                     name,
                     f"epoch {epoch + 1}: all {modality} codes point the same way ({name} is "
-                    f"{value:.2g}), so that {modality}s cannot be told apart; "
-                    + (
-                        f"the cause is the input: {cause}"
-                        if cause
-                        else "try a lower --lambda_1 or --generator_learning_rate"
-                    ),
+                    f"{value:.2g}), so that {modality}s cannot be told apart; {cause}",
                 )
 
-    def _tell(self, name: str, text: str) -> None:
-        if name not in self._told:
-            self._told.add(name)
-            self.warn(text)
+    def _report(self, name: str, warning: str) -> None:
+        if name not in self._reported:
+            self._reported.add(name)
+            self.warnings.append(warning)
+            logger.warning("warning: %s", warning)
 
 
 class ScalarBoard(keras.callbacks.Callback):
     """Writes every logged number as a TensorBoard scalar at step = epoch.
 
-    Since a resumed run replays its epochs, it starts a new event file and removes those of before:
-    each epoch has one point, also where the killed run had come further than its checkpoint. Files
-    that others wrote into the folder stay.
+    Since a resumed run replays its epochs, it starts a new event file and deletes earlier ones, so
+    that each epoch has one point even if the interrupted run had advanced beyond its checkpoint.
+    Event files of other writers are not touched.
 
     Args:
       log_dir: the run's TensorBoard folder.
+      histograms: whether to write histograms of the trainable weights after each epoch that is
+        trained; the weights of a replayed epoch are lost.
     """
 
     SUFFIX = ".scalars.v2"
 
-    def __init__(self, log_dir: str | os.PathLike[str]):
+    def __init__(self, log_dir: str | os.PathLike[str], histograms: bool = False):
         super().__init__()
-        self.log_dir = Path(log_dir)
+        self.log_dir, self.histograms = Path(log_dir), histograms
         self._writer: Any = None
+        self._trained: int | None = None
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         for old in self.log_dir.glob(f"events.out.tfevents.*{self.SUFFIX}"):
             old.unlink()
-        self._writer = _open_writer(self.log_dir, self.SUFFIX)
+        self._writer = tf.summary.create_file_writer(str(self.log_dir), filename_suffix=self.SUFFIX)
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        self._trained = epoch
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         with self._writer.as_default(step=epoch + 1):
@@ -114,38 +124,9 @@ class ScalarBoard(keras.callbacks.Callback):
                 # The epoch is the axis; its own curve would be a diagonal.
                 if name != "epoch":
                     tf.summary.scalar(name, value)
-        self._writer.flush()
-
-    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
-        self._writer.close()
-
-
-class HistogramBoard(keras.callbacks.Callback):
-    """Writes histograms of the model's trainable weights after each epoch that really runs.
-
-    Args:
-      log_dir: the run's TensorBoard folder.
-    """
-
-    def __init__(self, log_dir: str | os.PathLike[str]):
-        super().__init__()
-        self.log_dir = Path(log_dir)
-        self._writer: Any = None
-        self._running: int | None = None
-
-    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
-        self._writer = _open_writer(self.log_dir, ".histograms.v2")
-
-    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        self._running = epoch
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        # A replayed epoch's weights are gone; the model holds those of the checkpoint.
-        if epoch != self._running:
-            return
-        with self._writer.as_default(step=epoch + 1):
-            for weight in self.model.trainable_weights:
-                tf.summary.histogram(f"weights/{weight.path}", weight.value)
+            if self.histograms and epoch == self._trained:
+                for weight in self.model.trainable_weights:
+                    tf.summary.histogram(f"weights/{weight.path}", weight.value)
         self._writer.flush()
 
     def on_train_end(self, logs: dict[str, float] | None = None) -> None:
@@ -176,43 +157,3 @@ class ProfileEpoch(keras.callbacks.Callback):
         if self._profiling:
             self._profiling = False
             tf.profiler.experimental.stop()
-
-
-def write_hparams(
-    log_dir: str | os.PathLike[str],
-    settings: Mapping[str, Any],
-    metrics: Mapping[str, float],
-    scalars: Mapping[str, float] | None = None,
-) -> None:
-    """Write a run's settings and results for TensorBoard's HParams tab, where runs are compared.
-
-    Writing again replaces what an earlier call wrote.
-
-    Args:
-      log_dir: the run's TensorBoard folder.
-      settings: name → value; what is no number, truth value or text is written as text.
-      metrics: tag → result, such as "test/mAP/i2t"; the columns of the tab.
-      scalars: tag → further results, which are scalars at step 0 without a column of the tab.
-    """
-    suffix = ".hparams.v2"
-    for old in Path(log_dir).glob(f"events.out.tfevents.*{suffix}"):
-        old.unlink()
-    plain = {
-        name: value if isinstance(value, bool | int | float | str) else str(value)
-        for name, value in settings.items()
-    }
-    writer = _open_writer(log_dir, suffix)
-    with writer.as_default(step=0):
-        # Without this list the tab takes every training curve for a result.
-        hparams_api.hparams_config(
-            hparams=[hparams_api.HParam(name) for name in plain],
-            metrics=[hparams_api.Metric(tag) for tag in metrics],
-        )
-        hparams_api.hparams(plain)
-        for tag, value in {**metrics, **(scalars or {})}.items():
-            tf.summary.scalar(tag, value)
-    writer.close()
-
-
-def _open_writer(log_dir: str | os.PathLike[str], suffix: str) -> tf.summary.SummaryWriter:
-    return tf.summary.create_file_writer(str(log_dir), filename_suffix=suffix)

@@ -1,4 +1,4 @@
-"""The choice of the epoch that a training keeps, one rule for X-GACMN and every compared system.
+"""Choice of the best epoch, by one rule for X-GACMN and all compared systems.
 
 After every evaluation on the validation split the mean score of the last `WINDOW` evaluations is
 compared: a single one on a few hundred pairs is too noisy to choose by. The evaluation with the
@@ -12,8 +12,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-# Evaluations whose mean is compared. The last of them is kept: keeping the middle one changed the
-# mAP of five training folds by −0.001 to +0.0002 on three data sets, nowhere significantly.
+# Number of evaluations whose mean is compared. The best epoch is the last of them: the middle one
+# changed the mAP of five training folds by −0.001 to +0.0002 on three data sets, not significantly.
 WINDOW = 5
 # The patience where none is given: a quarter of the planned evaluations, and at least so many.
 MIN_PATIENCE = 10

@@ -1,34 +1,31 @@
-"""Training of item embeddings, the choice of their weight, and of what is no good match.
+"""Training of item embeddings, and the choice of their weight and of match thresholds.
 
 The towers are trained after X-GACMN and apart from it, on one device: they share its input maps and
 nothing else. The validation split chooses the epoch by R@10 of the own pair, by the same rule as
-X-GACMN's; then the towers are trained on all pairs for as many epochs. A training that is
-interrupted starts again, with the same result.
+X-GACMN's; then the towers are trained on all pairs for as many epochs. An interrupted training
+starts from the beginning, with the same result.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
-from scipy import sparse
 from tqdm import tqdm
 
-from xgacmn_tf.datasets.paired import PairedDataset, Split, label_matrix
+from xgacmn_tf.blocks import in_blocks
+from xgacmn_tf.datasets.paired import PairedDataset, Split
 from xgacmn_tf.evaluation.identity import Identity
-from xgacmn_tf.evaluation.representations import Representations, represent, similarities
+from xgacmn_tf.evaluation.representations import represent
 from xgacmn_tf.evaluation.retrieval import mean_average_precision, own_ranks
-from xgacmn_tf.gallery import combines, from_split, search_embeddings
-from xgacmn_tf.groups import first_rows
-from xgacmn_tf.model.encoders import MATCH_DEPTH, CommonSpaceEncoder, match_score
-from xgacmn_tf.model.epochs import in_blocks
+from xgacmn_tf.model.encoders import CommonSpaceEncoder
 from xgacmn_tf.model.item_towers import ItemTowers, pair_keys
-from xgacmn_tf.names import MODALITIES, OTHER
+from xgacmn_tf.names import MODALITIES
 from xgacmn_tf.training.epoch_choice import best_evaluation, default_patience, is_exhausted
 
 # Where --item_epochs is not given.
@@ -44,11 +41,6 @@ WEIGHTS = (
 MAX_LOSS = 0.025
 # Without a validation split to choose by.
 DEFAULT_WEIGHT = 0.3
-# Share of matched validation queries that count as having no good match, and the number of queries
-# below which this share cannot be measured.
-MAX_REJECTED, MIN_QUERIES = 0.05, 20
-# Queries that are ranked at once: bounds the memory of their scores.
-QUERIES_AT_ONCE = 64
 
 Log = Callable[[int, dict[str, float]], Any]
 
@@ -126,9 +118,9 @@ def train_items(
         order = tf.random.experimental.stateless_shuffle(tf.range(rows), seed=[seed, epoch])
 
         def step(number: tf.Tensor, totals: tf.Tensor) -> list[tf.Tensor]:
-            chosen = order[number * size : (number + 1) * size]
-            batch = {name: tf.gather(values, chosen) for name, values in features.items()}
-            terms = towers.step({**batch, "key": tf.gather(key, chosen)})
+            batch_rows = order[number * size : (number + 1) * size]
+            batch = {name: tf.gather(values, batch_rows) for name, values in features.items()}
+            terms = towers.step({**batch, "key": tf.gather(key, batch_rows)})
             return [number + 1, totals + tf.stack([terms[name] for name in towers.TERMS])]
 
         start = [tf.constant(0), tf.zeros(len(towers.TERMS))]
@@ -137,9 +129,11 @@ def train_items(
     validate = None
     if epochs is None and dataset.validation is not None:
         validate = _Validation(encoder, dataset, seed)
-    planned = epochs or max_epochs or _planned(steps, limit)
+    planned = epochs or max_epochs or max(MIN_EPOCHS, math.ceil(STEPS / steps))
+    if not epochs and not max_epochs and limit is not None:
+        planned = min(planned, limit)
     scores: list[float] = []
-    kept: list[np.ndarray] = []
+    best_weights: dict[str, list[np.ndarray]] = {}
     best = planned
     with tqdm(total=planned, unit="epoch", desc="item embeddings") as bar:
         for epoch in range(1, planned + 1):
@@ -149,14 +143,14 @@ def train_items(
                 scores.append(validate(towers.averaged))
                 terms["item/validation_R@10"] = scores[-1]
                 if best_evaluation(scores) == epoch - 1:
-                    best, kept = epoch, _weights(towers.averaged)
+                    best = epoch
+                    best_weights = {m: towers.averaged[m].get_weights() for m in MODALITIES}
             bar.set_postfix({name.partition("/")[2]: f"{x:.3g}" for name, x in terms.items()})
             log(epoch - 1, terms)
             if validate is not None and is_exhausted(scores, default_patience(planned)):
                 break
-    if kept:
-        for weight, value in zip(_variables(towers.averaged), kept, strict=True):
-            weight.assign(value)
+    for modality, weights in best_weights.items():
+        towers.averaged[modality].set_weights(weights)
     return TrainedItems(towers.averaged, best, scores[best - 1] if scores else None)
 
 
@@ -172,156 +166,24 @@ def choose_weight(encoder: CommonSpaceEncoder, dataset: PairedDataset, seed: int
         Among `WEIGHTS` that lose at most `MAX_LOSS` of the mAP of weight 0, the one with the
         highest R@10 of the own pair; the smallest of equals.
     """
-    split, identity = _sample(dataset, seed)
+    split, identity = sample(dataset, seed)
     encodings = {m: encoder.encodings_of(m, getattr(split, m)).numpy() for m in MODALITIES}
-    found = {}
+    results = {}
     for weight in WEIGHTS:
         weighted = encoder.replaced(item_weight=weight)
-        sides = [represent(weighted, encodings[m], "item", m) for m in MODALITIES]
-        mean = mean_average_precision(sides[0], sides[1], split.label)["avg"]
-        found[weight] = mean, _recall(own_ranks(sides[0], sides[1], identity=identity))
-    allowed = {w: recall for w, (mean, recall) in found.items() if mean >= found[0.0][0] - MAX_LOSS}
+        image, text = (represent(weighted, encodings[m], "item", m) for m in MODALITIES)
+        mean = mean_average_precision(image, text, split.label)["avg"]
+        results[weight] = mean, _recall(own_ranks(image, text, identity=identity))
+    lowest = results[0.0][0] - MAX_LOSS
+    allowed = {weight: recall for weight, (mean, recall) in results.items() if mean >= lowest}
     return max(allowed, key=lambda weight: (allowed[weight], -weight))
-
-
-def choose_match_thresholds(
-    encoder: CommonSpaceEncoder, dataset: PairedDataset, seed: int
-) -> dict[str, dict[str, dict[str, float]]]:
-    """Return the thresholds of `match_score`, chosen on validation queries.
-
-    A query is matched in a gallery that holds its category and its own pair, and unmatched in the
-    same gallery without both. The threshold is the score below which `MAX_REJECTED` of the matched
-    queries fall. Queries whose features are all zero find nothing and are left out.
-
-    Items that were trained on fit queries better than others. So there are two galleries: the
-    validation split, for galleries of other items than the training split's; and training and
-    validation split together, for galleries with the training split's items.
-
-    Args:
-        encoder: with item embeddings of a weight above 0, neither trained on the validation split.
-        dataset: with a validation split.
-        seed: draws the pairs of a large split.
-
-    Returns:
-        "test" (the first gallery) and "all" (the second) → modality of the query → "threshold";
-        "matched_rejected" and "unmatched_rejected", the shares of queries below it; "queries".
-        Modalities of fewer than `MIN_QUERIES` queries are missing.
-    """
-    split, _ = _sample(dataset, seed)
-    # Of a streamed split, the sample that is in memory.
-    train = dataset.train.to_fit()
-    found = {}
-    for name, gallery in (("test", [split]), ("all", [train, split])):
-        scores = {m: _match_scores(encoder, dataset, split, gallery, m) for m in MODALITIES}
-        found[name] = {
-            modality: _threshold(matched, unmatched)
-            for modality, (matched, unmatched) in scores.items()
-            if min(len(matched), len(unmatched)) >= MIN_QUERIES
-        }
-    return found
-
-
-def _threshold(matched: np.ndarray, unmatched: np.ndarray) -> dict[str, float]:
-    """See `choose_match_thresholds`."""
-    threshold = float(np.quantile(matched, MAX_REJECTED))
-    return {
-        "threshold": threshold,
-        "matched_rejected": float((matched < threshold).mean()),
-        "unmatched_rejected": float((unmatched < threshold).mean()),
-        "queries": len(matched),
-    }
-
-
-def _match_scores(
-    encoder: CommonSpaceEncoder,
-    dataset: PairedDataset,
-    queries: Split,
-    gallery: Sequence[Split],
-    modality: str,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return `match_score` of the matched and the unmatched queries of a modality."""
-    queries = queries.take(getattr(queries, modality).any(axis=1))
-    scores: tuple[list[np.ndarray], list[np.ndarray]] = ([np.empty(0)], [np.empty(0)])
-    if not len(queries):
-        return scores[0][0], scores[1][0]
-    other = OTHER[modality]
-    asked = encoder.encodings_of(modality, getattr(queries, modality)).numpy()
-    query = represent(encoder, asked, "item", modality)
-    gallery, items, vectors = _offered(encoder, gallery, dataset.label_names, other)
-    labels = _labels([queries], dataset), _labels(gallery, dataset)
-    keys = np.concatenate([split.group_keys for split in (queries, *gallery)])
-    group, group_of_item = np.split(first_rows(keys), [len(queries)])
-    for rows in query.slices(QUERIES_AT_ONCE):
-        ranked = similarities(query[rows], items)
-        own = (labels[0][rows] @ labels[1].T).toarray() | (group[rows, np.newaxis] == group_of_item)
-        for values, scored in zip(scores, (ranked, np.where(own, -np.inf, ranked)), strict=True):
-            best, place = tf.math.top_k(scored, min(MATCH_DEPTH, len(items)))
-            found = np.isfinite(best).all(axis=1)
-            hits = vectors[place.numpy()[found]]
-            values.append(match_score(asked[rows][found, encoder.code_dim :], hits).numpy())
-    return np.concatenate(scores[0]), np.concatenate(scores[1])
-
-
-def _offered(
-    encoder: CommonSpaceEncoder,
-    gallery: Sequence[Split],
-    label_names: Sequence[str],
-    modality: str,
-) -> tuple[Sequence[Split], Representations, np.ndarray]:
-    """Return the items of a gallery, as searches compare them, and their item embeddings.
-
-    With training items in it they are those of searches of all items, by image and caption
-    (`gallery.search_embeddings`). The last split, which the queries are from, is compared by one
-    modality: a typed query is rarely the very caption of an item. It has no caption features
-    therefore, and the training items are compared without them.
-    """
-    if len(gallery) > 1:
-        trained, held = gallery
-        whole = from_split(trained, label_names)
-        if combines(encoder, "item", whole):
-            items, combined = search_embeddings(
-                encoder, "item", whole, modality, caption_features=False
-            )
-            row_of = {name: row for row, name in enumerate(trained.id.tolist())}
-            rows = np.array([row_of[name] for name in items.id.tolist()])
-            encodings = encoder.encodings_of(modality, getattr(held, modality))
-            alone = encoder.represent(encodings, "item", modality)
-            embeddings = np.concatenate([combined, alone])
-            offered = Representations.of(modality, embeddings)
-            return [trained.take(rows), held], offered, encoder.items_of(embeddings)
-    encodings = np.concatenate(
-        [encoder.encodings_of(modality, getattr(split, modality)) for split in gallery]
-    )
-    offered = represent(encoder, encodings, "item", modality)
-    return gallery, offered, encodings[:, encoder.code_dim :]
-
-
-def _labels(splits: Sequence[Split], dataset: PairedDataset) -> sparse.csr_array:
-    """(n, c) bool labels of splits one after another."""
-    parts = [label_matrix(split.label, dataset.num_classes) for split in splits]
-    return sparse.csr_array(sparse.vstack(parts))
-
-
-def with_items(
-    encoder: CommonSpaceEncoder,
-    towers: dict[str, keras.layers.Layer],
-    weight: float,
-    match_thresholds: Mapping[str, Mapping[str, float]] | None = None,
-) -> CommonSpaceEncoder:
-    """Return an encoder of the same layers and calibration with item embeddings."""
-    return encoder.replaced(
-        image_items=towers["image"],
-        text_items=towers["text"],
-        item_weight=weight,
-        match_thresholds=match_thresholds,
-    )
 
 
 class _Validation:
     """R@10 of the own pair on the validation split, mean of both directions."""
 
     def __init__(self, encoder: CommonSpaceEncoder, dataset: PairedDataset, seed: int):
-        split, self.identity = _sample(dataset, seed)
+        split, self.identity = sample(dataset, seed)
         self.features = _mapped(encoder, split)
 
     def __call__(self, towers: dict[str, keras.layers.Layer]) -> float:
@@ -333,18 +195,12 @@ class _Validation:
 
 
 def _recall(ranks: Mapping[str, np.ndarray]) -> float:
-    """R@10, the mean of both directions, of the ranks of the own pairs."""
+    """Return R@10 of the ranks of the own pairs, the mean of both directions."""
     return float(np.mean([np.mean(of_way <= DEPTH) for of_way in ranks.values()]))
 
 
-def _planned(steps: int, limit: int | None) -> int:
-    """The number of epochs where none is given."""
-    planned = max(MIN_EPOCHS, math.ceil(STEPS / steps))
-    return planned if limit is None else min(planned, limit)
-
-
-def _sample(dataset: PairedDataset, seed: int) -> tuple[Split, Identity]:
-    """The validation split, or `MAX_PAIRS` pairs of it, and their identity."""
+def sample(dataset: PairedDataset, seed: int) -> tuple[Split, Identity]:
+    """Return the validation split, or `MAX_PAIRS` pairs of it, and their identity."""
     split, groups = dataset.validation, dataset.groups["validation"]
     assert split is not None
     if len(split) > MAX_PAIRS:
@@ -355,16 +211,11 @@ def _sample(dataset: PairedDataset, seed: int) -> tuple[Split, Identity]:
 
 
 def _mapped(encoder: CommonSpaceEncoder, split: Split) -> dict[str, tf.Tensor]:
-    """Modality → mapped features (n, d)."""
+    """Return modality → mapped features (n, d)."""
     return {
-        modality: in_blocks(getattr(encoder, f"{modality}_map"), getattr(split, modality))
-        for modality in MODALITIES
+        m: in_blocks(
+            tf.function(getattr(encoder, f"{m}_map"), autograph=False, reduce_retracing=True),
+            getattr(split, m),
+        )
+        for m in MODALITIES
     }
-
-
-def _variables(towers: dict[str, keras.layers.Layer]) -> list[keras.Variable]:
-    return [weight for modality in MODALITIES for weight in towers[modality].trainable_weights]
-
-
-def _weights(towers: dict[str, keras.layers.Layer]) -> list[np.ndarray]:
-    return [weight.numpy() for weight in _variables(towers)]

@@ -1,4 +1,4 @@
-"""Training that keeps the best epoch and resumes where it was interrupted, by Keras's `fit`."""
+"""Training with selection of the best epoch and resuming, by Keras's `fit`."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def train(
     devices: Devices | None = None,
     title: str = "epoch",
 ) -> Progress:
-    """Train from where the checkpoint in `resume` ends, and save the encoders of the best epoch.
+    """Train from the checkpoint in `resume`, if there is one, and save the best epoch's encoders.
 
     The best epoch is that of `epoch_choice`, by the validation mAP; with `choose_epoch="last"` or
     without validation it is the last one. A resumed training ends with the same numbers. Callbacks
     receive Keras's events; the epochs before a resume are replayed to them by `on_epoch_end` after
-    `on_train_begin`, so that curves are whole and a patience counts on.
+    `on_train_begin`, so that curves and counts of epochs are complete.
 
     Args:
         model: compiled, and made under the devices' strategy.
@@ -89,7 +89,7 @@ def train(
             model.stop_training = model.stop_training or progress.is_over(epochs, patience)
             checkpoints.save(is_last=model.stop_training)
 
-        last = _ProgressKeeper(progress, finish_epoch, callbacks, bar, f"{title} {{}}/{epochs}")
+        last = _ProgressRecorder(progress, finish_epoch, callbacks, bar, f"{title} {{}}/{epochs}")
         model.fit(
             batches,
             initial_epoch=progress.epoch,
@@ -101,7 +101,7 @@ def train(
 
 
 class _EpochLogs(keras.callbacks.Callback):
-    """Completes the logs of an epoch: its number, learning rates and validation; takes its time."""
+    """Completes the logs of an epoch by number, learning rates and validation; measures time."""
 
     def __init__(
         self,
@@ -132,7 +132,7 @@ class _EpochLogs(keras.callbacks.Callback):
             logs |= {f"validation/{name}": value for name, value in self.validate().items()}
 
 
-class _ProgressKeeper(keras.callbacks.Callback):
+class _ProgressRecorder(keras.callbacks.Callback):
     """Records epochs after all other callbacks have seen them, and ends the training."""
 
     def __init__(
@@ -168,22 +168,9 @@ class _ProgressKeeper(keras.callbacks.Callback):
 
 
 def _summary(progress: Progress) -> str:
-    """The newest losses by name and the newest validation mAP, for the progress bar."""
+    """Return the newest losses and the newest validation mAP, for the progress bar."""
     logs = progress.history[-1]
-    parts = [
-        f"{label} {logs[key]:.3g}"
-        for label, key in (
-            ("D", "D/loss"),
-            ("G", "G/loss"),
-            ("pair", "G/pair"),
-            ("image class", "G/image_classification"),
-            ("text class", "G/text_classification"),
-        )
-        if key in logs
-    ]
-    scored = [record for record in progress.history if "validation/mAP/avg" in record]
-    if scored:
-        i2t, t2i = (scored[-1][f"validation/mAP/{way}"] for way in ("i2t", "t2i"))
-        best = f", best {progress.best_score:.3f}" if progress.best_epoch else ""
-        parts.append(f"val mAP {i2t:.3f}/{t2i:.3f}{best}")
+    parts = [f"{name} {logs[name]:.3g}" for name in ("D/loss", "G/loss") if name in logs]
+    if progress.scores:
+        parts.append(f"validation mAP {progress.scores[-1]:.3f}, best {progress.best_score:.3f}")
     return ", ".join(parts)

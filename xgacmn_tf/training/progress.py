@@ -1,4 +1,4 @@
-"""How far a training has come, and the checkpoints that it goes on from."""
+"""Training state, and checkpoints for resuming."""
 
 import contextlib
 import dataclasses
@@ -13,22 +13,22 @@ from xgacmn_tf.errors import InputError
 from xgacmn_tf.model.xgacmn import XGACMN
 from xgacmn_tf.training.epoch_choice import best_evaluation, is_exhausted, window_means
 
-# A resumed run repeats what came after its checkpoint and reaches the same numbers, so saving less
-# often than every epoch costs nothing but repeated seconds.
+# A resumed run repeats the epochs after its checkpoint with the same numbers, so saving less often
+# than every epoch only costs time after an interruption.
 SECONDS_BETWEEN_CHECKPOINTS = 5.0
-# Nor more often than this many times what one takes: large models spend 5 % of the time on it.
+# Minimum pause in multiples of the duration of a save: large models spend 5 % of the time on it.
 SAVES_BETWEEN_CHECKPOINTS = 20.0
 SCORE = "validation/mAP/avg"
 
 
 @dataclasses.dataclass
 class Progress:
-    """How far a run has come.
+    """The state of a training.
 
     Attributes:
-      history: epoch by epoch, what was logged.
-      best_score, best_epoch: of the epoch that is kept, as far as one is; −1 without validation.
-      seconds: of training, without validation.
+      history: the logs of each epoch.
+      best_score, best_epoch: of the best epoch so far; the score is −1 without validation.
+      seconds: duration of training, without validation.
       planned: maximum number of epochs.
     """
 
@@ -40,7 +40,7 @@ class Progress:
 
     @property
     def epoch(self) -> int:
-        """Epochs that are done."""
+        """The number of completed epochs."""
         return len(self.history)
 
     @property
@@ -49,7 +49,7 @@ class Progress:
         return [record[SCORE] for record in self.history if SCORE in record]
 
     def note_best(self, choose_epoch: str, is_last: bool) -> bool:
-        """Record the newest epoch as the one to keep if it is; return whether it is.
+        """Record the newest epoch if it is the best; return whether it is.
 
         Args:
           choose_epoch: the setting of that name.
@@ -73,7 +73,7 @@ class Progress:
 
 
 class _ProgressState(tf.train.experimental.PythonState):
-    """Keeps a `Progress` inside the checkpoint, so that the two cannot disagree."""
+    """A `Progress` inside the checkpoint, so that the two cannot disagree."""
 
     def __init__(self, progress: Progress):
         self.progress = progress
@@ -89,13 +89,13 @@ class Checkpoints:
     """The newest state of a training in a folder: weights, optimizers, random state, progress.
 
     Args:
-      model: whose state it is.
-      progress: goes into the same file, so that the two cannot disagree.
+      model: the model whose state is saved.
+      progress: saved in the same file.
       path: the folder.
       writes: whether this process saves; others only read.
 
     Raises:
-      InputError: what the folder holds is damaged.
+      InputError: the checkpoint in the folder is damaged.
     """
 
     def __init__(self, model: XGACMN, progress: Progress, path: Path, writes: bool):
@@ -105,7 +105,7 @@ class Checkpoints:
             variables=[variable.value for variable in variables],
             progress=_ProgressState(progress),
         )
-        with _refusing_damage(path):
+        with _damage_rejected(path):
             self._manager = tf.train.CheckpointManager(self._checkpoint, str(path), max_to_keep=1)
         self._progress, self._writes = progress, writes
         self._next = time.monotonic() + SECONDS_BETWEEN_CHECKPOINTS
@@ -116,18 +116,18 @@ class Checkpoints:
         return int((self._manager.latest_checkpoint or "-0").rpartition("-")[2])
 
     def restore(self) -> None:
-        """Brings model and progress to where the training was left, if it was begun.
+        """Restore model and progress from the newest checkpoint, if there is one.
 
         Raises:
           InputError: the checkpoint is damaged, or of another version of this package.
         """
         newest = self._manager.latest_checkpoint
         if newest:
-            with _refusing_damage(Path(newest).parent):
+            with _damage_rejected(Path(newest).parent):
                 self._checkpoint.restore(newest).assert_consumed()
 
     def save(self, is_last: bool) -> None:
-        """Saves where that is due, and always after the last epoch."""
+        """Save if a checkpoint is due, and always after the last epoch."""
         began = time.monotonic()
         if not self._writes or not (is_last or began > self._next):
             return
@@ -138,12 +138,12 @@ class Checkpoints:
 
 
 @contextlib.contextmanager
-def _refusing_damage(folder: Path) -> Iterator[None]:
+def _damage_rejected(folder: Path) -> Iterator[None]:
     try:
         yield
     except MemoryError:
         raise
-    except Exception as error:  # of a damaged file TensorFlow raises half a dozen kinds
+    except Exception as error:  # TensorFlow raises many types for a damaged file.
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(
             f"{folder} cannot be restored ({reason}); it is damaged, or of another version. Delete "

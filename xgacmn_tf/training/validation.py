@@ -1,4 +1,4 @@
-"""Retrieval measures of a validation split, epoch after epoch."""
+"""Per-epoch validation: mAP and the spread of codes."""
 
 from __future__ import annotations
 
@@ -18,11 +18,10 @@ from xgacmn_tf.model.xgacmn import XGACMN
 
 
 class Validation:
-    """What the averaged encoders of a model reach on a validation split.
+    """Measures of the averaged encoders of a model on a validation split.
 
     "mAP/i2t", "mAP/t2i" and "mAP/avg" are of the full gallery. "spread/image" and "spread/text"
-    tell how far the codes' directions differ: one less the length of their mean, 0 where all codes
-    point the same way.
+    are 1 minus the length of the mean of the codes' directions, 0 if all codes point the same way.
 
     The chief computes them for all workers: machines that round differently must not disagree about
     which epoch is the best.
@@ -55,7 +54,7 @@ class Validation:
         return dict(zip(self.NAMES, self.devices.from_chief(own), strict=True))
 
     def _scores(self) -> list[float]:
-        image, text, *spreads = self._look()
+        image, text, *spreads = self._represent()
         try:
             if self.in_blocks:
                 image = represent(self.encoder, image, self.similarity, "image")
@@ -66,8 +65,8 @@ class Validation:
         return [*(scores[way] for way in ("i2t", "t2i", "avg")), *map(float, spreads)]
 
     @tf.function(autograph=False)
-    def _look(self) -> tuple[tf.Tensor, ...]:
-        """Representations of images and texts, or their codes, and the spreads of the codes."""
+    def _represent(self) -> tuple[tf.Tensor, ...]:
+        """Return representations of images and texts, or their codes, and the spreads of codes."""
         codes = (
             self.encoder.image_encoder(self.features["mapped_image"]),
             self.encoder.text_encoder(self.features["mapped_text"]),
@@ -91,7 +90,7 @@ class RetrievalMAP(keras.callbacks.Callback):
     Args:
         split: n validation pairs, an object with "image", "text" and "label" arrays as of
             `datasets.Split`.
-        similarity: of an `XGACMN`; None takes what searches rank by.
+        similarity: similarity of an `XGACMN`; None takes the one that searches rank by.
         every: number of epochs from one evaluation to the next.
 
     The model is an `XGACMN`, whose averaged encoders are evaluated, or any Keras model with
@@ -135,8 +134,8 @@ class RetrievalMAP(keras.callbacks.Callback):
         if (epoch + 1) % self.every or logs is None:
             return
         if self._validation is not None:
-            found = self._validation()
-            scores = {way: found[f"mAP/{way}"] for way in ("i2t", "t2i", "avg")}
+            measures = self._validation()
+            scores = {way: measures[f"mAP/{way}"] for way in ("i2t", "t2i", "avg")}
         else:
             image = self.model.encode_image(self.split.image)
             text = self.model.encode_text(self.split.text)
