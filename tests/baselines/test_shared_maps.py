@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from xgacmn_tf import baselines, names
-from xgacmn_tf.baselines.input_maps import MAP_FLAGS, MapSettings
+from xgacmn_tf.baselines.settings import MAP_FLAGS, MapSettings
 from xgacmn_tf.datasets.paired import PairedDataset, Split
 from xgacmn_tf.paper import experiments, tuning
 from xgacmn_tf.runs.xgacmn import build_model
-from xgacmn_tf.settings.config import Config
+from xgacmn_tf.settings.config import Config, XGACMNSettings
 
 SHARING = ("acmr", "dscmr", "supcon", "two_tower", "kernel_posteriors")
 
@@ -62,7 +62,8 @@ def test_defaults_are_those_of_the_flags():
     for name in names.SYSTEMS:
         settings = baselines.system(name).settings()
         for flag in ("chi2_gamma", "chi2_components"):
-            assert getattr(settings, flag, getattr(Config, flag)) == getattr(Config, flag)
+            default = getattr(XGACMNSettings, flag)
+            assert getattr(settings, flag, default) == default
             assert (flag in vars(settings)) == (name in SHARING)
 
 
