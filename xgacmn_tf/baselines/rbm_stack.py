@@ -11,7 +11,7 @@ layers, on validation pairs).
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TypeVar
 
 import keras
@@ -23,7 +23,7 @@ from xgacmn_tf.baselines.rbm_layers import Counts
 from xgacmn_tf.baselines.settings import SystemSettings
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
-from xgacmn_tf.model.input_maps import InputMap, Standardize, choose_map
+from xgacmn_tf.model.input_maps import InputMap, choose_map, fit_map
 from xgacmn_tf.model.layers import Chain
 from xgacmn_tf.settings.fields import setting
 
@@ -85,21 +85,30 @@ def fit_on_stack(
 
 def pretrained(data: TrainingData, settings: StackSettings) -> CommonSpaceEncoder:
     """Return the trained RBMs of both modalities; codes are the upper hidden probabilities."""
-    image_map: InputMap = Standardize(data.image.shape[1])
-    image_map.fit(data.image)
+    image_map = fit_map("zscore", data.image, "image")
     text_map, units = _text_map(data.text, settings.text_units)
     text_rates = settings.text_rates
     if units == "gaussian":
         # Gaussian units diverge at ten times the rate at which they learn.
         text_rates = (settings.image_rates[0], *text_rates[1:])
+    sides = (
+        (image_map(data.image), "gaussian", settings.image_rates, 1e-3),
+        (text_map(data.text), units, text_rates, 1e-4),
+    )
     stacks = []
-    for number, (x, kind, rates, decay) in enumerate(
-        (
-            (image_map(data.image), "gaussian", settings.image_rates, 1e-3),
-            (text_map(data.text), units, text_rates, 1e-4),
-        )
-    ):
-        stacks.append(_stack(np.asarray(x), kind, rates, decay, settings, data, number))
+    for number, (x, kind, rates, decay) in enumerate(sides):
+        x, layers = np.asarray(x), []
+        for level, (width, rate) in enumerate(zip(settings.widths, rates, strict=True)):
+            rbm = RBM(width, "binary" if level else kind)
+            if rbm.visible == "softmax":
+                rate /= max(x.sum(axis=1).mean(), 1.0)
+            sizes = settings.rbm_steps, settings.rbm_batch
+            schedule = Schedule(rate, *sizes, 1e-3 if level else decay)
+            seed = int(np.random.default_rng((data.seed, number, level)).integers(2**31))
+            train_rbm(rbm, x, schedule, seed, data.progress)
+            x = rbm(x).numpy()
+            layers.append(rbm)
+        stacks.append(Chain(layers))
     return CommonSpaceEncoder(image_map, text_map, stacks[0], stacks[1], None)
 
 
@@ -153,8 +162,7 @@ def set_z_scores(layer: keras.layers.BatchNormalization, features: np.ndarray) -
 
     Features that are constant in training are only centered.
     """
-    standardize = Standardize(features.shape[1])
-    standardize.fit(features)
+    standardize = fit_map("zscore", features, "image")
     layer.moving_mean.assign(standardize.mean)
     layer.moving_variance.assign(standardize.scale**2)
 
@@ -169,35 +177,4 @@ def _text_map(text: np.ndarray, units: str) -> tuple[InputMap, str]:
         )
     if units == "softmax" or (units == "auto" and (proportions or choose_map(text) == "tfidf")):
         return Counts(text.shape[1], WORDS_OF_PROPORTIONS if proportions else 1.0), "softmax"
-    standardize = Standardize(text.shape[1])
-    standardize.fit(text)
-    return standardize, "gaussian"
-
-
-def _stack(
-    x: np.ndarray,
-    kind: str,
-    rates: Sequence[float],
-    first_decay: float,
-    settings: StackSettings,
-    data: TrainingData,
-    number: int,
-) -> Chain:
-    """Return RBMs trained on mapped features (n, d), from the lowest to the highest."""
-    layers = []
-    for level, (width, rate) in enumerate(zip(settings.widths, rates, strict=True)):
-        rbm = RBM(width, "binary" if level else kind)
-        if rbm.visible == "softmax":
-            rate /= max(x.sum(axis=1).mean(), 1.0)
-        schedule = Schedule(
-            rate, settings.rbm_steps, settings.rbm_batch, 1e-3 if level else first_decay
-        )
-        train_rbm(rbm, x, schedule, _seed(data.seed, number, level), data.progress)
-        x = rbm(x).numpy()
-        layers.append(rbm)
-    return Chain(layers)
-
-
-def _seed(*numbers: int) -> int:
-    """Return a seed that differs between RBMs and between runs."""
-    return int(np.random.default_rng(numbers).integers(2**31))
+    return fit_map("zscore", text, "text"), "gaussian"

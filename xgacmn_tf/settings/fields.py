@@ -134,9 +134,9 @@ def check(leaf: Leaf, value: Any, prefix: str = "--") -> None:
     """Raise an `InputError` unless `value` has the type of a setting and lies in its range."""
     if value is None and leaf.optional:
         return
-    flag, limits = f"{prefix}{leaf.name}={value}", leaf.metadata
-    is_list = typing.get_origin(leaf.kind) is tuple
+    is_list, limits = typing.get_origin(leaf.kind) is tuple, leaf.metadata
     items = value if is_list and isinstance(value, tuple) else (value,)
+    flag = f"{prefix}{leaf.name}={','.join(map(str, items))}"
     item_kind = typing.get_args(leaf.kind)[0] if is_list else leaf.kind
     accepted = (int, float) if item_kind is float else item_kind
     if is_list and not (isinstance(value, tuple) and (value or item_kind is str)):
