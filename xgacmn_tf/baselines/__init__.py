@@ -91,8 +91,10 @@ class System:
         def fit(data, settings):
             pls = PLSCanonical(settings.components, scale=False).fit(data.image, data.text)
             return projections(
-                pls.x_rotations_, data.image.mean(axis=0),
-                pls.y_rotations_, data.text.mean(axis=0),
+                pls.x_rotations_,
+                data.image.mean(axis=0),
+                pls.y_rotations_,
+                data.text.mean(axis=0),
             )
 
 

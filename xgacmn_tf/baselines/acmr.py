@@ -146,12 +146,5 @@ def reverse_gradient(
 
 
 GRID = {"image_map": ("none", "auto"), "learning_rate": (1e-4, 1e-3)}
-SYSTEM = System(
-    "ACMR",
-    "Wang et al., ACM Multimedia 2017",
-    "after published code",
-    "posterior",
-    Settings,
-    fit,
-    grid=GRID,
-)
+CITATION = "Wang et al., ACM Multimedia 2017"
+SYSTEM = System("ACMR", CITATION, "after published code", "posterior", Settings, fit, grid=GRID)

@@ -76,12 +76,7 @@ def fit(data: TrainingData, settings: Settings) -> CommonSpaceEncoder:
 
 
 GRID = {"temperature": (0.05, 0.1, 0.2), "dropout": (0.3, 0.6)}
+CITATION = "Radford et al., ICML 2021"
 SYSTEM = System(
-    "Two towers (InfoNCE)",
-    "Radford et al., ICML 2021",
-    "beyond the paper",
-    "cosine",
-    Settings,
-    fit,
-    grid=GRID,
+    "Two towers (InfoNCE)", CITATION, "beyond the paper", "cosine", Settings, fit, grid=GRID
 )

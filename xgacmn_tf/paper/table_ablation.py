@@ -22,6 +22,7 @@ from xgacmn_tf.paper.runs import Request, Runs
 from xgacmn_tf.paper.scores import MEASURES, Scores, read_scores
 from xgacmn_tf.paper.significance import Interval, interval_over_pairs, interval_over_seeds
 from xgacmn_tf.paper.studies import ABLATED
+from xgacmn_tf.settings.config import XGACMN
 
 TITLE = "Table 3: ablation on Wikipedia"
 # Flag file → the paper's name of the setting; the whole model is last, as in the paper. The first
@@ -84,15 +85,12 @@ def section(runs: Runs) -> Section:
     for label in SETTINGS:
         finished = runs.finished(label, seeds=runs.request.ablation_seeds)
         scores[label] = {run.config.seed: read_scores(runs.request.output, run) for run in finished}
-    return Section(
-        TITLE,
-        [_table(scores, measure) for measure in DEPTHS],
-        [
-            f"{SETTINGS[run.label]}, seed {run.config.seed}: {error}"
-            for run, error in runs.failed.items()
-            if run.label in SETTINGS and run.model == "xgacmn"
-        ],
-    )
+    failed = [
+        f"{SETTINGS[run.label]}, seed {run.config.seed}: {error}"
+        for run, error in runs.failed.items()
+        if run.label in SETTINGS and run.model == XGACMN
+    ]
+    return Section(TITLE, [_table(scores, measure) for measure in DEPTHS], failed)
 
 
 def setting_of(
@@ -150,8 +148,7 @@ def _table(scores: Mapping[str, Mapping[int, Scores]], measure: str) -> Table:
     for similarity in SIMILARITIES:
         all_settings = [setting_of(x, scores[x], seeds, similarity, measure) for x in SETTINGS]
         settings = [setting for setting in all_settings if setting is not None]
-        whole = next((setting for setting in settings if setting.label == ABLATED), None)
-        if whole is None:
+        if not settings or (whole := settings[-1]).label != ABLATED:
             continue
         for setting in settings:
             row, record = _row(setting, whole, measure)
