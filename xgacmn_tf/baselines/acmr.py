@@ -35,7 +35,7 @@ import keras
 import tensorflow as tf
 
 from xgacmn_tf.baselines import System, TrainingData
-from xgacmn_tf.baselines.epochs import cross_entropy, minimize, row_lengths
+from xgacmn_tf.baselines.epochs import cross_entropy, gradient_step, row_lengths, train_epochs
 from xgacmn_tf.baselines.settings import MapSettings
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
 from xgacmn_tf.model.input_maps import fit_maps
@@ -96,7 +96,7 @@ def fit(data: TrainingData, settings: Settings) -> CommonSpaceEncoder:
 
     optimizer = keras.optimizers.Adam(settings.learning_rate, beta_1=0.5)
     sizes = settings.epochs, settings.batch_size
-    minimize(loss, layers, optimizer, data, encoder, *sizes, SYSTEM.similarity)
+    train_epochs(gradient_step(loss, layers, optimizer), data, encoder, *sizes, SYSTEM.similarity)
     return encoder
 
 

@@ -20,7 +20,7 @@ import keras
 import tensorflow as tf
 
 from xgacmn_tf.baselines import System, TrainingData
-from xgacmn_tf.baselines.epochs import minimize
+from xgacmn_tf.baselines.epochs import gradient_step, train_epochs
 from xgacmn_tf.baselines.rbm_layers import Beside
 from xgacmn_tf.baselines.rbm_stack import AutoencoderSettings, fit_on_stack, set_z_scores, z_scores
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
@@ -62,7 +62,9 @@ def autoencoder(data: TrainingData, settings: Settings) -> CommonSpaceEncoder:
             set_z_scores(score, joint(pad(x)).numpy())
 
     layers, sizes = [joint, decoder], (settings.epochs, settings.batch_size)
-    minimize(loss, layers, settings.sgd(), data, encoder, *sizes, after_epoch=after_epoch)
+    train_epochs(
+        gradient_step(loss, layers, settings.sgd()), data, encoder, *sizes, after_epoch=after_epoch
+    )
     return encoder
 
 

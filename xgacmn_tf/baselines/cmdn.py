@@ -30,7 +30,7 @@ import tensorflow as tf
 
 from xgacmn_tf.baselines import System, TrainingData, mdbn
 from xgacmn_tf.baselines.bimodal_ae import reconstruction_loss, three_views
-from xgacmn_tf.baselines.epochs import cross_entropy, minimize
+from xgacmn_tf.baselines.epochs import cross_entropy, gradient_step, train_epochs
 from xgacmn_tf.baselines.rbm import RBM, Schedule, train_rbm
 from xgacmn_tf.baselines.rbm_layers import Beside, Parallel
 from xgacmn_tf.baselines.rbm_stack import on_top, pretrained, with_codes, z_scores
@@ -101,7 +101,7 @@ def intra_modal(data: TrainingData, settings: Settings) -> CommonSpaceEncoder:
 
     layers, quiet = [encoder, *decoders], _without_validation(data)
     sizes = settings.intra_epochs, settings.batch_size
-    minimize(loss, layers, keras.optimizers.Adam(1e-3), quiet, encoder, *sizes)
+    train_epochs(gradient_step(loss, layers, keras.optimizers.Adam(1e-3)), quiet, encoder, *sizes)
     return encoder
 
 
@@ -134,7 +134,7 @@ def label_networks(data: TrainingData, settings: Settings) -> CommonSpaceEncoder
 
     optimizer, quiet = keras.optimizers.SGD(settings.network_rate, 0.9), _without_validation(data)
     sizes = settings.network_epochs, settings.batch_size
-    minimize(loss, [encoder, *classes], optimizer, quiet, encoder, *sizes)
+    train_epochs(gradient_step(loss, [encoder, *classes], optimizer), quiet, encoder, *sizes)
     return encoder
 
 
@@ -162,7 +162,9 @@ def label_autoencoder(data: TrainingData, settings: Settings, width: int) -> Com
 
     optimizer = keras.optimizers.SGD(settings.code_rate, 0.9)
     sizes = settings.code_epochs, settings.batch_size
-    minimize(loss, [encoder, decoder], optimizer, data, encoder, *sizes, "posterior")
+    train_epochs(
+        gradient_step(loss, [encoder, decoder], optimizer), data, encoder, *sizes, "posterior"
+    )
     return encoder
 
 

@@ -24,7 +24,7 @@ import tensorflow as tf
 
 from xgacmn_tf.baselines import System, TrainingData
 from xgacmn_tf.baselines.bimodal_ae import reconstruction_loss
-from xgacmn_tf.baselines.epochs import minimize
+from xgacmn_tf.baselines.epochs import gradient_step, train_epochs
 from xgacmn_tf.baselines.rbm_stack import AutoencoderSettings, fit_on_stack, set_z_scores, z_scores
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
 from xgacmn_tf.model.layers import Chain
@@ -76,7 +76,9 @@ def autoencoders(data: TrainingData, settings: Settings) -> CommonSpaceEncoder:
             set_z_scores(score, layer(x).numpy())
 
     sizes = settings.epochs, settings.batch_size
-    minimize(loss, layers, settings.sgd(), data, encoder, *sizes, after_epoch=after_epoch)
+    train_epochs(
+        gradient_step(loss, layers, settings.sgd()), data, encoder, *sizes, after_epoch=after_epoch
+    )
     return encoder
 
 

@@ -19,7 +19,7 @@ import keras
 import tensorflow as tf
 
 from xgacmn_tf.baselines import System, TrainingData
-from xgacmn_tf.baselines.epochs import minimize, row_lengths
+from xgacmn_tf.baselines.epochs import gradient_step, row_lengths, train_epochs
 from xgacmn_tf.baselines.settings import MapSettings
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
 from xgacmn_tf.model.input_maps import fit_maps
@@ -66,7 +66,9 @@ def fit(data: TrainingData, settings: Settings) -> CommonSpaceEncoder:
 
     layers = [encoder.image_encoder, encoder.text_encoder, classes]
     optimizer = keras.optimizers.Adam(settings.learning_rate, beta_1=0.5)
-    minimize(loss, layers, optimizer, data, encoder, settings.epochs, settings.batch_size)
+    train_epochs(
+        gradient_step(loss, layers, optimizer), data, encoder, settings.epochs, settings.batch_size
+    )
     # A saved model cannot share a layer, so each modality gets a copy.
     copies = [Affine.of(shared.kernel.numpy(), shared.bias.numpy()) for _ in maps]
     chains = [Chain(pair) for pair in zip(hidden, copies, strict=True)]

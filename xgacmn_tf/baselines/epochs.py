@@ -19,24 +19,15 @@ Loss = Callable[[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
 Step = Callable[[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor], None]
 
 
-def minimize(
-    loss: Loss,
-    layers: Sequence[keras.layers.Layer],
-    optimizer: keras.optimizers.Optimizer,
-    data: TrainingData,
-    encoder: CommonSpaceEncoder,
-    epochs: int,
-    batch_size: int,
-    similarity: str = "cosine",
-    after_epoch: Callable[[], None] | None = None,
-) -> None:
-    """Train layers by the gradient of a loss.
+def gradient_step(
+    loss: Loss, layers: Sequence[keras.layers.Layer], optimizer: keras.optimizers.Optimizer
+) -> Step:
+    """Return a step that trains layers by the gradient of a loss.
 
     Args:
       loss: the loss of a batch.
       layers: hold the weights to train; a layer that several of them share is trained once.
       optimizer: updates them.
-      data, encoder, epochs, batch_size, similarity, after_epoch: see `train_epochs`.
     """
     variables = list({id(v): v for layer in layers for v in layer.trainable_variables}.values())
     optimizer.build(variables)
@@ -46,7 +37,7 @@ def minimize(
             value = loss(image, text, targets, share)
         optimizer.apply(tape.gradient(value, variables), variables)
 
-    train_epochs(step, data, encoder, epochs, batch_size, similarity, after_epoch)
+    return step
 
 
 def train_epochs(
@@ -64,7 +55,7 @@ def train_epochs(
     of the epoch; pairs that do not fill a batch are left out of the epoch.
 
     Args:
-      step: one update, which is traced once.
+      step: one update, such as a `gradient_step`, which is traced once.
       data: the training pairs, and the validation pairs that choose the epoch and stop the
         training by their mAP, averaged over both directions (`training.epoch_choice`). Without
         them, the weights of the last epoch remain.

@@ -15,7 +15,7 @@ import keras
 import tensorflow as tf
 
 from xgacmn_tf.baselines import System, TrainingData
-from xgacmn_tf.baselines.epochs import minimize
+from xgacmn_tf.baselines.epochs import gradient_step, train_epochs
 from xgacmn_tf.baselines.settings import MapSettings
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
 from xgacmn_tf.model.input_maps import fit_maps
@@ -59,7 +59,9 @@ def fit(data: TrainingData, settings: Settings) -> CommonSpaceEncoder:
         return supervised_contrastive(tf.concat([v, t], axis=0), both, settings.temperature)
 
     optimizer = keras.optimizers.Adam(settings.learning_rate)
-    minimize(loss, layers, optimizer, data, encoder, settings.epochs, settings.batch_size)
+    train_epochs(
+        gradient_step(loss, layers, optimizer), data, encoder, settings.epochs, settings.batch_size
+    )
     return encoder
 
 
