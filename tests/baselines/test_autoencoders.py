@@ -95,7 +95,7 @@ def test_texts_choose_their_visible_units(text, units, mapped):
         ("corr_ae", "variant=both", "variant=both: expected one of corr, cross, full"),
         ("corr_ae", "text_units=words", "text_units=words: expected one of auto, softmax"),
         ("bimodal_ae", "widths=8", "widths has 1 layers: expected as many image_rates"),
-        ("mdbn", "text_rates=0.1xnan", "text_rates=nan: expected at least 0"),
+        ("mdbn", "text_rates=0.1xnan", "text_rates=0.1,nan: expected a finite number"),
         ("cmdn", "code_rate=-1", "code_rate=-1.0: expected at least 0"),
         ("bimodal_ae", "epochs=0", "epochs=0: expected at least 1"),
     ],

@@ -3,13 +3,13 @@ import pytest
 from scipy import linalg
 
 from xgacmn_tf.baselines.cca import Settings, directions, fit
-from xgacmn_tf.baselines.linear import centred
+from xgacmn_tf.baselines.linear import center
 
 
 def test_agrees_with_the_generalised_eigenproblem(pairs):
     """C_vt C_tt⁻¹ C_tv w = ρ² C_vv w and W_t = C_tt⁻¹ C_tv W_v / ρ: the textbook's other way."""
     ridge, n = 0.01, len(pairs.image)
-    (v, _), (t, _) = centred(pairs.image), centred(pairs.text)
+    (v, _), (t, _) = center(pairs.image), center(pairs.text)
     c_vv, c_tt = v.T @ v / n + ridge * np.eye(8), t.T @ t / n + ridge * np.eye(5)
     c_vt = v.T @ t / n
     squares, vectors = linalg.eigh(c_vt @ linalg.solve(c_tt, c_vt.T), c_vv)

@@ -5,13 +5,13 @@ import pytest
 from scipy import linalg
 
 from xgacmn_tf.baselines.cca_3v import Settings, directions, fit
-from xgacmn_tf.baselines.linear import centred
+from xgacmn_tf.baselines.linear import center
 
 
 @pytest.mark.parametrize("power", [0.0, 4.0])
 def test_agrees_with_the_generalised_eigenproblem(power, pairs):
     ridge, kept = 0.01, 4
-    views = [centred(x)[0] for x in (pairs.image, pairs.text, pairs.targets)]
+    views = [center(x)[0] for x in (pairs.image, pairs.text, pairs.targets)]
     covariance = np.cov(np.hstack(views), rowvar=False, ddof=0) + ridge * np.eye(16)
     blocks = linalg.block_diag(covariance[:8, :8], covariance[8:13, 8:13], covariance[13:, 13:])
     values, vectors = linalg.eigh(covariance, blocks)

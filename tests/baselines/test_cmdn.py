@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from xgacmn_tf.baselines import cmdn
+from xgacmn_tf.baselines import epochs
 from xgacmn_tf.runs.checkpoint import load_encoder
 
 
@@ -34,4 +34,4 @@ def test_items_of_several_labels_share_their_weight():
     logits = np.log([[0.5, 0.25, 0.25], [0.1, 0.1, 0.8]]).astype(np.float32)
     targets = tf.constant([[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
     expected = -np.mean([(np.log(0.5) + np.log(0.25)) / 2, np.log(0.8)])
-    assert cmdn.cross_entropy(targets, logits).numpy() == pytest.approx(expected, rel=1e-5)
+    assert epochs.cross_entropy(targets, logits).numpy() == pytest.approx(expected, rel=1e-5)

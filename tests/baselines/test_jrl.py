@@ -7,7 +7,7 @@ import pytest
 from scipy.special import expit
 
 from xgacmn_tf.baselines import jrl
-from xgacmn_tf.baselines.linear import row_lengths
+from xgacmn_tf.baselines.linear import row_norms
 from xgacmn_tf.baselines.neighbour_layers import NeighbourClasses
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.runs.checkpoint import load_encoder
@@ -49,7 +49,7 @@ def test_a_round_solves_the_equations_of_the_module(pairs):
     partners = (weights[1], new[0])
     for p in (0, 1):
         view, other = views[p], views[1 - p]
-        ridge = np.diag(SMALL.sparsity / (2 * row_lengths(weights[p])))
+        ridge = np.diag(SMALL.sparsity / (2 * row_norms(weights[p])))
         right = SMALL.pairs * view.features.T @ other.features @ partners[p]
         right += SMALL.labels * view.features.T @ targets
         np.testing.assert_allclose(np.linalg.inv(view.system + ridge) @ right, new[p], atol=1e-8)
@@ -62,7 +62,7 @@ def test_objective_is_that_of_the_module(pairs):
     for view, weight, fitted in zip(views, weights, (image, text), strict=True):
         smooth = view.system - (SMALL.pairs + SMALL.labels) * view.features.T @ view.features
         expected += SMALL.labels * np.square(fitted - targets).sum()
-        expected += SMALL.sparsity * row_lengths(weight).sum()
+        expected += SMALL.sparsity * row_norms(weight).sum()
         expected += np.trace(weight.T @ smooth @ weight)
     assert jrl.objective(views, targets, weights, SMALL) == pytest.approx(expected, rel=1e-9)
 
@@ -134,7 +134,7 @@ def test_a_round_of_the_released_code_uses_the_old_weights(pairs):
     new = jrl.improve(views, weights, settings)
     for p in (0, 1):
         view, other = views[p], views[1 - p]
-        ridge = np.diag(settings.sparsity / (2 * row_lengths(weights[p])))
+        ridge = np.diag(settings.sparsity / (2 * row_norms(weights[p])))
         right = settings.pairs * view.features.T @ other.features @ weights[1 - p]
         right += settings.labels * view.features.T @ targets
         np.testing.assert_allclose(np.linalg.inv(view.system + ridge) @ right, new[p], atol=1e-8)

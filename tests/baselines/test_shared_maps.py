@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from xgacmn_tf import baselines, names
-from xgacmn_tf.baselines.input_maps import MAP_FLAGS, MapSettings
+from xgacmn_tf.baselines.settings import MAP_FLAGS, MapSettings
 from xgacmn_tf.datasets.paired import PairedDataset, Split
 from xgacmn_tf.paper import experiments, tuning
 from xgacmn_tf.runs.xgacmn import build_model

@@ -145,7 +145,7 @@ def test_planned_epochs_are_those_that_run(pairs):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (("components=many",), "components=many: --model=cca takes int there, such as 6"),
+        (("components=many",), "components=many: expected int, such as 6, for --model=cca"),
         (("colour=red",), "--model_settings=colour=red: --model=cca has .*components=6, ridge="),
         (("components",), "--model_settings=components: --model=cca has"),
     ],

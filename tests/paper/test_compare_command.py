@@ -99,7 +99,7 @@ def test_runs_without_these_measures_are_still_read(done, flag_file, tmp_path):
         ("X-GACMN", ["R@10", "fine_mAP"]),
         ("CCA", []),  # one seed has no R@10
     ]
-    markdown = command.dataset_table("small", runs, rows, {}).markdown()
+    markdown = comparison.dataset_table("small", runs, rows, {}).markdown()
     header, _, ours, cca = table_rows(markdown)
     assert header[-4:] == ["p", "R@10", "fine mAP", "fit (s)"]
     assert ours[-2] == ".250 ± .000" and cca[-3:-1] == ["–", "–"]

@@ -26,7 +26,6 @@ from xgacmn_tf.paper.figure_learning_curves import draw as draw_learning_curves
 from xgacmn_tf.paper.figure_modality_gap import gap_of
 from xgacmn_tf.paper.figure_plane import epochs_in_words
 from xgacmn_tf.paper.figure_precision_scope import choose_curves
-from xgacmn_tf.paper.reproduce_command import TABLES, choose_parts
 from xgacmn_tf.paper.scores import Codes, Scores
 from xgacmn_tf.report.curves import CHARTS
 from xgacmn_tf.settings.config import Config
@@ -177,13 +176,6 @@ def test_spread_of_seeds():
 
 def test_marks_are_shared_by_equal_figures_and_skip_gaps():
     assert document.marks([0.1, 0.3004, None, 0.3, 0.2]) == ["", "best", "", "best", "second"]
-
-
-def test_parts_are_chosen_by_name_in_the_papers_order():
-    assert choose_parts("tables", ["3", "1"], TABLES) == ("1", "3")
-    assert choose_parts("tables", [""], TABLES) == choose_parts("tables", [], TABLES) == ()
-    with pytest.raises(InputError, match="--tables=1,5: there is no 5; expected some of 1, 2, 3"):
-        choose_parts("tables", ["1", "5"], TABLES)
 
 
 SECTION = Section(

@@ -1,11 +1,10 @@
 """Compared systems: those of the paper's Tables 1 and 2, five beyond it, and the user's own.
 
 `--model=NAME` trains one of them instead of X-GACMN, and `--model=path/to/file.py:NAME` one that is
-defined in the user's own Python file. Each is a module of this folder that begins with its
-citation, its objective and its fidelity, and defines `SYSTEM`. Training results in a
-`CommonSpaceEncoder`, so that evaluation, run folder, export and search treat all systems alike.
-Class posteriors are then calibrated, see `training.calibration`; codes that are posteriors
-themselves are not.
+defined in the user's own Python file. Each is a module of this subpackage that states its citation,
+its objective and its fidelity, and defines `SYSTEM`. Training returns a `CommonSpaceEncoder`, so
+that evaluation, run folders, export and search treat all systems alike. Class posteriors are then
+calibrated (`training.calibration`), unless they are the codes themselves.
 """
 
 from __future__ import annotations
@@ -21,28 +20,29 @@ from xgacmn_tf.names import OWN_METHOD, SYSTEMS
 
 if TYPE_CHECKING:
     import numpy as np
+    from keras.layers import Layer
 
     from xgacmn_tf.model.encoders import CommonSpaceEncoder
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TrainingData:
-    """What a system may learn from.
+    """The data that a system may learn from.
 
     Attributes:
       image: (n, d_v) float32 features of the training pairs, as the data set has them.
       text: (n, d_t) float32 likewise. Row i of `image`, `text` and `targets` is the same pair.
       targets: (n, c) float32, one-hot or multi-hot.
-      validation: the same three of the validation pairs; None where none are held out.
+      validation: the same three arrays of the validation pairs; None without a validation split.
       unlabelled: image and text features of the test pairs, which only a transductive system (JRL)
         may read. The pairing of their rows must not be used.
-      seed: draws all that is random.
+      seed: seed of everything that is random.
       progress: wraps an iterable of epochs or rounds in a progress bar: progress(range(5)).
-      best_epochs: receives how many epochs each training took that validation pairs watched, in
-        their order.
-      group: (n,) int64, equal for pairs that no part may divide; None if all stand alone.
-      planned_epochs: how many each of them takes now that all pairs are trained on; None while
-        there are validation pairs to choose.
+      best_epochs: receives the best epoch of each training that was evaluated on validation pairs,
+        in their order.
+      planned_epochs: number of epochs of each training, in the same order, when all pairs are
+        trained on; None if validation pairs choose them.
+      group: (n,) int64, equal for pairs that no split may separate; None if each pair is a group.
     """
 
     image: np.ndarray
@@ -55,6 +55,16 @@ class TrainingData:
     best_epochs: list[int] = dataclasses.field(default_factory=list)
     planned_epochs: Iterator[int] | None = None
     group: np.ndarray | None = None
+
+    def encoder(
+        self, image: Layer, text: Layer, classes: Layer | None = None
+    ) -> CommonSpaceEncoder:
+        """Return the encoder of two layers on the features as they are, and a class layer."""
+        from xgacmn_tf.model.encoders import CommonSpaceEncoder
+        from xgacmn_tf.model.input_maps import Identity
+
+        maps = Identity(self.image.shape[1]), Identity(self.text.shape[1])
+        return CommonSpaceEncoder(*maps, image, text, classes)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,8 +117,8 @@ class System:
       settings: a frozen dataclass of hyper-parameters, all with defaults.
       fit: (data, settings) → encoder. It raises an `InputError` for data that it cannot use.
       transductive: whether it reads `TrainingData.unlabelled`.
-      grid: setting → the values that `python -m xgacmn_tf.compare --tune` tries, among them the
-        default; empty if there is nothing to choose.
+      grid: setting → values that `python -m xgacmn_tf.compare --tune` tries, including the default;
+        empty if nothing is tuned.
     """
 
     title: str
@@ -141,14 +151,14 @@ def system(name: str) -> System:
 
 
 def parse_settings(name: str, given: Sequence[str]) -> Any:
-    """`System.settings` with some of them changed.
+    """Return `System.settings` with some of them changed.
 
     Args:
       name: the system.
       given: "setting=value" each, as `--model_settings` has them.
 
     Raises:
-      InputError: a setting that the system does not have, or a value of another kind.
+      InputError: the system has no such setting, or a value has another type or is out of range.
     """
     kind = system(name).settings
     fields = {field.name: field for field in dataclasses.fields(kind)}
@@ -163,7 +173,7 @@ def parse_settings(name: str, given: Sequence[str]) -> Any:
 
 
 def _convert(name: str, text: str, value: str, default: Any) -> Any:
-    """`value` as the type of the setting's default."""
+    """Return `value` as the type of the setting's default."""
     try:
         if isinstance(default, bool):
             return {"true": True, "false": False}[value.lower()]
@@ -172,6 +182,6 @@ def _convert(name: str, text: str, value: str, default: Any) -> Any:
         return type(default)(value)
     except (ValueError, KeyError):
         raise InputError(
-            f"--model_settings={text}: --model={name} takes {type(default).__name__} there, such "
-            f"as {default}"
+            f"--model_settings={text}: expected {type(default).__name__}, such as {default}, for "
+            f"--model={name}"
         ) from None

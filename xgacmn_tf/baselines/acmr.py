@@ -5,8 +5,8 @@ paper's [34].
 
 Objective, for encoders f_v, f_t, a label classifier and a modality classifier D:
   min  β · mean(CE(v) + CE(t)) + mean(L(v, t⁺, t⁻) + L(t, v⁺, v⁻)) − γ · mean(CE_D(v) + CE_D(t))
-  over the encoders and the label classifier, with L(a, p, n) = [μ + α ‖a − p‖ − ‖a − n‖]₊, p the
-  other half of a's pair and n the nearest item of another class in the batch;
+  over the encoders and the label classifier, with L(a, p, n) = [μ + α ‖a − p‖ − ‖a − n‖]₊, where p
+  is the partner of a and n the nearest item of another class in the batch;
   min  CE_D over D, through a gradient reversal of weight γ = 2 / (1 + e^{−10 p}) − 1, p the share
   of the training that is done.
 
@@ -16,16 +16,16 @@ Fidelity: widths, weights and schedule from a public copy of the authors' code
 (BMC-SDNU/Cross-Modal-Retrieval, ACMR/models/adv_crossmodal_triplet_wiki.py); the losses as the
 article describes them. That code differs from the article and from the default here:
   - the reversed gradient never reaches the encoders, and the label classifier is never trained;
-  - n is the other half of that pair in the batch whose *input feature* of a's modality is the most
+  - n is the partner of that item in the batch whose *input feature* of a's modality is the most
     similar to a's by cosine, among pairs of another class; here n is the nearest *code*;
   - the triplet term is [μ + α D⁺ − D⁻]₊ with D the sum of ½ ‖a − x‖² over the batch, one hinge for
     the whole batch in each direction; here distances are not squared and each item has a hinge.
-`as_released=true` does all of this. The code ranks by Euclidean distance to depth 50. Its learning
-rate of 1e-4 is for features of deep networks.
-It takes images as they are. So do we: on validation pairs of shallow Wikipedia, mean of five parts,
-that gives 0.275, and X-GACMN's image map 0.270. Which similarity the published rows rank by is not
-known. On one of those parts the posteriors reached 0.292, their cosine 0.266, the codes' inner
-product 0.262, their cosine 0.254 and their Euclidean distance 0.227.
+`as_released=true` follows the code in all of these. The code ranks by Euclidean distance to depth
+50. Its learning rate of 1e-4 is for features of deep networks. Like the code, ours does not map
+image features: on validation pairs of shallow Wikipedia (mean of five parts) this reaches 0.275,
+and X-GACMN's image map 0.270. The similarity of the published rows is unknown. On one of those
+parts the posteriors reached 0.292, their cosine 0.266, the codes' inner product 0.262, their cosine
+0.254 and their Euclidean distance 0.227.
 """
 
 import dataclasses
@@ -35,35 +35,33 @@ import keras
 import tensorflow as tf
 
 from xgacmn_tf.baselines import System, TrainingData
-from xgacmn_tf.baselines.epochs import train_epochs
-from xgacmn_tf.baselines.input_maps import MapSettings
+from xgacmn_tf.baselines.epochs import cross_entropy, gradient_step, row_lengths, train_epochs
+from xgacmn_tf.baselines.settings import MapSettings
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
 from xgacmn_tf.model.layers import LinearClasses
 from xgacmn_tf.model.map_choice import fit_maps
 from xgacmn_tf.model.networks import Encoder
+from xgacmn_tf.names import MAP_NAMES
+from xgacmn_tf.settings.fields import setting
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings(MapSettings):
-    """Hyper-parameters; the symbols are those of the module's formula.
+    """Settings; the symbols are those of the module's formula."""
 
-    label_weight: β. margin: μ. pair_weight: α.
-    code_dim: of the common space. as_released: train as the released code does.
-    """
-
-    image_map: str = "none"
-    epochs: int = 60
-    batch_size: int = 64
-    learning_rate: float = 1e-3
-    label_weight: float = 100.0
-    margin: float = 0.1
-    pair_weight: float = 5.0
-    code_dim: int = 40
-    as_released: bool = False
+    image_map: str = setting("none", "input map of images", choices=MAP_NAMES)
+    epochs: int = setting(60, "maximum number of epochs", minimum=1)
+    batch_size: int = setting(64, "pairs in a batch", minimum=1)
+    learning_rate: float = setting(1e-3, "learning rate", minimum=0)
+    label_weight: float = setting(100.0, "β", minimum=0)
+    margin: float = setting(0.1, "μ", minimum=0)
+    pair_weight: float = setting(5.0, "α", minimum=0)
+    code_dim: int = setting(40, "dimension of the common space", minimum=1)
+    as_released: bool = setting(False, "train as the released code does")
 
 
 def fit(data: TrainingData, settings: Settings) -> CommonSpaceEncoder:
-    """See the module."""
+    """Return the encoder trained on the training pairs."""
     classes = LinearClasses(data.targets.shape[1])
     encoder = CommonSpaceEncoder(
         *fit_maps(settings, data.image, data.text),
@@ -76,50 +74,43 @@ def fit(data: TrainingData, settings: Settings) -> CommonSpaceEncoder:
     layers = [encoder.image_encoder, encoder.text_encoder, modality]
     if not settings.as_released:
         layers.append(classes)
-    variables = [variable for layer in layers for variable in layer.trainable_variables]
-    optimizer = keras.optimizers.Adam(settings.learning_rate, beta_1=0.5)
-    optimizer.build(variables)
 
-    def step(image: tf.Tensor, text: tf.Tensor, targets: tf.Tensor, share: tf.Tensor) -> None:
+    def loss(image: tf.Tensor, text: tf.Tensor, targets: tf.Tensor, share: tf.Tensor) -> tf.Tensor:
         strength = 0.0 if settings.as_released else 2 / (1 + tf.exp(-10 * share)) - 1
-        with tf.GradientTape() as tape:
-            mapped = encoder.image_map(image), encoder.text_map(text)
-            v, t = encoder.image_encoder(mapped[0]), encoder.text_encoder(mapped[1])
-            labels = _cross_entropy(targets, classes(v)) + _cross_entropy(targets, classes(t))
-            if settings.as_released:
-                triplets = _released_triplet(v, t, mapped[0], targets, settings)
-                triplets += _released_triplet(t, v, mapped[1], targets, settings)
-            else:
-                triplets = _triplet(v, t, targets, settings) + _triplet(t, v, targets, settings)
-            told = modality(reverse_gradient(tf.concat([v, t], axis=0), strength))
-            side = tf.repeat([0, 1], tf.shape(v)[0])
-            adversary = tf.nn.sparse_softmax_cross_entropy_with_logits(side, told)
-            loss = (
-                settings.label_weight * tf.reduce_mean(labels)
-                + tf.reduce_mean(triplets)
-                + 2 * tf.reduce_mean(adversary)
-            )
-        optimizer.apply(tape.gradient(loss, variables), variables)
+        mapped = encoder.image_map(image), encoder.text_map(text)
+        v, t = encoder.image_encoder(mapped[0]), encoder.text_encoder(mapped[1])
+        labels = cross_entropy(targets, classes(v)) + cross_entropy(targets, classes(t))
+        if settings.as_released:
+            triplets = _released_triplet(v, t, mapped[0], targets, settings)
+            triplets += _released_triplet(t, v, mapped[1], targets, settings)
+        else:
+            triplets = _triplet(v, t, targets, settings) + _triplet(t, v, targets, settings)
+        logits = modality(reverse_gradient(tf.concat([v, t], axis=0), strength))
+        side = tf.repeat([0, 1], tf.shape(v)[0])
+        adversary = tf.nn.sparse_softmax_cross_entropy_with_logits(side, logits)
+        return (
+            settings.label_weight * labels
+            + tf.reduce_mean(triplets)
+            + 2 * tf.reduce_mean(adversary)
+        )
 
-    train_epochs(data, encoder, step, settings.epochs, settings.batch_size, SYSTEM.similarity)
+    optimizer = keras.optimizers.Adam(settings.learning_rate, beta_1=0.5)
+    sizes = settings.epochs, settings.batch_size
+    train_epochs(gradient_step(loss, layers, optimizer), data, encoder, *sizes, SYSTEM.similarity)
     return encoder
-
-
-def _cross_entropy(targets: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-    """(b,); an item with several labels shares its weight among them."""
-    shares = targets / tf.reduce_sum(targets, axis=1, keepdims=True)
-    return tf.nn.softmax_cross_entropy_with_logits(shares, logits)
 
 
 def _triplet(
     anchor: tf.Tensor, other: tf.Tensor, targets: tf.Tensor, settings: Settings
 ) -> tf.Tensor:
-    """(b,) [μ + α d(anchor, its pair) − d(anchor, nearest of another class)]₊."""
-    distance = _distance(anchor[:, None], other[None])
+    """Return (b,) [μ + α d(anchor, its pair) − d(anchor, nearest of another class)]₊."""
+    distance = row_lengths(anchor[:, None] - other[None])
     shared = tf.matmul(targets, targets, transpose_b=True) > 0
-    # Where a batch has one class only there is no negative, and no loss.
+    # A batch of a single class has no negatives, and then no loss.
     nearest = tf.reduce_min(tf.where(shared, tf.float32.max, distance), axis=1)
-    return tf.nn.relu(settings.margin + settings.pair_weight * _distance(anchor, other) - nearest)
+    return tf.nn.relu(
+        settings.margin + settings.pair_weight * row_lengths(anchor - other) - nearest
+    )
 
 
 def _released_triplet(
@@ -129,7 +120,7 @@ def _released_triplet(
     targets: tf.Tensor,
     settings: Settings,
 ) -> tf.Tensor:
-    """Scalar triplet term of the released code, see the module.
+    """Return the scalar triplet term of the released code; see the module.
 
     Args:
       anchor, other: (b, e) codes of the anchors' modality and of the other one.
@@ -138,7 +129,7 @@ def _released_triplet(
     """
     unit = tf.math.l2_normalize(features, axis=1)
     shared = tf.matmul(targets, targets, transpose_b=True) > 0
-    # Below every cosine: a pair of the anchor's class is taken only where there is no other.
+    # Below every cosine: pairs of the anchor's class are chosen only if there are no others.
     similarity = tf.where(shared, -2.0, tf.matmul(unit, unit, transpose_b=True))
     negative = tf.gather(other, tf.argmax(similarity, axis=1))
     difference = settings.pair_weight * tf.nn.l2_loss(anchor - other)
@@ -146,25 +137,14 @@ def _released_triplet(
     return tf.nn.relu(settings.margin + difference)
 
 
-def _distance(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-    # The gradient of a root is not finite at zero, where both codes agree.
-    return tf.sqrt(tf.reduce_sum(tf.square(x - y), axis=-1) + 1e-12)
-
-
 @tf.custom_gradient
 def reverse_gradient(
     x: tf.Tensor, strength: tf.Tensor | float
 ) -> tuple[tf.Tensor, Callable[[tf.Tensor], tuple[tf.Tensor, None]]]:
-    """x as it is; its gradient is turned around and multiplied by `strength`."""
+    """Return x; its gradient is multiplied by −`strength`."""
     return tf.identity(x), lambda upstream: (-strength * upstream, None)
 
 
-SYSTEM = System(
-    title="ACMR",
-    citation="Wang et al., ACM Multimedia 2017",
-    fidelity="after published code",
-    similarity="posterior",
-    settings=Settings,
-    fit=fit,
-    grid={"image_map": ("none", "auto"), "learning_rate": (1e-4, 1e-3)},
-)
+GRID = {"image_map": ("none", "auto"), "learning_rate": (1e-4, 1e-3)}
+CITATION = "Wang et al., ACM Multimedia 2017"
+SYSTEM = System("ACMR", CITATION, "after published code", "posterior", Settings, fit, grid=GRID)

@@ -1,4 +1,4 @@
-"""Gaussian affinities to fixed centres, as a layer."""
+"""Layer of Gaussian affinities to fixed centers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class GaussianAffinities(keras.layers.Layer):
-    """x (n, d) → exp(−‖x − c_j‖² / 2σ²) for each centre c_j (n, k).
+    """x (n, d) → exp(−‖x − c_j‖² / 2σ²) for each center c_j (n, k).
 
     Args:
       count: k.
@@ -28,26 +28,26 @@ class GaussianAffinities(keras.layers.Layer):
         self.count, self.width = count, width
 
     @classmethod
-    def of(cls, centres: np.ndarray, width: float) -> GaussianAffinities:
-        """The layer with centres (k, d)."""
-        layer = cls(len(centres), float(width))
-        layer.build((None, centres.shape[1]))
-        layer.centres.assign(centres)
+    def of(cls, centers: np.ndarray, width: float) -> GaussianAffinities:
+        """Return the layer with centers (k, d)."""
+        layer = cls(len(centers), float(width))
+        layer.build((None, centers.shape[1]))
+        layer.centers.assign(centers)
         return layer
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         shape = (self.count, input_shape[-1])
-        self.centres = self.add_weight(shape=shape, trainable=False, name="centres")
+        self.centers = self.add_weight(shape=shape, trainable=False, name="centres")
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
-        # ‖x‖² − 2 x·c + ‖c‖² needs no (n, k, d) differences; around the centres' mean it loses
-        # few digits to cancellation.
-        origin = ops.mean(self.centres, axis=0)
-        x, centres = x - origin, self.centres - origin
+        # ‖x‖² − 2 x·c + ‖c‖² avoids (n, k, d) differences. Subtracting the centers' mean limits the
+        # loss of digits by cancellation.
+        origin = ops.mean(self.centers, axis=0)
+        x, centers = x - origin, self.centers - origin
         square = (
             ops.sum(ops.square(x), axis=-1, keepdims=True)
-            - 2 * ops.matmul(x, ops.transpose(centres))
-            + ops.sum(ops.square(centres), axis=-1)
+            - 2 * ops.matmul(x, ops.transpose(centers))
+            + ops.sum(ops.square(centers), axis=-1)
         )
         return ops.exp(ops.maximum(square, 0.0) / (-2 * self.width**2))
 

@@ -6,11 +6,11 @@ their semantics", IJCV 106(2), 2014; the paper's [6].
 Objective: with views X_v, X_t and Y, min Σ_{p<q} ‖X_p W_p − X_q W_q‖² subject to Σ_p W_pᵀ C_pp W_p
 = I. Solved exactly by the leading solutions of C w = μ blockdiag(C_vv, C_tt, C_yy) w, where C is
 the covariance of all views side by side and both sides have a small ridge on their diagonals. An
-item's code is X_p W_p D^power with D the eigenvalues μ, which lets what the views share outweigh
-the rest: on validation pairs of shallow Wikipedia power 4 reaches 0.247 and power 0 0.216.
+item's code is X_p W_p D^power with D the eigenvalues μ, which emphasizes the directions that the
+views share: on validation pairs of shallow Wikipedia, power 4 reaches 0.247 and power 0 0.216.
 
-Fidelity: exact for linear views, the features taken as they are (the article maps them by kernels
-first); its power is 2, 3 or 4 by data set, the ridge and the number of components are ours
+Fidelity: exact for linear views of unmapped features; the article maps them by kernels first. Its
+power is 2, 3 or 4, depending on the data set. The ridge and the number of components are ours
 (docs/results.md).
 """
 
@@ -21,56 +21,45 @@ import numpy as np
 from scipy import linalg
 
 from xgacmn_tf.baselines import System, TrainingData
-from xgacmn_tf.baselines.checks import check_at_least
-from xgacmn_tf.baselines.linear import centred, projections, whitening
+from xgacmn_tf.baselines.linear import center, projections, whitening
+from xgacmn_tf.baselines.settings import SystemSettings
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
+from xgacmn_tf.settings.fields import setting
 
 # μ is 1 for a direction that no other view correlates with, up to single-precision rounding, and
-# less for one at odds with them.
-UNCORRELATED = 1 + 1e-5
+# below 1 for negative correlations.
+MIN_EIGENVALUE = 1 + 1e-5
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
-    """What the article leaves to the data.
+class Settings(SystemSettings):
+    """Settings that the article chooses for each data set."""
 
-    components: of the common space, at most; data with fewer correlated directions give fewer.
-    power: exponent of the eigenvalues that scale the components.
-    ridge: added to the diagonals of the covariances, in squared units of the features.
-    """
-
-    components: int = 20
-    power: float = 4.0
-    ridge: float = 1e-4
-
-    def __post_init__(self) -> None:
-        check_at_least(1, components=self.components)
-        check_at_least(0, power=self.power, ridge=self.ridge)
+    components: int = setting(20, "maximum dimension of the common space", minimum=1)
+    power: float = setting(4.0, "exponent of the eigenvalues that scale components", minimum=0)
+    ridge: float = setting(1e-4, "added to the diagonals of the covariances", minimum=0)
 
 
 def fit(data: TrainingData, settings: Settings) -> CommonSpaceEncoder:
-    """See the module."""
-    views, means = zip(*map(centred, (data.image, data.text, data.targets)), strict=True)
+    """Return the encoder fitted on the training pairs."""
+    views, means = zip(*map(center, (data.image, data.text, data.targets)), strict=True)
     image, text, _ = directions(views, settings)
     return projections(image, means[0], text, means[1])
 
 
 def directions(views: Sequence[np.ndarray], settings: Settings) -> list[np.ndarray]:
-    """W_p D^power (d_p, e) of each view; views (n, d_p) are centred, float64."""
+    """Return W_p D^power (d_p, e) of each view; views (n, d_p) are centered, float64."""
     whiten = [whitening(view, settings.ridge) for view in views]
     values, vectors = linalg.eigh(_correlations(views, whiten), driver="evd", overwrite_a=True)
     values, vectors = values[::-1], vectors[:, ::-1]
-    kept = min(settings.components, max(np.count_nonzero(values > UNCORRELATED), 1))
-    scaled = vectors[:, :kept] * values[:kept] ** settings.power
+    count = min(settings.components, max(np.count_nonzero(values > MIN_EIGENVALUE), 1))
+    scaled = vectors[:, :count] * values[:count] ** settings.power
     parts = np.split(scaled, np.cumsum([view.shape[1] for view in views])[:-1])
     return [back @ part for back, part in zip(whiten, parts, strict=True)]
 
 
 def _correlations(views: Sequence[np.ndarray], whiten: Sequence[np.ndarray]) -> np.ndarray:
-    """B^-½ C B^-½ with B = blockdiag(C): identity blocks, and the correlations of whitened views.
-
-    Its eigenvectors are those of the generalised problem, whitened by B^½.
-    """
+    """Return B^-½ C B^-½ with B = blockdiag(C), whose eigenvectors are B^½ w."""
 
     def block(p: int, q: int) -> np.ndarray:
         if p == q:
@@ -81,12 +70,5 @@ def _correlations(views: Sequence[np.ndarray], whiten: Sequence[np.ndarray]) -> 
     return np.block([[block(p, q) for q in order] for p in order])
 
 
-SYSTEM = System(
-    title="CCA-3V",
-    citation="Gong et al., IJCV 2014",
-    fidelity="exact",
-    similarity="cosine",
-    settings=Settings,
-    fit=fit,
-    grid={"ridge": (1e-4, 1e-2, 1e-1), "power": (2.0, 4.0)},
-)
+GRID = {"ridge": (1e-4, 1e-2, 1e-1), "power": (2.0, 4.0)}
+SYSTEM = System("CCA-3V", "Gong et al., IJCV 2014", "exact", "cosine", Settings, fit, grid=GRID)

@@ -1,16 +1,16 @@
-"""Kernel posteriors: a kernel map and logistic regression. Not in the paper: what one would try.
+"""Kernel posteriors: a kernel map and logistic regression; a simple baseline beyond the paper.
 
 Zhang, Marszałek, Lazebnik and Schmid, "Local features and kernels for classification of texture and
-object categories", IJCV 73(2), 2007, for classifiers by the χ² kernel; Rasiwasia et al., ACM
-Multimedia 2010, for retrieval by class posteriors.
+object categories", IJCV 73(2), 2007, on classifiers with the χ² kernel; Rasiwasia et al., ACM
+Multimedia 2010, on retrieval by class posteriors.
 
 For each modality alone: one of X-GACMN's input maps, then multinomial logistic regression on the
-mapped features z, min C Σ_i CE(y_i, softmax(z_i W + b)) + ‖W‖² / 2. C has the least log-loss on
-held-out pairs, by stratified cross-validation within the training split; the map, which reads no
+mapped features z, min C Σ_i CE(y_i, softmax(z_i W + b)) + ‖W‖² / 2. C has the minimum log-loss
+on held-out pairs, by stratified cross-validation within the training split; the map, which reads no
 labels, is fitted once on all of it. The common space is the class posteriors, compared by inner
 product.
 
-Fidelity: beyond the paper; it measures what X-GACMN's input maps alone are worth.
+Fidelity: beyond the paper; it measures the contribution of X-GACMN's input maps.
 """
 
 import dataclasses
@@ -23,41 +23,37 @@ from scipy.special import log_softmax
 from sklearn.model_selection import StratifiedKFold
 
 from xgacmn_tf.baselines import System, TrainingData
-from xgacmn_tf.baselines.checks import check_at_least
-from xgacmn_tf.baselines.input_maps import MapSettings
 from xgacmn_tf.baselines.logistic import fit_logistic
+from xgacmn_tf.baselines.settings import MapSettings
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
 from xgacmn_tf.model.input_maps import InputMap
 from xgacmn_tf.model.layers import Affine, Chain, Posteriors
 from xgacmn_tf.model.map_choice import fit_maps
+from xgacmn_tf.settings.fields import setting
 
-# Maps differ in scale and dimension, and so does the best C.
+# The best C depends on the scale and the dimension of a map.
 DECADES = (1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0, 100.0)
-# The log-loss of a class that no training pair of a fold has would be infinite.
-LEAST_LOG = np.log(1e-12)
-# Of the mean loss, at which the search for a fold's classifier ends: enough to compare losses.
+# A class without training pairs in a fold would have an infinite log-loss.
+MIN_LOG = np.log(1e-12)
+# Gradient of the mean loss at which the classifier of a fold is accurate enough to compare losses.
 FOLD_GRADIENT = 1e-4
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings(MapSettings):
-    """folds: maximum number of folds; where every class has fewer pairs, as many as the largest
-    has.
-    """
+    """Settings of the input maps and of the cross-validation."""
 
-    folds: int = 5
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_at_least(2, folds=self.folds)
+    folds: int = setting(
+        5, "maximum number of folds, which is at most the size of the largest class", minimum=2
+    )
 
 
 def fit(data: TrainingData, settings: Settings) -> CommonSpaceEncoder:
-    """See the module.
+    """Return the encoder fitted on the training pairs.
 
     Raises:
-      InputError: features that a map does not take, or no class with two training pairs.
+      InputError: a map does not accept the features, or no class has two training pairs.
     """
     parts = folds(data.targets, settings.folds, data.seed, data.group)
 
@@ -66,14 +62,9 @@ def fit(data: TrainingData, settings: Settings) -> CommonSpaceEncoder:
         c = choose_c(x, data.targets, parts, data.progress)
         return Chain([Affine.of(*fit_logistic(x, data.targets, c)), keras.layers.Softmax()])
 
-    image_map, text_map = fit_maps(settings, data.image, data.text)
-    return CommonSpaceEncoder(
-        image_map,
-        text_map,
-        classifier(image_map, data.image),
-        classifier(text_map, data.text),
-        Posteriors(),
-    )
+    maps = fit_maps(settings, data.image, data.text)
+    encoders = classifier(maps[0], data.image), classifier(maps[1], data.text)
+    return CommonSpaceEncoder(*maps, *encoders, Posteriors())
 
 
 def folds(
@@ -85,12 +76,12 @@ def folds(
       targets: (n, c) one-hot or multi-hot. Folds are stratified by a row's rarest label.
       count: number of folds, fewer where every class has fewer rows.
       seed: shuffles the rows.
-      group: (n,) equal values for rows that are held out together; None if all stand alone.
+      group: (n,) equal values for rows that are held out together; None if each row is a group.
     """
-    alone: np.ndarray = np.arange(len(targets))
-    # A group is drawn as its first row is.
+    own_group: np.ndarray = np.arange(len(targets))
+    # A group belongs to the fold of its first row.
     _, first, member = np.unique(
-        alone if group is None else group, return_index=True, return_inverse=True
+        own_group if group is None else group, return_index=True, return_inverse=True
     )
     frequency = targets.sum(axis=0)
     rarest = np.where(targets > 0, frequency, np.inf).argmin(axis=1)[first]
@@ -103,7 +94,7 @@ def folds(
     splitter = StratifiedKFold(count, shuffle=True, random_state=seed)
     held_out = np.zeros((count, len(first)), bool)
     with warnings.catch_warnings():
-        # A class with fewer pairs than folds is absent from some, which is all that can be done.
+        # A class with fewer pairs than folds is absent from some of them.
         warnings.simplefilter("ignore", UserWarning)
         for number, (_, held) in enumerate(splitter.split(first, rarest)):
             held_out[number, held] = True
@@ -116,13 +107,13 @@ def choose_c(
     parts: Sequence[np.ndarray],
     progress: Callable[[Sequence[float]], Iterable[float]] = iter,
 ) -> float:
-    """The C of the least log-loss of held-out rows, to half a decade.
+    """Return the C with the minimum log-loss on held-out rows, to half a decade.
 
     Args:
       features: (n, d).
       targets: (n, c).
       parts: (n,) bool, the held-out rows of each fold.
-      progress: wraps what is tried in a progress bar.
+      progress: wraps the candidates in a progress bar.
     """
     shares = targets / targets.sum(axis=1, keepdims=True)
     fitted: list[tuple[np.ndarray, np.ndarray] | None] = [None] * len(parts)
@@ -134,7 +125,7 @@ def choose_c(
                 features[~part], targets[~part], c, start=fitted[number], gradient=FOLD_GRADIENT
             )
             log_posterior = log_softmax(features[part] @ weights + bias, axis=1)
-            total -= float(np.sum(shares[part] * np.maximum(log_posterior, LEAST_LOG)))
+            total -= float(np.sum(shares[part] * np.maximum(log_posterior, MIN_LOG)))
         return total
 
     losses: dict[float, float] = {}
@@ -148,12 +139,8 @@ def choose_c(
     return min(losses, key=losses.__getitem__)
 
 
+CITATION = "Zhang et al., IJCV 2007, with Rasiwasia et al., ACM Multimedia 2010"
+GRID = {"image_map": ("auto", "hellinger"), "text_map": ("auto", "zscore")}
 SYSTEM = System(
-    title="Kernel posteriors",
-    citation="Zhang et al., IJCV 2007, with Rasiwasia et al., ACM Multimedia 2010",
-    fidelity="beyond the paper",
-    similarity="posterior",
-    settings=Settings,
-    fit=fit,
-    grid={"image_map": ("auto", "hellinger"), "text_map": ("auto", "zscore")},
+    "Kernel posteriors", CITATION, "beyond the paper", "posterior", Settings, fit, grid=GRID
 )

@@ -1,4 +1,4 @@
-"""Multinomial logistic regression on items with one label or several."""
+"""Multinomial logistic regression on items with one or several labels."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import threadpoolctl
 from scipy import optimize
 from scipy.special import logsumexp
 
-# Of the mean loss, at which the search ends; at a hundredth of it mAP moves by less than .001.
+# Gradient of the mean loss at which the search ends; a hundredth of it changes mAP by less than
+# 0.001.
 GRADIENT = 1e-6
-MOST_STEPS = 2000
+MAX_STEPS = 2000
 
 
 def fit_logistic(
@@ -20,23 +21,23 @@ def fit_logistic(
     start: tuple[np.ndarray, np.ndarray] | None = None,
     gradient: float = GRADIENT,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """W and b that minimise C Σ_i CE(p_i, softmax(x_i W + b)) + ‖W‖² / 2, found by L-BFGS.
+    """Return W and b that minimize C Σ_i CE(p_i, softmax(x_i W + b)) + ‖W‖² / 2, by L-BFGS.
 
-    The problem is convex, and its solution unique but for a constant added to b. An item with
-    several labels has the distribution p_i that shares itself equally among them. A class without
-    items gets a posterior near 0.
+    The problem is convex, and its solution is unique up to a constant added to b. The distribution
+    p_i of an item with several labels is uniform over them. A class without items has a posterior
+    near 0.
 
     Args:
       features: (n, d).
-      targets: (n, c) one-hot or multi-hot, at least one label a row.
+      targets: (n, c) one-hot or multi-hot, at least one label per row.
       c: C > 0, the inverse strength of the penalty.
-      start: W and b that the search starts from, such as those of a similar C; zeros by default.
-      gradient: of the mean loss, at which the search ends.
+      start: initial W and b, such as those of a similar C; zeros by default.
+      gradient: gradient of the mean loss at which the search ends.
 
     Returns:
       W (d, c) and b (c,), float64.
     """
-    # Centred features give the same W and a search of far fewer steps.
+    # Centered features result in the same W after far fewer steps.
     mean = features.mean(axis=0, dtype=np.float64)
     x = features - mean
     shares = targets / targets.sum(axis=1, keepdims=True, dtype=np.float64)
@@ -53,16 +54,16 @@ def fit_logistic(
         slope = np.vstack([x.T @ error + penalty * weights, error.sum(axis=0)])
         return loss + penalty * np.square(weights).sum() / 2, slope.ravel()
 
-    # ftol: the loss may stand still in all its digits before the gradient is small.
-    options = {"maxiter": MOST_STEPS, "maxfun": 2 * MOST_STEPS, "gtol": gradient, "ftol": 1e-15}
-    # The products are so thin that threads wait for each other longer than they work.
+    # A small ftol, because the loss converges to all its digits before the gradient is small.
+    options = {"maxiter": MAX_STEPS, "maxfun": 2 * MAX_STEPS, "gtol": gradient, "ftol": 1e-15}
+    # The matrices are so narrow that threads slow the products down.
     with threadpoolctl.threadpool_limits(1):
-        found = optimize.minimize(
+        solution = optimize.minimize(
             loss_and_gradient,
             first.ravel(),
             jac=True,
             method="L-BFGS-B",
             options=options,
         )
-    weights, bias = found.x.reshape(shape)[:-1], found.x.reshape(shape)[-1]
+    weights, bias = solution.x.reshape(shape)[:-1], solution.x.reshape(shape)[-1]
     return weights, bias - mean @ weights

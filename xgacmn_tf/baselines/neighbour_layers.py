@@ -1,4 +1,4 @@
-"""Class posteriors from an item's nearest training embeddings, as a layer."""
+"""Layer of class posteriors by the nearest training embeddings."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from xgacmn_tf.model import PACKAGE
 class NeighbourClasses(keras.layers.Layer):
     """x (n, d) → the share (n, c) of each class among its nearest training embeddings.
 
-    Nearest by Euclidean distance, the first of equals. A neighbor with several labels shares its
-    vote among them; a row sums to 1 unless some neighbors have no label.
+    Neighbors are nearest by Euclidean distance, the first of equals. A neighbor with several labels
+    shares its vote among them; a row sums to 1 unless some neighbors have no label.
 
     Args:
       rows: m, the number of training embeddings.
       classes: c.
-      neighbours: k, number of them that vote, at most m.
-      weighted: weigh each vote by sigmoid(−distance), in proportion; otherwise all count alike.
+      neighbours: k, number of neighbors that vote, at most m.
+      weighted: weight votes in proportion to sigmoid(−distance) instead of equally.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class NeighbourClasses(keras.layers.Layer):
     def of(
         cls, embeddings: np.ndarray, targets: np.ndarray, neighbours: int, weighted: bool = False
     ) -> NeighbourClasses:
-        """The layer with embeddings (m, d) and targets (m, c), one-hot or multi-hot."""
+        """Return the layer with embeddings (m, d) and targets (m, c), one-hot or multi-hot."""
         layer = cls(len(targets), targets.shape[1], neighbours, weighted)
         layer.build((None, embeddings.shape[1]))
         layer.embeddings.assign(embeddings)
@@ -63,11 +63,11 @@ class NeighbourClasses(keras.layers.Layer):
             voters = ops.take(votes, nearest, axis=0)
             if not self.weighted:
                 return ops.mean(voters, axis=0)
-            # In logarithms: at distances over 100 every sigmoid is rounded to 0.
+            # By logarithms, because at distances over 100 every sigmoid is rounded to 0.
             weights = ops.softmax(-ops.softplus(ops.sqrt(-negative)))
             return ops.sum(weights[:, None] * voters, axis=0)
 
-        # Row by row: memory grows with m and not with n · m.
+        # Row by row, so that memory grows with m and not with n · m.
         return tf.map_fn(one_row, tf.cast(x, tf.float32))
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:

@@ -1,4 +1,4 @@
-"""Systems of the user's own, in a Python file that the command line names."""
+"""User-defined systems, in a Python file that the command line names."""
 
 import dataclasses
 import hashlib

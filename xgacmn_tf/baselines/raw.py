@@ -1,7 +1,7 @@
-"""Raw features: cosine of the features as they are, without any training.
+"""Raw features: cosine of the features, without any training.
 
-Only for modalities whose features lie in one space, such as those of CLIP, whose image and text
-networks were trained together; equal lengths alone do not make them comparable.
+This requires features of both modalities in one space, such as those of CLIP, whose image and text
+networks were trained together; equal dimensions alone do not make features comparable.
 
 Fidelity: beyond the paper.
 """
@@ -11,18 +11,18 @@ import dataclasses
 import keras
 
 from xgacmn_tf.baselines import System, TrainingData
+from xgacmn_tf.baselines.settings import SystemSettings
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
-from xgacmn_tf.model.input_maps import Identity
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
-    """There are none."""
+class Settings(SystemSettings):
+    """No settings."""
 
 
 def fit(data: TrainingData, settings: Settings) -> CommonSpaceEncoder:
-    """See the module.
+    """Return the encoder that leaves features as they are.
 
     Raises:
       InputError: images and texts have different numbers of features.
@@ -35,15 +35,8 @@ def fit(data: TrainingData, settings: Settings) -> CommonSpaceEncoder:
             f"{text_dim}; it needs both in one space, such as --image_features=clip "
             "--text_features=clip"
         )
-    same = keras.layers.Identity
-    return CommonSpaceEncoder(Identity(image_dim), Identity(text_dim), same(), same(), None)
+    return data.encoder(keras.layers.Identity(), keras.layers.Identity())
 
 
-SYSTEM = System(
-    title="Raw features",
-    citation="no training; cosine of the features",
-    fidelity="beyond the paper",
-    similarity="cosine",
-    settings=Settings,
-    fit=fit,
-)
+CITATION = "no training; cosine of the features"
+SYSTEM = System("Raw features", CITATION, "beyond the paper", "cosine", Settings, fit)

@@ -1,4 +1,4 @@
-"""The restricted Boltzmann machine under M-DBN, Bimodal-AE, Corr-AE and CMDN, and its training.
+"""Restricted Boltzmann machine of M-DBN, Bimodal-AE, Corr-AE and CMDN, and its training.
 
 Energy of visible units v (d,) and binary hidden units h (e,), weights W (d, e), biases b, c:
   binary v in [0, 1]:  −vᵀW h − bᵀv − cᵀh
@@ -23,10 +23,10 @@ from xgacmn_tf.errors import DivergenceError
 from xgacmn_tf.model import PACKAGE
 
 VISIBLE = ("binary", "gaussian", "softmax")
-# Steps of one compiled call, between two ticks of the progress bar.
+# Steps per compiled call, after which the progress bar is updated.
 STEPS_AT_ONCE = 50
-# Share of the running mean activity that each step keeps.
-ACTIVITY_KEPT = 0.9
+# Decay of the running mean of the hidden units.
+ACTIVITY_DECAY = 0.9
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
@@ -35,7 +35,7 @@ class RBM(keras.layers.Layer):
 
     Args:
       units: e.
-      visible: kind of the visible units, one of `VISIBLE`.
+      visible: type of the visible units, one of `VISIBLE`.
     """
 
     def __init__(self, units: int, visible: str = "binary", **kwargs: Any):
@@ -57,29 +57,21 @@ class RBM(keras.layers.Layer):
         return ops.sigmoid(self.hidden_input(visible))
 
     def hidden_input(self, visible: tf.Tensor) -> tf.Tensor:
-        """(n, d) → (n, e), the log-odds of the hidden units."""
+        """Return the log-odds of the hidden units (n, e) of visible units (n, d)."""
         return ops.matmul(visible, self.kernel) + self.length(visible) * self.hidden_bias
 
     def length(self, visible: tf.Tensor) -> tf.Tensor:
-        """(n, 1) number of words L; 1 for units that are no counts."""
+        """Return the (n, 1) numbers of words L; 1 for units that are not counts."""
         if self.visible == "softmax":
             return ops.sum(visible, axis=-1, keepdims=True)
         return ops.ones_like(visible[:, :1])
 
     def reconstruction(self, hidden: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
-        """Hidden units (n, e), lengths (n, 1) → means of the visible units (n, d)."""
+        """Return the means of visible units (n, d) of hidden units (n, e) and lengths (n, 1)."""
         x = ops.matmul(hidden, ops.transpose(self.kernel)) + self.visible_bias
         if self.visible == "gaussian":
             return x
         return ops.sigmoid(x) if self.visible == "binary" else length * ops.softmax(x, axis=-1)
-
-    def free_energy(self, visible: tf.Tensor) -> tf.Tensor:
-        """(n, d) → (n,): −log Σ_h exp(−E(v, h))."""
-        if self.visible == "gaussian":
-            own = ops.sum(ops.square(visible - self.visible_bias), axis=-1) / 2
-        else:
-            own = -ops.sum(visible * self.visible_bias, axis=-1)
-        return own - ops.sum(ops.softplus(self.hidden_input(visible)), axis=-1)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         return (*input_shape[:-1], self.units)
@@ -90,11 +82,15 @@ class RBM(keras.layers.Layer):
 
 @dataclasses.dataclass(frozen=True)
 class Schedule:
-    """How an RBM is trained.
+    """Training schedule of an RBM.
 
-    steps: updates; the learning rate halves by the middle of them, as ε / (1 + t / (steps / 2)),
-    and the momentum rises from 0.5 to 0.9 over the first half. weight_decay: weight of ½ ‖W‖².
-    sparsity_target, sparsity_cost: the hidden biases are pulled towards this mean activity.
+    Attributes:
+      learning_rate: ε; at step t it is ε / (1 + t / (steps / 2)).
+      steps: number of updates; the momentum rises from 0.5 to 0.9 over the first half.
+      batch_size: items in a batch.
+      weight_decay: weight of ½ ‖W‖².
+      sparsity_target: mean activity of the hidden units that their biases are adapted to.
+      sparsity_cost: weight of this adaptation.
     """
 
     learning_rate: float
@@ -112,12 +108,12 @@ def train_rbm(
     seed: int,
     progress: Callable[[Sequence[Any]], Any],
 ) -> None:
-    """CD-1 on training rows (n, d); builds `rbm` if it is not built.
+    """Train an RBM on rows (n, d) by CD-1, after building it if necessary.
 
-    The hidden units are sampled, the reconstruction is the visible units' mean.
+    Hidden units are sampled; the reconstruction is the mean of the visible units.
 
     Raises:
-      DivergenceError: the weights are not finite at the end.
+      DivergenceError: the weights are not finite.
     """
     if not rbm.built:
         rbm.build((None, features.shape[1]))
@@ -129,14 +125,14 @@ def train_rbm(
         update(batches[first : first + STEPS_AT_ONCE], tf.constant(first))
     if not all(np.isfinite(weights).all() for weights in rbm.get_weights()):
         raise DivergenceError(
-            f"An RBM of {features.shape[1]} {rbm.visible} visible units has left the finite "
-            f"numbers at a learning rate of {schedule.learning_rate:.4g}; lower it, with "
+            f"the weights of an RBM of {features.shape[1]} {rbm.visible} visible units are not "
+            f"finite at a learning rate of {schedule.learning_rate:.4g}; lower it with "
             "--model_settings=image_rates=…, text_rates=… or joint_rate=…"
         )
 
 
 def start_bias(visible: str, features: np.ndarray) -> np.ndarray:
-    """(d,) visible biases under which the unconnected units have the training rows' means."""
+    """Return (d,) visible biases of unconnected units with the means of the training rows."""
     mean = features.mean(axis=0, dtype=np.float64)
     if visible == "gaussian":
         return mean
@@ -147,7 +143,7 @@ def start_bias(visible: str, features: np.ndarray) -> np.ndarray:
 
 
 def _batches(rows: int, steps: int, size: int, seed: int) -> np.ndarray:
-    """(steps, size) row numbers: one shuffle after another."""
+    """Return (steps, size) row numbers of successive shuffles."""
     generator = np.random.default_rng(seed)
     shuffles = [generator.permutation(rows) for _ in range(-(-steps * size // rows))]
     return np.concatenate(shuffles)[: steps * size].reshape(steps, size).astype(np.int32)
@@ -156,12 +152,12 @@ def _batches(rows: int, steps: int, size: int, seed: int) -> np.ndarray:
 def _compiled_steps(
     rbm: RBM, features: tf.Tensor, schedule: Schedule, seed: int
 ) -> Callable[[tf.Tensor, tf.Tensor], None]:
-    """Makes (batches (k, b), number of the first) → k updates, as one compiled call."""
+    """Return a compiled function of batches (k, b) and the first step's number: k updates."""
     variables = [rbm.kernel, rbm.visible_bias, rbm.hidden_bias]
     velocities = [tf.Variable(tf.zeros_like(variable)) for variable in variables]
     activity = tf.Variable(tf.fill([rbm.units], schedule.sparsity_target))
     half = schedule.steps / 2
-    # Nothing in it needs converting, which takes longer than tracing itself.
+    # It has no control flow to convert, and converting takes longer than tracing.
     gradients_of = tf.autograph.experimental.do_not_convert(cd1_gradients)
 
     @tf.function(
@@ -189,11 +185,14 @@ def cd1_gradients(
     schedule: Schedule,
     seed: tuple[int, tf.Tensor],
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Directions of ascent for W (d, e), b (d,) and c (e,) from rows (b, d).
+    """Return the CD-1 directions of ascent of W (d, e), b (d,) and c (e,).
 
     Args:
-      activity: (e,) running mean of the hidden units, updated.
-      seed: two integers that draw the hidden units.
+      rbm: the RBM.
+      visible: (b, d) rows.
+      activity: (e,) running mean of the hidden units, which is updated.
+      schedule: the weights of decay and sparsity.
+      seed: two integers that seed the sampling of hidden units.
     """
     rows = tf.cast(tf.shape(visible)[0], tf.float32)
     length = rbm.length(visible)
@@ -201,7 +200,9 @@ def cd1_gradients(
     drawn = tf.random.stateless_uniform(tf.shape(hidden), seed)
     again = rbm.reconstruction(tf.cast(drawn < hidden, tf.float32), length)
     hidden_again = rbm(again)
-    activity.assign(ACTIVITY_KEPT * activity + (1 - ACTIVITY_KEPT) * tf.reduce_mean(hidden, axis=0))
+    activity.assign(
+        ACTIVITY_DECAY * activity + (1 - ACTIVITY_DECAY) * tf.reduce_mean(hidden, axis=0)
+    )
     correlation = tf.matmul(visible, hidden, transpose_a=True)
     correlation_again = tf.matmul(again, hidden_again, transpose_a=True)
     sparser = schedule.sparsity_cost * (schedule.sparsity_target - activity)

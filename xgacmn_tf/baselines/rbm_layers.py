@@ -1,4 +1,4 @@
-"""The layers around an RBM that M-DBN, Bimodal-AE and CMDN infer one modality from another with."""
+"""Layers of M-DBN, Bimodal-AE and CMDN around RBMs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Counts(InputMap):
         self.scale = scale
 
     def fit(self, features: np.ndarray) -> None:
-        """Nothing is learned."""
+        """Do nothing; there is nothing to fit."""
 
     def call(self, features: tf.Tensor) -> tf.Tensor:
         return ops.round(ops.maximum(ops.cast(features, "float32"), 0.0) * self.scale)
@@ -40,8 +40,8 @@ class Beside(keras.layers.Layer):
     """x (n, d) beside zeros: [x, 0] or [0, x].
 
     Args:
-      zeros: how many.
-      first: x stands before them.
+      zeros: number of zeros.
+      first: whether x precedes the zeros.
     """
 
     def __init__(self, zeros: int, first: bool, **kwargs: Any):
@@ -49,7 +49,7 @@ class Beside(keras.layers.Layer):
         self.zeros, self.first = zeros, first
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """No weights."""
+        """Do nothing; there are no weights."""
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         pad = (0, self.zeros) if self.first else (self.zeros, 0)
@@ -64,13 +64,14 @@ class Beside(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class MeanField(keras.layers.Layer):
-    """Infers the other modality in a binary RBM over [image, text] whose one side is clamped.
+    """Mean-field inference of the other modality in a binary RBM over [image, text].
 
-    From the other side's biases: hidden ← σ(…own, other…), other ← σ(…hidden…), `rounds` times.
+    The own side is clamped, and the other starts from its biases. Each round computes
+    hidden ← σ(…own, other…) and other ← σ(…hidden…).
 
     Args:
       joint: the RBM, built.
-      image_dim: how many of its visible units are the image's.
+      image_dim: number of its visible units that belong to the image.
       own: the clamped side, "image" or "text".
       rounds: at least 1.
       output: "units", [own, other] at unit length each, in the order image, text; or "hidden",
@@ -91,7 +92,7 @@ class MeanField(keras.layers.Layer):
         self.rounds, self.output_kind = rounds, output
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """The RBM is built, or brings its shape along."""
+        """Do nothing; the RBM is built already, or stores its shape."""
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         image = slice(None, self.image_dim), slice(self.image_dim, None)
@@ -132,7 +133,7 @@ class MeanField(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class Parallel(Composite):
-    """Layers on the same input, their outputs side by side: (n, d) → (n, Σ e)."""
+    """Layers on the same input, whose outputs are concatenated: (n, d) → (n, Σ e)."""
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         for layer in self.layers:

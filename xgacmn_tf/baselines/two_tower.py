@@ -1,4 +1,4 @@
-"""Two towers under a symmetric InfoNCE loss, as in CLIP. Not in the paper.
+"""Two towers with a symmetric InfoNCE loss, as in CLIP; beyond the paper.
 
 Radford et al., "Learning transferable visual models from natural language supervision", ICML 2021;
 the loss is that of van den Oord et al. 2018, over the pairs of a batch in both directions.
@@ -7,7 +7,7 @@ Objective, for unit codes v_i and t_i of the pairs of a batch and s_ij = v_i·t_
   ½ mean_i (log Σ_j e^{s_ij} + log Σ_j e^{s_ji} − 2 s_ii)
 where j leaves out other pairs that share an image, a text or a group with pair i.
 
-Training reads no category: only the choice of the epoch does, which is by validation mAP as for all
+Training does not read categories. Only the choice of the epoch does, by validation mAP, as for all
 other systems. The towers, the loss and the defaults are those of X-GACMN's item embeddings
 (`model.item_towers`), whose epoch is chosen by R@10 instead.
 
@@ -19,49 +19,39 @@ import dataclasses
 import tensorflow as tf
 
 from xgacmn_tf.baselines import System, TrainingData
-from xgacmn_tf.baselines.checks import check_at_least
 from xgacmn_tf.baselines.epochs import train_epochs
-from xgacmn_tf.baselines.input_maps import MapSettings
-from xgacmn_tf.errors import InputError
+from xgacmn_tf.baselines.settings import MapSettings
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
 from xgacmn_tf.model.item_towers import ItemTowers, pair_keys
 from xgacmn_tf.model.map_choice import fit_maps
 from xgacmn_tf.settings.config import ItemSettings, TrainingSettings
+from xgacmn_tf.settings.fields import setting
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings(MapSettings):
-    """hidden, code_dim: widths of each tower. dropout: after the hidden layer. temperature: τ.
-    average_decay: decay of the moving average of the weights that is evaluated.
-    """
+    """Settings; the symbols are those of the module's formula."""
 
-    epochs: int = 40
-    batch_size: int = ItemSettings.item_batch_size
-    learning_rate: float = ItemSettings.item_learning_rate
-    hidden: int = ItemSettings.item_hidden[0]
-    code_dim: int = ItemSettings.item_dim
-    dropout: float = ItemSettings.item_dropout
-    temperature: float = ItemSettings.item_temperature
-    average_decay: float = TrainingSettings.average_decay
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_at_least(1, epochs=self.epochs)
-        # One pair has no negative.
-        check_at_least(2, batch_size=self.batch_size)
-        check_at_least(1, hidden=self.hidden, code_dim=self.code_dim)
-        check_at_least(0, learning_rate=self.learning_rate)
-        check_at_least(0.001, temperature=self.temperature)
-        for name in ("dropout", "average_decay"):
-            value = getattr(self, name)
-            if not 0 <= value < 1:
-                raise InputError(
-                    f"--model_settings={name}={value}: expected at least 0 and below 1"
-                )
+    epochs: int = setting(40, "maximum number of epochs", minimum=1)
+    # A single pair has no negative.
+    batch_size: int = setting(ItemSettings.item_batch_size, "pairs in a batch", minimum=2)
+    learning_rate: float = setting(ItemSettings.item_learning_rate, "learning rate", minimum=0)
+    hidden: int = setting(ItemSettings.item_hidden[0], "units of the hidden layers", minimum=1)
+    code_dim: int = setting(ItemSettings.item_dim, "dimension of the common space", minimum=1)
+    dropout: float = setting(
+        ItemSettings.item_dropout, "dropout after the hidden layer", minimum=0, maximum=0.99
+    )
+    temperature: float = setting(ItemSettings.item_temperature, "τ", minimum=0.001)
+    average_decay: float = setting(
+        TrainingSettings.average_decay,
+        "decay of the moving average of the weights that is evaluated",
+        minimum=0,
+        maximum=0.99999,
+    )
 
 
 def fit(data: TrainingData, settings: Settings) -> CommonSpaceEncoder:
-    """See the module."""
+    """Return the encoder trained on the training pairs."""
     maps = fit_maps(settings, data.image, data.text)
     towers = ItemTowers(
         {"image": maps[0].output_dim, "text": maps[1].output_dim},
@@ -78,19 +68,15 @@ def fit(data: TrainingData, settings: Settings) -> CommonSpaceEncoder:
         del share
         towers.step({"image": maps[0](image), "text": maps[1](text), "key": key})
 
-    # Keys in place of the targets, which the towers do not learn from.
+    # The towers receive keys instead of targets, which they do not learn from.
     key = pair_keys(data.image, data.text, data.group)
-    unlabelled = dataclasses.replace(data, targets=key)
-    train_epochs(unlabelled, encoder, step, settings.epochs, settings.batch_size, "cosine")
+    keyed = dataclasses.replace(data, targets=key)
+    train_epochs(step, keyed, encoder, settings.epochs, settings.batch_size)
     return encoder
 
 
+GRID = {"temperature": (0.05, 0.1, 0.2), "dropout": (0.3, 0.6)}
+CITATION = "Radford et al., ICML 2021"
 SYSTEM = System(
-    title="Two towers (InfoNCE)",
-    citation="Radford et al., ICML 2021",
-    fidelity="beyond the paper",
-    similarity="cosine",
-    settings=Settings,
-    fit=fit,
-    grid={"temperature": (0.05, 0.1, 0.2), "dropout": (0.3, 0.6)},
+    "Two towers (InfoNCE)", CITATION, "beyond the paper", "cosine", Settings, fit, grid=GRID
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import pandas as pd
 from xgacmn_tf.names import CODE_SIMILARITIES, SIMILARITIES
 from xgacmn_tf.paper import document
 from xgacmn_tf.paper.experiments import Experiment, title
-from xgacmn_tf.paper.published import Scores
+from xgacmn_tf.paper.published import Scores, published
 from xgacmn_tf.paper.significance import holm, mean_by_query, randomization_test
 
 WAYS = ("i2t", "t2i", "avg")
@@ -155,7 +156,7 @@ def score_table(
     label: str,
     caption: str,
     rows: Sequence[Row],
-    published: Mapping[str, Scores],
+    paper: Mapping[str, Scores],
     item_measures: Sequence[str] = (),
     notes: Sequence[str] = (),
 ) -> document.Table:
@@ -165,66 +166,100 @@ def score_table(
       label: name of the table's files.
       caption: states the measure and the seeds.
       rows: from `rows_of`, grouped and tested.
-      published: system → the paper's scores on the same features.
+      paper: system → the paper's scores on the same features.
       item_measures: measures to print beside mAP, with the training time.
       notes: sentences below the table.
     """
-    star = {True: "*", False: ""}
     grouped = len({row.group for row in rows if row.is_ranked}) > 1
-    cells = []
+    cells, records = [], []
     for row in rows:
-        paper = _paper(row, published)
+        i2t, t2i = (row.is_ranked and paper.get(row.model or "")) or (None, None)
         cells.append(
             {
                 "system": row.title,
-                "similarity": row.similarity + star[grouped and row.is_own],
-                "paper i2t": document.number(paper[0]) if paper else "–",
-                "paper t2i": document.number(paper[1]) if paper else "–",
+                "similarity": row.similarity + "*" * (grouped and row.is_own),
+                "paper i2t": document.number(i2t),
+                "paper t2i": document.number(t2i),
                 **{way: document.spread(row.scores[way]) for way in WAYS},
                 "p": document.p_value(row.p),
             }
         )
         if item_measures:
-            cells[-1] |= {
-                name.replace("_", " "): document.spread(row.item_measures.get(name))
-                for name in item_measures
-            }
+            for name in item_measures:
+                cells[-1][name.replace("_", " ")] = document.spread(row.item_measures.get(name))
             cells[-1]["fit (s)"] = "–" if row.seconds is None else f"{row.seconds:.1f}"
+        values = row.scores | {name: row.item_measures.get(name) for name in ITEM_MEASURES}
+        records.append(
+            {
+                "group": row.group,
+                "system": row.title,
+                "model": row.model,
+                "similarity": row.similarity,
+                "paper_i2t": i2t,
+                "paper_t2i": t2i,
+                **document.means({way: values[way] for way in (*WAYS, *ITEM_MEASURES)}),
+                "seeds": len(row.scores["avg"]),
+                "p": row.p,
+                "seconds": row.seconds,
+                "settings": row.settings,
+            }
+        )
     groups = [row.group if row.is_ranked else None for row in rows]
     means = {way: [float(row.scores[way].mean()) for row in rows] for way in WAYS}
     return document.Table(
         label,
         caption,
         pd.DataFrame(cells, index=[row.group for row in rows]),
-        pd.DataFrame([_record(row, published) for row in rows]),
+        pd.DataFrame(records),
         {way: document.marks(means[way], groups) for way in WAYS} if rows else {},
         notes,
     )
 
 
-def _paper(row: Row, published: Mapping[str, Scores]) -> Scores | None:
-    return published.get(row.model) if row.model and row.is_ranked else None
+def dataset_table(
+    specification: str,
+    finished: Sequence[Experiment],
+    rows: Sequence[Row],
+    errors: Mapping[str, str],
+    all_similarities: bool = False,
+) -> document.Table:
+    """Return the table of one data set.
 
-
-def _record(row: Row, published: Mapping[str, Scores]) -> dict[str, Any]:
-    """A line of the CSV file."""
-    paper = _paper(row, published)
-    values: dict[str, np.ndarray | None] = {way: row.scores[way] for way in WAYS}
-    values |= {name: row.item_measures.get(name) for name in ITEM_MEASURES}
-    scores: dict[str, float | None] = {}
-    for name, seeds in values.items():
-        scores[name] = None if seeds is None else float(seeds.mean())
-        scores[f"{name}_sd"] = None if seeds is None else document.deviation(seeds)
-    return {
-        "group": row.group,
-        "system": row.title,
-        "model": row.model,
-        "similarity": row.similarity,
-        "paper_i2t": paper and paper[0],
-        "paper_t2i": paper and paper[1],
-        **scores,
-        "seeds": len(row.scores["avg"]),
-        "p": row.p,
-        "seconds": row.seconds,
-        "settings": row.settings,
+    Args:
+      specification: the data set or flag file.
+      finished: its finished experiments.
+      rows: its rows, tested.
+      errors: system → why some of its runs failed.
+      all_similarities: whether there is a row for each similarity.
+    """
+    label = dataset = Path(specification).stem
+    paper: Mapping[str, Scores] = {}
+    if finished:
+        features = finished[0].config.features
+        dataset = finished[0].folder.read_metrics()["dataset"]
+        paper = published(dataset, features.image_features, features.text_features)
+    measures = [name for name in ITEM_MEASURES if any(name in row.item_measures for row in rows)]
+    seeds = max((len(row.scores["avg"]) for row in rows), default=0)
+    within = " of each similarity; * marks the system's own" if all_similarities else ""
+    caption = (
+        f"Full-gallery mAP on the test split of {dataset}, mean ± sd over {seeds} seeds; best in "
+        f"bold, second underlined{within}."
+    )
+    definitions = "; ".join(f"{n.replace('_', ' ')}: {ITEM_MEASURES[n]}" for n in measures)
+    external = ", ".join(dict.fromkeys(row.title for row in rows if row.model is None))
+    changed = dict.fromkeys(f"{row.title}: {row.settings}" for row in rows if row.settings)
+    notes = {
+        "p: paired randomization test against the best row, over pairs (both queries of a pair are "
+        "exchanged together), Holm-corrected; the best row was found on the same queries. "
+        "fit: median seconds.": True,
+        f"{definitions} (means of both directions, neither ranked nor tested).": bool(measures),
+        "X-GACMN, item is beyond the paper: X-GACMN ranked by class posteriors and item "
+        "embeddings together; it is neither ranked nor tested.": any(
+            not row.is_ranked for row in rows
+        ),
+        f"Embeddings made elsewhere: {external}.": bool(external),
+        f"Settings: {'; '.join(changed)}.": bool(changed),
     }
+    unfinished = [f"{title(m)}: not every run finished: {error}" for m, error in errors.items()]
+    shown = [note for note, applies in notes.items() if applies]
+    return score_table(label, caption, rows, paper, measures, shown + unfinished)

@@ -12,40 +12,18 @@ import pandas as pd
 from xgacmn_tf.io.files import atomic_path
 
 _MARKDOWN = {"best": "**{}**", "second": "<u>{}</u>", "": "{}", "group": "*{}*"}
-_LATEX = {
-    "best": r"\textbf{{{}}}",
-    "second": r"\underline{{{}}}",
-    "": "{}",
-    "group": r"\midrule \emph{{{}}}",
-}
+_LATEX = {"best": r"\textbf{{{}}}", "second": r"\underline{{{}}}", "": "{}"}
+_LATEX["group"] = r"\midrule \emph{{{}}}"
 # A table that is wider than the text is scaled down to it.
 _FIT = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
 # The characters of our texts that LaTeX treats specially, or that pdfTeX does not know.
 _LATEX_CHARACTERS = str.maketrans(
-    {
-        "\\": r"\textbackslash{}",
-        **{character: "\\" + character for character in "&%$#_{}"},
-        "~": r"\textasciitilde{}",
-        "^": r"\textasciicircum{}",
-        "±": r"$\pm$",
-        "−": "$-$",
-        "–": "--",
-        "→": r"$\to$",
-        "÷": r"$\div$",
-        "×": r"$\times$",
-        "<": "$<$",
-        ">": "$>$",
-        "§": r"\S",
-        "…": r"\dots{}",
-        "λ": r"$\lambda$",
-        "θ": r"$\theta$",
-        "χ": r"$\chi$",
-        "Δ": r"$\Delta$",
-        "‖": r"$\|$",
-        "²": r"$^2$",
-        "°": r"$^\circ$",
-        "√": r"$\surd$",
-    }
+    {character: "\\" + character for character in "&%$#_{}"}
+    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    | {"±": r"$\pm$", "−": "$-$", "–": "--", "→": r"$\to$", "÷": r"$\div$", "×": r"$\times$"}
+    | {"<": "$<$", ">": "$>$", "‖": r"$\|$", "²": r"$^2$", "°": r"$^\circ$", "√": r"$\surd$"}
+    | {"§": r"\S", "…": r"\dots{}", "λ": r"$\lambda$", "θ": r"$\theta$", "χ": r"$\chi$"}
+    | {"Δ": r"$\Delta$"}
 )
 
 
@@ -83,14 +61,10 @@ class Table:
         cells = self._styled(_LATEX, escape_latex)
         columns = "l" + "r" * (len(cells.columns) - 1)
         tabular = cells.style.hide(axis="index").to_latex(hrules=True, column_format=columns)
-        lines = [
-            "\\begin{table}\n\\centering\\small",
-            rf"\caption{{{escape_latex(self.caption)}}}",
-            rf"\label{{tab:{self.label}}}",
-            f"{_FIT}\n{tabular.rstrip()}}}",
-            r"\end{table}",
-        ]
-        return "\n".join(lines) + (f"\n{_latex_items(self.notes)}" if self.notes else "")
+        notes = f"\n{_latex_items(self.notes)}" if self.notes else ""
+        heading = rf"\caption{{{escape_latex(self.caption)}}}" + f"\n\\label{{tab:{self.label}}}"
+        content = f"{heading}\n{_FIT}\n{tabular.rstrip()}}}"
+        return f"\\begin{{table}}\n\\centering\\small\n{content}\n\\end{{table}}{notes}"
 
     def csv(self) -> str:
         """The values as CSV; a missing one is an empty field."""
@@ -134,14 +108,9 @@ class Figure:
 
     def latex(self) -> str:
         """The figure with its caption as LaTeX that needs graphicx."""
-        lines = [
-            "\\begin{figure}\n\\centering",
-            rf"\includegraphics[width=\linewidth]{{{self.path}}}",
-            rf"\caption{{{escape_latex(self.caption)}}}",
-            rf"\label{{fig:{self.label}}}",
-            r"\end{figure}",
-        ]
-        return "\n".join(lines)
+        image = rf"\includegraphics[width=\linewidth]{{{self.path}}}"
+        caption = rf"\caption{{{escape_latex(self.caption)}}}" + f"\n\\label{{fig:{self.label}}}"
+        return f"\\begin{{figure}}\n\\centering\n{image}\n{caption}\n\\end{{figure}}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -195,8 +164,10 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def number(value: float, digits: int = 3) -> str:
-    """The value without a leading zero: .342, −.013."""
+def number(value: float | None, digits: int = 3) -> str:
+    """Return the value without a leading zero: .342, −.013; a dash for None."""
+    if value is None:
+        return "–"
     text = f"{abs(value):.{digits}f}".removeprefix("0")
     return f"−{text}" if value < 0 and float(f"{value:.{digits}f}") != 0 else text
 
@@ -213,12 +184,21 @@ def spread(values: np.ndarray | None) -> str:
     if values is None:
         return "–"
     mean = number(float(values.mean()))
-    return mean if len(values) < 2 else f"{mean} ± {number(deviation(values) or 0.0)}"
+    return mean if len(values) < 2 else f"{mean} ± {number(deviation(values))}"
 
 
-def deviation(values: np.ndarray) -> float | None:
+def deviation(values: np.ndarray | pd.Series) -> float | None:
     """The standard deviation over seeds, None for a single seed."""
     return float(values.std(ddof=1)) if len(values) > 1 else None
+
+
+def means(values: Mapping[str, np.ndarray | None]) -> dict[str, float | None]:
+    """Return name → mean over seeds, and name + "_sd" → standard deviation, for a CSV file."""
+    scores: dict[str, float | None] = {}
+    for name, seeds in values.items():
+        scores[name] = None if seeds is None else float(seeds.mean())
+        scores[f"{name}_sd"] = None if seeds is None else deviation(seeds)
+    return scores
 
 
 def seeds_in_words(count: int) -> str:

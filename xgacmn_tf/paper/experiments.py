@@ -15,7 +15,7 @@ from absl import flags
 from tqdm import tqdm
 
 from xgacmn_tf import baselines
-from xgacmn_tf.baselines.input_maps import MAP_FLAGS, MapSettings
+from xgacmn_tf.baselines.settings import MAP_FLAGS, MapSettings
 from xgacmn_tf.errors import DivergenceError, InputError
 from xgacmn_tf.names import OWN_METHOD, SYSTEMS, model_name
 from xgacmn_tf.runs.folder import RunFolder

@@ -31,10 +31,11 @@ def figure(runs: Runs, study: Study, settings: dict[str, str]) -> Figure:
     }
     name = f"angles_{study.label}"
     seeds = max(map(len, by_title.values()))
+    pooled = document.seeds_in_words(1) if seeds == 1 else f"seeds 0–{seeds - 1} together"
     return Figure(
         name,
         f"Angles between codes and class directions, {study.title}: to an item's own categories "
-        f"and to all others, test split, {_pooled(seeds)}. Dotted lines: medians.",
+        f"and to all others, test split, {pooled}. Dotted lines: medians.",
         draw(by_title, runs.request.output, name),
     )
 
@@ -63,32 +64,26 @@ def angles_of(run: Experiment) -> Angles:
 
 def draw(by_title: dict[str, list[Angles]], output: Path, name: str) -> str:
     """Draw a row for each title and a column for each modality; return the path of the PNG."""
-    with drawing.figure(7.2, 2.3 * len(by_title)) as drawn:
-        axes = drawn.subplots(len(by_title), 2, sharex=True, sharey=True, squeeze=False)
-        for row, (title, of_runs) in zip(axes, by_title.items(), strict=True):
-            for panel, modality in zip(row, ("image", "text"), strict=True):
-                own, others = (
-                    np.concatenate([of_run[modality][part] for of_run in of_runs])
-                    for part in (0, 1)
-                )
-                parts = ((others, "#BBBBBB", "other"), (own, drawing.MODALITY[modality], "own"))
-                for values, color, label in parts:
-                    panel.hist(
-                        values, _BINS, density=True, color=color, alpha=0.75,
-                        label=f"{label} (median {np.median(values):.0f}°)",
-                    )  # fmt: skip
-                    panel.axvline(np.median(values), color=color, ls=":", lw=1.4)
-                panel.set_title(f"{title}: {modality}s")
-                panel.legend(loc="upper right")
-        for panel in axes[-1]:
-            panel.set_xlabel("angle in degrees")
-        for panel in axes[:, 0]:
-            panel.set_ylabel("density")
-        # Room for the legends above the bars.
+
+    def draw_panel(panel: Any, title: str, modality: str) -> None:
+        own, others = (
+            np.concatenate([angles[modality][part] for angles in by_title[title]])
+            for part in (0, 1)
+        )
+        parts = ((others, "#BBBBBB", "other"), (own, drawing.MODALITY[modality], "own"))
+        for values, color, label in parts:
+            median = np.median(values)
+            label = f"{label} (median {median:.0f}°)"
+            panel.hist(values, _BINS, density=True, color=color, alpha=0.75, label=label)
+            panel.axvline(median, color=color, ls=":", lw=1.4)
+        panel.set_title(f"{title}: {modality}s")
+        panel.legend(loc="upper right")
+
+    def finish(figure: Any, axes: np.ndarray) -> None:
+        drawing.name_axes(axes, "angle in degrees", "density")
+        # Space for the legends above the bars.
         axes[0, 0].set_ylim(top=1.35 * axes[0, 0].get_ylim()[1])
         axes[0, 0].set_xticks(range(0, 181, 30))
-        return drawing.save(drawn, output, name)
 
-
-def _pooled(seeds: int) -> str:
-    return document.seeds_in_words(1) if seeds == 1 else f"seeds 0–{seeds - 1} together"
+    rows, size = list(by_title), (7.2, 2.3 * len(by_title))
+    return drawing.grid(output, name, size, rows, ("image", "text"), draw_panel, finish)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -69,22 +70,22 @@ def draw(
 ) -> str:
     """Draw a panel for each direction and depth; return the path of the PNG."""
     side = 0.34 * len(names) + 1.4
-    with drawing.figure(2 * side, len(DEPTHS) * side) as drawn:
-        axes = drawn.subplots(len(DEPTHS), len(DIRECTIONS), sharex=True, sharey=True)
-        for row, depth in zip(axes, DEPTHS, strict=True):
-            for panel, way in zip(row, DIRECTIONS, strict=True):
-                matrix = 100 * matrices[way, depth]
-                panel.imshow(matrix, cmap="Blues", vmin=0, vmax=100)
-                for (i, j), value in np.ndenumerate(matrix):
-                    if value >= 0.5:
-                        color = "white" if value > 55 else "#333333"
-                        panel.text(
-                            j, i, f"{value:.0f}", ha="center", va="center", color=color, size=6.5
-                        )
-                panel.grid(False)
-                panel.set_title(f"{drawing.DIRECTION[way]}, first {depth}")
-                panel.set_xticks(range(len(names)), names, rotation=60, ha="right")
-                panel.set_yticks(range(len(names)), names)
-        drawn.supylabel("category of the query")
-        drawn.supxlabel("category of the hits")
-        return drawing.save(drawn, output, name)
+
+    def draw_panel(panel: Any, depth: int, way: str) -> None:
+        matrix = 100 * matrices[way, depth]
+        panel.imshow(matrix, cmap="Blues", vmin=0, vmax=100)
+        for (i, j), value in np.ndenumerate(matrix):
+            if value >= 0.5:
+                color = "white" if value > 55 else "#333333"
+                panel.text(j, i, f"{value:.0f}", ha="center", va="center", color=color, size=6.5)
+        panel.grid(False)
+        panel.set_title(f"{drawing.DIRECTION[way]}, first {depth}")
+        panel.set_xticks(range(len(names)), names, rotation=60, ha="right")
+        panel.set_yticks(range(len(names)), names)
+
+    def finish(figure: Any, axes: np.ndarray) -> None:
+        figure.supylabel("category of the query")
+        figure.supxlabel("category of the hits")
+
+    size = 2 * side, len(DEPTHS) * side
+    return drawing.grid(output, name, size, DEPTHS, DIRECTIONS, draw_panel, finish)

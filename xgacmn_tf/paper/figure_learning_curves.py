@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -67,36 +68,34 @@ def common_epochs(curves: Sequence[Mapping[int, float]]) -> list[int]:
 
 def draw(charts: Sequence[Chart], histories: Sequence[History], output: Path, name: str) -> str:
     """Draw a panel for each chart; return the path of the PNG."""
-    rows = (len(charts) + 1) // 2
-    with drawing.figure(7.6, 2.8 * rows) as drawn:
-        axes = drawn.subplots(rows, 2, squeeze=False).ravel()
-        for panel, chart in zip(axes, charts, strict=False):
-            lowest, highest = np.inf, 0.0
-            for series in chart.series:
-                if series.key not in histories[0]:
-                    continue
-                # Runs stop at different epochs, and not every epoch is evaluated.
-                epochs = common_epochs([history[series.key] for history in histories])
-                if not epochs:
-                    continue
-                values = np.array([[h[series.key][epoch] for epoch in epochs] for h in histories])
-                mean, sd = values.mean(axis=0), values.std(axis=0, ddof=int(len(values) > 1))
-                lowest, highest = min(lowest, mean.min()), max(highest, mean.max())
-                color = _COLORS[series.color]
-                panel.plot(
-                    epochs, mean, color=color, ls=(0, (4, 2)) if series.dashed else "-",
-                    marker="o" if len(epochs) == 1 else None, label=series.name,
-                )  # fmt: skip
-                panel.fill_between(epochs, mean - sd, mean + sd, color=color, alpha=0.2, lw=0)
-            # On a linear axis, small terms beside large ones would look constant.
-            if lowest > 0 and highest / lowest > 30:
-                panel.set_yscale("log")
-            if chart.level is not None:
-                panel.axhline(chart.level, color="#888888", ls=":", lw=1.4)
-            panel.set_title(chart.title)
-            panel.set_xlabel("epoch")
-            # Below the panel, because no corner is free of curves.
-            panel.legend(fontsize=7, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.2))
-        for panel in axes[len(charts) :]:
+    rows = range((len(charts) + 1) // 2)
+
+    def draw_panel(panel: Any, row: int, column: int) -> None:
+        if 2 * row + column == len(charts):
             panel.set_axis_off()
-        return drawing.save(drawn, output, name)
+            return
+        chart, means = charts[2 * row + column], []
+        for series in chart.series:
+            if series.key not in histories[0]:
+                continue
+            # Runs stop at different epochs, and not every epoch is evaluated.
+            epochs = common_epochs([history[series.key] for history in histories])
+            if not epochs:
+                continue
+            values = np.array([[h[series.key][epoch] for epoch in epochs] for h in histories])
+            means += [*values.mean(axis=0)]
+            style = {"ls": (0, (4, 2)) if series.dashed else "-", "label": series.name}
+            marker = "o" if len(epochs) == 1 else None
+            drawing.draw_seeds(panel, epochs, values, _COLORS[series.color], marker=marker, **style)
+        # On a linear axis, small terms beside large ones would look constant.
+        if means and min(means) > 0 and max(means) / min(means) > 30:
+            panel.set_yscale("log")
+        if chart.level is not None:
+            panel.axhline(chart.level, color="#888888", ls=":", lw=1.4)
+        panel.set_title(chart.title)
+        panel.set_xlabel("epoch")
+        # Below the panel, because no corner is free of curves.
+        panel.legend(fontsize=7, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.2))
+
+    size = 7.6, 2.8 * len(rows)
+    return drawing.grid(output, name, size, rows, range(2), draw_panel, share=(False, False))

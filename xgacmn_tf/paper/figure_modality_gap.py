@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -29,8 +29,7 @@ _TITLES = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class Gap:
+class Gap(NamedTuple):
     """The gap between the codes of images and of texts, all at unit length.
 
     Attributes:
@@ -62,79 +61,60 @@ def figure(runs: Runs, study: Study, settings: dict[str, str]) -> tuple[Figure, 
     The first setting is also shown before training.
     """
     first = next(iter(settings))
-    gaps = {UNTRAINED: [_untrained(run) for run in runs.finished(first)]}
+    gaps = [(UNTRAINED, seed, _untrained(run)) for seed, run in enumerate(runs.finished(first))]
     for label, title in settings.items():
-        if finished := runs.finished(label):
-            gaps[title] = [_trained(run) for run in finished]
+        for seed, run in enumerate(runs.finished(label)):
+            gaps.append((title, seed, gap_of(*read_codes(run.folder).represented["cosine"])))
+    values = pd.DataFrame(
+        {"study": study.label, "setting": title, "seed": seed, **gap._asdict()}
+        for title, seed, gap in gaps
+    )
+    cells = values.groupby("setting", sort=False)[list(_TITLES)].agg(_spread).reset_index()
+    cells.columns = ["setting", "centroid distance", "accuracy"]
+    cells.index = [""] * len(cells)
     name = f"modality_gap_{study.label}"
-    seeds = document.seeds_in_words(max(map(len, gaps.values())))
+    seeds = document.seeds_in_words(values["seed"].max() + 1)
     caption = (
         f"The gap between modalities, {study.title}: distance between the mean image and the mean "
         "text code, and the accuracy of a logistic regression that classifies codes as images or "
         f"texts ({FOLDS}-fold cross-validation, pairs in one fold; one half is chance). "
         f"Codes of the test split at unit length; {seeds}."
     )
-    table = Table(
-        name,
-        f"The same as numbers, {study.title}; {seeds}.",
-        pd.DataFrame(
-            [
-                [title, *(_spread(_values(seeds_of, name)) for name in _TITLES)]
-                for title, seeds_of in gaps.items()
-            ],
-            [""] * len(gaps),
-            ["setting", "centroid distance", "accuracy"],
-        ),
-        pd.DataFrame(
-            {"study": study.label, "setting": title, "seed": seed, **dataclasses.asdict(gap)}
-            for title, seeds_of in gaps.items()
-            for seed, gap in enumerate(seeds_of)
-        ),
-    )
-    return Figure(name, caption, draw(gaps, runs.request.output, name)), table
+    table = Table(name, f"The same as numbers, {study.title}; {seeds}.", cells, values)
+    return Figure(name, caption, draw(values, runs.request.output, name)), table
 
 
-def draw(gaps: dict[str, list[Gap]], output: Path, name: str) -> str:
+def draw(values: pd.DataFrame, output: Path, name: str) -> str:
     """Draw both measures, a line for each setting; return the path of the PNG."""
-    with drawing.figure(7.2, 0.9 + 0.38 * len(gaps)) as drawn:
-        axes = drawn.subplots(1, 2, sharey=True)
-        for panel, (measure, title) in zip(axes, _TITLES.items(), strict=True):
-            for line, seeds_of in enumerate(gaps.values()):
-                values = _values(seeds_of, measure)
-                panel.errorbar(
-                    values.mean(), line, xerr=document.deviation(values) or 0, fmt="o",
-                    color=drawing.BLACK if line == 0 else drawing.BLUE, capsize=3,
-                )  # fmt: skip
-            panel.set_title(title)
-            panel.set_ylim(len(gaps) - 0.5, -0.5)
-        axes[0].set_yticks(range(len(gaps)), list(gaps))
-        axes[0].set_xlim(
-            0, 1.1 * max(gap.distance for seeds_of in gaps.values() for gap in seeds_of)
-        )
-        axes[1].axvline(0.5, color="#888888", ls=":", lw=1.4)
-        axes[1].set_xlim(0.4, 1.02)
-        axes[0].set_xlabel("Euclidean distance")
-        axes[1].set_xlabel("accuracy (dotted: chance)")
-        return drawing.save(drawn, output, name)
+    settings = values["setting"].unique().tolist()
 
+    def draw_panel(panel: Any, title: str, measure: str) -> None:
+        for line, (_, seeds) in enumerate(values.groupby("setting", sort=False)[measure]):
+            color, sd = drawing.BLUE if line else drawing.BLACK, document.deviation(seeds) or 0
+            panel.errorbar(seeds.mean(), line, xerr=sd, fmt="o", color=color, capsize=3)
+        panel.set_title(_TITLES[measure])
 
-def _trained(run: Experiment) -> Gap:
-    return gap_of(*read_codes(run.folder).represented["cosine"])
+    def finish(figure: Any, axes: np.ndarray) -> None:
+        distances, accuracies = axes[0]
+        limits = 0, 1.1 * values["distance"].max()
+        distances.set(xlim=limits, xlabel="Euclidean distance", ylim=(len(settings) - 0.5, -0.5))
+        distances.set_yticks(range(len(settings)), settings)
+        accuracies.axvline(0.5, color="#888888", ls=":", lw=1.4)
+        accuracies.set(xlim=(0.4, 1.02), xlabel="accuracy (dotted: chance)")
+
+    size = (7.2, 0.9 + 0.38 * len(settings))
+    return drawing.grid(output, name, size, ("",), list(_TITLES), draw_panel, finish, (False, True))
 
 
 def _untrained(run: Experiment) -> Gap:
-    """The gap of the run's encoders as initialized, before the first step."""
+    """Return the gap of the run's encoders as initialized, before the first step."""
     data = datasets.for_config(run.config)
     encoder = build_model(run.config, data).encoder
     codes = encoder.codes(data.test.image, data.test.text)
     return gap_of(*(encoder.represent(code, "cosine").numpy() for code in codes))
 
 
-def _values(gaps: list[Gap], measure: str) -> np.ndarray:
-    return np.array([getattr(gap, measure) for gap in gaps])
-
-
-def _spread(values: np.ndarray) -> str:
+def _spread(values: pd.Series) -> str:
     # With the leading digit, because a distance may exceed 1.
     mean = f"{values.mean():.3f}"
     return mean if len(values) < 2 else f"{mean} ± {values.std(ddof=1):.3f}"

@@ -28,7 +28,14 @@ ROWS = {
     "softmax": ("figure_4_softmax", "figure_4_softmax_l2"),
     "A-softmax": ("figure_4_a_softmax", "figure_4_a_softmax_l2"),
 }
-COLUMNS = ("images alone", "both, without l2", "both, with l2")
+BOTH = ("image", "text")
+# Title → number of the flag file in a row of `ROWS`, and the modalities that are drawn.
+COLUMNS = {
+    "images alone": (0, BOTH[:1]),
+    "both, without l2": (0, BOTH),
+    "both, with l2": (1, BOTH),
+}
+LABELS = [label for row in ROWS.values() for label in row]
 _MARKERS = {"image": "o", "text": "^"}
 
 
@@ -49,28 +56,19 @@ class Plane:
 
 def experiments(request: Request) -> list[Experiment]:
     """Return one run of each setting, because a panel shows a single seed."""
-    labels = [label for row in ROWS.values() for label in row]
-    return [run for label in labels for run in request.experiments(label, seeds=1)]
+    return [run for label in LABELS for run in request.experiments(label, seeds=1)]
 
 
 def section(runs: Runs) -> Section:
     """Return the section with one figure of six panels."""
-    labels = [label for row in ROWS.values() for label in row]
-    missing = [runs.short_reason(label) for label in labels if label in runs.missing]
-    failed = [f"{run.label}: {error}" for run, error in runs.failed.items() if run.label in labels]
+    missing = [runs.short_reason(label) for label in LABELS if label in runs.missing]
+    failed = [f"{run.label}: {error}" for run, error in runs.failed.items() if run.label in LABELS]
     if missing or failed:
         return Section(TITLE, missing=list(dict.fromkeys([*missing, *failed])))
-    planes = {label: plane(runs.finished(label)[0]) for label in labels}
-    names = datasets.for_config(runs.finished(labels[0])[0].config).label_names
-    panels = [
-        [
-            (f"{row}, {COLUMNS[0]}", planes[without], ("image",)),
-            (f"{row}, {COLUMNS[1]}", planes[without], ("image", "text")),
-            (f"{row}, {COLUMNS[2]}", planes[with_l2], ("image", "text")),
-        ]
-        for row, (without, with_l2) in ROWS.items()
-    ]
-    shown = runs.finished("figure_4_a_softmax_l2")[0]
+    finished = {label: runs.finished(label)[0] for label in LABELS}
+    planes = {label: plane(run) for label, run in finished.items()}
+    names = datasets.for_config(finished[LABELS[0]].config).label_names
+    shown = finished["figure_4_a_softmax_l2"]
     config, encoder = shown.config, load_encoder(shown.folder.best)
     dropout = [
         f"{part.config['dropout']:g}" for part in (encoder.image_encoder, encoder.text_encoder)
@@ -84,10 +82,10 @@ def section(runs: Runs) -> Section:
         f"dropout {' and '.join(dropout)}, generators' learning rate "
         f"{config.training.generator_learning_rate:g}: chosen on a validation part of the training "
         "split, because the settings of 100 dimensions learn poorly in two. "
-        f"{epochs_in_words({label: runs.finished(label)[0] for label in labels})} "
+        f"{epochs_in_words(finished)} "
         "Seed 0. Axes differ between panels, and the outermost 1 % of the codes is not shown."
     )
-    path = draw(panels, names, runs.request.output, "figure_4")
+    path = draw(planes, names, runs.request.output, "figure_4")
     return Section(TITLE, parts=[Figure("figure_4", caption, path)])
 
 
@@ -118,55 +116,47 @@ def plane(run: Experiment) -> Plane:
     )
 
 
-def draw(
-    panels: list[list[tuple[str, Plane, tuple[str, ...]]]],
-    names: tuple[str, ...],
-    output: Path,
-    name: str,
-) -> str:
+def draw(planes: dict[str, Plane], names: tuple[str, ...], output: Path, name: str) -> str:
     """Draw the panels; return the path of the PNG.
 
     Args:
-      panels: rows of (title, plane, modalities to draw).
-      names: of the categories.
-      output, name: see `drawing.save`.
+      planes: flag file → content.
+      names: names of the categories.
+      output, name: see `drawing.grid`.
     """
-    with drawing.figure(10.2, 3.4 * len(panels) + 0.5) as drawn:
-        axes = drawn.subplots(len(panels), len(panels[0]))
-        for panel, (title, shown, modalities) in zip(
-            axes.ravel(), [panel for row in panels for panel in row], strict=True
-        ):
-            _draw_plane(panel, shown, modalities)
-            panel.set_title(title)
-        handles = [
-            drawing.legend_entry(
-                drawing.CATEGORIES[k % len(drawing.CATEGORIES)], "s", f"{k + 1} {category}"
+
+    def draw_panel(panel: Any, row: str, column: str) -> None:
+        number, modalities = COLUMNS[column]
+        shown = planes[ROWS[row][number]]
+        codes = np.concatenate([shown.codes[modality] for modality in modalities])
+        limit = float(np.quantile(np.abs(codes).max(axis=1), 0.99)) * 1.05
+        for modality in modalities:
+            panel.scatter(
+                *shown.codes[modality].T, s=5, c=[_color(k) for k in shown.label],
+                marker=_MARKERS[modality], alpha=0.5, linewidths=0, rasterized=True,
+            )  # fmt: skip
+        for k, direction in enumerate(shown.directions.T):
+            tip = direction * limit * 0.93 / np.abs(direction).max()
+            panel.plot([0, tip[0]], [0, tip[1]], color=_color(k), lw=1.1)
+            box = {"boxstyle": "circle,pad=0.15", "fc": "white", "ec": _color(k), "lw": 0.8}
+            panel.text(
+                *tip, str(k + 1), ha="center", va="center", fontsize=7, weight="bold", bbox=box
             )
-            for k, category in enumerate(names)
-        ]
-        handles += [drawing.legend_entry("#777777", mark, name) for name, mark in _MARKERS.items()]
-        drawn.legend(handles=handles, loc="outside lower center", ncols=6, fontsize=8)
-        return drawing.save(drawn, output, name)
+        limits = -limit, limit
+        panel.set(title=f"{row}, {column}", xlim=limits, ylim=limits, aspect="equal")
+
+    def finish(figure: Any, axes: np.ndarray) -> None:
+        entries = [(_color(k), "s", f"{k + 1} {category}") for k, category in enumerate(names)]
+        entries += [("#777777", marker, modality) for modality, marker in _MARKERS.items()]
+        handles = [drawing.legend_entry(*entry) for entry in entries]
+        figure.legend(handles=handles, loc="outside lower center", ncols=6, fontsize=8)
+
+    size, columns = (10.2, 3.4 * len(ROWS) + 0.5), list(COLUMNS)
+    return drawing.grid(output, name, size, list(ROWS), columns, draw_panel, finish, (False, False))
 
 
-def _draw_plane(panel: Any, shown: Plane, modalities: tuple[str, ...]) -> None:
-    codes = np.concatenate([shown.codes[modality] for modality in modalities])
-    limit = float(np.quantile(np.abs(codes).max(axis=1), 0.99)) * 1.05
-    for modality in modalities:
-        colors = [drawing.CATEGORIES[k % len(drawing.CATEGORIES)] for k in shown.label]
-        panel.scatter(
-            *shown.codes[modality].T, s=5, c=colors, marker=_MARKERS[modality], alpha=0.5,
-            linewidths=0, rasterized=True,
-        )  # fmt: skip
-    for k, direction in enumerate(shown.directions.T):
-        color = drawing.CATEGORIES[k % len(drawing.CATEGORIES)]
-        tip = direction * limit * 0.93 / np.abs(direction).max()
-        panel.plot([0, tip[0]], [0, tip[1]], color=color, lw=1.1)
-        panel.text(
-            *tip, str(k + 1), ha="center", va="center", fontsize=7, weight="bold",
-            bbox={"boxstyle": "circle,pad=0.15", "fc": "white", "ec": color, "lw": 0.8},
-        )  # fmt: skip
-    panel.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal")
+def _color(category: int) -> str:
+    return drawing.CATEGORIES[category % len(drawing.CATEGORIES)]
 
 
 def _margin_weight(annealing: dict[str, float]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,11 +19,8 @@ from xgacmn_tf.settings.config import XGACMN
 TITLE = "Figure 3: precision-scope curves"
 FIRST_COMPARED = "acmr"
 ROWS = {"posterior": "inner product of class posteriors", "cosine": "cosine of the codes"}
-_LINES = (
-    (drawing.BLUE, "-"),
-    (drawing.ORANGE, (0, (5, 1.5))),
-    (drawing.GREEN, (0, (1.5, 1))),
-)
+_DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1)))
+_LINES = tuple(zip((drawing.BLUE, drawing.ORANGE, drawing.GREEN), _DASHES, strict=True))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -46,15 +44,9 @@ def experiments(request: Request) -> list[Experiment]:
 
 def section(runs: Runs) -> Section:
     """Return the section with a figure for each study."""
-    parts, missing = [], []
-    for study in studies():
-        if study.label in runs.missing:
-            missing.append(f"{study.title}: {runs.short_reason(study.label)}")
-        elif figure := _figure(runs, study):
-            parts.append(figure)
-        else:
-            missing.append(f"{study.title}: X-GACMN has no finished run")
-    return Section(TITLE, parts, missing)
+    reasons = [runs.why_not(study) for study in studies()]
+    parts = [_figure(runs, s) for s, reason in zip(studies(), reasons, strict=True) if not reason]
+    return Section(TITLE, parts, list(filter(None, reasons)))
 
 
 def choose_curves(scores: dict[str, list[Scores]], similarity: str) -> list[Curve]:
@@ -90,36 +82,28 @@ def choose_curves(scores: dict[str, list[Scores]], similarity: str) -> list[Curv
 
 def draw(curves: dict[str, list[Curve]], output: Path, name: str) -> str:
     """Draw a row per similarity and a column per direction; return the path of the PNG."""
-    with drawing.figure(7.2, 2.6 * len(curves)) as drawn:
-        axes = drawn.subplots(len(curves), 2, sharex=True, sharey=True, squeeze=False)
-        for row, (similarity, shown) in zip(axes, curves.items(), strict=True):
-            for panel, way in zip(row, DIRECTIONS, strict=True):
-                for curve, (color, dashes) in zip(shown, _LINES, strict=False):
-                    values = curve.precision[way]
-                    scope = np.arange(1, values.shape[1] + 1)
-                    mean, sd = values.mean(axis=0), values.std(axis=0, ddof=int(len(values) > 1))
-                    panel.plot(scope, mean, color=color, ls=dashes, label=title(curve.model))
-                    panel.fill_between(
-                        scope, mean - sd, mean + sd, color=color, alpha=0.2, linewidth=0
-                    )
-                panel.set_title(f"{drawing.DIRECTION[way]}, {similarity}")
-                panel.legend(loc="upper right")
-        for panel in axes[-1]:
-            panel.set_xlabel("scope K")
-        for panel in axes[:, 0]:
-            panel.set_ylabel("precision at K")
-        axes[0, 0].set_xlim(left=0)
-        axes[0, 0].set_ylim(bottom=0)
-        return drawing.save(drawn, output, name)
+
+    def draw_panel(panel: Any, similarity: str, way: str) -> None:
+        for curve, (color, dashes) in zip(curves[similarity], _LINES, strict=False):
+            values = curve.precision[way]
+            scope, label = range(1, values.shape[1] + 1), title(curve.model)
+            drawing.draw_seeds(panel, scope, values, color, ls=dashes, label=label)
+        panel.set_title(f"{drawing.DIRECTION[way]}, {similarity}")
+        panel.legend(loc="upper right")
+
+    def finish(figure: Any, axes: np.ndarray) -> None:
+        drawing.name_axes(axes, "scope K", "precision at K")
+        axes[0, 0].set(xlim=(0, None), ylim=(0, None))
+
+    size = 7.2, 2.6 * len(curves)
+    return drawing.grid(output, name, size, list(curves), DIRECTIONS, draw_panel, finish)
 
 
-def _figure(runs: Runs, study: Study) -> Figure | None:
+def _figure(runs: Runs, study: Study) -> Figure:
     output, scores = runs.request.output, {}
     for model in (XGACMN, *runs.request.compared):
         finished = runs.finished(study.label, model)
         scores[model] = [read_scores(output, run) for run in finished]
-    if not scores[XGACMN]:
-        return None
     curves = {similarity: choose_curves(scores, similarity) for similarity in ROWS}
     curves = {similarity: shown for similarity, shown in curves.items() if shown}
     name = f"figure_3_{study.label}"

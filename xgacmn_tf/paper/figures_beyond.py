@@ -28,20 +28,15 @@ def experiments(request: Request) -> list[Experiment]:
 def section(runs: Runs) -> Section:
     """Return the section with four figures and a table for each study."""
     parts: list[Table | Figure] = []
-    missing = []
-    for study in STUDIES:
-        if study.label in runs.missing:
-            missing.append(f"{study.title}: {runs.short_reason(study.label)}")
-        elif not runs.finished(study.label):
-            missing.append(f"{study.title}: X-GACMN has no finished run")
-        else:
-            parts += [
-                figure_confusion.figure(runs, study),
-                figure_angles.figure(runs, study, _settings(study, "A-softmax", _ANGLES)),
-                *figure_modality_gap.figure(runs, study, _settings(study, "whole", _GAPS)),
-                figure_learning_curves.figure(runs, study),
-            ]
-    return Section(TITLE, parts, missing)
+    reasons = [runs.why_not(study) for study in STUDIES]
+    for study in (study for study, reason in zip(STUDIES, reasons, strict=True) if not reason):
+        parts += [
+            figure_confusion.figure(runs, study),
+            figure_angles.figure(runs, study, _settings(study, "A-softmax", _ANGLES)),
+            *figure_modality_gap.figure(runs, study, _settings(study, "whole", _GAPS)),
+            figure_learning_curves.figure(runs, study),
+        ]
+    return Section(TITLE, parts, list(filter(None, reasons)))
 
 
 def _settings(study: Study, title: str, ablations: dict[str, str]) -> dict[str, str]:

@@ -13,89 +13,107 @@ query in scores/, run folders in runs/.
 
 from __future__ import annotations
 
+import dataclasses
 import os
-from collections.abc import Sequence
 from pathlib import Path
-
-from absl import flags
+from typing import Any
 
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.paper import check_requirements
+from xgacmn_tf.paper import run_command
 from xgacmn_tf.settings import flag_files
-from xgacmn_tf.settings.command_line import parse, stop
+from xgacmn_tf.settings.fields import Section, setting
 
 TABLES = ("1", "2", "3", "openclipart")
 FIGURES = ("3", "4", "beyond")
 
-VALUES = flags.FlagValues()
-flags.DEFINE_list("tables", list(TABLES), "tables to write; empty for none", flag_values=VALUES)
-flags.DEFINE_list("figures", list(FIGURES), "figures to draw; empty for none", flag_values=VALUES)
-flags.DEFINE_list("models", ["all"], "systems beside X-GACMN, or all", flag_values=VALUES)
-flags.DEFINE_integer("seeds", 5, "number of seeds 0, 1, … of each run", 1, flag_values=VALUES)
-flags.DEFINE_integer(
-    "ablation_seeds", None, "the same for Table 3; by default at least 10", 1, flag_values=VALUES
+TITLE = "Results"
+INTRODUCTION = (
+    "Our measurements beside the paper's printed numbers. Every number names its measure, depth, "
+    "normalizer, similarity and seeds; queries are all test items of one modality, the gallery all "
+    "of the other, i2t is image → text, t2i text → image, avg their mean. X-GACMN has the settings "
+    "of its flag files, which were chosen on validation pairs. What could not be run is named, not "
+    "filled in."
 )
-flags.DEFINE_string("data_dir", None, "folder above the data sets' folders", flag_values=VALUES)
-flags.DEFINE_string(
-    "flags_dir",
-    str(flag_files.folder()),
-    "folder of the flag files; by default those of the package",
-    flag_values=VALUES,
-)
-flags.DEFINE_string("output_dir", "reproduction", "folder of all output", flag_values=VALUES)
-flags.DEFINE_integer("jobs", os.cpu_count() or 1, "number of runs at a time", 1, flag_values=VALUES)
+
+
+@dataclasses.dataclass(frozen=True)
+class Reproduction(Section):
+    """The parts to write, their systems and seeds, and folders."""
+
+    tables: tuple[str, ...] = setting(TABLES, "tables to write; empty for none", choices=TABLES)
+    figures: tuple[str, ...] = setting(FIGURES, "figures to draw; empty for none", choices=FIGURES)
+    models: tuple[str, ...] = setting(("all",), "systems beside X-GACMN, or all")
+    seeds: int = setting(5, "number of seeds 0, 1, … of each run", minimum=1)
+    ablation_seeds: int | None = setting(
+        None, "the same for Table 3; by default at least 10", minimum=1
+    )
+    data_dir: str | None = setting(None, "folder above the data sets' folders")
+    flags_dir: str = setting(
+        str(flag_files.folder()), "folder of the flag files; by default those of the package"
+    )
+    output_dir: str = setting("reproduction", "folder of all output")
+    jobs: int = setting(os.cpu_count() or 1, "number of runs at a time", minimum=1)
 
 
 def main(argv: list[str]) -> None:
     """Run the command; a failure ends the program with one line."""
-    parse(VALUES, argv, __doc__ or "")
-    try:
-        check_requirements()
-        failures = _reproduce()
-    except InputError as error:
-        stop(str(error))
-    except KeyboardInterrupt:
-        stop("interrupted; repeat the command to resume", status=130)
-    if failures:
-        stop(f"{failures} runs failed; the results name them", status=1)
+    run_command(argv, Reproduction, str(__doc__), reproduce)
 
 
-def _reproduce() -> int:
-    """Run the unfinished experiments and write the results; return the number of failed runs."""
-    tables = choose_parts("tables", VALUES.tables, TABLES)
-    figures = choose_parts("figures", VALUES.figures, FIGURES)
-    if not tables and not figures:
-        raise InputError("--tables= --figures=: there is nothing to write; name some of either")
-    # Imported here, because TensorFlow takes seconds to load.
-    from xgacmn_tf.paper import results
-    from xgacmn_tf.paper.runs import Request, choose_compared
-
-    request = Request(
-        compared=choose_compared(VALUES.models),
-        seeds=VALUES.seeds,
-        ablation_seeds=VALUES.ablation_seeds or max(VALUES.seeds, 10),
-        flags_dir=Path(VALUES.flags_dir),
-        data_dir=None if VALUES.data_dir is None else Path(VALUES.data_dir),
-        output=Path(VALUES.output_dir),
-    )
-    return results.reproduce(request, tables, figures, VALUES.jobs)
-
-
-def choose_parts(flag: str, names: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
-    """Return the named parts in the paper's order.
-
-    Args:
-      flag: name of the flag, for the message.
-      names: its value; an empty list or one empty string names none.
-      known: the parts that exist.
+def reproduce(settings: Reproduction) -> int:
+    """Run, score and write; return the number of failed runs.
 
     Raises:
-      InputError: a part does not exist.
+      InputError: flag files are missing, a finished run has other settings than requested, or the
+        output cannot be written.
     """
-    unknown = [name for name in names if name and name not in known]
-    if unknown:
+    if not settings.tables and not settings.figures:
+        raise InputError("--tables= --figures=: there is nothing to write; name some of either")
+    # Imported here, because TensorFlow takes seconds to load.
+    from xgacmn_tf.paper import (
+        document,
+        figure_plane,
+        figure_precision_scope,
+        figures_beyond,
+        scores,
+        table_ablation,
+        table_comparison,
+    )
+    from xgacmn_tf.paper.runs import Request, Runs, choose_compared
+
+    request = Request(
+        compared=choose_compared(settings.models),
+        seeds=settings.seeds,
+        ablation_seeds=settings.ablation_seeds or max(settings.seeds, 10),
+        flags_dir=Path(settings.flags_dir),
+        data_dir=None if settings.data_dir is None else Path(settings.data_dir),
+        output=Path(settings.output_dir),
+    )
+    compared = {name: table_comparison.Part(name) for name in table_comparison.TITLES}
+    tables = compared | {"3": table_ablation}
+    figures = {"3": figure_precision_scope, "4": figure_plane, "beyond": figures_beyond}
+    # Each has the runs that it needs and its section.
+    parts: list[Any] = [tables[name] for name in TABLES if name in settings.tables]
+    parts += [figures[name] for name in FIGURES if name in settings.figures]
+    runs = Runs(request, [run for part in parts for run in part.experiments(request)])
+    try:
+        request.output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
         raise InputError(
-            f"--{flag}={','.join(names)}: there is no {', '.join(unknown)}; expected some of "
-            f"{', '.join(known)}, or --{flag}= for none"
-        )
-    return tuple(name for name in known if name in names)
+            f"--output_dir={request.output}: cannot be written ({error.strerror}); name a folder "
+            "where you may create files"
+        ) from error
+    runs.make(settings.jobs)
+    scores.write_scores(request.output, [r for r in runs.experiments if r.folder.is_finished()])
+    sections = [part.section(runs) for part in parts]
+    if runs.missing:
+        reasons = list(dict.fromkeys(runs.missing.values()))
+        sections.append(document.Section("Missing data", missing=reasons))
+    for table in (part for section in sections for part in section.parts):
+        if isinstance(table, document.Table) and len(table.values):
+            document.write_text(request.output / "tables" / f"{table.label}.csv", table.csv())
+    markdown, latex = request.output / "results.md", request.output / "results.tex"
+    document.write_text(markdown, document.markdown(TITLE, INTRODUCTION, sections))
+    document.write_text(latex, document.latex(TITLE, INTRODUCTION, sections))
+    print(f"results: {markdown}, {latex}")
+    return len(runs.failed)

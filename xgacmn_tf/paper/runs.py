@@ -12,8 +12,8 @@ from xgacmn_tf import datasets
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.paper import experiments, tuning
 from xgacmn_tf.paper.experiments import Experiment
-from xgacmn_tf.paper.studies import STUDIES, folder_of
-from xgacmn_tf.settings.config import XGACMN, Config
+from xgacmn_tf.paper.studies import STUDIES, Study, folder_of
+from xgacmn_tf.settings.config import XGACMN
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,33 +92,34 @@ class Runs:
         self.failed: dict[Experiment, str] = {}
         _check_settings(self.experiments)
 
-    def open_data(self) -> None:
-        """Read every data set once, which also extracts features before runs share them."""
+    def make(self, jobs: int) -> None:
+        """Tune and run the unfinished experiments whose data can be read, `jobs` at a time.
+
+        Compared systems are tuned for the studies with tuning.
+
+        Raises:
+          InputError: a finished run has other settings than those that were chosen.
+        """
         reasons: dict[tuple[Any, ...], str] = {}
         for label in dict.fromkeys(run.label for run in self.experiments):
             of_label = [run for run in self.experiments if run.label == label]
             if all(run.folder.is_finished() for run in of_label):
                 continue
-            source = _source(of_label[0].config)
+            data, features = of_label[0].config.data, of_label[0].config.features
+            source = (
+                *(data.dataset, data.data_dir, data.protocol),
+                *(features.image_features, features.text_features),
+            )
             if source not in reasons:
+                # Reading the data here also extracts features before runs share them.
                 reasons[source] = self._why_missing(of_label[0])
             if reasons[source]:
                 self.missing[label] = reasons[source]
-
-    def tune(self, jobs: int) -> None:
-        """Choose the settings of compared systems for the studies with tuning.
-
-        Raises:
-          InputError: a finished run has other settings.
-        """
         labels = {study.label for study in STUDIES if study.tuned} - set(self.missing)
         untuned = [run for run in self.experiments if run.label in labels]
         tuned, self.failed = tuning.tune(untuned, jobs)
         _check_settings(tuned)
         self.experiments = [run for run in self.experiments if run.label not in labels] + tuned
-
-    def run(self, jobs: int) -> None:
-        """Run the unfinished experiments, `jobs` at a time."""
         possible = [run for run in self.experiments if run.label not in self.missing]
         self.failed |= experiments.run(possible, jobs)
 
@@ -146,6 +147,12 @@ class Runs:
         """Return why a data set cannot be read, without the remedy."""
         return self.missing[label].split(": ")[0]
 
+    def why_not(self, study: Study) -> str:
+        """Return a line on why a study has no figures; empty if it has."""
+        if study.label in self.missing:
+            return f"{study.title}: {self.short_reason(study.label)}"
+        return "" if self.finished(study.label) else f"{study.title}: X-GACMN has no finished run"
+
     def errors(self, label: str) -> dict[str, str]:
         """Return system → error of one of its failed runs of a flag file."""
         return {run.model: error for run, error in self.failed.items() if run.label == label}
@@ -171,14 +178,3 @@ def _check_settings(runs: Sequence[Experiment]) -> None:
     for run in runs:
         if run.folder.is_finished():
             run.folder.claim(run.config, run.folder.read_config()["data_fingerprint"])
-
-
-def _source(config: Config) -> tuple[Any, ...]:
-    """The settings that decide whether a data set can be read."""
-    return (
-        config.data.dataset,
-        config.data.data_dir,
-        config.data.protocol,
-        config.features.image_features,
-        config.features.text_features,
-    )

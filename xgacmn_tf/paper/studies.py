@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from xgacmn_tf.paper.published import PUBLISHED, PUBLISHED_DEEP, Scores
 
 
-@dataclasses.dataclass(frozen=True)
-class Study:
+class Study(NamedTuple):
     """One data set with one protocol and one type of features.
 
     Attributes:
@@ -31,61 +30,31 @@ class Study:
     tuned: bool = True
 
 
-_SHALLOW, _DEEP = "128-D SIFT and 10-D LDA", "4096-D VGG-19 and 1000-D bag of words"
-STUDIES = (
-    Study(
-        "wikipedia_shallow_1300",
-        f"Wikipedia 1300/1566, shallow features ({_SHALLOW})",
-        "1",
-        "wikipedia",
-        PUBLISHED["wikipedia_1300"],
-        tuned=False,
-    ),
-    Study(
-        "wikipedia_deep_1300",
-        f"Wikipedia 1300/1566, deep features ({_DEEP})",
-        "1",
-        "wikipedia",
-        PUBLISHED_DEEP["wikipedia_1300"],
-    ),
-    Study(
-        "wikipedia_shallow_2173",
-        f"Wikipedia 2173/693, shallow features ({_SHALLOW})",
-        "1",
-        "wikipedia",
-        PUBLISHED["wikipedia_2173"],
-        tuned=False,
-    ),
-    Study(
-        "wikipedia_deep_2173",
-        f"Wikipedia 2173/693, deep features ({_DEEP})",
-        "1",
-        "wikipedia",
-        PUBLISHED_DEEP["wikipedia_2173"],
-    ),
-    Study(
-        "pascal_sentence_900",
-        f"Pascal Sentence 900/100 ({_DEEP})",
-        "2",
-        "pascal_sentence",
-        PUBLISHED_DEEP["pascal_sentence_900"],
-    ),
-    Study(
-        "nuswide_10k",
-        f"NUS-WIDE-10k 8000/1000 ({_DEEP})",
-        "2",
-        "nuswide",
-        PUBLISHED_DEEP["nuswide_10k"],
-    ),
-    Study(
-        "openclipart",
-        "Open clip art 1969/563 (1280-D EfficientNet-Lite2 and 384-D MiniLM)",
-        "openclipart",
-        None,
-        {},
-    ),
-)
+_SHALLOW = "128-D SIFT and 10-D LDA"
+_DEEP = "4096-D VGG-19 and 1000-D bag of words"
 
+
+def _wikipedia(protocol: str, sizes: str, deep: bool) -> Study:
+    kind, features = ("deep", _DEEP) if deep else ("shallow", _SHALLOW)
+    title = f"Wikipedia {sizes}, {kind} features ({features})"
+    scores = (PUBLISHED_DEEP if deep else PUBLISHED)[f"wikipedia_{protocol}"]
+    return Study(f"wikipedia_{kind}_{protocol}", title, "1", "wikipedia", scores, tuned=deep)
+
+
+def _deep(label: str, title: str, folder: str) -> Study:
+    return Study(label, f"{title} ({_DEEP})", "2", folder, PUBLISHED_DEEP[label])
+
+
+_CLIP_ART = "Open clip art 1969/563 (1280-D EfficientNet-Lite2 and 384-D MiniLM)"
+STUDIES = (
+    _wikipedia("1300", "1300/1566", deep=False),
+    _wikipedia("1300", "1300/1566", deep=True),
+    _wikipedia("2173", "2173/693", deep=False),
+    _wikipedia("2173", "2173/693", deep=True),
+    _deep("pascal_sentence_900", "Pascal Sentence 900/100", "pascal_sentence"),
+    _deep("nuswide_10k", "NUS-WIDE-10k 8000/1000", "nuswide"),
+    Study("openclipart", _CLIP_ART, "openclipart", None, {}),
+)
 # The study of the ablations in Table 3 and of Fig. 4.
 ABLATED = "wikipedia_shallow_2173"
 

@@ -22,6 +22,7 @@ from xgacmn_tf.paper.runs import Request, Runs
 from xgacmn_tf.paper.scores import MEASURES, Scores, read_scores
 from xgacmn_tf.paper.significance import Interval, interval_over_pairs, interval_over_seeds
 from xgacmn_tf.paper.studies import ABLATED
+from xgacmn_tf.settings.config import XGACMN
 
 TITLE = "Table 3: ablation on Wikipedia"
 # Flag file → the paper's name of the setting; the whole model is last, as in the paper. The first
@@ -80,16 +81,16 @@ def section(runs: Runs) -> Section:
     """Return the section with a table for each measure."""
     if ABLATED in runs.missing:
         return Section(TITLE, missing=[runs.short_reason(ABLATED)])
-    scores = {label: _read(runs, label) for label in SETTINGS}
-    return Section(
-        TITLE,
-        [_table(scores, measure) for measure in DEPTHS],
-        [
-            f"{SETTINGS[run.label]}, seed {run.config.seed}: {error}"
-            for run, error in runs.failed.items()
-            if run.label in SETTINGS and run.model == "xgacmn"
-        ],
-    )
+    scores = {}
+    for label in SETTINGS:
+        finished = runs.finished(label, seeds=runs.request.ablation_seeds)
+        scores[label] = {run.config.seed: read_scores(runs.request.output, run) for run in finished}
+    failed = [
+        f"{SETTINGS[run.label]}, seed {run.config.seed}: {error}"
+        for run, error in runs.failed.items()
+        if run.label in SETTINGS and run.model == XGACMN
+    ]
+    return Section(TITLE, [_table(scores, measure) for measure in DEPTHS], failed)
 
 
 def setting_of(
@@ -139,11 +140,6 @@ def difference(setting: Setting, whole: Setting) -> Difference:
     )
 
 
-def _read(runs: Runs, label: str) -> dict[int, Scores]:
-    finished = runs.finished(label, seeds=runs.request.ablation_seeds)
-    return {run.config.seed: read_scores(runs.request.output, run) for run in finished}
-
-
 def _table(scores: Mapping[str, Mapping[int, Scores]], measure: str) -> Table:
     # Only seeds that all settings have finished, so that differences are paired.
     seeds = sorted(set.intersection(*(set(by_seed) for by_seed in scores.values())))
@@ -152,13 +148,12 @@ def _table(scores: Mapping[str, Mapping[int, Scores]], measure: str) -> Table:
     for similarity in SIMILARITIES:
         all_settings = [setting_of(x, scores[x], seeds, similarity, measure) for x in SETTINGS]
         settings = [setting for setting in all_settings if setting is not None]
-        whole = next((setting for setting in settings if setting.label == ABLATED), None)
-        if whole is None:
+        if not settings or (whole := settings[-1]).label != ABLATED:
             continue
         for setting in settings:
-            change = None if setting is whole else difference(setting, whole)
-            cells.append(_cells(setting, change, measure))
-            values.append(_record(setting, change, similarity, measure))
+            row, record = _row(setting, whole, measure)
+            cells.append(row)
+            values.append({**record, "similarity": similarity})
             groups.append(f"{similarity} similarity")
         for way in WAYS:
             marks[way] += document.marks([float(s.means[way].mean()) for s in settings])
@@ -177,48 +172,26 @@ def _table(scores: Mapping[str, Mapping[int, Scores]], measure: str) -> Table:
     )
 
 
-def _published(setting: Setting, measure: str) -> tuple[float | None, float | None]:
-    scores = PUBLISHED_ABLATION.get(setting.label) if measure == "mAP@50" else None
-    return scores or (None, None)
-
-
-def _cells(setting: Setting, change: Difference | None, measure: str) -> dict[str, str]:
+def _row(setting: Setting, whole: Setting, measure: str) -> tuple[dict[str, str], dict[str, Any]]:
+    """Return the cells of a setting, and its line of the CSV file."""
+    change = None if setting is whole else difference(setting, whole)
+    paper = (PUBLISHED_ABLATION.get(setting.label) if measure == "mAP@50" else None) or (None, None)
+    intervals = (change.seeds, change.pairs) if change else (None, None)
     cells = {"setting": SETTINGS[setting.label]}
     if measure == "mAP@50":
-        for way, value in zip(("i2t", "t2i"), _published(setting, measure), strict=True):
-            cells[f"paper {way}"] = "–" if value is None else document.number(value)
+        cells |= {f"paper {way}": document.number(x) for way, x in zip(WAYS, paper, strict=False)}
     cells |= {way: document.spread(setting.means[way]) for way in WAYS}
-    return cells | {
-        "Δ avg": "–" if change is None else document.number(change.mean, 4),
-        "95 %, seeds": _interval(change.seeds if change else None),
-        "95 %, queries": _interval(change.pairs if change else None),
-    }
-
-
-def _interval(interval: Interval | None) -> str:
-    if interval is None:
-        return "–"
-    return " … ".join(document.number(end, 4) for end in interval)
-
-
-def _record(
-    setting: Setting, change: Difference | None, similarity: str, measure: str
-) -> dict[str, Any]:
-    """A line of the CSV file."""
-    i2t, t2i = _published(setting, measure)
-    scores: dict[str, float | None] = {}
-    for way in WAYS:
-        scores[way] = float(setting.means[way].mean())
-        scores[f"{way}_sd"] = document.deviation(setting.means[way])
-    by_seed = change.seeds if change and change.seeds else (None, None)
-    by_pair = change.pairs if change else (None, None)
-    return {
+    cells["Δ avg"] = document.number(change.mean if change else None, 4)
+    for name, bounds in zip(("95 %, seeds", "95 %, queries"), intervals, strict=True):
+        cells[name] = " … ".join(document.number(x, 4) for x in bounds) if bounds else "–"
+    by_seed, by_pair = (bounds or (None, None) for bounds in intervals)
+    return cells, {
         "setting": setting.label,
         "measure": measure,
-        "similarity": similarity,
-        "paper_i2t": i2t,
-        "paper_t2i": t2i,
-        **scores,
+        "similarity": None,
+        "paper_i2t": paper[0],
+        "paper_t2i": paper[1],
+        **document.means(setting.means),
         "seeds": len(setting.means["avg"]),
         "difference": change and change.mean,
         "seeds_low": by_seed[0],

@@ -35,21 +35,25 @@ SETTINGS_FROM = {
 }
 
 
-def experiments(request: Request, table: str) -> list[Experiment]:
-    """Return the runs of all systems on all studies of a table."""
-    models = (XGACMN, *request.compared)
-    labels = [study.label for study in STUDIES if study.table == table]
-    return [run for label in labels for run in request.experiments(label, models)]
+class Part:
+    """One of `TITLES`: the runs and the section of its studies."""
 
+    def __init__(self, name: str):
+        self.title = TITLES[name]
+        self.studies = [study for study in STUDIES if study.table == name]
 
-def section(runs: Runs, table: str) -> Section:
-    """Return the section with a table for each study."""
-    studies = [study for study in STUDIES if study.table == table]
-    parts = [
-        _published_table(runs, study) if study.label in runs.missing else _table(runs, study)
-        for study in studies
-    ]
-    return Section(TITLES[table], parts)
+    def experiments(self, request: Request) -> list[Experiment]:
+        """Return the runs of all systems on all studies."""
+        models = (XGACMN, *request.compared)
+        return [run for s in self.studies for run in request.experiments(s.label, models)]
+
+    def section(self, runs: Runs) -> Section:
+        """Return the section with a table for each study."""
+        parts = [
+            _published_table(runs, study) if study.label in runs.missing else _table(runs, study)
+            for study in self.studies
+        ]
+        return Section(self.title, parts)
 
 
 def grouped_rows(experiments: Sequence[Experiment]) -> list[Row]:

@@ -53,24 +53,22 @@ def tune(
     groups: dict[tuple[str, str], list[Experiment]] = {}
     for experiment in experiments:
         if experiment.model != XGACMN and baselines.system(experiment.model).grid:
-            group = groups.setdefault((experiment.label, experiment.model), [])
-            group.append(in_tuned_folder(experiment))
-    tuned: dict[tuple[str, str, int], Experiment] = {}
+            groups.setdefault((experiment.label, experiment.model), []).append(experiment)
+    tasks = {tuple(map(in_tuned_folder, group)): group for group in groups.values()}
+    tuned: dict[Experiment, Experiment] = {}
     failed: dict[Experiment, str] = {}
     with tqdm(total=len(groups), unit="choice") as bar:
-        tasks = [tuple(group) for group in groups.values()]
-        for task, result in in_workers(choose_settings, tasks, jobs):
+        for task, result in in_workers(choose_settings, list(tasks), jobs):
             bar.set_postfix_str(f"{task[0].label} {task[0].model}")
             bar.update()
             if isinstance(result, str):
-                failed |= dict.fromkeys(task, result)
+                failed |= dict.fromkeys(tasks[task], result)
                 continue
-            for experiment, settings in zip(task, result, strict=True):
-                all_settings = (*experiment.config.system.model_settings, *settings)
-                config = experiment.config.replace(model_settings=all_settings)
-                tuned[_key(experiment)] = dataclasses.replace(experiment, config=config)
-    untuned = {_key(experiment) for experiment in failed}
-    return [tuned.get(_key(e), e) for e in experiments if _key(e) not in untuned], failed
+            for untuned, run, settings in zip(tasks[task], task, result, strict=True):
+                all_settings = (*run.config.system.model_settings, *settings)
+                config = run.config.replace(model_settings=all_settings)
+                tuned[untuned] = dataclasses.replace(run, config=config)
+    return [tuned.get(e, e) for e in experiments if e not in failed], failed
 
 
 def in_tuned_folder(experiment: Experiment) -> Experiment:
@@ -218,7 +216,3 @@ def read_choices(path: Path, system: System) -> list[dict[str, Any]]:
 def json_grid(system: System) -> dict[str, list[Any]]:
     """Return a system's grid as JSON represents it."""
     return json.loads(json.dumps({name: list(values) for name, values in system.grid.items()}))
-
-
-def _key(experiment: Experiment) -> tuple[str, str, int]:
-    return experiment.label, experiment.model, experiment.config.seed

@@ -6,7 +6,7 @@ import dataclasses
 import math
 import types
 import typing
-from typing import Any
+from typing import Any, ClassVar
 
 from xgacmn_tf.errors import InputError
 
@@ -56,14 +56,20 @@ def setting(
 
 @dataclasses.dataclass(frozen=True)
 class Section:
-    """Base of dataclasses whose fields are settings; it checks their values."""
+    """Base of dataclasses whose fields are settings; it checks their values.
+
+    Attributes:
+      flag: what precedes the name of a setting in error messages.
+    """
+
+    flag: ClassVar[str] = "--"
 
     def __post_init__(self) -> None:
         for leaf in leaves(type(self)):
             if leaf.section:
                 continue
             value = leaf.of(self)
-            check(leaf, value)
+            check(leaf, value, self.flag)
             if leaf.kind is float and value is not None:
                 # 100 and 100.0 are the same setting, also in a fingerprint.
                 object.__setattr__(self, leaf.name, float(value))
@@ -124,13 +130,13 @@ def leaves(kind: type) -> tuple[Leaf, ...]:
     return _LEAVES[kind]
 
 
-def check(leaf: Leaf, value: Any) -> None:
+def check(leaf: Leaf, value: Any, prefix: str = "--") -> None:
     """Raise an `InputError` unless `value` has the type of a setting and lies in its range."""
     if value is None and leaf.optional:
         return
-    flag, limits = f"--{leaf.name}={value}", leaf.metadata
-    is_list = typing.get_origin(leaf.kind) is tuple
+    is_list, limits = typing.get_origin(leaf.kind) is tuple, leaf.metadata
     items = value if is_list and isinstance(value, tuple) else (value,)
+    flag = f"{prefix}{leaf.name}={','.join(map(str, items))}"
     item_kind = typing.get_args(leaf.kind)[0] if is_list else leaf.kind
     accepted = (int, float) if item_kind is float else item_kind
     if is_list and not (isinstance(value, tuple) and (value or item_kind is str)):

@@ -1,0 +1,39 @@
+"""Base classes of the compared systems' settings."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import ClassVar
+
+from xgacmn_tf.names import MAP_NAMES
+from xgacmn_tf.settings.config import XGACMNSettings
+from xgacmn_tf.settings.fields import Section, setting
+
+
+@dataclasses.dataclass(frozen=True)
+class SystemSettings(Section):
+    """Settings of a compared system, which `--model_settings=name=value` changes."""
+
+    flag: ClassVar[str] = "--model_settings="
+
+
+@dataclasses.dataclass(frozen=True)
+class MapSettings(SystemSettings):
+    """Settings of the input maps, with the names, meanings and defaults of X-GACMN's flags.
+
+    `model.map_choice.fit_maps` fits the maps of X-GACMN and of these systems alike. If a flag
+    file changes the maps of X-GACMN, `compare` changes those of these systems too.
+    """
+
+    image_map: str = setting(XGACMNSettings.image_map, "input map of images", choices=MAP_NAMES)
+    text_map: str = setting(XGACMNSettings.text_map, "input map of texts", choices=MAP_NAMES)
+    chi2_gamma: float = setting(
+        XGACMNSettings.chi2_gamma, "width of the χ² map's kernel", minimum=1e-6
+    )
+    chi2_components: int = setting(
+        XGACMNSettings.chi2_components, "maximum number of components of the χ² map", minimum=1
+    )
+
+
+# Names of the settings that are also flags of X-GACMN.
+MAP_FLAGS = tuple(field.name for field in dataclasses.fields(MapSettings))
