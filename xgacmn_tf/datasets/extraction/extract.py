@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from xgacmn_tf.datasets.distribution import default_cache_dir
 from xgacmn_tf.datasets.extraction import extractor_files
 from xgacmn_tf.datasets.extraction.cache import EXTRACTOR, FeatureCache
 from xgacmn_tf.datasets.extraction.feature_store import StoredFeatures, item_keys
@@ -16,8 +17,8 @@ from xgacmn_tf.datasets.raw import RawPair, RawPairs
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.features.extractor import Extractor
 from xgacmn_tf.features.registry import image_extractor, text_extractor
-from xgacmn_tf.features.shards import check_policy
 from xgacmn_tf.io.files import atomic_path
+from xgacmn_tf.settings.config import FeatureSpec
 
 _LOGGER = logging.getLogger(__name__)
 # Longer titles are shortened at a word.
@@ -28,13 +29,8 @@ Parts = Mapping[str, Sequence[RawPair]]
 
 def extract_features(
     pairs: RawPairs,
-    image: str,
-    text: str,
+    features: FeatureSpec,
     *,
-    cache_dir: Path,
-    image_weights: str | None = None,
-    text_weights: str | None = None,
-    on_bad_image: str = "refuse",
     batch_size: int = 32,
     seed: int = 0,
     show_progress: bool = True,
@@ -46,15 +42,11 @@ def extract_features(
 
     Args:
         pairs: images and texts.
-        image: one of `registry.IMAGE_EXTRACTORS`.
-        text: one of `registry.TEXT_EXTRACTORS`.
-        cache_dir: a folder for all caches; see `cache`.
-        image_weights, text_weights: see `registry.image_extractor`. If both extractors are "clip"
-            or both "siglip" and no text weights are given, texts use the preset of the images.
-        on_bad_image: "refuse" raises an error at the first image that cannot be used; "skip"
-            leaves the pairs of such images out, and reports them.
+        features: the extractors of images and of texts, their weights, the cache folder, and the
+            treatment of images that cannot be read. If both extractors are "clip" or both
+            "siglip" and no text weights are given, texts use the preset of the images.
         batch_size: number of items that a network encodes at once.
-        seed: draws what is learned.
+        seed: of what is learned.
         show_progress: whether to show progress bars.
 
     Returns:
@@ -62,35 +54,36 @@ def extract_features(
         is a folder with the extractors, see `extractor_files`.
 
     Raises:
-        InputError: if an extractor is unknown or its weights are missing, or an image is refused.
+        InputError: if an extractor is unknown or its weights are missing, or an image is rejected.
     """
-    check_policy(on_bad_image)
-    cache_dir = Path(cache_dir)
-    extractors = make_extractors(image, text, image_weights, text_weights, batch_size, seed)
+    cache_dir = Path(features.cache_dir or default_cache_dir())
+    extractors = make_extractors(features, batch_size, seed)
     parts = pairs.splits()
     folders: dict[str, Path] = {}
     keys: dict[str, dict[str, list[str]]] = {}
-    features: dict[str, StoredFeatures] = {}
+    stored: dict[str, StoredFeatures] = {}
     for extractor in extractors:
         modality, items = extractor.modality, keyed_items(extractor.modality, parts)
         keys[modality] = {part: [key for key, _ in keyed] for part, keyed in items.items()}
         training = training_items(modality, items)
-        cache = FeatureCache(cache_dir, extractor, training, on_bad_image, seed, show_progress)
+        cache = FeatureCache(
+            cache_dir, extractor, training, features.on_bad_image, seed, show_progress
+        )
         distinct = _first_items(itertools.chain(*items.values()))
-        features[modality] = cache.features(distinct)
+        stored[modality] = cache.features(distinct)
         folders[modality] = cache.folder
         if modality == "image":
             images = distinct
     splits = {
-        part: _split(part, split, keys["image"][part], keys["text"][part], features, pairs)
+        part: _split(part, split, keys["image"][part], keys["text"][part], stored, pairs)
         for part, split in parts.items()
     }
     digest = hashlib.sha256("\0".join(folder.name for folder in folders.values()).encode())
     source = extractor_files.make_folder(
-        cache_dir / f"{pairs.name}-{image}-{text}-{digest.hexdigest()[:16]}",
+        cache_dir / f"{dataset_name(pairs.name, features)}-{digest.hexdigest()[:16]}",
         {modality: folder / EXTRACTOR for modality, folder in folders.items()},
     )
-    bad = [f"{images[key]}: {reason}" for key, reason in features["image"].bad.items()]
+    bad = [f"{images[key]}: {reason}" for key, reason in stored["image"].bad.items()]
     _report(bad, len(images), source / _LEFT_OUT)
     total = sum(map(len, parts.values()))
     left_out = total - sum(map(len, splits.values()))
@@ -187,19 +180,24 @@ def _report(bad: Sequence[str], total: int, path: Path) -> None:
     )
 
 
+def dataset_name(name: str, features: FeatureSpec) -> str:
+    """Return the name of a data set followed by those of its extractors."""
+    return f"{name}-{features.image_features}-{features.text_features}"
+
+
 def make_extractors(
-    image: str,
-    text: str,
-    image_weights: str | None,
-    text_weights: str | None,
-    batch_size: int,
-    seed: int,
+    features: FeatureSpec, batch_size: int, seed: int
 ) -> tuple[Extractor, Extractor]:
     """Return the extractors of images and of texts; see `extract_features`."""
+    image, text, text_weights = (
+        features.image_features or "",
+        features.text_features or "",
+        features.text_weights,
+    )
     if text == image and text_weights is None:
-        text_weights = image_weights
+        text_weights = features.image_weights
     extractors = (
-        image_extractor(image, image_weights, seed),
+        image_extractor(image, features.image_weights, seed),
         text_extractor(text, text_weights, seed),
     )
     for extractor in extractors:

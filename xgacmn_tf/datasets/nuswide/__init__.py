@@ -7,7 +7,6 @@ Reference: Chua et al., "NUS-WIDE: A Real-World Web Image Database from National
 Singapore", CIVR 2009.
 """
 
-import os
 import textwrap
 from collections.abc import Sequence
 
@@ -54,11 +53,10 @@ DISTRIBUTION = Distribution(
 
 
 def load(
-    data_dir: str | None,
+    files: Files,
     protocol: str | None = None,
     seed: int = 0,
-    image_features: str | None = None,
-    cache_dir: str | os.PathLike[str] | None = None,
+    image_features: str = "lowlevel",
 ) -> PairedDataset:
     """Low-level features of the images, and which of the 1,000 most frequent tags they have.
 
@@ -66,29 +64,20 @@ def load(
     the tags: their text is all zeros.
 
     Args:
-        data_dir: a folder that holds the files of the distribution in any folders below it.
+        files: the files of the distribution.
         protocol: "10k" (as is None) draws 800 + 100 + 100 pairs of each of ten concepts for
             training, validation and testing, each with exactly one of the ten; "full" has the
             training and test list of the distribution, less the pairs without any concept, with
             multi-hot labels of 81 concepts.
         seed: draws the pairs of protocol 10k; without effect on the other.
-        image_features: one of `IMAGE_FEATURES`; None for "lowlevel", 1134-D.
-        cache_dir: see `Distribution.open`.
+        image_features: one of `IMAGE_FEATURES`; "lowlevel" has 1134 dimensions.
 
     Raises:
-        InputError: if protocol or features are unknown, files are missing, or their content is
-            broken.
+        InputError: if files are missing, or their content is broken.
     """
-    protocol = _protocol(protocol)
-    image_features = image_features or "lowlevel"
-    if image_features not in IMAGE_FEATURES:
-        raise InputError(
-            f"NUS-WIDE comes with the image features {', '.join(IMAGE_FEATURES)}, found "
-            f"{image_features!r}."
-        )
+    protocol = protocol or PROTOCOLS[0]
     kinds = CONCATENATIONS.get(image_features, (image_features,))
     matrices = [sources.TAGS, *(LOW_LEVEL[kind] for kind in kinds)]
-    files = DISTRIBUTION.open(data_dir, cache_dir=cache_dir)
     collection = _open(files, protocol, [sources.TAG_LIST], matrices)
     names, hot, rows = _splits(collection, protocol, seed)
 
@@ -119,12 +108,7 @@ def load(
     )
 
 
-def load_raw(
-    data_dir: str | None,
-    protocol: str | None = None,
-    seed: int = 0,
-    cache_dir: str | os.PathLike[str] | None = None,
-) -> RawPairs:
+def load_raw(files: Files, protocol: str | None = None, seed: int = 0) -> RawPairs:
     """Read the images with all their tags as texts, in the same splits and order as `load`.
 
     An image is found by its name or its photo id in any folder. Missing images are left to the
@@ -133,8 +117,7 @@ def load_raw(
     Raises:
         InputError: as `load`; if there is none of the images.
     """
-    protocol = _protocol(protocol)
-    files = DISTRIBUTION.open(data_dir, cache_dir=cache_dir, images=True)
+    protocol = protocol or PROTOCOLS[0]
     collection = _open(files, protocol, [sources.ALL_TAGS], [])
     names, hot, rows = _splits(collection, protocol, seed)
     everything = np.concatenate(list(rows.values()))
@@ -166,15 +149,12 @@ def load_raw(
     )
 
 
-def own_texts(
-    data_dir: str | None, ids: np.ndarray, cache_dir: str | os.PathLike[str] | None = None
-) -> np.ndarray:
+def own_texts(files: Files, ids: np.ndarray) -> np.ndarray:
     """(k, 1000) float32: which of the tags the pairs called `ids` have, as `load` reads them.
 
     Raises:
         InputError: if an id is none of the data set, or as `load`.
     """
-    files = DISTRIBUTION.open(data_dir, cache_dir=cache_dir)
     _check(files, [sources.IMAGE_LIST], [sources.TAGS])
     collection = Collection(files)
     row = {name: index for index, name in enumerate(collection.images)}
@@ -185,12 +165,6 @@ def own_texts(
     texts = collection.tag_vectors(rows)
     files.log()
     return texts
-
-
-def _protocol(protocol: str | None) -> str:
-    if protocol not in (None, *PROTOCOLS):
-        raise InputError(f"NUS-WIDE's protocols are 10k and full, found {protocol!r}.")
-    return protocol or PROTOCOLS[0]
 
 
 def _open(

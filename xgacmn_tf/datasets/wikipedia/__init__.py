@@ -6,8 +6,6 @@ images and texts. README.md in this folder describes the files.
 Reference: Rasiwasia et al., "A New Approach to Cross-Modal Multimedia Retrieval", ACM MM 2010.
 """
 
-import os
-
 import numpy as np
 
 from xgacmn_tf.datasets.distribution import Distribution, Files
@@ -50,11 +48,10 @@ DISTRIBUTION = Distribution(
 
 
 def load(
-    data_dir: str | None,
+    files: Files,
     protocol: str | None = None,
     seed: int = 0,
     image_features: str | None = None,
-    cache_dir: str | os.PathLike[str] | None = None,
 ) -> PairedDataset:
     """Read the features that come with the data set.
 
@@ -63,19 +60,17 @@ def load(
     their numbers. There are no titles or thumbnails.
 
     Args:
-        data_dir: a folder that holds the files of the distribution in any folders below it.
+        files: the files of the distribution.
         protocol: "2173" (as is None) is the split that the data set ships with (2,173 train, 693
             test); "1300" draws 130 pairs of every category for training and tests on the others.
         seed: draws the split of protocol 1300; without effect on the other.
         image_features: one of `IMAGE_FEATURES`, for texts, too; None for the shallow ones, or for
             the deep ones where only these are there.
-        cache_dir: see `Distribution.open`.
 
     Raises:
-        InputError: if the protocol is unknown, files are missing, or their content is broken.
+        InputError: if files are missing, or their content is broken.
     """
-    protocol = _protocol(protocol)
-    files = DISTRIBUTION.open(data_dir, cache_dir=cache_dir)
+    protocol = protocol or PROTOCOLS[0]
     if image_features is None and not files.has(FEATURES) and files.has(DEEP):
         image_features = "deep"
     files.require([DEEP] if image_features == "deep" else [FEATURES, *LISTS.values(), CATEGORIES])
@@ -97,19 +92,13 @@ def load(
     )
 
 
-def load_raw(
-    data_dir: str | None,
-    protocol: str | None = None,
-    seed: int = 0,
-    cache_dir: str | os.PathLike[str] | None = None,
-) -> RawPairs:
+def load_raw(files: Files, protocol: str | None = None, seed: int = 0) -> RawPairs:
     """Read the images and texts of the distribution, in the same splits and order as `load`.
 
     Raises:
         InputError: as `load`; naming texts and images that are listed but missing.
     """
-    protocol = _protocol(protocol)
-    files = DISTRIBUTION.open(data_dir, cache_dir=cache_dir, images=True)
+    protocol = protocol or PROTOCOLS[0]
     files.require([*LISTS.values(), CATEGORIES])
     names, rows = _lists(files)
     pairs = raw_pairs(files, rows, names)
@@ -123,12 +112,6 @@ def load_raw(
             "test": [pool[row] for row in np.flatnonzero(~chosen)],
         }
     return RawPairs(f"wikipedia_{protocol}", tuple(pairs["train"]), tuple(pairs["test"]), names)
-
-
-def _protocol(protocol: str | None) -> str:
-    if protocol not in (None, *PROTOCOLS):
-        raise InputError(f"Wikipedia's protocols are 2173 and 1300, found {protocol!r}.")
-    return protocol or PROTOCOLS[0]
 
 
 def _lists(files: Files) -> tuple[tuple[str, ...], dict[str, list[Listed]]]:
