@@ -92,11 +92,10 @@ def pca_of(dataset: PairedDataset) -> Callable[[], object]:
 
 def training_of(config: Config, dataset: PairedDataset) -> Callable[[], object]:
     """A system's training, ready to run."""
-    from xgacmn_tf.runs.xgacmn import train_model
-
     from xgacmn_tf import baselines
     from xgacmn_tf.runs.folder import RunFolder
     from xgacmn_tf.runs.systems import train_system
+    from xgacmn_tf.runs.xgacmn import train_model
 
     folder = RunFolder.for_config(config)
     folder.claim(config, dataset.fingerprint)

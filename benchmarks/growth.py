@@ -108,10 +108,10 @@ def training(
 ) -> tuple[float, float]:
     """Median seconds of an epoch after the first; memory on top of the features, in MiB."""
     from epoch_clock import Clock
-    from xgacmn_tf.runs.xgacmn import train_model
 
     from xgacmn_tf.datasets.paired import PairedDataset, Split
     from xgacmn_tf.runs.folder import RunFolder
+    from xgacmn_tf.runs.xgacmn import train_model
     from xgacmn_tf.settings.config import Config
 
     def generate(part: str, rows: int) -> Split:

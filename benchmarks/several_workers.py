@@ -35,10 +35,10 @@ def work(shape: str, workers: int, share: int) -> None:
     os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[index]})
     import tensorflow as tf
     from epoch_clock import Clock
-    from xgacmn_tf.runs.xgacmn import build_model
 
     from xgacmn_tf.datasets.paired import PairedDataset, Split
     from xgacmn_tf.devices import make_devices
+    from xgacmn_tf.runs.xgacmn import build_model
     from xgacmn_tf.settings.config import Config
 
     tf.config.threading.set_intra_op_parallelism_threads(1)

@@ -71,9 +71,9 @@ def write(folder: str, image_dim: int, text_dim: int, pairs: int) -> None:
 def train(folder: str, streaming: bool) -> dict[str, float]:
     """Seconds a step and bytes, of one process."""
     from epoch_clock import Clock
-    from xgacmn_tf.runs.xgacmn import build_model
 
     from xgacmn_tf import datasets
+    from xgacmn_tf.runs.xgacmn import build_model
     from xgacmn_tf.settings.config import Config
     from xgacmn_tf.training import automatic
 

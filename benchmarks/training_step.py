@@ -127,10 +127,10 @@ def generate(image_dim: int, text_dim: int, rows: int) -> dict[str, np.ndarray]:
 def train_ours(arrays: dict[str, np.ndarray], batch: int, variant: str) -> None:
     """Trains as the command does, each epoch a turn; never returns."""
     import keras
-    from xgacmn_tf.runs.xgacmn import train_model
 
     from xgacmn_tf.datasets.paired import PairedDataset, Split
     from xgacmn_tf.runs.folder import RunFolder
+    from xgacmn_tf.runs.xgacmn import train_model
     from xgacmn_tf.settings.config import Config
     from xgacmn_tf.training.callbacks import ScalarBoard, StopOnNonFinite
 

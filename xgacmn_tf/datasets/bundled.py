@@ -11,7 +11,7 @@ A folder `data/` holds
 - `thumbnails.npz`: encoded images one after the other, `webp` (bytes,) uint8, and their `offset`;
 - `extractors/`: for each text feature, what makes such features of other images and texts.
 
-`bundling` writes these files.
+`tools/bundling.py` of the repository writes these files.
 """
 
 import csv
