@@ -116,24 +116,18 @@ def check_orientation(
             as many rows.
     """
     matrices = {name: array for name, array in features.items() if array.ndim == 2}
-    if all(len(array) == len(label) for array in matrices.values()):
-        return
-    # Where everything is swapped, multi-hot labels have a column for each pair, too.
+    # If everything is swapped, multi-hot labels have a column for each pair, too.
     for pairs, swapped in ((len(label), []), (label.shape[-1], [label_name][: label.ndim - 1])):
-        names = [
-            name
-            for name, array in matrices.items()
-            if array.shape[1] == pairs and len(array) != pairs
-        ]
-        right = [name for name, array in matrices.items() if len(array) == pairs]
-        if names and len(names) + len(right) == len(matrices):
-            first = matrices[names[0]]
-            remedy = ", ".join(f"{name}.T" for name in [*names, *swapped])
+        wrong = [name for name, array in matrices.items() if len(array) != pairs]
+        if wrong and all(matrices[name].shape[1] == pairs for name in wrong):
+            remedy = ", ".join(f"{name}.T" for name in [*wrong, *swapped])
             raise InputError(
-                f"{source}: {names[0]} has {len(first)} rows and {pairs} columns, and {label_name} "
-                f"has {pairs} labels, so rows and columns are swapped; save {remedy}, and likewise "
-                "in other splits, with a row for each pair"
+                f"{source}: {wrong[0]} has {len(matrices[wrong[0]])} rows and {pairs} columns, and "
+                f"{label_name} has {pairs} labels, so rows and columns are swapped; save {remedy}, "
+                "and likewise in other splits, with a row for each pair"
             )
+        if not wrong:
+            return
 
 
 def strings(values: Any, name: str) -> np.ndarray:

@@ -16,16 +16,13 @@ import apache_beam as beam
 import tensorflow_datasets as tfds
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from xgacmn_tf.datasets.distribution import default_cache_dir
 from xgacmn_tf.datasets.extraction import extractor_files
-from xgacmn_tf.datasets.extraction.cache import EXTRACTOR, FeatureCache
+from xgacmn_tf.datasets.extraction.cache import EXTRACTOR
 from xgacmn_tf.datasets.extraction.extract import (
     dataset_name,
-    keyed_items,
+    feature_caches,
     labels,
-    make_extractors,
     title,
-    training_items,
 )
 from xgacmn_tf.datasets.extraction.extracted_pairs.extracted_pairs_dataset_builder import Builder
 from xgacmn_tf.datasets.paired_builder import PairedConfig
@@ -135,19 +132,13 @@ def write_tfds(
     Raises:
         InputError: see `extract_features`; or if the pipeline fails.
     """
-    extractors = make_extractors(features, batch_size, seed)
-    cache_dir = Path(features.cache_dir or default_cache_dir())
     saved: dict[str, Path] = {}
     dims: dict[str, int] = {}
-    for extractor in extractors:
-        training = training_items(
-            extractor.modality, keyed_items(extractor.modality, {"train": pairs.train})
-        )
-        cache = FeatureCache(
-            cache_dir, extractor, training, features.on_bad_image, seed, show_progress
-        )
-        dims[extractor.modality] = cache.fitted().dim
-        saved[extractor.modality] = cache.folder / EXTRACTOR
+    parts = {"train": pairs.train}
+    for _, cache in feature_caches(parts, features, batch_size, seed, show_progress):
+        modality = cache.extractor.modality
+        dims[modality] = cache.fitted().dim
+        saved[modality] = cache.folder / EXTRACTOR
     config = PairedConfig(
         name=dataset_name(Path(pairs.name).stem, features),
         description=f"{pairs.name}: {features.image_features} features of images, "

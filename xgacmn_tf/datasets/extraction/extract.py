@@ -3,7 +3,7 @@
 import hashlib
 import itertools
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,7 @@ _LOGGER = logging.getLogger(__name__)
 _MAX_TITLE = 120
 _LEFT_OUT = "left_out.txt"
 Parts = Mapping[str, Sequence[RawPair]]
+KeyedItem = tuple[str, Path | str]
 
 
 def extract_features(
@@ -56,19 +57,13 @@ def extract_features(
     Raises:
         InputError: if an extractor is unknown or its weights are missing, or an image is rejected.
     """
-    cache_dir = Path(features.cache_dir or default_cache_dir())
-    extractors = make_extractors(features, batch_size, seed)
     parts = pairs.splits()
     folders: dict[str, Path] = {}
     keys: dict[str, dict[str, list[str]]] = {}
     stored: dict[str, StoredFeatures] = {}
-    for extractor in extractors:
-        modality, items = extractor.modality, keyed_items(extractor.modality, parts)
+    for items, cache in feature_caches(parts, features, batch_size, seed, show_progress):
+        modality = cache.extractor.modality
         keys[modality] = {part: [key for key, _ in keyed] for part, keyed in items.items()}
-        training = training_items(modality, items)
-        cache = FeatureCache(
-            cache_dir, extractor, training, features.on_bad_image, seed, show_progress
-        )
         distinct = _first_items(itertools.chain(*items.values()))
         stored[modality] = cache.features(distinct)
         folders[modality] = cache.folder
@@ -80,7 +75,7 @@ def extract_features(
     }
     digest = hashlib.sha256("\0".join(folder.name for folder in folders.values()).encode())
     source = extractor_files.make_folder(
-        cache_dir / f"{dataset_name(pairs.name, features)}-{digest.hexdigest()[:16]}",
+        default_cache(features) / f"{dataset_name(pairs.name, features)}-{digest.hexdigest()[:16]}",
         {modality: folder / EXTRACTOR for modality, folder in folders.items()},
     )
     bad = [f"{images[key]}: {reason}" for key, reason in stored["image"].bad.items()]
@@ -99,31 +94,34 @@ def extract_features(
     )
 
 
-def keyed_items(modality: str, parts: Parts) -> dict[str, list[tuple[str, Path | str]]]:
-    """Return the key and the item of every pair, by split.
+def default_cache(features: FeatureSpec) -> Path:
+    """Return the cache folder of a specification, or the user's."""
+    return Path(features.cache_dir or default_cache_dir())
 
-    Args:
-        modality: "image" for the image files, "text" for the texts.
-        parts: split → its pairs.
+
+def feature_caches(
+    parts: Parts, features: FeatureSpec, batch_size: int, seed: int, show_progress: bool
+) -> Iterator[tuple[dict[str, list[KeyedItem]], FeatureCache]]:
+    """Yield the items of each split and their cache, for images and then for texts.
+
+    Extractors learn from the distinct images and from all texts of the training split.
     """
-    items: dict[str, list[Path | str]] = {
-        part: [pair.image if modality == "image" else pair.text for pair in split]
-        for part, split in parts.items()
-    }
-    keys = iter(item_keys(modality, [item for split in items.values() for item in split]))
-    return {part: [(next(keys), item) for item in split] for part, split in items.items()}
+    for extractor in _extractors(features, batch_size, seed):
+        modality = extractor.modality
+        listed: dict[str, list[Path | str]] = {
+            part: [pair.image if modality == "image" else pair.text for pair in split]
+            for part, split in parts.items()
+        }
+        keys = iter(item_keys(modality, [*itertools.chain(*listed.values())]))
+        items = {part: [(next(keys), item) for item in split] for part, split in listed.items()}
+        training = items["train"]
+        if modality == "image":
+            training = [*_first_items(training).items()]
+        folder, policy = default_cache(features), features.on_bad_image
+        yield items, FeatureCache(folder, extractor, training, policy, seed, show_progress)
 
 
-def training_items(
-    modality: str, items: Mapping[str, Sequence[tuple[str, Path | str]]]
-) -> list[tuple[str, Path | str]]:
-    """Return the items that an extractor learns from: distinct images, or all texts."""
-    if modality == "image":
-        return [*_first_items(items["train"]).items()]
-    return [*items["train"]]
-
-
-def _first_items(items: Iterable[tuple[str, Path | str]]) -> dict[str, Path | str]:
+def _first_items(items: Iterable[KeyedItem]) -> dict[str, Path | str]:
     """Return the distinct keys with the first item of each."""
     first: dict[str, Path | str] = {}
     for key, item in items:
@@ -185,17 +183,10 @@ def dataset_name(name: str, features: FeatureSpec) -> str:
     return f"{name}-{features.image_features}-{features.text_features}"
 
 
-def make_extractors(
-    features: FeatureSpec, batch_size: int, seed: int
-) -> tuple[Extractor, Extractor]:
+def _extractors(features: FeatureSpec, batch_size: int, seed: int) -> tuple[Extractor, Extractor]:
     """Return the extractors of images and of texts; see `extract_features`."""
-    image, text, text_weights = (
-        features.image_features or "",
-        features.text_features or "",
-        features.text_weights,
-    )
-    if text == image and text_weights is None:
-        text_weights = features.image_weights
+    image, text = features.image_features or "", features.text_features or ""
+    text_weights = features.text_weights or (features.image_weights if text == image else None)
     extractors = (
         image_extractor(image, features.image_weights, seed),
         text_extractor(text, text_weights, seed),

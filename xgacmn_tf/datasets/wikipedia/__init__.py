@@ -77,13 +77,7 @@ def load(
     names, splits = _deep(files) if image_features == "deep" else _shallow(files)
     files.log()
     if protocol == "1300":
-        both = (splits["train"], splits["test"])
-        pool = Split(
-            image=np.concatenate([split.image for split in both]),
-            text=np.concatenate([split.text for split in both]),
-            label=np.concatenate([split.label for split in both]),
-            id=np.concatenate([split.id for split in both]),
-        )
+        pool = splits["train"].followed_by(splits["test"])
         chosen = training_rows(pool.label, names, seed)
         splits = {"train": pool.take(chosen), "test": pool.take(~chosen)}
     name = "wikipedia_deep" if image_features == "deep" else "wikipedia"
