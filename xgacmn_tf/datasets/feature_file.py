@@ -23,7 +23,7 @@ from xgacmn_tf.io import array_files
 from xgacmn_tf.io.array_files import Shapes, shown
 
 SPLITS = ("train", "validation", "test")
-# Up to here every whole number is a double of its own.
+# Up to here, every whole number has an exact double.
 _LARGEST_WHOLE = 2.0**53
 REQUIRED = ("image", "text", "label")
 OPTIONAL = ("id", "title", "group", "fine_label")
@@ -100,12 +100,12 @@ def numbered_ids(part: str, rows: int) -> np.ndarray:
 def class_names(
     labels: Sequence[np.ndarray], names: tuple[str, ...] | None, source: str
 ) -> tuple[str, ...]:
-    """`names`, or "0", "1", … where there are none, once the labels prove to count from 0.
+    """Return `names`, or "0", "1", … without names, after checking that labels count from 0.
 
     Args:
         labels: those of every split, (n,) or multi-hot (n, c).
         names: c names, or None.
-        source: what errors name.
+        source: the name of the data in errors.
 
     Raises:
         InputError: if a label is missing (NaN), single labels count from 1, or have no names and
@@ -138,7 +138,7 @@ def class_names(
 def _numbered(
     labels: dict[str, np.ndarray], names: tuple[str, ...] | None, source: str
 ) -> tuple[dict[str, np.ndarray], tuple[str, ...] | None]:
-    """String labels as numbers or multi-hot rows, and the names of the classes, as in tables."""
+    """Return string labels as numbers or multi-hot rows, and the class names, as in tables."""
     of_strings = [part for part, label in labels.items() if label.dtype.kind in "US"]
     if not of_strings:
         return labels, names

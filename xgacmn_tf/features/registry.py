@@ -30,7 +30,7 @@ def image_extractor(name: str, weights: str | None = None, seed: int = 0) -> Ext
         seed: draws what is learned (sift).
 
     Raises:
-        InputError: if there is no such extractor. What it needs is looked for by its `check`.
+        InputError: if there is no such extractor. Its `check` finds missing requirements.
     """
     return _extractor("image", name, IMAGE_EXTRACTORS, weights, seed)
 

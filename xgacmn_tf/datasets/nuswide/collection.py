@@ -78,7 +78,7 @@ def lacking(files: Files, names: Sequence[str], matrices: Sequence[Source]) -> l
         names: files that are needed under their own names.
         matrices: matrices that are needed whole, or in halves together with the lists of halves.
     """
-    found = [source.found(files) for source in matrices]
-    halves = sources.HALF_LISTS if any(len(paths) == 2 for paths in found) else ()
+    paths_of = [source.found(files) for source in matrices]
+    halves = sources.HALF_LISTS if any(len(paths) == 2 for paths in paths_of) else ()
     missing = [path for path in dict.fromkeys([*names, *halves]) if not files.has(path)]
-    return missing + [s.whole for s, paths in zip(matrices, found, strict=True) if not paths]
+    return missing + [s.whole for s, paths in zip(matrices, paths_of, strict=True) if not paths]

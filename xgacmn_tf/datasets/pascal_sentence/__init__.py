@@ -1,7 +1,7 @@
 """Pascal Sentence (paper, §4.2): 1,000 images of 20 classes with about five sentences each.
 
 `load` reads the release of features, `load_raw` the images and sentences. README.md in this
-folder tells where both come from and how they are laid out.
+folder describes their origin and layout.
 
 Reference: Rashtchian et al., "Collecting Image Annotations Using Amazon's Mechanical Turk", 2010.
 """
@@ -28,8 +28,8 @@ SENTENCES_APART = ("900_sentences",)
 FEATURES = tuple(
     f"{part}_{kind}.mat" for part in ("train", "test") for kind in ("img", "txt", "img_lab")
 )
-# The release numbers its classes so, without saying it: of all orders, this one makes the
-# likeness of its classes' mean features follow that of the classes' sentences.
+# The release does not name its classes. Of all orders, this one makes the similarities of the
+# classes' mean features agree best with those of their sentences.
 RELEASE_CLASSES = (*CLASSES[1:], CLASSES[0])
 
 DISTRIBUTION = Distribution(

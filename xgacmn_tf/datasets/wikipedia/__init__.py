@@ -78,8 +78,8 @@ def load(
     files.log()
     if protocol == "1300":
         pool = splits["train"].followed_by(splits["test"])
-        chosen = training_rows(pool.label, names, seed)
-        splits = {"train": pool.take(chosen), "test": pool.take(~chosen)}
+        in_training = training_rows(pool.label, names, seed)
+        splits = {"train": pool.take(in_training), "test": pool.take(~in_training)}
     name = "wikipedia_deep" if image_features == "deep" else "wikipedia"
     return PairedDataset(
         f"{name}_{protocol}", splits["train"], splits["test"], names, source=str(files.folder)
@@ -100,10 +100,10 @@ def load_raw(files: Files, protocol: str | None = None, seed: int = 0) -> RawPai
     if protocol == "1300":
         pool = pairs["train"] + pairs["test"]
         labels = np.array([row.label for row in rows["train"] + rows["test"]])
-        chosen = training_rows(labels, names, seed)
+        in_training = training_rows(labels, names, seed)
         pairs = {
-            "train": [pool[row] for row in np.flatnonzero(chosen)],
-            "test": [pool[row] for row in np.flatnonzero(~chosen)],
+            "train": [pool[row] for row in np.flatnonzero(in_training)],
+            "test": [pool[row] for row in np.flatnonzero(~in_training)],
         }
     return RawPairs(f"wikipedia_{protocol}", tuple(pairs["train"]), tuple(pairs["test"]), names)
 
