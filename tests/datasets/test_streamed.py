@@ -1,6 +1,5 @@
 """A training split that stays in its files: the same pairs, batches of each epoch, whole runs."""
 
-import dataclasses
 import hashlib
 import json
 
@@ -219,9 +218,7 @@ def test_run_learns_as_one_in_memory_does(data_dir, tmp_path):
     assert len(run.gallery()) == metrics["splits"]["test"]
     with pytest.raises(InputError, match="is streamed from files, so that not all items can be"):
         run.gallery("all")
-    in_memory = dataclasses.replace(
-        config, streaming=False, export=False, output_dir=str(tmp_path / "memory")
-    )
+    in_memory = config.replace(streaming=False, export=False, output_dir=str(tmp_path / "memory"))
     expected = experiment.run(in_memory, say=lambda text: None)
     assert metrics["splits"] == expected["splits"]
     assert metrics["refit"]["pairs"] == ROWS
