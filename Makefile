@@ -22,7 +22,7 @@ test-all: $(VENV)/installed-all lint
 lint: $(VENV)/installed-test
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/mypy xgacmn_tf
+	$(VENV)/bin/mypy xgacmn_tf tools
 	$(VENV)/bin/lint-imports --no-logo
 
 $(VENV)/bin/python:

@@ -19,7 +19,7 @@ from PIL import Image
 from tensorflow_serving.apis.predict_pb2 import PredictRequest
 
 from xgacmn_tf import datasets, gallery
-from xgacmn_tf.datasets import nuswide, pascal_sentence, raw_table, wikipedia
+from xgacmn_tf.datasets import load, load_raw, raw_table
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.features.extractor import MANIFEST
 from xgacmn_tf.features.image_files import open_image
@@ -304,28 +304,28 @@ READERS = {
     "Wikipedia's list": (
         "trainset_txt_img_cat.list",
         copy_of("wikipedia"),
-        lambda path: wikipedia.load_raw(str(path.parent)),
+        lambda path: load_raw("wikipedia", str(path.parent)),
     ),
     "Wikipedia's text": (
         "texts/00a3-1.4.xml",
         copy_of("wikipedia"),
-        lambda path: wikipedia.load_raw(str(path.parent.parent)),
+        lambda path: load_raw("wikipedia", str(path.parent.parent)),
     ),
     "Wikipedia's features": (
         "raw_features.mat",
         copy_of("wikipedia"),
-        lambda path: wikipedia.load(str(path.parent)),
+        lambda path: load("wikipedia", str(path.parent)),
     ),
     "Pascal's features": (
         "train_img.mat",
         copy_of("pascal_sentence"),
-        lambda path: pascal_sentence.load(str(path.parent)),
+        lambda path: load("pascal_sentence", str(path.parent)),
     ),
     **{
         f"NUS-WIDE's {what}": (
             f"{folder}/{name}",
             copy_of("nuswide"),
-            lambda path: nuswide.load(str(path.parent.parent), "full"),
+            lambda path: load("nuswide", str(path.parent.parent), "full"),
         )
         for what, folder, name in (
             ("list", "ImageList", "TrainImagelist.txt"),

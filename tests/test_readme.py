@@ -48,7 +48,9 @@ def test_every_named_file_exists(page):
     text = page.read_text(encoding="utf-8")
     for path in re.findall(r"\]\(([\w./-]+)(?:#[\w-]+)?\)", text):
         assert (page.parent / path).exists(), path
-    for path in re.findall(r"`((?:flags|xgacmn_tf|tests|export|benchmarks)/[\w./*-]*)`", text):
+    for path in re.findall(
+        r"`((?:flags|xgacmn_tf|tests|tools|export|benchmarks)/[\w./*-]*)`", text
+    ):
         assert list(ROOT.glob(path)), path
     for path in re.findall(r"python ((?:export|benchmarks|examples)/[\w./]+)", text):
         assert (ROOT / path).exists(), path

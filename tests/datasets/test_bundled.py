@@ -223,7 +223,7 @@ def test_unknown_text_features(bundled):
 def test_image_features_of_another_network(bundled):
     with pytest.raises(
         InputError,
-        match="--image_features=vgg19: data set .* comes with efficientnet_lite2; leave",
+        match="--image_features=vgg19: data set .* comes with .* efficientnet_lite2 .*; leave",
     ):
         load(bundled.name, image_features="vgg19", text_features="bow")
 

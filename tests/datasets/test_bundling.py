@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from xgacmn_tf.datasets import bundling
+from tools import bundling
+from tools.bundling import BundledImage, Entry
 from xgacmn_tf.datasets.bundled import SHORT, TEXTS, Bundled
-from xgacmn_tf.datasets.bundling import BundledImage, Entry
 from xgacmn_tf.features.extractor import Extractor
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tools import rebuild_emoji as rebuild
 from xgacmn_tf.datasets.bundled import SHORT
-from xgacmn_tf.datasets.emoji import EMOJI, rebuild
+from xgacmn_tf.datasets.emoji import EMOJI
 from xgacmn_tf.features.registry import load_extractor
 
 SKIN_TONES = {chr(code) for code in range(0x1F3FB, 0x1F400)}

@@ -11,7 +11,7 @@ import scipy.io
 
 from tests.datasets import nuswide_layout
 from tests.datasets.test_nuswide import ROWS, labels
-from xgacmn_tf.datasets import file_search, load, nuswide, pascal_sentence, wikipedia
+from xgacmn_tf.datasets import file_search, load, load_raw, pascal_sentence, wikipedia
 from xgacmn_tf.datasets.pascal_sentence import CLASSES
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.settings.command_line import configure_logging
@@ -130,10 +130,10 @@ def copy(tmp_path):
 def test_nuswide(tmp_path, layout, whole, capsys):
     configure_logging()
     folder = nuswide_layout.write(tmp_path / "data", labels(), whole=whole)
-    expected = nuswide.load(str(folder), "full").fingerprint
+    expected = load("nuswide", str(folder), "full").fingerprint
     capsys.readouterr()
     layout(folder)
-    assert nuswide.load(str(folder), "full").fingerprint == expected
+    assert load("nuswide", str(folder), "full").fingerprint == expected
     (line,) = capsys.readouterr().out.splitlines()
     assert line.startswith(f"nuswide: files found in {folder}: ")
 
@@ -141,19 +141,19 @@ def test_nuswide(tmp_path, layout, whole, capsys):
 @pytest.mark.parametrize("layout", ANY)
 def test_wikipedia(copy, layout):
     folder = copy(Path(wikipedia.__file__).parent / "dummy_data")
-    expected = wikipedia.load(str(folder)).fingerprint
-    raw = described(wikipedia.load_raw(str(folder)))
+    expected = load("wikipedia", str(folder)).fingerprint
+    raw = described(load_raw("wikipedia", str(folder)))
     layout(folder)
-    assert wikipedia.load(str(folder)).fingerprint == expected
-    assert described(wikipedia.load_raw(str(folder))) == raw
+    assert load("wikipedia", str(folder)).fingerprint == expected
+    assert described(load_raw("wikipedia", str(folder))) == raw
 
 
 @pytest.mark.parametrize("layout", ANY)
 def test_pascal_features(copy, layout):
     folder = copy(Path(pascal_sentence.__file__).parent / "dummy_data")
-    expected = pascal_sentence.load(str(folder)).fingerprint
+    expected = load("pascal_sentence", str(folder)).fingerprint
     layout(folder)
-    assert pascal_sentence.load(str(folder)).fingerprint == expected
+    assert load("pascal_sentence", str(folder)).fingerprint == expected
 
 
 def described(pairs):
@@ -167,7 +167,7 @@ def described(pairs):
 
 def test_an_archive_may_be_named_itself(tmp_path, cache):
     folder = nuswide_layout.write(tmp_path / "data", labels())
-    expected = nuswide.load(str(folder), "full").fingerprint
+    expected = load("nuswide", str(folder), "full").fingerprint
     one_archive(folder)
     archive = str(folder / "all.zip")
     assert load("nuswide", archive, "full").fingerprint == expected
@@ -205,9 +205,9 @@ def test_images_of_nuswide(tmp_path, layout):
     ]
     for name in twice:  # one photo
         (folder / "Flickr" / name).write_text("the same")
-    expected = described(nuswide.load_raw(str(folder), "full"))
+    expected = described(load_raw("nuswide", str(folder), "full"))
     layout(folder)
-    assert described(nuswide.load_raw(str(folder), "full")) == expected
+    assert described(load_raw("nuswide", str(folder), "full")) == expected
 
 
 @pytest.fixture
@@ -294,9 +294,9 @@ def json_file(folder):
     ],
 )
 def test_images_and_sentences_of_pascal(pascal, layout):
-    expected = described(pascal_sentence.load_raw(str(pascal)))
+    expected = described(load_raw("pascal_sentence", str(pascal)))
     layout(pascal)
-    assert described(pascal_sentence.load_raw(str(pascal))) == expected
+    assert described(load_raw("pascal_sentence", str(pascal))) == expected
 
 
 def test_classes_and_images_of_pascal_that_are_unknown(pascal):
@@ -305,21 +305,21 @@ def test_classes_and_images_of_pascal_that_are_unknown(pascal):
     with pytest.raises(
         InputError, match="0 of 920 images found; expected dataset/aeroplane/2008_0"
     ):
-        pascal_sentence.load_raw(str(pascal))
+        load_raw("pascal_sentence", str(pascal))
     (pascal / "pascal_sentences.json").write_text('{"a": 3}')
     with pytest.raises(InputError, match="pascal_sentences.json cannot be read"):
-        pascal_sentence.load_raw(str(pascal))
+        load_raw("pascal_sentence", str(pascal))
     (pascal / "pascal_sentences.json").unlink()
     (pascal / "2008_000001.txt").write_text("A cat.")
     with pytest.raises(
         InputError, match="the class of image 2008_000001 is unknown; put the images"
     ):
-        pascal_sentence.load_raw(str(pascal))
+        load_raw("pascal_sentence", str(pascal))
     (pascal / "2008_000001.txt").unlink()
     with pytest.raises(
         InputError, match="Missing in .*: dataset/<class>/2008_000716.jpg, sentence"
     ):
-        pascal_sentence.load_raw(str(pascal))
+        load_raw("pascal_sentence", str(pascal))
 
 
 @pytest.mark.parametrize("first", [0, 1])
@@ -350,10 +350,10 @@ def test_copies_that_differ_are_ambiguous(tmp_path):
     (folder / "new").mkdir()
     first, other = folder / "ConceptsList" / "Concepts81.txt", folder / "new" / "concepts81.TXT"
     shutil.copy(first, other)
-    nuswide.load(str(folder), "full")  # identical
+    load("nuswide", str(folder), "full")  # identical
     other.write_text(first.read_text().replace("zebra", "zebras"))
     with pytest.raises(InputError) as caught:
-        nuswide.load(str(folder), "full")
+        load("nuswide", str(folder), "full")
     assert f"{first} and {other} have different contents" in str(caught.value)
     assert f"move one of them out of {folder}" in str(caught.value)
 
@@ -362,7 +362,7 @@ def test_the_shallowest_of_identical_copies_is_read_and_links_may_form_circles(t
     folder = nuswide_layout.write(tmp_path / "data", labels())
     shutil.copytree(folder / "ImageList", folder / "a" / "b")
     (folder / "a" / "up").symlink_to(folder)
-    nuswide.load(str(folder), "full")
+    load("nuswide", str(folder), "full")
     assert "3 in ImageList" in capsys.readouterr().out
 
 
@@ -371,7 +371,7 @@ def test_other_archives_are_to_be_unpacked(tmp_path):
     shutil.rmtree(folder / "Low_Level_Features")
     (folder / "NUS_WID_Low_Level_Features.rar").touch()
     with pytest.raises(InputError, match="Missing in .*Unpack .*_Features.rar, as archives other"):
-        nuswide.load(str(folder), "full")
+        load("nuswide", str(folder), "full")
 
 
 @pytest.mark.parametrize("name", ["../{}", "/tmp/{}", "a/../../{}", "..\\{}", "C:\\{}"])
@@ -384,7 +384,7 @@ def test_members_that_lead_out_of_the_cache_are_rejected(tmp_path, cache, name):
     with pytest.raises(
         InputError, match="lists.zip: the member .* leads out of the folder|Missing"
     ):
-        nuswide.load(str(folder), "full")
+        load("nuswide", str(folder), "full")
     assert not [path for path in tmp_path.rglob("*magelist.txt") if path.parent.name != "ImageList"]
 
 
@@ -395,13 +395,13 @@ def test_damaged_and_oversized_archives(tmp_path, monkeypatch):
     content = archive.read_bytes()
     monkeypatch.setattr(file_search, "_MAX_MEMBER_BYTES", 1000)
     with pytest.raises(InputError, match=r"declares [\d,]+ bytes; at most 1,000 can be unpacked"):
-        nuswide.load(str(folder), "full")
+        load("nuswide", str(folder), "full")
     monkeypatch.undo()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "again"))
     archive.write_bytes(content[:-30])
     with pytest.raises(InputError, match="NUS_WID_Tags.zip cannot be read as a zip archive"):
-        nuswide.load(str(folder), "full")
+        load("nuswide", str(folder), "full")
     archive.write_bytes(content[:2000] + bytes(50) + content[2050:])
     with pytest.raises(InputError, match="NUS_WID_Tags.zip/.* cannot be unpacked"):
-        nuswide.load(str(folder), "full")
+        load("nuswide", str(folder), "full")
     assert not list(tmp_path.rglob("*.partial*"))

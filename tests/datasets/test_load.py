@@ -15,12 +15,12 @@ from xgacmn_tf.datasets import (
     default_cache_dir,
     load,
     load_raw,
-    loading,
     pascal_sentence,
     wikipedia,
 )
 from xgacmn_tf.datasets.catalog import BUNDLED
 from xgacmn_tf.errors import InputError
+from xgacmn_tf.settings.config import FeatureSpec
 
 
 @pytest.fixture
@@ -49,9 +49,13 @@ def test_a_path_is_read_as_it_stands_or_from_data_dir(features, monkeypatch):
 @pytest.mark.parametrize("reader", [wikipedia, pascal_sentence])
 def test_distributed_data_sets_are_read_by_their_modules(reader, monkeypatch, tmp_path):
     calls = []
-    monkeypatch.setattr(reader, "load", lambda *arguments, cache_dir: calls.append(arguments))
     monkeypatch.setattr(
-        reader, "load_raw", lambda *arguments, cache_dir: calls.append(("raw", *arguments))
+        reader, "load", lambda files, *arguments: calls.append((str(files.folder), *arguments))
+    )
+    monkeypatch.setattr(
+        reader,
+        "load_raw",
+        lambda files, *arguments: calls.append(("raw", str(files.folder), *arguments)),
     )
     protocol, folder = list(reader.PROTOCOLS)[1], str(tmp_path)
     load(reader.DISTRIBUTION.name, folder)
@@ -78,13 +82,12 @@ def extraction(monkeypatch):
         ids = np.array([f"{part}{row}" for row in range(rows)])
         return Split(np.ones((rows, 4)), np.zeros((rows, 2)), np.arange(rows) % 2, ids)
 
-    def extract(pairs, image, text, **settings):
-        calls.append((pairs, image, text, settings))
+    def extract(pairs, features, seed):
+        calls.append((pairs, features, seed))
         return PairedDataset("made", split("a", 3), split("b", 2), ("x", "y"), source="extractors")
 
     monkeypatch.setattr(extraction_package, "extract_features", extract)
-    monkeypatch.setattr(wikipedia, "load_raw", lambda *arguments, cache_dir: ("raw", *arguments))
-    monkeypatch.setattr(loading, "check_data_dir", lambda folder: None)
+    monkeypatch.setattr(wikipedia, "load_raw", lambda files, *arguments: ("raw", *arguments))
     return calls
 
 
@@ -95,42 +98,44 @@ def test_named_features_are_extracted_from_the_raw_pairs(extraction, tmp_path):
         "text_weights": "preset",
         "on_bad_image": "skip",
     }
-    dataset = load("wikipedia", "folder", "1300", 5, "vgg19", "bow", **settings)
-    expected = (("raw", "folder", "1300", 5), "vgg19", "bow", {**settings, "seed": 5})
-    assert extraction == [expected]
+    names = {"image_features": "vgg19", "text_features": "bow"}
+    dataset = load("wikipedia", str(tmp_path), "1300", 5, **names, **settings)
+    spec = FeatureSpec(**names, **{**settings, "cache_dir": str(tmp_path)})
+    assert extraction == [(("raw", "1300", 5), spec, 5)]
     assert dataset.source == "extractors"
 
 
-def test_the_default_cache(extraction, monkeypatch, tmp_path):
+def test_the_default_cache(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    load("wikipedia", "folder", image_features="sift", text_features="lda")
-    assert extraction[0][3]["cache_dir"] == tmp_path / "xgacmn_tf" == default_cache_dir()
+    assert default_cache_dir() == tmp_path / "xgacmn_tf"
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert default_cache_dir() == tmp_path / ".cache" / "xgacmn_tf"
 
 
-def test_texts_features_of_the_data_sets_own_beside_images_made_anew(extraction, monkeypatch):
+def test_texts_features_of_the_data_sets_own_beside_images_made_anew(
+    extraction, monkeypatch, tmp_path
+):
     """`own_texts` is asked for the ids that were extracted, as bad pictures may be left out."""
     asked = []
 
-    def own_texts(data_dir, ids, cache_dir):
-        asked.append((data_dir, ids.tolist()))
+    def own_texts(files, ids):
+        asked.append((files.folder, ids.tolist()))
         return np.array([[int(name[1:]), 7, 7] for name in ids])
 
     monkeypatch.setattr(wikipedia, "own_texts", own_texts, raising=False)
-    dataset = load("wikipedia", "folder", image_features="vgg19")
-    assert asked == [("folder", ["a0", "a1", "a2", "b0", "b1"])]  # once: it reads large files
+    dataset = load("wikipedia", str(tmp_path), image_features="vgg19")
+    assert asked == [(tmp_path, ["a0", "a1", "a2", "b0", "b1"])]  # once: it reads large files
     np.testing.assert_array_equal(dataset.train.text, [[0, 7, 7], [1, 7, 7], [2, 7, 7]])
     np.testing.assert_array_equal(dataset.test.text, [[0, 7, 7], [1, 7, 7]])
     np.testing.assert_array_equal(dataset.train.image, np.ones((3, 4)))
     assert dataset.source == ""  # the extractors there do not make these texts' features
 
 
-def test_image_features_that_a_data_set_has_of_its_own(monkeypatch):
+def test_image_features_that_a_data_set_has_of_its_own(monkeypatch, tmp_path):
     monkeypatch.setattr(wikipedia, "IMAGE_FEATURES", ("ch", "cm55"), raising=False)
-    monkeypatch.setattr(wikipedia, "load", lambda *arguments, cache_dir: arguments)
-    assert load("wikipedia", image_features="cm55") == (None, None, 0, "cm55")
+    monkeypatch.setattr(wikipedia, "load", lambda files, *arguments: arguments)
+    assert load("wikipedia", str(tmp_path), image_features="cm55") == (None, 0, "cm55")
     with pytest.raises(InputError, match="leave text_features out"):
         load("wikipedia", image_features="ch", text_features="bow")
 

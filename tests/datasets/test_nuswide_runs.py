@@ -33,7 +33,7 @@ def test_builder_and_reader_agree(tmp_path):
     manual = tmp_path / "downloads" / "manual"
     shutil.copytree(DUMMY, manual)
     found = load("nuswide/lowlevel_full", str(tmp_path))
-    expected = nuswide.load(str(manual), "full")
+    expected = load("nuswide", str(manual), "full")
     assert found.fingerprint == expected.fingerprint
     assert found.label_names == expected.label_names
 
@@ -107,6 +107,6 @@ def test_a_folder_trains_and_is_evaluated(tmp_path, small_networks):
         **small_networks,
     )
     metrics = experiment.run(config)
-    assert metrics["data_fingerprint"] == nuswide.load(DUMMY, "full").fingerprint
+    assert metrics["data_fingerprint"] == load("nuswide", DUMMY, "full").fingerprint
     assert metrics["splits"]["test"] == 4
     assert 0 < metrics["test"]["cosine"]["mAP"]["avg"] <= 1

@@ -5,7 +5,8 @@ import re
 
 import pytest
 
-from xgacmn_tf.datasets.openclipart import OPENCLIPART, rebuild
+from tools import rebuild_openclipart as rebuild
+from xgacmn_tf.datasets.openclipart import OPENCLIPART
 
 
 @pytest.fixture(scope="module")

@@ -120,7 +120,7 @@ TWO = np.array([[1, 0, 0], [0, 2, 0], [0, 0, 1]] * 2)
         ({"label_train": TWO.clip(max=1)}, "label_test and label_train differ in kind"),
         ({"label_train": np.ones(6, int)}, "label_train holds 1 class; .* at least 2"),
         ({"id_train": np.array(list("abcbad"))}, "id_train holds 'b' twice"),
-        ({"id_test": np.array([*"abcde", "train-3"])}, "'train-3' stands in both id_train and id_"),
+        ({"id_test": np.array([*"abcde", "train-3"])}, "'train-3' is in both id_train and id_"),
         ({"id_test": np.ones(6)}, "id_test has dtype float64; expected strings"),
         ({"id_test": np.full((6, 2), "a")}, r"id_test has shape \(6, 2\)"),
         ({"title_test": np.array([b"\xff"] * 6)}, "title_test is not valid UTF-8"),
@@ -137,7 +137,7 @@ def test_bad_data_are_refused_by_name(make, arrays, message):
 
 def test_ids_of_validation_and_test_must_differ_too(make):
     found = refusal(make, id_validation=np.array(list("abcdef")), id_test=np.array(list("ghijka")))
-    assert "'a' stands in both id_validation and id_test" in found
+    assert "'a' is in both id_validation and id_test" in found
 
 
 def test_data_in_memory_are_named_by_the_data_set(make_split):

@@ -144,7 +144,7 @@ def test_builders_and_readers_agree(name, module, tmp_path):
     folder = manual(tmp_path, module)
     assert_equal(
         load(name if "/" in name else f"{name}/shallow_2173", str(tmp_path)),
-        module.load(str(folder)),
+        load(module.DISTRIBUTION.name, str(folder)),
     )
 
 
@@ -199,7 +199,7 @@ def test_real_wikipedia(wikipedia_dir, tmp_path):
     (tmp_path / "downloads" / "manual").symlink_to(wikipedia_dir)
     for protocol in ("2173", "1300"):
         found = load(f"wikipedia_pairs/shallow_{protocol}", str(tmp_path))
-        assert_equal(found, wikipedia.load(str(wikipedia_dir), protocol))
+        assert_equal(found, load("wikipedia", str(wikipedia_dir), protocol))
     info = json.loads(
         next(tmp_path.glob("wikipedia_pairs/shallow_1300/*/features.json")).read_text()
     )

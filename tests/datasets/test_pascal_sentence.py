@@ -9,7 +9,7 @@ import pytest
 import scipy.io
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from xgacmn_tf.datasets import pascal_sentence
+from xgacmn_tf.datasets import load, load_raw, pascal_sentence
 from xgacmn_tf.datasets.pascal_sentence import CLASSES, FEATURES, RELEASE_CLASSES
 from xgacmn_tf.errors import InputError
 
@@ -36,7 +36,7 @@ def counts(split):
 
 @pytest.mark.parametrize(("protocol", "sizes"), [("900", (45, 0, 7)), ("800", (40, 5, 7))])
 def test_splits_have_each_class_alike_and_lose_no_pair(folder, protocol, sizes):
-    pairs = pascal_sentence.load_raw(str(folder), protocol, seed=1)
+    pairs = load_raw("pascal_sentence", str(folder), protocol, seed=1)
     assert pairs.label_names == CLASSES and pairs.name == f"pascal_sentence_{protocol}"
     splits = (pairs.train, pairs.validation, pairs.test)
     for split, size in zip(splits, sizes, strict=True):
@@ -51,8 +51,8 @@ def test_splits_have_each_class_alike_and_lose_no_pair(folder, protocol, sizes):
 
 
 def test_sentences_apart_are_pairs_of_one_group_in_the_split_of_900(folder):
-    joined = pascal_sentence.load_raw(str(folder), "900", seed=1)
-    apart = pascal_sentence.load_raw(str(folder), "900_sentences", seed=1)
+    joined = load_raw("pascal_sentence", str(folder), "900", seed=1)
+    apart = load_raw("pascal_sentence", str(folder), "900_sentences", seed=1)
     for part, images in joined.splits().items():
         pairs = apart.splits()[part]
         assert len(pairs) == 3 * len(images)
@@ -69,20 +69,22 @@ def test_sentences_apart_are_pairs_of_one_group_in_the_split_of_900(folder):
 
 def test_only_the_seed_changes_the_split(folder):
     def ids(seed):
-        return [pair.id for pair in pascal_sentence.load_raw(str(folder), "900", seed).test]
+        return [pair.id for pair in load_raw("pascal_sentence", str(folder), "900", seed).test]
 
     assert ids(0) == ids(0) != ids(1)
 
 
 def test_nine_hundred_is_the_default(folder):
-    assert pascal_sentence.load_raw(str(folder)) == pascal_sentence.load_raw(str(folder), "900")
+    assert load_raw("pascal_sentence", str(folder)) == load_raw(
+        "pascal_sentence", str(folder), "900"
+    )
 
 
 def test_files_that_folders_collect_are_no_pairs(folder):
     (folder / "dataset" / "cat" / "Thumbs.db").touch()
     (folder / "dataset" / "cat" / ".jpg").touch()
     (folder / "sentence" / "cat" / ".DS_Store").touch()
-    assert len(pascal_sentence.load_raw(str(folder)).train) == 900
+    assert len(load_raw("pascal_sentence", str(folder)).train) == 900
 
 
 def test_capital_endings_and_a_folder_around(folder):
@@ -91,7 +93,7 @@ def test_capital_endings_and_a_folder_around(folder):
         (folder / kind).rename(folder / "pascal_sentence" / kind)
     picture = next((folder / "pascal_sentence" / "dataset" / "cow").iterdir())
     picture.rename(picture.with_suffix(".JPG"))
-    assert len(pascal_sentence.load_raw(str(folder)).train) == 900
+    assert len(load_raw("pascal_sentence", str(folder)).train) == 900
 
 
 def test_all_that_is_missing_is_named_at_once(folder):
@@ -99,7 +101,7 @@ def test_all_that_is_missing_is_named_at_once(folder):
     (folder / "dataset" / "cat" / "2008_070003.jpg").unlink()
     (folder / "sentence" / "dog" / "2008_110004.txt").unlink()
     with pytest.raises(InputError) as caught:
-        pascal_sentence.load_raw(str(folder))
+        load_raw("pascal_sentence", str(folder))
     assert str(caught.value).startswith(
         f"Missing in {folder}: dataset/cat/2008_070003.jpg, sentence/dog/2008_110004.txt, "
         "dataset/sheep/*.jpg. Images and sentences come from the page of Rashtchian et al. 2010"
@@ -110,10 +112,10 @@ def test_broken_sentences(folder):
     path = folder / "sentence" / "dog" / "2008_110004.txt"
     path.write_text("\n \n")
     with pytest.raises(InputError, match="2008_110004.txt is empty; expected one sentence a line"):
-        pascal_sentence.load_raw(str(folder))
+        load_raw("pascal_sentence", str(folder))
     path.write_bytes("A dog.\nAt the café.\n".encode("latin-1"))
     with pytest.raises(InputError, match="2008_110004.txt is not UTF-8 text: line 2"):
-        pascal_sentence.load_raw(str(folder))
+        load_raw("pascal_sentence", str(folder))
 
 
 def test_a_class_with_too_few_pictures(folder):
@@ -123,16 +125,16 @@ def test_a_class_with_too_few_pictures(folder):
     with pytest.raises(
         InputError, match="class bus has 45 images; protocol 900 needs more than 45"
     ):
-        pascal_sentence.load_raw(str(folder))
+        load_raw("pascal_sentence", str(folder))
 
 
 def test_unknown_protocols_and_no_folder(folder):
-    with pytest.raises(InputError, match="protocols are 900, 800, 900_sentences, found '1000'"):
-        pascal_sentence.load_raw(str(folder), "1000")
+    with pytest.raises(InputError, match="'1000' for data set .* 900, 800, 900_sentences"):
+        load_raw("pascal_sentence", str(folder), "1000")
     with pytest.raises(InputError, match="'pascal_sentence' needs data_dir.*dataset/.*sentence/"):
-        pascal_sentence.load_raw(None)
+        load_raw("pascal_sentence", None)
     with pytest.raises(InputError, match="have a split of their own, 800, and not '900'; leave"):
-        pascal_sentence.load(str(folder), "900")
+        load("pascal_sentence", str(folder), "900")
 
 
 @pytest.fixture
@@ -151,7 +153,7 @@ def release(tmp_path):
 
 @pytest.mark.parametrize("protocol", [None, "800"])
 def test_the_release(release, protocol):
-    dataset = pascal_sentence.load(str(release), protocol)
+    dataset = load("pascal_sentence", str(release), protocol)
     assert dataset.name == "pascal_sentence_released" and dataset.validation is None
     assert (dataset.image_dim, dataset.text_dim, dataset.num_classes) == (6, 3, 20)
     assert dataset.train.label.tolist() == [17, 18, 19, 17, 18, 19, 17, 18]
@@ -165,7 +167,7 @@ def test_the_release(release, protocol):
 def test_an_incomplete_release_says_what_else_would_do(release):
     (release / "train_img.mat").unlink()
     with pytest.raises(InputError) as caught:
-        pascal_sentence.load(str(release))
+        load("pascal_sentence", str(release))
     message = str(caught.value)
     assert message.startswith(f"Missing in {release}: train_img.mat. ")
     assert "Zhen et al. 2019" in message and "name image_features and text_features" in message
@@ -177,20 +179,20 @@ def test_broken_releases(release):
     content = path.read_bytes()
     path.write_bytes(content[:-40])
     with pytest.raises(InputError, match="test_txt.mat: damaged"):
-        pascal_sentence.load(str(release))
+        load("pascal_sentence", str(release))
     scipy.io.savemat(path, {"txt": np.ones((4, 3))})
     with pytest.raises(InputError, match="test_txt.mat lacks test_txt; .*found txt"):
-        pascal_sentence.load(str(release))
+        load("pascal_sentence", str(release))
     scipy.io.savemat(path, {"test_txt": np.ones((3, 3))})
     with pytest.raises(InputError, match="text_test has 3 rows, image_test has 4"):
-        pascal_sentence.load(str(release))
+        load("pascal_sentence", str(release))
     scipy.io.savemat(path, {"test_txt": np.ones((4, 2))})
     with pytest.raises(InputError, match="text_test has 2 columns, text_train has 3"):
-        pascal_sentence.load(str(release))
+        load("pascal_sentence", str(release))
     path.write_bytes(content)
     scipy.io.savemat(release / "test_img_lab.mat", {"test_img_lab": np.full((4, 1), 20)})
     with pytest.raises(InputError, match="label_test holds 20 at row 0; expected .* 0 to 19"):
-        pascal_sentence.load(str(release))
+        load("pascal_sentence", str(release))
 
 
 def test_real_captions(pascal_sentence_dir, tmp_path):
@@ -204,7 +206,7 @@ def test_real_captions(pascal_sentence_dir, tmp_path):
             path = tmp_path / kind / entry["category"] / file
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(content)
-    pairs = pascal_sentence.load_raw(str(tmp_path))
+    pairs = load_raw("pascal_sentence", str(tmp_path))
     assert (len(pairs.train), len(pairs.test)) == (900, 100)
     assert counts(pairs.test) == {label: 5 for label in range(20)}
     for pair in pairs.train + pairs.test:
@@ -216,7 +218,7 @@ def test_real_captions(pascal_sentence_dir, tmp_path):
 
 def test_the_real_release_lacks_a_file(pascal_sentence_dir):
     with pytest.raises(InputError, match=r"Missing in .*pascal_sentence: train_img.mat\. "):
-        pascal_sentence.load(str(pascal_sentence_dir))
+        load("pascal_sentence", str(pascal_sentence_dir))
 
 
 def test_real_features(pascal_sentence_dir, tmp_path):
@@ -226,7 +228,7 @@ def test_real_features(pascal_sentence_dir, tmp_path):
         array = scipy.io.loadmat(pascal_sentence_dir / f"test_{kind}.mat")[f"test_{kind}"]
         scipy.io.savemat(tmp_path / f"train_{kind}.mat", {f"train_{kind}": array[~first]})
         scipy.io.savemat(tmp_path / f"test_{kind}.mat", {f"test_{kind}": array[first]})
-    dataset = pascal_sentence.load(str(tmp_path))
+    dataset = load("pascal_sentence", str(tmp_path))
     assert (dataset.image_dim, dataset.text_dim) == (4096, 300)
     assert np.bincount(dataset.train.label).tolist() == [4] * 20
     assert np.bincount(dataset.test.label).tolist() == [1] * 20
@@ -269,5 +271,5 @@ def test_the_releases_numbering_of_the_classes(pascal_sentence_dir):
 
 def test_the_dummy_data_of_the_builder_have_the_layout():
     folder = pascal_sentence.__path__[0] + "/dummy_data"
-    dataset = pascal_sentence.load(folder)
+    dataset = load("pascal_sentence", folder)
     assert (dataset.image_dim, dataset.text_dim, len(FEATURES)) == (4096, 300, 6)

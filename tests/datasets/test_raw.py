@@ -33,8 +33,8 @@ def test_several_labels_a_pair():
     [
         ([], [pair("a")], [], "train has no pair"),
         ([pair("a")], [], [], "test has no pair"),
-        ([pair("a"), pair("a")], [pair("b")], [], "'a' stands twice, in train and train"),
-        ([pair("a")], [pair("b")], [pair("b")], "'b' stands twice, in test and validation"),
+        ([pair("a"), pair("a")], [pair("b")], [], "'a' is a duplicate, in train and train"),
+        ([pair("a")], [pair("b")], [pair("b")], "'b' is a duplicate, in test and validation"),
         ([pair("a", 2)], [pair("b")], [], "'a' has label 2; expected 0 to 1"),
         ([pair("a")], [pair("b", -1)], [], "'b' has label -1; expected 0 to 1"),
         ([pair("a", ())], [pair("b", (0,))], [], r"'a' has label \(\)"),

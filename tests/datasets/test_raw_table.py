@@ -166,7 +166,7 @@ GOOD = ("photos/1.jpg,a,cat,train", "photos/2.jpg,b,dog,test")
     [
         ("image,text", [], "line 1: .*label is missing.*expected image, text, label"),
         ("image,text,label,author", [], "line 1: .*'author' is unknown"),
-        ("image,text,label,text", [], "line 1: .*text stands twice"),
+        ("image,text,label,text", [], "line 1: .*text is a duplicate"),
         ("image\ttext\tlabel", [], "line 1: .*image is missing.*separated by commas"),
         ("", [], "line 1: the columns are '?missing'?"),
         ("image,text,label,split", [], "holds no pairs"),
@@ -184,7 +184,7 @@ GOOD = ("photos/1.jpg,a,cat,train", "photos/2.jpg,b,dog,test")
         (
             "image,text,label,split,id",
             [f"{GOOD[0]},x", f"{GOOD[1]},x"],
-            "id 'x' stands twice, in train and test",
+            "id 'x' is a duplicate, in train and test",
         ),
     ],
 )

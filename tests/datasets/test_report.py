@@ -106,7 +106,7 @@ def test_texts_that_stand_in_both_splits():
     text, test = features(80, 4), features(40, 4, 6)
     test[:3] = text[7]
     (note,) = data_report(made({"text": text}, {"text": test})).notes
-    assert note == "3 of 40 test texts also stand in the training split"
+    assert note == "3 of 40 test texts are also in the training split"
 
 
 def test_categories_without_training_pairs_or_with_one():

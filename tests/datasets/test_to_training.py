@@ -3,7 +3,7 @@
 import pytest
 
 from xgacmn_tf import experiment
-from xgacmn_tf.datasets import pascal_sentence, wikipedia
+from xgacmn_tf.datasets import load, pascal_sentence, wikipedia
 from xgacmn_tf.settings.config import Config
 
 ONCE = {"epochs": 1, "validation_fraction": 0.0}
@@ -16,7 +16,7 @@ def test_a_folder_trains_and_is_evaluated(reader, tmp_path, small_networks):
         dataset=name, data_dir=folder, output_dir=str(tmp_path / "run"), **ONCE, **small_networks
     )
     metrics = experiment.run(config)
-    dataset = reader.load(folder)
+    dataset = load(name, folder)
     assert metrics["data_fingerprint"] == dataset.fingerprint
     assert metrics["splits"]["test"] == len(dataset.test)
     assert 0 < metrics["test"]["cosine"]["mAP"]["avg"] <= 1

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.io
 
-from xgacmn_tf.datasets import wikipedia
+from xgacmn_tf.datasets import load
 from xgacmn_tf.errors import InputError
 
 TRAIN, TEST = "trainset_txt_img_cat.list", "testset_txt_img_cat.list"
@@ -28,7 +28,7 @@ def folder(tmp_path):
 
 
 def test_shipped_split(folder):
-    dataset = wikipedia.load(str(folder), "2173")
+    dataset = load("wikipedia", str(folder), "2173")
     assert (len(dataset.train), len(dataset.test)) == (450, 17)
     assert dataset.validation is None
     assert dataset.label_names == ("art", "biology", "sport")
@@ -41,10 +41,10 @@ def test_shipped_split(folder):
 
 
 def test_drawn_split_has_130_of_each_category_and_loses_no_pair(folder):
-    dataset = wikipedia.load(str(folder), "1300", seed=5)
+    dataset = load("wikipedia", str(folder), "1300", seed=5)
     assert np.bincount(dataset.train.label).tolist() == [130, 130, 130]
     assert np.bincount(dataset.test.label).tolist() == [20, 25, 32]  # 150, 155, 162 less 130
-    shipped = wikipedia.load(str(folder), "2173")
+    shipped = load("wikipedia", str(folder), "2173")
     pool = dict(zip(shipped.train.id, shipped.train.image, strict=True))
     pool |= dict(zip(shipped.test.id, shipped.test.image, strict=True))
     for split in (dataset.train, dataset.test):
@@ -59,7 +59,7 @@ def test_drawn_split_has_130_of_each_category_and_loses_no_pair(folder):
 
 def test_only_the_drawn_split_depends_on_the_seed(folder):
     def prints(protocol):
-        return [wikipedia.load(str(folder), protocol, seed).fingerprint for seed in (0, 0, 1)]
+        return [load("wikipedia", str(folder), protocol, seed).fingerprint for seed in (0, 0, 1)]
 
     assert len(set(prints("2173"))) == 1
     first, again, other = prints("1300")
@@ -72,14 +72,14 @@ def test_files_one_level_down(folder):
     for path in list(folder.iterdir()):
         if path.is_file():
             path.rename(below / path.name)
-    assert len(wikipedia.load(str(folder)).train) == 450
+    assert len(load("wikipedia", str(folder)).train) == 450
 
 
 def test_all_missing_files_are_named_at_once(folder):
     (folder / TEST).unlink()
     (folder / "raw_features.mat").unlink()
     with pytest.raises(InputError) as caught:
-        wikipedia.load(str(folder))
+        load("wikipedia", str(folder))
     message = str(caught.value)
     assert message.startswith(f"Missing in {folder}: raw_features.mat, {TEST}. ")
     assert "Rasiwasia et al. 2010" in message and "cannot be downloaded by a program" in message
@@ -87,9 +87,9 @@ def test_all_missing_files_are_named_at_once(folder):
 
 def test_a_missing_folder_and_none_at_all(tmp_path):
     with pytest.raises(InputError, match="--data_dir=.*nowhere: there is no such folder"):
-        wikipedia.load(str(tmp_path / "nowhere"))
+        load("wikipedia", str(tmp_path / "nowhere"))
     with pytest.raises(InputError, match="needs data_dir.*raw_features.mat"):
-        wikipedia.load(None)
+        load("wikipedia", None)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_malformed_lines_are_named_by_number(folder, line):
     lines[41] = line
     (folder / TRAIN).write_text("\n".join(lines))
     with pytest.raises(InputError, match=f"{TRAIN}, line 42: .*expected"):
-        wikipedia.load(str(folder))
+        load("wikipedia", str(folder))
 
 
 @pytest.mark.parametrize("category", ["0", "4", "9" * 5000])
@@ -108,20 +108,20 @@ def test_categories_out_of_range(folder, category):
     with (folder / TEST).open("a") as file:
         file.write(f"a\tb\t{category}\n")
     with pytest.raises(InputError, match=f"{TEST}, line 18: category .*expected 1 to 3"):
-        wikipedia.load(str(folder))
+        load("wikipedia", str(folder))
 
 
 def test_lists_that_are_no_text(folder):
     (folder / TEST).write_bytes(b"\xff\xfe\t\x00")
     with pytest.raises(InputError, match=f"{TEST} is not UTF-8"):
-        wikipedia.load(str(folder))
+        load("wikipedia", str(folder))
 
 
 def test_lists_and_features_must_agree(folder):
     lines = (folder / TEST).read_text().splitlines(keepends=True)
     (folder / TEST).write_text("".join(lines[:-1]))
     with pytest.raises(InputError, match="I_te has 17 rows, testset_txt_img_cat.list lists 16"):
-        wikipedia.load(str(folder))
+        load("wikipedia", str(folder))
 
 
 def test_duplicate_text_ids(folder):
@@ -129,39 +129,39 @@ def test_duplicate_text_ids(folder):
     lines[2] = lines[7].split("\t")[0] + "\t" + lines[2].split("\t", 1)[1]
     (folder / TEST).write_text("".join(lines))
     with pytest.raises(InputError, match="id_test holds 'textte7-2.1' twice"):
-        wikipedia.load(str(folder))
+        load("wikipedia", str(folder))
 
 
 def test_broken_and_incomplete_feature_files(folder):
     scipy.io.savemat(folder / "raw_features.mat", {"I_tr": np.ones((3, 2)), "T_te": np.ones(3)})
     with pytest.raises(InputError, match="raw_features.mat lacks T_tr, I_te"):
-        wikipedia.load(str(folder))
+        load("wikipedia", str(folder))
     (folder / "raw_features.mat").write_bytes(b"not a MATLAB file" * 50)
     with pytest.raises(InputError, match="raw_features.mat: damaged"):
-        wikipedia.load(str(folder))
+        load("wikipedia", str(folder))
 
 
 def test_empty_category_name(folder):
     (folder / "categories.list").write_text("art\n\nsport\n")
     with pytest.raises(InputError, match="categories.list, line 2: empty"):
-        wikipedia.load(str(folder))
+        load("wikipedia", str(folder))
 
 
 def test_category_too_small_for_the_drawn_split(folder):
     for path in (TRAIN, TEST):
         (folder / path).write_text((folder / path).read_text().replace("\t3\n", "\t2\n"))
     with pytest.raises(InputError, match="'sport' has 0 pairs; protocol 1300 needs more than 130"):
-        wikipedia.load(str(folder), "1300")
+        load("wikipedia", str(folder), "1300")
 
 
 def test_unknown_protocol(folder):
-    with pytest.raises(InputError, match="2173 and 1300, found '5000'"):
-        wikipedia.load(str(folder), "5000")
+    with pytest.raises(InputError, match="'5000' for data set 'wikipedia'; .* 2173, 1300"):
+        load("wikipedia", str(folder), "5000")
 
 
 def test_the_real_files(wikipedia_dir):
     """Sizes as the distribution states them; categories counted in its lists."""
-    dataset = wikipedia.load(str(wikipedia_dir), "2173")
+    dataset = load("wikipedia", str(wikipedia_dir), "2173")
     assert (len(dataset.train), len(dataset.test)) == (2173, 693)
     assert (dataset.image_dim, dataset.text_dim, dataset.num_classes) == (128, 10, 10)
     assert dataset.label_names[0] == "art" and dataset.label_names[9] == "warfare"
@@ -175,6 +175,6 @@ def test_the_real_files(wikipedia_dir):
 
 
 def test_the_real_files_drawn_anew(wikipedia_dir):
-    dataset = wikipedia.load(str(wikipedia_dir), "1300", seed=1)
+    dataset = load("wikipedia", str(wikipedia_dir), "1300", seed=1)
     assert (len(dataset.train), len(dataset.test)) == (1300, 1566)
     assert np.bincount(dataset.train.label).tolist() == [130] * 10

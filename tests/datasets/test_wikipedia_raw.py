@@ -5,7 +5,7 @@ import pytest
 import scipy.io
 from PIL import Image
 
-from xgacmn_tf.datasets import wikipedia
+from xgacmn_tf.datasets import load, load_raw, wikipedia
 from xgacmn_tf.datasets.wikipedia.pairs import document_text
 from xgacmn_tf.errors import InputError
 
@@ -46,8 +46,8 @@ def folder(tmp_path):
 
 @pytest.mark.parametrize("protocol", ["2173", "1300"])
 def test_raw_pairs_and_shallow_features_are_the_same_pairs(folder, protocol):
-    pairs = wikipedia.load_raw(str(folder), protocol, seed=4)
-    dataset = wikipedia.load(str(folder), protocol, seed=4)
+    pairs = load_raw("wikipedia", str(folder), protocol, seed=4)
+    dataset = load("wikipedia", str(folder), protocol, seed=4)
     assert pairs.label_names == dataset.label_names and pairs.name == dataset.name
     for part, split in dataset.splits():
         assert [pair.id for pair in pairs.splits()[part]] == split.id.tolist()
@@ -60,17 +60,17 @@ def test_raw_pairs_and_shallow_features_are_the_same_pairs(folder, protocol):
 
 def test_shallow_features_are_not_needed(folder):
     (folder / "wikipedia_dataset" / "raw_features.mat").unlink()
-    assert len(wikipedia.load_raw(str(folder)).train) == 450
+    assert len(load_raw("wikipedia", str(folder)).train) == 450
 
 
 def test_missing_texts_and_pictures_are_reported_together(folder):
-    first = wikipedia.load_raw(str(folder)).train[0]
-    flat = wikipedia.load_raw(str(folder)).train[3].image
+    first = load_raw("wikipedia", str(folder)).train[0]
+    flat = load_raw("wikipedia", str(folder)).train[3].image
     text = folder / "wikipedia_dataset" / "texts" / f"{first.id}.xml"
     text.unlink()
     flat.unlink()
     with pytest.raises(InputError) as caught:
-        wikipedia.load_raw(str(folder))
+        load_raw("wikipedia", str(folder))
     message = str(caught.value)
     assert f"texts/{first.id}.xml, images/" in message and flat.name in message
     assert "Rasiwasia et al. 2010" in message and "texts/<text id>.xml" in message
@@ -80,9 +80,9 @@ def test_missing_folders(folder):
     """Texts and images are found in any folder below the one that is named."""
     for name, message in (("texts", "Missing in .*: texts/.*and 454 more"), ("images", "0 of 459")):
         (folder / "wikipedia_dataset" / name).rename(folder / "gone")
-        assert len(wikipedia.load_raw(str(folder)).train) == 450
+        assert len(load_raw("wikipedia", str(folder)).train) == 450
         with pytest.raises(InputError, match=message):
-            wikipedia.load_raw(str(folder / "wikipedia_dataset"))
+            load_raw("wikipedia", str(folder / "wikipedia_dataset"))
         (folder / "gone").rename(folder / "wikipedia_dataset" / name)
 
 
@@ -91,7 +91,7 @@ def test_ids_that_lead_out_of_the_folder_are_refused(folder, name):
     path = folder / "wikipedia_dataset" / "testset_txt_img_cat.list"
     path.write_text(path.read_text() + f"{name}\timage\t1\n")
     with pytest.raises(InputError, match="testset_txt_img_cat.list, line 10: found"):
-        wikipedia.load_raw(str(folder))
+        load_raw("wikipedia", str(folder))
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_broken_documents(tmp_path, content, message):
 
 def test_the_dummy_data_of_the_builder_have_the_layout():
     folder = wikipedia.__path__[0] + "/dummy_data"
-    pairs = wikipedia.load_raw(folder)
+    pairs = load_raw("wikipedia", folder)
     assert (len(pairs.train), len(pairs.test), len(pairs.label_names)) == (3, 2, 10)
     assert pairs.train[1].text == "A made-up text about biology & nothing else, number 00a2-3."
     with Image.open(pairs.train[1].image) as picture:

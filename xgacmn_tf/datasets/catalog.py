@@ -1,10 +1,13 @@
 """Names of the built-in data sets and of their TFDS builders."""
 
-# The paper's data sets: each is a module of that name, with `PROTOCOLS` (the default first),
-# `load` (the features in its distribution) and `load_raw` (its images and texts). One that holds
-# several features of its images lists them as `IMAGE_FEATURES`, which `load` takes as a fourth
-# argument; `own_texts(data_dir, ids)`, if there, is its texts' features (n, d_t) beside others.
-# All of them take `cache_dir`.
+from collections.abc import Collection
+
+from xgacmn_tf.errors import InputError
+
+# The paper's data sets: each is a module of that name, with `PROTOCOLS`, `DISTRIBUTION`,
+# `load(files, protocol, seed)` (the features in its distribution) and `load_raw` (its images and
+# texts). One with several features of its images lists them as `IMAGE_FEATURES`, which `load` takes
+# as a fourth argument; `own_texts(files, ids)`, if it exists, returns its texts' features (n, d_t).
 DISTRIBUTED = ("wikipedia", "pascal_sentence", "nuswide")
 # Those that come with this package; each module has a `bundled.Bundled` of its name in capitals.
 BUNDLED = ("emoji", "openclipart")
@@ -21,3 +24,10 @@ ALLOWED = (
     "(.npz, .mat, .h5 or .hdf5), a path to a table of images, texts and labels (.csv or .tsv), or "
     "a TFDS name (name, name/config, name:1.0.0)"
 )
+
+
+def check_protocol(name: str, protocol: str | None, protocols: Collection[str]) -> None:
+    """Raise an `InputError` unless `protocol` is None or one of the data set's protocols."""
+    if protocol is not None and protocol not in protocols:
+        allowed = f"one of {', '.join(protocols)}" if protocols else "none, as it has no protocols"
+        raise InputError(f"protocol {protocol!r} for data set {name!r}; allowed is {allowed}")

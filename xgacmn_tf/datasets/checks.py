@@ -11,7 +11,7 @@ _SHOWN = 5
 
 
 def checked_features(values: Any, name: str) -> np.ndarray:
-    """`values` as `Split.image` and `Split.text` have them; errors call them `name`."""
+    """Return values in the type of `Split.image` and `Split.text`; errors call them `name`."""
     array = np.asarray(values)
     if array.dtype.kind not in "fiub":
         raise InputError(f"{name} has dtype {array.dtype}; expected real numbers.")
@@ -32,7 +32,7 @@ def checked_features(values: Any, name: str) -> np.ndarray:
 
 
 def checked_labels(values: Any, num_classes: int, name: str) -> np.ndarray:
-    """`values` as `Split.label` has them; errors call them `name`."""
+    """Return values in the type of `Split.label`; errors call them `name`."""
     array = np.asarray(values)
     if array.dtype.kind not in "fiub":
         raise InputError(
@@ -44,8 +44,8 @@ def checked_labels(values: Any, num_classes: int, name: str) -> np.ndarray:
         raise InputError(
             f"{name} has shape {array.shape}; expected (pairs,) or multi-hot (pairs, classes)."
         )
-    # Doubles are what MATLAB saves; a fraction or NaN among them is no label. Ranges are tested
-    # before the cast, which would wrap large numbers around.
+    # MATLAB saves doubles, in which a fraction or NaN is not a label. Ranges are tested before the
+    # cast, which would wrap large numbers around.
     if array.ndim == 1:
         bad = ~((array >= 0) & (array < num_classes) & (array == np.floor(array)))
         if bad.any():
@@ -107,37 +107,31 @@ def check_orientation(
 
     Args:
         features: arrays by name, (n, d) where they are right.
-        label_name: what errors call `label`.
+        label_name: the name of `label` in errors.
         label: (n,), or multi-hot (n, c), which may be swapped, too.
-        source: what errors name.
+        source: the name of the data in errors.
 
     Raises:
         InputError: if some feature arrays have as many columns as there are labels, and all others
             as many rows.
     """
     matrices = {name: array for name, array in features.items() if array.ndim == 2}
-    if all(len(array) == len(label) for array in matrices.values()):
-        return
-    # Where everything is swapped, multi-hot labels have a column for each pair, too.
+    # If everything is swapped, multi-hot labels have a column for each pair, too.
     for pairs, swapped in ((len(label), []), (label.shape[-1], [label_name][: label.ndim - 1])):
-        names = [
-            name
-            for name, array in matrices.items()
-            if array.shape[1] == pairs and len(array) != pairs
-        ]
-        right = [name for name, array in matrices.items() if len(array) == pairs]
-        if names and len(names) + len(right) == len(matrices):
-            first = matrices[names[0]]
-            remedy = ", ".join(f"{name}.T" for name in [*names, *swapped])
+        wrong = [name for name, array in matrices.items() if len(array) != pairs]
+        if wrong and all(matrices[name].shape[1] == pairs for name in wrong):
+            remedy = ", ".join(f"{name}.T" for name in [*wrong, *swapped])
             raise InputError(
-                f"{source}: {names[0]} has {len(first)} rows and {pairs} columns, and {label_name} "
-                f"has {pairs} labels, so rows and columns are swapped; save {remedy}, and likewise "
-                "in other splits, with a row for each pair"
+                f"{source}: {wrong[0]} has {len(matrices[wrong[0]])} rows and {pairs} columns, and "
+                f"{label_name} has {pairs} labels, so rows and columns are swapped; save {remedy}, "
+                "and likewise in other splits, with a row for each pair"
             )
+        if not wrong:
+            return
 
 
 def strings(values: Any, name: str) -> np.ndarray:
-    """`values` (n,) as str: from str, UTF-8 bytes or integers; errors call them `name`."""
+    """Return (n,) str from str, UTF-8 bytes or integers; errors call the values `name`."""
     array = np.asarray(values)
     if array.ndim != 1:
         raise InputError(f"{name} has shape {array.shape}; expected one string a pair, (pairs,).")

@@ -17,7 +17,6 @@ PICKLE_SUFFIXES = (".pkl", ".pickle", ".p")
 # Archives that Python's standard library cannot search without unpacking all of them.
 _PACKED_SUFFIXES = (".rar", ".7z", ".tar", ".tgz", ".gz", ".bz2", ".xz")
 _SHOWN = 5
-_MAX_FOLDERS_SHOWN = 12
 
 
 @dataclass(frozen=True)
@@ -151,15 +150,15 @@ class Files:
         Raises:
             InputError: if there is none of them.
         """
-        found = [self.image(path, photo) for path, photo in wanted]
-        if wanted and not any(found):
+        paths = [self.image(path, photo) for path, photo in wanted]
+        if wanted and not any(paths):
             path, photo = wanted[0]
             raise InputError(
                 f"{self.folder}: 0 of {len(wanted):,} images found; expected {path}, or "
                 f"{photo + '.jpg' if photo else PurePosixPath(path).name} in any folder below it. "
                 f"{self.distribution.instructions}"
             )
-        return found
+        return paths
 
     def missing(self, names: Sequence[str], note: str = "") -> InputError:
         """Return the error for missing files; `note` adds alternatives to the message."""
@@ -180,21 +179,17 @@ class Files:
         return InputError(" ".join(part for part in parts if part))
 
     def log(self) -> None:
-        """Print in one line how many files were found in which folders."""
-        folders = Counter(map(os.path.dirname, self._used))
-        if len(folders) > _MAX_FOLDERS_SHOWN:  # Images lie in a folder for each category.
-            folders = Counter(
-                os.path.dirname(os.path.dirname(path) if is_image(path) else path)
-                for path in self._used
-            )
-        places = [
-            f"{count:,} in {os.path.relpath(folder, self.folder)}"
-            for folder, count in sorted(folders.items(), key=lambda item: (-item[1], item[0]))
-        ][:_MAX_FOLDERS_SHOWN]
-        more = len(folders) - len(places)
-        places += [f"others in {more:,} folders"] if more else []
+        """Log the number of files that were used, by folder."""
+        folders = Counter(
+            os.path.dirname(os.path.relpath(path, self.folder)) for path in self._used
+        )
+        places = [f"{count:,} in {folder or '.'}" for folder, count in folders.most_common()]
+        more = [f"others in {len(places) - _SHOWN:,} folders"] if len(places) > _SHOWN else []
         _LOGGER.info(
-            "%s: files found in %s: %s", self.distribution.name, self.folder, ", ".join(places)
+            "%s: files found in %s: %s",
+            self.distribution.name,
+            self.folder,
+            ", ".join(places[:_SHOWN] + more),
         )
 
     def _candidates(self, name: str) -> Sequence[Place]:
@@ -243,9 +238,9 @@ def check_data_dir(data_dir: str) -> None:
     """Raise an `InputError` if `data_dir` does not exist."""
     path = Path(data_dir)
     if not path.is_dir() and not (path.is_file() and path.suffix.lower() == ".zip"):
-        found = "it is a file" if path.exists() else "there is no such folder"
+        problem = "it is a file" if path.exists() else "there is no such folder"
         raise InputError(
-            f"--data_dir={data_dir}: {found}; expected the folder with the data set's files"
+            f"--data_dir={data_dir}: {problem}; expected the folder with the data set's files"
         )
 
 

@@ -23,7 +23,7 @@ from xgacmn_tf.io import array_files
 from xgacmn_tf.io.array_files import Shapes, shown
 
 SPLITS = ("train", "validation", "test")
-# Up to here every whole number is a double of its own.
+# Up to here, every whole number has an exact double.
 _LARGEST_WHOLE = 2.0**53
 REQUIRED = ("image", "text", "label")
 OPTIONAL = ("id", "title", "group", "fine_label")
@@ -47,14 +47,14 @@ def load(path: Path, columns: Columns = ()) -> PairedDataset:
             `paired.check`.
     """
     in_file = parse_columns(columns, ALLOWED)
-    chosen: dict[str, str] = {}
+    selected: dict[str, str] = {}
 
     def choose(shapes: Shapes) -> Collection[str]:
-        chosen.update(_chosen(path, shapes, in_file))
-        return chosen.values()
+        selected.update(_selected(path, shapes, in_file))
+        return selected.values()
 
     stored = array_files.read(path, choose)
-    arrays = {name: stored[of] for name, of in chosen.items()}
+    arrays = {name: stored[of] for name, of in selected.items()}
     parts = [part for part in SPLITS if f"image_{part}" in arrays]
     labels = {}
     for part in parts:
@@ -100,12 +100,12 @@ def numbered_ids(part: str, rows: int) -> np.ndarray:
 def class_names(
     labels: Sequence[np.ndarray], names: tuple[str, ...] | None, source: str
 ) -> tuple[str, ...]:
-    """`names`, or "0", "1", … where there are none, once the labels prove to count from 0.
+    """Return `names`, or "0", "1", … without names, after checking that labels count from 0.
 
     Args:
         labels: those of every split, (n,) or multi-hot (n, c).
         names: c names, or None.
-        source: what errors name.
+        source: the name of the data in errors.
 
     Raises:
         InputError: if a label is missing (NaN), single labels count from 1, or have no names and
@@ -122,31 +122,23 @@ def class_names(
     values = np.unique(np.concatenate([array.ravel() for array in labels]))
     if values.size == 0:
         raise InputError(f"{source}: there are no labels.")
-    if names is not None:
-        if values[0] == 1 and values[-1] == len(names):
-            raise InputError(
-                f"{source}: labels run from 1 to {len(names)}, the number of label_names; they "
-                "count from 0 here, so subtract 1 from every label."
-            )
-        return names
-    if np.array_equal(values, np.arange(len(values))):
-        return tuple(map(str, range(len(values))))
+    count = len(values) if names is None else len(names)
+    from_one = values[0] == 1 and values[-1] == count
+    if not from_one and (names is not None or np.array_equal(values, np.arange(count))):
+        return names or tuple(map(str, range(count)))
     shown = ", ".join(f"{value:g}" for value in values[:8].astype(float))
-    if np.array_equal(values, np.arange(1, len(values) + 1)):
-        mend = "subtract 1 from every label"
-    else:
-        mend = "renumber them (np.unique(labels, return_inverse=True)) or add label_names"
+    remedy = "renumber them (np.unique(labels, return_inverse=True)) or add label_names"
     raise InputError(
         f"{source}: the labels of all splits take {len(values)} values ({shown}"
-        f"{', …' if len(values) > 8 else ''}); expected 0 to {len(values) - 1} without gaps, so "
-        f"{mend}."
+        f"{', …' if len(values) > 8 else ''}); expected 0 to {count - 1} without gaps, so "
+        f"{'subtract 1 from every label' if from_one else remedy}"
     )
 
 
 def _numbered(
     labels: dict[str, np.ndarray], names: tuple[str, ...] | None, source: str
 ) -> tuple[dict[str, np.ndarray], tuple[str, ...] | None]:
-    """String labels as numbers or multi-hot rows, and the names of the classes, as in tables."""
+    """Return string labels as numbers or multi-hot rows, and the class names, as in tables."""
     of_strings = [part for part, label in labels.items() if label.dtype.kind in "US"]
     if not of_strings:
         return labels, names
@@ -185,7 +177,7 @@ def _numbered(
     return numbered, names
 
 
-def _chosen(path: Path, shapes: Shapes, in_file: dict[str, str]) -> dict[str, str]:
+def _selected(path: Path, shapes: Shapes, in_file: dict[str, str]) -> dict[str, str]:
     """Return the name in the file for each array to read."""
     absent = sorted(of for of in in_file.values() if of not in shapes)
     if absent:
@@ -193,15 +185,15 @@ def _chosen(path: Path, shapes: Shapes, in_file: dict[str, str]) -> dict[str, st
             f"{path} holds no {', '.join(absent)}, which --columns names; it holds {shown(shapes)}"
         )
     taken = set(in_file.values())
-    chosen = {name: name for name in ALLOWED if name in shapes and name not in taken} | in_file
+    selected = {name: name for name in ALLOWED if name in shapes and name not in taken} | in_file
     parts = [
         part
         for part in SPLITS
-        if part != "validation" or any(name.endswith("_validation") for name in chosen)
+        if part != "validation" or any(name.endswith("_validation") for name in selected)
     ]
     needed = [f"{field}_{part}" for part in parts for field in REQUIRED]
-    lacking = [name for name in needed if name not in chosen]
-    unknown = sorted(set(shapes) - set(chosen.values()))
+    lacking = [name for name in needed if name not in selected]
+    unknown = sorted(set(shapes) - set(selected.values()))
     if lacking:
         remedy = f"; name them with --columns={lacking[0]}=NAME_IN_THE_FILE,…" if unknown else ""
         raise InputError(f"{path} lacks {', '.join(lacking)}; it holds {shown(shapes)}{remedy}")
@@ -210,7 +202,7 @@ def _chosen(path: Path, shapes: Shapes, in_file: dict[str, str]) -> dict[str, st
             f"{path} holds unknown arrays: {', '.join(unknown)}; allowed are {', '.join(ALLOWED)}; "
             "--columns=NAME=NAME_IN_THE_FILE,… reads the arrays that it names and ignores others"
         )
-    return chosen
+    return selected
 
 
 def _vector(array: np.ndarray, rows: int) -> np.ndarray:

@@ -49,7 +49,7 @@ class PairedDataset:
         notes: what the reader of the data has to report, such as pairs that it left out.
 
     Raises:
-        InputError: if `check` refuses the data.
+        InputError: if `check` rejects the data.
     """
 
     name: str
@@ -62,7 +62,7 @@ class PairedDataset:
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        # Frozen: this is the one place where the fields change, from what was given to what holds.
+        # Frozen: only here do fields change, to their final types.
         for field, value in check(self).items():
             object.__setattr__(self, field, value)
 
@@ -126,7 +126,7 @@ class PairedDataset:
     def fingerprint(self) -> str:
         """SHA-256 (hex) over the label names and every array's name, dtype, shape and bytes.
 
-        It tells whether two runs saw the same data; the data set's name and source are no part.
+        It is equal for two runs on the same data; the name and source are not included.
         """
         digest = hashlib.sha256()
 
@@ -186,7 +186,7 @@ def check(dataset: PairedDataset) -> dict[str, Any]:
                 where = (
                     f"id_{part} holds {value!r} twice"
                     if owner[value] == part
-                    else f"the id {value!r} stands in both id_{owner[value]} and id_{part}"
+                    else f"the id {value!r} is in both id_{owner[value]} and id_{part}"
                 )
                 raise InputError(f"{source}: {where}; every pair needs an id of its own.")
             owner[value] = part

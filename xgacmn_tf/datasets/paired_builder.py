@@ -1,4 +1,4 @@
-"""TFDS builders of this package: each wraps a reader, so that a file is read in one way only.
+"""Base class of this package's TFDS builders, each of which wraps a reader of files.
 
 A builder lives in `<folder>/<folder>_dataset_builder.py` beside README.md and CITATIONS.bib, from
 which TFDS takes description and citation. It states its reader and its configurations:
@@ -84,7 +84,7 @@ class PairedBuilder(
             features["group"] = tfds.features.Text(doc="equal for pairs that share an image")
         return self.dataset_info_from_configs(
             features=tfds.features.FeaturesDict(features),
-            # A multi-hot feature has nowhere else to keep its names.
+            # A multi-hot feature stores no names.
             metadata=tfds.core.MetadataDict(label_names=names),
             # Rows keep the reader's order, so that a run on either sees the same data.
             disable_shuffling=True,
@@ -110,15 +110,15 @@ class PairedBuilder(
         return {part: self._generate_examples(split) for part, split in dataset.splits()}
 
     def _check(self, dataset: PairedDataset) -> None:
-        """The reader takes files of any size, a configuration declares one."""
+        """Reject files of other sizes than the configuration declares; readers take any."""
         config = self.builder_config
         for modality in ("image", "text"):
-            found, declared = (getattr(d, f"{modality}_dim") for d in (dataset, config))
-            if found != declared:
+            dim, declared = (getattr(d, f"{modality}_dim") for d in (dataset, config))
+            if dim != declared:
                 raise InputError(
-                    f"{dataset.source or self.READER} has {modality} features of dimension "
-                    f"{found}, configuration {config.name!r} declares {declared}; the files are "
-                    f"another release. Read them with --dataset={self.READER}, which takes any."
+                    f"{dataset.source or self.READER} has {modality} features of dimension {dim}, "
+                    f"configuration {config.name!r} declares {declared}; the files are another "
+                    f"release. Read them with --dataset={self.READER}, which takes any."
                 )
         if dataset.label_names != tuple(config.label_names):
             raise InputError(

@@ -1,7 +1,7 @@
 """Raw pairs: image files and their texts, from which features are extracted.
 
-Readers of a data set's own distribution give either a `PairedDataset`, where the features are
-there in its files, or a `RawPairs`, from which `xgacmn_tf.features` makes one.
+Readers of a data set's distribution return a `PairedDataset` if its files have features, or a
+`RawPairs`, from which `extraction.extract_features` makes one.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ class RawPair:
     Attributes:
         id: unique in the data set, not only in its split.
         image: an image file.
-        text: what is written beside it; may be empty.
+        text: its caption or text; may be empty.
         label: the class, in [0, c); or the classes, at least one, ascending.
         group: equal for pairs that no split may divide; None in all pairs of a data set where pairs
             with identical image features belong together.
@@ -34,7 +34,7 @@ class RawPair:
 
 @dataclass(frozen=True)
 class RawPairs:
-    """The splits of a data set of raw pairs, checked when it is made.
+    """The splits of a data set of raw pairs, checked on creation.
 
     Attributes:
         name: what tables and run folders call it.
@@ -42,7 +42,7 @@ class RawPairs:
         label_names: c names; label k is `label_names[k]`.
 
     Raises:
-        InputError: naming the first of: an empty train or test split; an id that stands twice; a
+        InputError: naming the first of: an empty train or test split; a duplicate id; a
             label out of range; labels that are single in one pair and several in another.
     """
 
@@ -70,7 +70,7 @@ def _check(pairs: RawPairs) -> None:
         for pair in split:
             if pair.id in owner:
                 raise InputError(
-                    f"{source}: the id {pair.id!r} stands twice, in {owner[pair.id]} and {part}; "
+                    f"{source}: the id {pair.id!r} is a duplicate, in {owner[pair.id]} and {part}; "
                     "every pair needs an id of its own."
                 )
             owner[pair.id] = part

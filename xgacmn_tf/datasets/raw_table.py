@@ -40,7 +40,7 @@ def load_raw(path: Path, seed: int = 0, columns: Columns = ()) -> RawPairs:
     below `TEST_FRACTION`, so that new rows move no existing pair.
 
     Args:
-        path: the suffix tells the separator.
+        path: the suffix determines the separator.
         seed: draws the test split where the table has none; without effect otherwise.
         columns: names of columns in the table for names of this package, see `parse_columns`.
 
@@ -156,14 +156,16 @@ def _check_header(path: Path, header: list[str]) -> None:
     lacking = [name for name in REQUIRED if name not in header]
     unknown = [name for name in header if name not in allowed]
     twice = [name for name, count in Counter(header).items() if count > 1]
-    found = f"{path}, line 1: the columns are {', '.join(map(repr, header))[:200] or 'missing'}"
-    expected = f"expected {', '.join(REQUIRED)} and, where wanted, {', '.join(OPTIONAL)}"
-    separator = "tabs" if path.suffix.lower() == ".tsv" else "commas"
-    if lacking or unknown or twice:
-        wrong = [f"{name} is missing" for name in lacking]
-        wrong += [f"{name[:40]!r} is unknown" for name in unknown]
-        wrong += [f"{name} stands twice" for name in twice if name in allowed]
-        raise InputError(f"{found}; {', '.join(wrong)}; {expected}, separated by {separator}.")
+    wrong = [f"{name} is missing" for name in lacking]
+    wrong += [f"{name[:40]!r} is unknown" for name in unknown]
+    wrong += [f"{name} is a duplicate" for name in twice if name in allowed]
+    if wrong:
+        separator = "tabs" if path.suffix.lower() == ".tsv" else "commas"
+        raise InputError(
+            f"{path}, line 1: the columns are {', '.join(map(repr, header))[:200] or 'missing'}; "
+            f"{', '.join(wrong)}; expected {', '.join(REQUIRED)} and optionally "
+            f"{', '.join(OPTIONAL)}, separated by {separator}"
+        )
 
 
 def _labels(path: Path, line: int, row: dict[str, str]) -> list[str]:

@@ -5,15 +5,14 @@ changes nothing: training and evaluation use the data as they are.
 """
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from xgacmn_tf.datasets.paired import PairedDataset, pairs_per_category
+from xgacmn_tf.datasets.paired import PairedDataset, Split, pairs_per_category
 from xgacmn_tf.groups import ALWAYS_ALLOWED, LARGEST_SHARE, first_rows, too_large
 
 SHOWN = 3
@@ -25,9 +24,16 @@ MAX_CATEGORY = 0.9
 MAX_IMBALANCE = 20
 # An encoded image of a single color is smaller than this, so that larger ones need no decoding.
 SINGLE_COLOR_BYTES = 1024
-_ROWS_AT_ONCE = 4096
 _COLUMNS = ("pairs", "groups", "images", "texts", "labels/pair")
 _ITEMS = {"image": "images", "text": "texts"}
+# Reason and remedy of items whose features all have one value.
+_EMPTY = {
+    "image": (
+        "their features all have one value",
+        "; extract these images again, or remove their pairs",
+    ),
+    "text": ("no known word", "; remove these pairs, or choose other text features"),
+}
 
 
 @dataclass(frozen=True)
@@ -66,16 +72,28 @@ def data_report(dataset: PairedDataset) -> DataReport:
 
 
 class _Inspection:
-    """The checks of one data set, and what several of them need."""
+    """The checks of one data set."""
 
     def __init__(self, dataset: PairedDataset):
         self.dataset = dataset
         self.parts = dict(dataset.splits())
-        # Of a streamed split, a sample is in memory.
+        # A sample of a streamed split.
         self.loaded = {part: split.to_fit() for part, split in self.parts.items()}
         self.notes: list[str] = [*dataset.notes]
         self.warnings: list[str] = []
         self.unusable: dict[str, str] = {}
+        # Modality → split → (n,) keys of the features of each item.
+        self.keys = self._of_items(lambda split, name: getattr(split, f"{name}_keys"))
+        # Likewise (n,) bool, items whose features all have one value, such as 0.
+        self.empty = self._of_items(lambda split, name: _rows_of_one_value(getattr(split, name)))
+
+    def _of_items(
+        self, function: Callable[[Split, str], np.ndarray]
+    ) -> dict[str, dict[str, np.ndarray]]:
+        return {
+            modality: {part: function(split, modality) for part, split in self.loaded.items()}
+            for modality in _ITEMS
+        }
 
     def report(self) -> DataReport:
         self.groups()
@@ -85,46 +103,29 @@ class _Inspection:
         self.categories()
         return DataReport(self.counts(), tuple(self.notes), tuple(self.warnings), self.unusable)
 
-    def add(self, line: str, warn: bool) -> None:
-        (self.warnings if warn else self.notes).append(line)
-
-    @cached_property
-    def keys(self) -> dict[str, dict[str, np.ndarray]]:
-        """Modality → split → (n,) keys of the features of each item."""
-        return {
-            modality: {
-                part: getattr(split, f"{modality}_keys") for part, split in self.loaded.items()
-            }
-            for modality in _ITEMS
-        }
-
-    @cached_property
-    def without_content(self) -> dict[str, dict[str, np.ndarray]]:
-        """Modality → split → (n,) bool, items whose features all have one value, such as 0."""
-        return {
-            modality: {
-                part: _rows_of_one_value(getattr(split, modality))
-                for part, split in self.loaded.items()
-            }
-            for modality in _ITEMS
-        }
+    def mark(self, mask: np.ndarray, part: str, finding: str, remedy: str, limit: float) -> None:
+        """Report some pairs of a split, as a warning if they have at least a share of `limit`."""
+        if mask.any():
+            ids = _sample(self.loaded[part].id[mask].tolist())
+            (self.warnings if mask.mean() >= limit else self.notes).append(
+                f"{mask.sum()} of {len(mask)} {part} {finding}, such as {ids}{remedy}"
+            )
 
     def counts(self) -> dict[str, dict[str, float | None]]:
         counts: dict[str, dict[str, float | None]] = {}
         for part, split in self.parts.items():
             whole = self.loaded[part] is split
-            label = split.label
             images, texts = (
                 len(np.unique(self.keys[modality][part])) if whole else None for modality in _ITEMS
             )
-            labels = 1.0 if label.ndim == 1 else float(label.sum() / len(label))
+            labels = 1.0 if split.label.ndim == 1 else float(split.label.sum() / len(split))
             groups = len(np.unique(self.dataset.groups[part]))
             numbers = (len(split), groups, images, texts, round(labels, 3))
             counts[part] = dict(zip(_COLUMNS, numbers, strict=True))
         return counts
 
     def groups(self) -> None:
-        """Pairs that share an image or group, and groups in several splits."""
+        """Report pairs that share an image or group, large groups, and groups in several splits."""
         groups = self.dataset.groups
         counts = [
             f"{len(of)} {part} pairs in {len(np.unique(of))} groups"
@@ -133,40 +134,36 @@ class _Inspection:
         ]
         if counts:
             self.notes.append(f"several pairs share an image or group: {', '.join(counts)}")
-        self._large_groups()
-        for part in ("validation", "test"):
-            # A part that was held out divides no group.
-            if part not in groups or (part == "validation" and self.dataset.held_out):
-                continue
-            seen = ("train", "validation") if self.dataset.held_out else ("train",)
-            shared = np.isin(groups[part], np.concatenate([groups[of] for of in seen]))
-            if shared.any():
-                self.add(
-                    f"{shared.sum()} of {len(shared)} {part} pairs share an image or group with "
-                    f"training pairs, such as {_sample(self.parts[part].id[shared].tolist())}: "
-                    "scores on these pairs are inflated; assign all pairs of a group to one split "
-                    "(keep published splits)",
-                    shared.mean() >= MAX_DIVIDED,
-                )
-
-    def _large_groups(self) -> None:
         rows, total = self.dataset.pairs_in_large_groups, sum(map(len, self.parts.values()))
+        large = f"{rows} of {total} pairs are in groups of more than {LARGEST_SHARE:.0%} of all"
         if rows and self.dataset.has_explicit_groups:
             self.notes.append(
-                f"{rows} of {total} pairs are in groups of more than {LARGEST_SHARE:.0%} of all "
-                "pairs, which stay together: the sizes of drawn splits may differ from their "
-                "fractions"
+                f"{large} pairs, which stay together: the sizes of drawn splits may differ from "
+                "their fractions"
             )
         elif rows:
             self.warnings.append(
-                f"{rows} of {total} pairs are in groups of more than {LARGEST_SHARE:.0%} of all "
-                f"pairs (and more than {ALWAYS_ALLOWED}), which are not used as groups; identical "
-                "image features in so many pairs are a sign of failed extraction or of a "
+                f"{large} pairs (and more than {ALWAYS_ALLOWED}), which are not used as groups; "
+                "identical image features in so many pairs are a sign of failed extraction or of a "
                 "placeholder image: extract these images again, or remove their pairs"
+            )
+        held_out = self.dataset.held_out
+        seen = np.concatenate(
+            [groups[part] for part in ("train", *["validation"] * held_out) if part in groups]
+        )
+        # A part that was held out divides no group.
+        for part in ("test",) if held_out else [part for part in groups if part != "train"]:
+            self.mark(
+                np.isin(groups[part], seen),
+                part,
+                "pairs share an image or group with training pairs",
+                ": scores on these pairs are inflated; assign all pairs of a group to one split "
+                "(keep published splits)",
+                MAX_DIVIDED,
             )
 
     def features(self) -> None:
-        """Constant features, items without content, texts alike, one array for both modalities."""
+        """Report constant features, items without content, and one array for both modalities."""
         train = self.loaded["train"]
         for modality, items in _ITEMS.items():
             values = getattr(train, modality)
@@ -183,77 +180,50 @@ class _Inspection:
                     f"{constant} of {values.shape[1]} {modality} features are constant in the "
                     "training split and carry no information"
                 )
-            self._without_content(modality, items)
-        self._many_equal_texts()
+            reason, remedy = _EMPTY[modality]
+            for part, empty in self.empty[modality].items():
+                finding = f"{items} carry no information ({reason})"
+                self.mark(empty, part, finding, remedy, MAX_EMPTY)
+        equal = too_large(first_rows(np.concatenate([*self.keys["text"].values()])))
+        equal &= ~np.concatenate([*self.empty["text"].values()])
+        if equal.any() and "text" not in self.unusable:
+            self.notes.append(
+                f"{equal.sum()} of {len(equal)} texts belong to sets of identical texts that each "
+                f"hold more than {LARGEST_SHARE:.0%} of all texts: a query cannot tell these apart"
+            )
         if train.image.shape == train.text.shape and np.array_equal(train.image, train.text):
             self.warnings.append(
                 "the image and text features are the same array, so that every query finds "
                 "itself; give each modality its own features"
             )
 
-    def _without_content(self, modality: str, items: str) -> None:
-        reason = {"image": "their features all have one value", "text": "no known word"}[modality]
-        remedy = {
-            "image": "extract these images again, or remove their pairs",
-            "text": "remove these pairs, or choose other text features",
-        }[modality]
-        for part, empty in self.without_content[modality].items():
-            if empty.any():
-                ids = self.loaded[part].id[empty].tolist()
-                self.add(
-                    f"{empty.sum()} of {len(empty)} {part} {items} carry no information "
-                    f"({reason}), such as {_sample(ids)}; {remedy}",
-                    empty.mean() > MAX_EMPTY,
-                )
-
-    def _many_equal_texts(self) -> None:
-        if "text" in self.unusable:
-            return
-        keys = np.concatenate([*self.keys["text"].values()])
-        empty = np.concatenate([*self.without_content["text"].values()])
-        equal = too_large(first_rows(keys)) & ~empty
-        if equal.any():
-            self.notes.append(
-                f"{equal.sum()} of {len(equal)} texts belong to sets of identical texts that each "
-                f"hold more than {LARGEST_SHARE:.0%} of all texts: a query cannot tell these apart"
-            )
-
     def duplicate_texts(self) -> None:
-        """Texts of the test split that stand in the training split, too."""
+        """Report texts that are in the test split and in the training split."""
         if self.loaded["train"] is not self.parts["train"]:
             return
-        own = ~self.without_content["text"]["test"]
-        seen = np.isin(self.keys["text"]["test"], self.keys["text"]["train"]) & own
+        seen = np.isin(self.keys["text"]["test"], self.keys["text"]["train"])
+        seen &= ~self.empty["text"]["test"]
         if seen.any() and "text" not in self.unusable:
             self.notes.append(
-                f"{seen.sum()} of {len(seen)} test texts also stand in the training split"
+                f"{seen.sum()} of {len(seen)} test texts are also in the training split"
             )
 
     def images_and_texts(self) -> None:
-        """Empty texts, and images of a single color, where texts and images are at hand."""
+        """Report empty texts and images of a single color, where texts and images are known."""
         for part, split in self.loaded.items():
             if split.title is not None:
                 empty = np.char.strip(split.title) == ""
-                # Files with features may leave the titles of a split out.
-                if empty.any() and not empty.all():
-                    ids = split.id[empty].tolist()
-                    self.add(
-                        f"{empty.sum()} of {len(empty)} {part} texts are empty, such as "
-                        f"{_sample(ids)}; give them a text, or remove these pairs",
-                        empty.mean() > MAX_EMPTY,
-                    )
+                # Files with features may have no titles in a split.
+                if not empty.all():
+                    remedy = "; give them a text, or remove these pairs"
+                    self.mark(empty, part, "texts are empty", remedy, MAX_EMPTY)
             if split.thumbnail is not None:
                 single = np.array([_is_single_color(image) for image in split.thumbnail])
-                if single.any():
-                    ids = split.id[single].tolist()
-                    self.add(
-                        f"{single.sum()} of {len(single)} {part} images have a single color, such "
-                        f"as {_sample(ids)}; check that these files were read correctly",
-                        single.mean() > MAX_EMPTY,
-                    )
+                remedy = "; check that these files were read correctly"
+                self.mark(single, part, "images have a single color", remedy, MAX_EMPTY)
 
     def categories(self) -> None:
-        """Categories without pairs or with one, and their imbalance."""
+        """Report categories without pairs or with one, and their imbalance."""
         dataset, names = self.dataset, self.dataset.label_names
         learned = dataset.trained_pairs
         tested = pairs_per_category(self.parts["test"].label, len(names))
@@ -267,11 +237,11 @@ class _Inspection:
                 f"{_named(unseen, names, tested)}; their queries are also scored apart; add "
                 "training pairs, or remove these categories"
             )
-        for found, text in (
+        for mask, text in (
             ((learned > 0) & (tested == 0), "no test pair"),
             (learned == 1, "a single training pair"),
         ):
-            rows = np.flatnonzero(found)
+            rows = np.flatnonzero(mask)
             if rows.size:
                 self.notes.append(f"{_have(rows, names)} {text}: {_named(rows, names)}")
         largest = int(learned.argmax())
@@ -296,10 +266,7 @@ def _rows_of_one_value(values: np.ndarray) -> np.ndarray:
     """Return (n,) bool, whether all values of a row are equal; never for a single column."""
     if values.shape[1] == 1:
         return np.zeros(len(values), bool)
-    blocks = (
-        values[first : first + _ROWS_AT_ONCE] for first in range(0, len(values), _ROWS_AT_ONCE)
-    )
-    return np.concatenate([block.min(axis=1) == block.max(axis=1) for block in blocks])
+    return values.min(axis=1) == values.max(axis=1)
 
 
 def _is_single_color(encoded: bytes) -> bool:

@@ -1,7 +1,7 @@
 """A split: paired images, texts and labels as arrays, row i of every array being the same pair."""
 
+import dataclasses
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from xgacmn_tf.datasets.batches import Batches
 
 
-@dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Split:
     """The pairs of one part of a data set.
 
@@ -93,33 +93,29 @@ class Split:
     def take(self, rows: np.ndarray) -> "Split":
         """Return the pairs at `rows` (integers, in this order; or a mask of n booleans)."""
         rows = np.arange(len(self))[rows]
-        return Split(
-            image=self.image[rows],
-            text=self.text[rows],
-            label=self.label[rows],
-            id=self.id[rows],
-            title=None if self.title is None else self.title[rows],
-            thumbnail=None if self.thumbnail is None else tuple(self.thumbnail[r] for r in rows),
-            group=None if self.group is None else self.group[rows],
-            fine_label=None if self.fine_label is None else self.fine_label[rows],
-        )
+        values: dict[str, Any] = {
+            name: tuple(array[row] for row in rows) if name == "thumbnail" else array[rows]
+            for name, array in self._arrays()
+        }
+        return Split(**values)
 
     def followed_by(self, other: "Split") -> "Split":
         """Return the pairs of this split, then those of another one."""
-        title = thumbnail = group = fine = None
-        if self.title is not None and other.title is not None:
-            title = np.concatenate([self.title, other.title])
-        if self.group is not None and other.group is not None:
-            group = np.concatenate([self.group, other.group])
-        if self.fine_label is not None and other.fine_label is not None:
-            fine = np.concatenate([self.fine_label, other.fine_label])
-        if self.thumbnail is not None and other.thumbnail is not None:
-            thumbnail = (*self.thumbnail, *other.thumbnail)
-        arrays = {
-            name: np.concatenate([getattr(self, name), getattr(other, name)])
-            for name in ("image", "text", "label", "id")
+        theirs = dict(other._arrays())
+        values: dict[str, Any] = {
+            name: (*array, *theirs[name])
+            if name == "thumbnail"
+            else np.concatenate([array, theirs[name]])
+            for name, array in self._arrays()
+            if name in theirs
         }
-        return Split(**arrays, title=title, thumbnail=thumbnail, group=group, fine_label=fine)
+        return Split(**values)
+
+    def _arrays(self) -> Iterator[tuple[str, Any]]:
+        """Yield the name and the values of each field that is not None."""
+        for field in dataclasses.fields(self):
+            if getattr(self, field.name) is not None:
+                yield field.name, getattr(self, field.name)
 
     def content(self, part: str) -> Iterator[tuple[str, str, tuple[int, ...], list[Any]]]:
         """Yield name, dtype, shape and bytes of every array, for `PairedDataset.fingerprint`."""
@@ -175,33 +171,29 @@ def _checked_split(split: Split, part: str, num_classes: int, source: str) -> Sp
     def name(field: str) -> str:
         return f"{source}: {field}_{part}"
 
-    image = checked_features(split.image, name("image"))
-    rows = len(image)
-    text = checked_features(split.text, name("text"))
-    label = checked_labels(split.label, num_classes, name("label"))
-    ids = strings(split.id, name("id"))
-    title = None if split.title is None else strings(split.title, name("title"))
-    thumbnail = None if split.thumbnail is None else tuple(split.thumbnail)
-    group = None if split.group is None else strings(split.group, name("group"))
-    if group is not None and (group == "").any():
-        # As in tables, a pair without a group belongs to those with the same image.
-        group = np.where(group == "", content_keys(image), group)
-    fine = None if split.fine_label is None else strings(split.fine_label, name("fine_label"))
-    for field, values in (
-        ("text", text),
-        ("label", label),
-        ("id", ids),
-        ("title", title),
-        ("thumbnail", thumbnail),
-        ("group", group),
-        ("fine_label", fine),
-    ):
-        if values is not None and len(values) != rows:
+    values: dict[str, Any] = {
+        "image": checked_features(split.image, name("image")),
+        "text": checked_features(split.text, name("text")),
+        "label": checked_labels(split.label, num_classes, name("label")),
+    }
+    for field, array in split._arrays():
+        if field == "thumbnail":
+            values[field] = tuple(array)
+        elif field not in values:
+            values[field] = strings(array, name(field))
+    rows = len(values["image"])
+    for field, array in values.items():
+        if len(array) != rows:
             raise InputError(
-                f"{name(field)} has {len(values)} rows, image_{part} has {rows}; row i of each "
-                "must be the same pair."
+                f"{name(field)} has {len(array)} rows, image_{part} has {rows}; row i of each "
+                "must be the same pair"
             )
-    for row, encoded in enumerate(thumbnail or ()):
+    if "group" in values:
+        # As in tables, a pair without a group belongs to those with the same image.
+        empty = values["group"] == ""
+        if empty.any():
+            values["group"] = np.where(empty, content_keys(values["image"]), values["group"])
+    for row, encoded in enumerate(values.get("thumbnail", ())):
         if not isinstance(encoded, bytes) or not encoded:
-            raise InputError(f"{name('thumbnail')} has no encoded image (bytes) at row {row}.")
-    return Split(image, text, label, ids, title, thumbnail, group, fine)
+            raise InputError(f"{name('thumbnail')} has no encoded image (bytes) at row {row}")
+    return Split(**values)

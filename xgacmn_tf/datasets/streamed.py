@@ -1,4 +1,4 @@
-"""A training split that stays in its files: more pairs than memory holds.
+"""Training split that is read from its files, for more pairs than fit into memory.
 
 `StreamedSplit` stands where a `Split` stands. Labels and ids of all pairs are in memory, and the
 features of a sample, on which input maps are fitted; the rest is read from TFRecord files, epoch
@@ -205,14 +205,14 @@ class StreamedSplit:
 
         return Batches(self, batch_size, seed)
 
-    # What `paired` asks of a split.
+    # The methods that `paired` calls.
 
     def content(self, part: str) -> Iterator[tuple[str, str, tuple[int, ...], list[Any]]]:
-        """As `Split.content`: the digest stands for the features."""
+        """As `Split.content`, with the digest instead of the features."""
         yield f"shards_{part}", "sha256", (len(self),), [self.digest, self.kept.tobytes()]
 
     def checked(self, part: str, num_classes: int, source: str) -> StreamedSplit:
-        """As `Split.checked`. Features were looked at when the files were read first."""
+        """As `Split.checked`; features were checked when the files were first read."""
         return replace(
             self,
             all_labels=checked_labels(self.all_labels, num_classes, f"{source}: label_{part}"),
@@ -248,7 +248,7 @@ def open_streamed(
     text = np.empty((len(sampled), shards.text_dim), np.float32)
     digest, filled = hashlib.sha256(), 0
     keys: list[np.ndarray] = []
-    with tqdm(total=shards.rows, unit="pair", desc="looking through the files") as bar:
+    with tqdm(total=shards.rows, unit="pair", desc="reading the files") as bar:
         try:
             for rows, features in shards.read():
                 for name, values in features.items():
@@ -262,10 +262,10 @@ def open_streamed(
                     digest.update(np.ascontiguousarray(values.astype("<f4", copy=False)).data)
                 if group is None or (group == "").any():
                     keys.append(content_keys(features["image"]))
-                chosen = np.isin(rows, sampled, assume_unique=True)
-                end = filled + int(chosen.sum())
+                in_sample = np.isin(rows, sampled, assume_unique=True)
+                end = filled + int(in_sample.sum())
                 image[filled:end], text[filled:end] = (
-                    features[name][chosen] for name in ("image", "text")
+                    features[name][in_sample] for name in ("image", "text")
                 )
                 filled = end
                 bar.update(len(rows))
@@ -297,5 +297,5 @@ def open_streamed(
 
 
 def unreadable(source: str, error: tf.errors.OpError) -> InputError:
-    """What to tell of a file that TensorFlow could not read."""
+    """Return the error for a file that TensorFlow could not read."""
     return InputError(f"{source}: a file cannot be read ({error}); prepare the data set again.")

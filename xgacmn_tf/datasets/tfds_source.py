@@ -22,7 +22,7 @@ _EXPECTED = (
 
 
 def load(name: str, data_dir: str | None = None, streaming: bool = False) -> PairedDataset:
-    """The TFDS data set called `name`, such as `pairs`, `pairs/config` or `pairs/config:1.0.0`.
+    """Load a TFDS data set, such as `pairs`, `pairs/config` or `pairs/config:1.0.0`.
 
     It is prepared (and, where its builder does that, downloaded) if `data_dir` does not hold it
     yet, but only after its declared features have been found to fit.
@@ -42,7 +42,7 @@ def load(name: str, data_dir: str | None = None, streaming: bool = False) -> Pai
     except InputError:
         raise
     except (json_format.Error, ValueError, LookupError, TypeError, AttributeError) as error:
-        # What TFDS stumbles over where its JSON files beside the data are damaged.
+        # TFDS raises these if its JSON files beside the data are damaged.
         raise InputError(
             f"TFDS data set {name!r} cannot be read ({one_line(error)}); prepare it again"
         ) from error
@@ -208,19 +208,15 @@ _OPTIONAL = {"id": _is_id, "group": _is_id, "title": _is_bytes, "thumbnail": _is
 
 def _fitting(source: str, features: Any) -> list[str]:
     """Return the names of the features to read; others, such as the raw images, are left alone."""
-    found = dict(features.items()) if hasattr(features, "items") else {}
-    wrong = [key for key in _REQUIRED if key not in found]
-    wrong += [
-        key
-        for key, fits in {**_REQUIRED, **_OPTIONAL}.items()
-        if key in found and not fits(found[key])
-    ]
+    declared = dict(features.items()) if hasattr(features, "items") else {}
+    checks = {**_REQUIRED, **_OPTIONAL}
+    names = [key for key in checks if key in declared]
+    wrong = [key for key in _REQUIRED if key not in declared]
+    wrong += [key for key in names if not checks[key](declared[key])]
     if wrong:
-        there = ", ".join(
-            f"{key} ({type(value).__name__} {value.shape})" for key, value in found.items()
-        )
+        shown = [f"{key} ({type(value).__name__} {value.shape})" for key, value in declared.items()]
         raise InputError(
-            f"{source} does not fit in {', '.join(wrong)}. Its examples hold {there or features}; "
-            f"expected are {_EXPECTED}."
+            f"{source} does not fit in {', '.join(wrong)}. Its examples hold "
+            f"{', '.join(shown) or features}; expected are {_EXPECTED}."
         )
-    return [key for key in (*_REQUIRED, *_OPTIONAL) if key in found]
+    return names

@@ -66,7 +66,7 @@ def starts_with(data: tf.Tensor, label: bytes) -> tf.Tensor:
 def number(
     data: tf.Tensor, first: tf.Tensor | int, length: int, little: tf.Tensor | bool = False
 ) -> tf.Tensor:
-    """int64 that `length` bytes say, high byte first unless `little`; 0s where the file ended."""
+    """Return the int64 value of `length` bytes, big-endian unless `little`; 0s after the end."""
     digits = tf.io.decode_raw(_part(data, first, length), tf.uint8, fixed_length=length)
     return _value(digits, little)
 
@@ -168,8 +168,8 @@ def _exif_orientation(exif: tf.Tensor) -> tf.Tensor:
     )
     ours = (tag == _TAG) & (count == 1) & ((kind == _SHORT) | (kind == _LONG))
     ours &= little | starts_with(exif, _BIG)
-    found = tf.where(kind == _SHORT, short, long)[ours]
-    return tf.concat([found, [-1]], axis=0)[0]
+    values = tf.where(kind == _SHORT, short, long)[ours]
+    return tf.concat([values, [-1]], axis=0)[0]
 
 
 def _xmp_orientation(xmp: tf.Tensor) -> tf.Tensor:

@@ -135,7 +135,7 @@ def decode(data: tf.Tensor) -> tf.Tensor:
 
 
 def smallest_jpeg() -> bytes:
-    """Return a JPEG file of one pixel, which stands in where a graph must decode something."""
+    """Return a JPEG file of one pixel, which is decoded in place of a rejected file."""
     stream = io.BytesIO()
     Image.new("L", (1, 1)).save(stream, "JPEG")
     return stream.getvalue()

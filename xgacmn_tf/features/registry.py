@@ -16,6 +16,7 @@ IMAGE_EXTRACTORS = (
     "clip",
     "siglip",
 )
+_LEARNED = ("sift", "bow", "lda")
 TEXT_EXTRACTORS = ("bow", "lda", "minilm", "sentence", "clip", "siglip")
 
 
@@ -29,13 +30,9 @@ def image_extractor(name: str, weights: str | None = None, seed: int = 0) -> Ext
         seed: draws what is learned (sift).
 
     Raises:
-        InputError: if there is no such extractor. What it needs is looked for by its `check`.
+        InputError: if there is no such extractor. Its `check` finds missing requirements.
     """
-    if name not in IMAGE_EXTRACTORS:
-        raise _unknown("image", name, IMAGE_EXTRACTORS)
-    if name == "sift" and weights is not None:
-        raise _no_weights("image", name, weights)
-    return _class("image", name)(name, **_arguments(name, weights, seed))
+    return _extractor("image", name, IMAGE_EXTRACTORS, weights, seed)
 
 
 def text_extractor(name: str, weights: str | None = None, seed: int = 0) -> Extractor:
@@ -43,11 +40,24 @@ def text_extractor(name: str, weights: str | None = None, seed: int = 0) -> Extr
 
     Weights of sentence and minilm are the folder of a sentence-transformers model.
     """
-    if name not in TEXT_EXTRACTORS:
-        raise _unknown("text", name, TEXT_EXTRACTORS)
-    if name in ("bow", "lda") and weights is not None:
-        raise _no_weights("text", name, weights)
-    return _class("text", name)(name, **_arguments(name, weights, seed))
+    return _extractor("text", name, TEXT_EXTRACTORS, weights, seed)
+
+
+def _extractor(
+    modality: str, name: str, known: tuple[str, ...], weights: str | None, seed: int
+) -> Extractor:
+    if name not in known:
+        raise InputError(
+            f"unknown {modality} features {name!r}; expected one of {', '.join(known)}"
+        )
+    if name not in _LEARNED:
+        return _class(modality, name)(name, weights=weights)
+    if weights is not None:
+        raise InputError(
+            f"{modality} features {name!r} are learned from the training split and take no "
+            f"weights, found {weights!r}; leave the weights out"
+        )
+    return _class(modality, name)(name, **({} if name == "bow" else {"seed": seed}))
 
 
 def load_extractor(folder: Path) -> Extractor:
@@ -65,7 +75,7 @@ def load_extractor(folder: Path) -> Extractor:
 
 
 def _class(modality: str, name: str) -> Any:
-    """Imported when asked for, so that nobody waits for libraries of another extractor."""
+    """Return the class of an extractor; imported late, without the libraries of the others."""
     if name in ("bow", "lda"):
         from xgacmn_tf.features import words
 
@@ -85,22 +95,3 @@ def _class(modality: str, name: str) -> Any:
     from xgacmn_tf.features import cnn
 
     return cnn.VGG19 if name == "vgg19" else cnn.EfficientNetLite
-
-
-def _arguments(name: str, weights: str | None, seed: int) -> dict[str, Any]:
-    if name == "bow":
-        return {}
-    if name in ("lda", "sift"):
-        return {"seed": seed}
-    return {"weights": weights}
-
-
-def _unknown(modality: str, name: str, known: tuple[str, ...]) -> InputError:
-    return InputError(f"Unknown {modality} features {name!r}; expected one of {', '.join(known)}.")
-
-
-def _no_weights(modality: str, name: str, weights: str) -> InputError:
-    return InputError(
-        f"{modality} features {name!r} are learned from the training split and take no weights, "
-        f"found {weights!r}; leave the weights out"
-    )

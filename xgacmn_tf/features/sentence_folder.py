@@ -31,6 +31,15 @@ _EXPECTED = {
     "layer_norm_eps": 1e-12,
     "position_embedding_type": "absolute",
 }
+_SUPPORTED_MODULES = ["Transformer", "Pooling", "Normalize"]
+_EXPECTED_FILES = (
+    "a sentence-transformers model in Hugging Face's format, saved with "
+    "save_pretrained(safe_serialization=True)"
+)
+_SIZES = (
+    "hidden_size", "num_hidden_layers", "intermediate_size", "vocab_size",
+    "max_position_embeddings",
+)  # fmt: skip
 _LARGEST_TEXT_FILE = 2**26
 # Size of the smallest parameters, those in half precision.
 _BYTES = 2
@@ -80,11 +89,7 @@ def _read_model(folder: Path) -> SentenceModel:
         # Old files leave out all but the first.
         default = None if name == "model_type" else expected
         _expect(folder, _CONFIG, name, config.get(name, default), [expected])
-    if not (folder / WEIGHTS).is_file():
-        raise InputError(
-            f"{folder}: {WEIGHTS} is missing; expected a sentence-transformers model in Hugging "
-            "Face's format, saved with save_pretrained(safe_serialization=True)"
-        )
+    _check_file(folder / WEIGHTS)
     parameters = _parameters(config)
     if parameters * _BYTES > (folder / WEIGHTS).stat().st_size:
         raise InputError(
@@ -119,19 +124,9 @@ def _read_model(folder: Path) -> SentenceModel:
 
 def _parameters(config: Any) -> int:
     """Return the number of parameters of the embeddings and of the layers' matrices."""
-    sizes = [
-        config[name]
-        for name in (
-            "hidden_size",
-            "num_hidden_layers",
-            "intermediate_size",
-            "vocab_size",
-            "max_position_embeddings",
-        )
-    ]
+    width, layers, inner, words, positions = sizes = [config[name] for name in _SIZES]
     if not all(type(size) is int and size > 0 for size in sizes):
         raise ValueError(f"the sizes of {_CONFIG} are {sizes}")
-    width, layers, inner, words, positions = sizes
     return (words + positions) * width + layers * (4 * width + 2 * inner) * width
 
 
@@ -141,11 +136,7 @@ def model_hash(folder: Path) -> str:
     Raises:
         InputError: the folder holds no model.
     """
-    if not (folder / _CONFIG).is_file():
-        raise InputError(
-            f"{folder}: {_CONFIG} is missing; name the folder of a sentence-transformers model in "
-            "Hugging Face's format"
-        )
+    _text(folder, _CONFIG)
     digest = hashlib.sha256()
     with _readable(folder):
         for name in _files(folder):
@@ -154,8 +145,7 @@ def model_hash(folder: Path) -> str:
 
 
 def _readable(folder: Path) -> contextlib.AbstractContextManager[None]:
-    expected = "the files as published in Hugging Face's format"
-    return readable(folder, "a sentence-transformers model", expected)
+    return readable(folder, "a sentence-transformers model", _EXPECTED_FILES)
 
 
 def copy_model(folder: Path, target: Path) -> None:
@@ -167,43 +157,33 @@ def copy_model(folder: Path, target: Path) -> None:
 
 def _files(folder: Path) -> list[str]:
     names = [
-        _CONFIG,
-        WEIGHTS,
-        _MODULES,
-        _SENTENCE_CONFIG,
-        _TOKENIZER_CONFIG,
-        _TOKENIZER,
-        _VOCABULARY,
-        f"{_modules(folder)[1]}/{_CONFIG}",
-    ]
+        _CONFIG, WEIGHTS, _MODULES, _SENTENCE_CONFIG, _TOKENIZER_CONFIG, _TOKENIZER, _VOCABULARY,
+        _pooling_config(folder),
+    ]  # fmt: skip
     return [name for name in names if (folder / name).is_file()]
 
 
-def _modules(folder: Path) -> tuple[list[str], str]:
-    """Return the types of the modules, and the folder of the pooling module."""
+def _pooling_config(folder: Path) -> str:
+    """Return the name of the pooling module's configuration file."""
     modules = _read(folder, _MODULES, [])
     types = [str(module["type"]).rpartition(".")[2] for module in modules]
-    if types not in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"]):
+    paths = [str(module.get("path") or "") for module in modules]
+    is_known = types in (_SUPPORTED_MODULES[:2], _SUPPORTED_MODULES)
+    if not is_known or paths[0] or Path(paths[1]).name != paths[1]:
+        shown = [f"{name} in {path!r}" for name, path in zip(types, paths, strict=True)]
         raise InputError(
-            f"{folder / _MODULES}: the modules are {', '.join(types) or 'missing'}; expected "
-            "Transformer, Pooling and possibly Normalize, and no others such as Dense"
+            f"{folder / _MODULES}: the modules are {', '.join(shown) or 'missing'}; expected "
+            "Transformer in the folder itself, Pooling in a folder in it, and possibly Normalize"
         )
-    path = str(modules[1].get("path"))
-    if modules[0].get("path") or Path(path).name != path:
-        raise InputError(
-            f"{folder / _MODULES}: expected the Transformer's files in the folder itself and the "
-            f"Pooling's in a folder in it, found {modules[0].get('path')!r} and {path!r}"
-        )
-    return types, path
+    return f"{paths[1]}/{_CONFIG}"
 
 
 def _pooling(folder: Path) -> str:
-    name = f"{_modules(folder)[1]}/{_CONFIG}"
+    name = _pooling_config(folder)
     config, prefix = _read(folder, name), "pooling_mode_"
     modes = [key.removeprefix(prefix) for key in config if key.startswith(prefix) and config[key]]
     modes += [config["pooling_mode"]] if "pooling_mode" in config else []
-    found = modes[0] if len(modes) == 1 else modes
-    _expect(folder, name, "pooling mode", found, _POOLING)
+    _expect(folder, name, "pooling mode", modes[0] if len(modes) == 1 else modes, _POOLING)
     return _POOLING[modes[0]]
 
 
@@ -240,8 +220,7 @@ def _vocabulary(folder: Path, tokenizer: Any) -> list[str]:
     if missing or len(set(words)) < len(words):
         raise InputError(
             f"{folder / (_TOKENIZER if tokenizer else _VOCABULARY)}: expected distinct word pieces "
-            f"with {', '.join(SPECIAL_TOKENS)} among them"
-            + (f"; missing: {', '.join(missing)}" if missing else "")
+            f"with {', '.join(SPECIAL_TOKENS)} among them; missing: {', '.join(missing) or 'none'}"
         )
     return words
 
@@ -255,21 +234,22 @@ def _read_preset(folder: Path, config: Any) -> SentenceModel:
     return SentenceModel(folder, width, longest, "mean", lowercase, False, vocabulary)
 
 
-def _expect(folder: Path, file: str, name: str, found: Any, expected: Any) -> None:
-    if not any(found is each or found == each for each in expected):
-        known = ", ".join(map(str, expected))
+def _expect(folder: Path, file: str, name: str, value: Any, expected: Any) -> None:
+    if not any(value is each or value == each for each in expected):
         raise InputError(
-            f"{folder / file}: {name} is {found!r}, which is not supported; expected "
-            f"{'one of ' if len(expected) > 1 else ''}{known}"
+            f"{folder / file}: {name} is {value!r}, which is not supported; expected "
+            f"{' or '.join(map(str, expected))}"
         )
+
+
+def _check_file(path: Path) -> None:
+    if not path.is_file():
+        raise InputError(f"{path} is missing; expected {_EXPECTED_FILES}")
 
 
 def _text(folder: Path, name: str) -> str:
     path = folder / name
-    if not path.is_file():
-        raise InputError(
-            f"{path} is missing; expected a sentence-transformers model in Hugging Face's format"
-        )
+    _check_file(path)
     if path.stat().st_size > _LARGEST_TEXT_FILE:
         raise InputError(f"{path}: expected a file of at most {_LARGEST_TEXT_FILE:,} bytes")
     return path.read_text(encoding="utf-8")
@@ -280,12 +260,11 @@ def _lines(folder: Path, name: str) -> list[str]:
 
 
 def _read(folder: Path, name: str, default: Any = None) -> Any:
-    """The JSON object or list in a file; `default`, if it is given, where there is no file."""
+    """Return the JSON object or list in a file, or `default` if one is given and no file exists."""
     if default is not None and not (folder / name).is_file():
         return default
     _text(folder, name)
     value = read_json(folder / name)
-    expected = list if name == _MODULES else dict
-    if not isinstance(value, expected):
-        raise InputError(f"{folder / name}: expected a JSON {expected.__name__}")
+    if not isinstance(value, list if name == _MODULES else dict):
+        raise InputError(f"{folder / name}: expected {_EXPECTED_FILES}")
     return value

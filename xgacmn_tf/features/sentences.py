@@ -113,7 +113,7 @@ class Sentences(Extractor):
 
     @classmethod
     def _load(cls, folder: Path, name: str, settings: dict[str, Any]) -> Self:
-        # A folder that holds only the manifest stands for the wheel's model.
+        # A folder with only the manifest refers to the wheel's model.
         whole = (folder / "config.json").is_file()
         loaded = cls(name, str(folder) if whole or name == "sentence" else None)
         loaded._settings = dict(settings)

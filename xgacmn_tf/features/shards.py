@@ -168,7 +168,7 @@ def _read_ahead(
             current, ahead = ahead, None
             yield current
     finally:
-        # Only after an error is there a batch that nobody waits for.
+        # Only after an error is a batch left that has no consumer.
         unused: list[Future[tuple[Any, bytes | None]]] = ahead[1] if ahead else []
         for future in unused:
             future.cancel()

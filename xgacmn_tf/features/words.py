@@ -70,7 +70,7 @@ def _patterns() -> list[re.Pattern[str]]:
 
 
 def plain_words(text: str) -> list[str]:
-    """The lower-case words of at least two letters: accents removed, camelCase taken apart."""
+    """Return lower-case words of at least two letters, without accents, camelCase split."""
     letters = unicodedata.normalize("NFKD", text)
     letters = "".join(letter for letter in letters if not unicodedata.combining(letter))
     letters = re.sub(r"([a-z])([A-Z])", r"\1 \2", letters)
@@ -215,12 +215,10 @@ class Topics(Extractor):
         # What scikit-learn's `transform` reads of a fitted model.
         loaded._model.components_ = arrays["word_weight"]
         loaded._model.exp_dirichlet_component_ = arrays["expected_word"]
-        for name, found in arrays.items():
-            if (
-                found.shape != (settings["topics"], loaded.words.dim)
-                or not np.isfinite(found).all()
-            ):
-                raise ValueError(f"{name} has shape {found.shape}, or NaN")
+        shape = (settings["topics"], loaded.words.dim)
+        for name, array in arrays.items():
+            if array.shape != shape or not np.isfinite(array).all():
+                raise ValueError(f"{name} has shape {array.shape}, or NaN")
         loaded._model.doc_topic_prior_ = 1 / settings["topics"]
         loaded._model.n_features_in_ = loaded.words.dim
         return loaded

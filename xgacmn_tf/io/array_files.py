@@ -99,7 +99,12 @@ def _read_npz(path: Path, choose: Choose) -> dict[str, np.ndarray]:
         for name in names:
             shape, dtype, stored = headers[name]
             if dtype.hasobject:
-                raise InputError(_objects_message(path, name, shape))
+                raise InputError(
+                    f"{path}: {name} holds Python objects, which are never unpickled; save "
+                    f"{name}.astype(np.float32) where its values are numbers, "
+                    f"np.stack({name}).astype(np.float32) where they are rows, or "
+                    f"np.array({name}, dtype=str) where they are strings"
+                )
             declared = budget.take(name, shape, dtype.itemsize)
             if declared != stored:
                 raise InputError(
@@ -123,14 +128,3 @@ def _npz_header(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> _Header:
     )
     shape, _, dtype = read_header(stream)
     return _Header(shape, dtype, member.file_size - stream.tell())
-
-
-def _objects_message(path: Path, name: str, shape: tuple[int, ...]) -> str:
-    """Return the error message for an array of Python objects, with a remedy for its shape."""
-    remedy = f"save {name}.astype(np.float32)"
-    if len(shape) < 2:  # An array with several axes can only hold numbers.
-        remedy += (
-            f" where its values are numbers, np.stack({name}).astype(np.float32) where they are "
-            f"rows, or np.array({name}, dtype=str) where they are strings"
-        )
-    return f"{path}: {name} holds Python objects, which are never unpickled; {remedy}"

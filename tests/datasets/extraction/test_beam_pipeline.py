@@ -11,6 +11,7 @@ from xgacmn_tf.commands import features as command
 from xgacmn_tf.datasets.extraction import extract_features
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.features import load_extractor
+from xgacmn_tf.settings.config import FeatureSpec
 
 beam = pytest.importorskip("apache_beam", reason="pip install xgacmn_tf[beam]")
 pytest.importorskip("cv2", reason="pip install xgacmn_tf[sift]")
@@ -20,6 +21,10 @@ from apache_beam.testing.util import assert_that  # noqa: E402
 from xgacmn_tf.datasets.extraction.beam_pipeline import ExtractFeatures, write_tfds  # noqa: E402
 
 OPTIONS = ["--runner=DirectRunner"]
+
+
+def features_of(cache_dir, text="bow"):
+    return FeatureSpec(image_features="sift", text_features=text, cache_dir=str(cache_dir))
 
 
 @pytest.mark.parametrize("several", [False, True], ids=["one label", "several labels"])
@@ -33,41 +38,32 @@ def test_the_same_data_set_as_the_plain_path(raw_pairs, tmp_path, several):
             for pairs in (raw_pairs.train, raw_pairs.test)
         )
         raw_pairs = replace(raw_pairs, train=train, test=test)
-    settings = {"cache_dir": tmp_path / "cache", "show_progress": False}
-    plain = extract_features(raw_pairs, "sift", "lda", **settings)
-    name = write_tfds(
-        raw_pairs, "sift", "lda", data_dir=tmp_path / "tfds", beam_options=OPTIONS, **settings
-    )
+    spec = features_of(tmp_path / "cache", "lda")
+    settings = {"data_dir": tmp_path / "tfds", "beam_options": OPTIONS, "show_progress": False}
+    plain = extract_features(raw_pairs, spec, show_progress=False)
+    name = write_tfds(raw_pairs, spec, **settings)
     assert name == "extracted_pairs/shapes-sift-lda"
     written = datasets.load(name, str(tmp_path / "tfds"))
     assert written.fingerprint == plain.fingerprint
     kept = load_extractor(tmp_path / "tfds" / "shapes-sift-lda.extractors" / "text")
     np.testing.assert_array_equal(kept.encode([raw_pairs.test[0].text])[0], plain.test.text[0])
     with pytest.raises(InputError, match="exists already; delete it"):
-        write_tfds(
-            raw_pairs, "sift", "lda", data_dir=tmp_path / "tfds", beam_options=OPTIONS, **settings
-        )
+        write_tfds(raw_pairs, spec, **settings)
 
 
 def test_bad_pictures_follow_the_policy(raw_pairs, tmp_path):
     raw_pairs.train[4].image.write_bytes(b"no picture")
-    settings = {
-        "cache_dir": tmp_path / "cache",
-        "data_dir": tmp_path / "tfds",
-        "beam_options": OPTIONS,
-        "show_progress": False,
-    }
+    spec = features_of(tmp_path / "cache")
+    settings = {"data_dir": tmp_path / "tfds", "beam_options": OPTIONS, "show_progress": False}
     with pytest.raises(InputError, match=r"train-4\.png: cannot be read as an image"):
-        write_tfds(raw_pairs, "sift", "bow", **settings)
-    name = write_tfds(raw_pairs, "sift", "bow", on_bad_image="skip", **settings)
+        write_tfds(raw_pairs, spec, **settings)
+    name = write_tfds(raw_pairs, replace(spec, on_bad_image="skip"), **settings)
     written = datasets.load(name, str(tmp_path / "tfds"))
     assert len(written.train) == 11 and "train-4" not in written.train.id
 
 
 def test_the_step_alone_in_a_pipeline_of_ones_own(raw_pairs, tmp_path):
-    plain = extract_features(
-        raw_pairs, "sift", "bow", cache_dir=tmp_path, batch_size=4, show_progress=False
-    )
+    plain = extract_features(raw_pairs, features_of(tmp_path), batch_size=4, show_progress=False)
 
     def check(found):
         assert sorted(key for key, _ in found) == sorted(pair.id for pair in raw_pairs.test)

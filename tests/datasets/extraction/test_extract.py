@@ -20,6 +20,7 @@ from xgacmn_tf.features import shards
 from xgacmn_tf.features.extractor import Extractor
 from xgacmn_tf.features.words import BagOfWords
 from xgacmn_tf.settings.command_line import configure_logging
+from xgacmn_tf.settings.config import FeatureSpec
 
 
 class MeanColour(Extractor):
@@ -77,8 +78,14 @@ def opened(monkeypatch):
     return names
 
 
-def run(pairs: RawPairs, folder: Path, **settings):
-    return extract_features(pairs, "mean", "bow", cache_dir=folder, show_progress=False, **settings)
+def run(pairs: RawPairs, folder: Path, on_bad_image: str = "refuse", **settings):
+    spec = FeatureSpec(
+        image_features="mean",
+        text_features="bow",
+        cache_dir=str(folder),
+        on_bad_image=on_bad_image,
+    )
+    return extract_features(pairs, spec, show_progress=False, **settings)
 
 
 def test_rows_are_those_of_the_pairs(raw_pairs, tmp_path):
@@ -318,7 +325,7 @@ def test_groups_reach_the_data_set_and_its_feature_file(raw_pairs, tmp_path):
 
 
 def test_an_unknown_policy(raw_pairs, tmp_path):
-    with pytest.raises(InputError, match="on_bad_image='ignore': expected one of refuse, skip"):
+    with pytest.raises(InputError, match="--on_bad_image=ignore: expected one of refuse, skip"):
         run(raw_pairs, tmp_path, on_bad_image="ignore")
 
 

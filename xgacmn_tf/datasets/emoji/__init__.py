@@ -1,6 +1,7 @@
 """`emoji`: the emoji of a font with their names and keywords, shipped with this package.
 
-README.md in this folder describes the data and their sources; `rebuild.py` makes the files.
+README.md in this folder describes the data and their sources;
+`tools/rebuild_emoji.py` of the repository writes the files.
 """
 
 from pathlib import Path

@@ -17,13 +17,12 @@ import tensorflow_datasets as tfds
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from xgacmn_tf.datasets.extraction import extractor_files
-from xgacmn_tf.datasets.extraction.cache import EXTRACTOR, FeatureCache
+from xgacmn_tf.datasets.extraction.cache import EXTRACTOR
 from xgacmn_tf.datasets.extraction.extract import (
-    keyed_items,
+    dataset_name,
+    feature_caches,
     labels,
-    make_extractors,
     title,
-    training_items,
 )
 from xgacmn_tf.datasets.extraction.extracted_pairs.extracted_pairs_dataset_builder import Builder
 from xgacmn_tf.datasets.paired_builder import PairedConfig
@@ -32,6 +31,7 @@ from xgacmn_tf.errors import InputError, one_line
 from xgacmn_tf.features.registry import load_extractor
 from xgacmn_tf.features.shards import REFUSE, check_policy, make_shard
 from xgacmn_tf.names import MODALITIES
+from xgacmn_tf.settings.config import FeatureSpec
 
 
 class ExtractFeatures(beam.PTransform):
@@ -109,15 +109,10 @@ class _ExtractBatch(beam.DoFn):
 
 def write_tfds(
     pairs: RawPairs,
-    image: str,
-    text: str,
+    features: FeatureSpec,
     *,
-    cache_dir: Path,
     data_dir: Path,
     beam_options: Sequence[str],
-    image_weights: str | None = None,
-    text_weights: str | None = None,
-    on_bad_image: str = "refuse",
     batch_size: int = 32,
     seed: int = 0,
     show_progress: bool = True,
@@ -137,22 +132,17 @@ def write_tfds(
     Raises:
         InputError: see `extract_features`; or if the pipeline fails.
     """
-    check_policy(on_bad_image)
-    extractors = make_extractors(image, text, image_weights, text_weights, batch_size, seed)
     saved: dict[str, Path] = {}
     dims: dict[str, int] = {}
-    for extractor in extractors:
-        training = training_items(
-            extractor.modality, keyed_items(extractor.modality, {"train": pairs.train})
-        )
-        cache = FeatureCache(
-            Path(cache_dir), extractor, training, on_bad_image, seed, show_progress
-        )
-        dims[extractor.modality] = cache.fitted().dim
-        saved[extractor.modality] = cache.folder / EXTRACTOR
+    parts = {"train": pairs.train}
+    for _, cache in feature_caches(parts, features, batch_size, seed, show_progress):
+        modality = cache.extractor.modality
+        dims[modality] = cache.fitted().dim
+        saved[modality] = cache.folder / EXTRACTOR
     config = PairedConfig(
-        name=f"{Path(pairs.name).stem}-{image}-{text}",
-        description=f"{pairs.name}: {image} features of images, {text} features of texts.",
+        name=dataset_name(Path(pairs.name).stem, features),
+        description=f"{pairs.name}: {features.image_features} features of images, "
+        f"{features.text_features} features of texts.",
         image_dim=dims["image"],
         text_dim=dims["text"],
         label_names=pairs.label_names,
@@ -168,7 +158,7 @@ def write_tfds(
             "another folder"
         )
     folder = extractor_files.make_folder(Path(data_dir) / f"{config.name}.extractors", saved)
-    extract = ExtractFeatures(folder, len(pairs.label_names), on_bad_image, batch_size)
+    extract = ExtractFeatures(folder, len(pairs.label_names), features.on_bad_image, batch_size)
     builder.sources = {
         part: beam.Create(list(enumerate(split))) | f"extract {part}" >> extract
         for part, split in pairs.splits().items()

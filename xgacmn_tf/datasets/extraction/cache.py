@@ -55,7 +55,7 @@ class FeatureCache:
         seed: int = 0,
         show_progress: bool = True,
     ):
-        self._given, self._training, self._seed = extractor, training, seed
+        self.extractor, self._training, self._seed = extractor, training, seed
         self._on_bad_image, self._show_progress = on_bad_image, show_progress
         name = f"{extractor.modality}-{extractor.name}-{self._fingerprint()}"
         self.folder = Path(cache_dir) / name
@@ -71,17 +71,17 @@ class FeatureCache:
         """Return the extractor, fitted on the training split if it learns, and save it."""
         target = self.folder / EXTRACTOR
         if not (target / MANIFEST).exists():
-            if self._given.learns:
-                self._given.fit(self._training_items())
+            if self.extractor.learns:
+                self.extractor.fit(self._training_items())
             # Renamed once it is complete: a folder of that name is always whole.
             temporary = temporary_for(target)
             shutil.rmtree(temporary, ignore_errors=True)
-            self._given.save(temporary)
+            self.extractor.save(temporary)
             with contextlib.suppress(OSError):  # Another process was first.
                 temporary.rename(target)
             shutil.rmtree(temporary, ignore_errors=True)
         extractor = load_extractor(target)
-        extractor.batch_size = self._given.batch_size
+        extractor.batch_size = self.extractor.batch_size
         return extractor
 
     def features(self, items: Mapping[str, Path | str]) -> StoredFeatures:
@@ -98,24 +98,24 @@ class FeatureCache:
 
     def _training_items(self) -> Iterator[Any]:
         """Yield the training items that are learned from, or a random sample of them."""
-        limit = min(self._given.fit_limit or len(self._training), len(self._training))
+        limit = min(self.extractor.fit_limit or len(self._training), len(self._training))
         sample = np.random.default_rng(self._seed).permutation(len(self._training))[:limit]
         rows: Iterable[int] = tqdm(
             np.sort(sample).tolist(),
-            f"learning {self._given.name}",
+            f"learning {self.extractor.name}",
             disable=not self._show_progress,
         )
         for row in rows:
             try:
-                yield read_item(self._given, self._training[row][1])
+                yield read_item(self.extractor, self._training[row][1])
             except BadImageError:
                 if self._on_bad_image == REFUSE:
                     raise
 
     def _fingerprint(self) -> str:
-        settings: list[Any] = [self._given.settings()]
-        if self._given.modality == "image":
+        settings: list[Any] = [self.extractor.settings()]
+        if self.extractor.modality == "image":
             settings.append(THUMBNAIL_SIDE)
-        if self._given.learns:
+        if self.extractor.learns:
             settings += [self._seed, [key for key, _ in self._training]]
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]

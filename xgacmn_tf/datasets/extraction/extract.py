@@ -3,11 +3,12 @@
 import hashlib
 import itertools
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from xgacmn_tf.datasets.distribution import default_cache_dir
 from xgacmn_tf.datasets.extraction import extractor_files
 from xgacmn_tf.datasets.extraction.cache import EXTRACTOR, FeatureCache
 from xgacmn_tf.datasets.extraction.feature_store import StoredFeatures, item_keys
@@ -16,25 +17,21 @@ from xgacmn_tf.datasets.raw import RawPair, RawPairs
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.features.extractor import Extractor
 from xgacmn_tf.features.registry import image_extractor, text_extractor
-from xgacmn_tf.features.shards import check_policy
 from xgacmn_tf.io.files import atomic_path
+from xgacmn_tf.settings.config import FeatureSpec
 
 _LOGGER = logging.getLogger(__name__)
 # Longer titles are shortened at a word.
 _MAX_TITLE = 120
 _LEFT_OUT = "left_out.txt"
 Parts = Mapping[str, Sequence[RawPair]]
+KeyedItem = tuple[str, Path | str]
 
 
 def extract_features(
     pairs: RawPairs,
-    image: str,
-    text: str,
+    features: FeatureSpec,
     *,
-    cache_dir: Path,
-    image_weights: str | None = None,
-    text_weights: str | None = None,
-    on_bad_image: str = "refuse",
     batch_size: int = 32,
     seed: int = 0,
     show_progress: bool = True,
@@ -46,15 +43,11 @@ def extract_features(
 
     Args:
         pairs: images and texts.
-        image: one of `registry.IMAGE_EXTRACTORS`.
-        text: one of `registry.TEXT_EXTRACTORS`.
-        cache_dir: a folder for all caches; see `cache`.
-        image_weights, text_weights: see `registry.image_extractor`. If both extractors are "clip"
-            or both "siglip" and no text weights are given, texts use the preset of the images.
-        on_bad_image: "refuse" raises an error at the first image that cannot be used; "skip"
-            leaves the pairs of such images out, and reports them.
+        features: the extractors of images and of texts, their weights, the cache folder, and the
+            treatment of images that cannot be read. If both extractors are "clip" or both
+            "siglip" and no text weights are given, texts use the preset of the images.
         batch_size: number of items that a network encodes at once.
-        seed: draws what is learned.
+        seed: of what is learned.
         show_progress: whether to show progress bars.
 
     Returns:
@@ -62,35 +55,30 @@ def extract_features(
         is a folder with the extractors, see `extractor_files`.
 
     Raises:
-        InputError: if an extractor is unknown or its weights are missing, or an image is refused.
+        InputError: if an extractor is unknown or its weights are missing, or an image is rejected.
     """
-    check_policy(on_bad_image)
-    cache_dir = Path(cache_dir)
-    extractors = make_extractors(image, text, image_weights, text_weights, batch_size, seed)
     parts = pairs.splits()
     folders: dict[str, Path] = {}
     keys: dict[str, dict[str, list[str]]] = {}
-    features: dict[str, StoredFeatures] = {}
-    for extractor in extractors:
-        modality, items = extractor.modality, keyed_items(extractor.modality, parts)
+    stored: dict[str, StoredFeatures] = {}
+    for items, cache in feature_caches(parts, features, batch_size, seed, show_progress):
+        modality = cache.extractor.modality
         keys[modality] = {part: [key for key, _ in keyed] for part, keyed in items.items()}
-        training = training_items(modality, items)
-        cache = FeatureCache(cache_dir, extractor, training, on_bad_image, seed, show_progress)
         distinct = _first_items(itertools.chain(*items.values()))
-        features[modality] = cache.features(distinct)
+        stored[modality] = cache.features(distinct)
         folders[modality] = cache.folder
         if modality == "image":
             images = distinct
     splits = {
-        part: _split(part, split, keys["image"][part], keys["text"][part], features, pairs)
+        part: _split(part, split, keys["image"][part], keys["text"][part], stored, pairs)
         for part, split in parts.items()
     }
     digest = hashlib.sha256("\0".join(folder.name for folder in folders.values()).encode())
     source = extractor_files.make_folder(
-        cache_dir / f"{pairs.name}-{image}-{text}-{digest.hexdigest()[:16]}",
+        default_cache(features) / f"{dataset_name(pairs.name, features)}-{digest.hexdigest()[:16]}",
         {modality: folder / EXTRACTOR for modality, folder in folders.items()},
     )
-    bad = [f"{images[key]}: {reason}" for key, reason in features["image"].bad.items()]
+    bad = [f"{images[key]}: {reason}" for key, reason in stored["image"].bad.items()]
     _report(bad, len(images), source / _LEFT_OUT)
     total = sum(map(len, parts.values()))
     left_out = total - sum(map(len, splits.values()))
@@ -106,31 +94,34 @@ def extract_features(
     )
 
 
-def keyed_items(modality: str, parts: Parts) -> dict[str, list[tuple[str, Path | str]]]:
-    """Return the key and the item of every pair, by split.
+def default_cache(features: FeatureSpec) -> Path:
+    """Return the cache folder of a specification, or the user's."""
+    return Path(features.cache_dir or default_cache_dir())
 
-    Args:
-        modality: "image" for the image files, "text" for the texts.
-        parts: split → its pairs.
+
+def feature_caches(
+    parts: Parts, features: FeatureSpec, batch_size: int, seed: int, show_progress: bool
+) -> Iterator[tuple[dict[str, list[KeyedItem]], FeatureCache]]:
+    """Yield the items of each split and their cache, for images and then for texts.
+
+    Extractors learn from the distinct images and from all texts of the training split.
     """
-    items: dict[str, list[Path | str]] = {
-        part: [pair.image if modality == "image" else pair.text for pair in split]
-        for part, split in parts.items()
-    }
-    keys = iter(item_keys(modality, [item for split in items.values() for item in split]))
-    return {part: [(next(keys), item) for item in split] for part, split in items.items()}
+    for extractor in _extractors(features, batch_size, seed):
+        modality = extractor.modality
+        listed: dict[str, list[Path | str]] = {
+            part: [pair.image if modality == "image" else pair.text for pair in split]
+            for part, split in parts.items()
+        }
+        keys = iter(item_keys(modality, [*itertools.chain(*listed.values())]))
+        items = {part: [(next(keys), item) for item in split] for part, split in listed.items()}
+        training = items["train"]
+        if modality == "image":
+            training = [*_first_items(training).items()]
+        folder, policy = default_cache(features), features.on_bad_image
+        yield items, FeatureCache(folder, extractor, training, policy, seed, show_progress)
 
 
-def training_items(
-    modality: str, items: Mapping[str, Sequence[tuple[str, Path | str]]]
-) -> list[tuple[str, Path | str]]:
-    """Return the items that an extractor learns from: distinct images, or all texts."""
-    if modality == "image":
-        return [*_first_items(items["train"]).items()]
-    return [*items["train"]]
-
-
-def _first_items(items: Iterable[tuple[str, Path | str]]) -> dict[str, Path | str]:
+def _first_items(items: Iterable[KeyedItem]) -> dict[str, Path | str]:
     """Return the distinct keys with the first item of each."""
     first: dict[str, Path | str] = {}
     for key, item in items:
@@ -187,19 +178,17 @@ def _report(bad: Sequence[str], total: int, path: Path) -> None:
     )
 
 
-def make_extractors(
-    image: str,
-    text: str,
-    image_weights: str | None,
-    text_weights: str | None,
-    batch_size: int,
-    seed: int,
-) -> tuple[Extractor, Extractor]:
+def dataset_name(name: str, features: FeatureSpec) -> str:
+    """Return the name of a data set followed by those of its extractors."""
+    return f"{name}-{features.image_features}-{features.text_features}"
+
+
+def _extractors(features: FeatureSpec, batch_size: int, seed: int) -> tuple[Extractor, Extractor]:
     """Return the extractors of images and of texts; see `extract_features`."""
-    if text == image and text_weights is None:
-        text_weights = image_weights
+    image, text = features.image_features or "", features.text_features or ""
+    text_weights = features.text_weights or (features.image_weights if text == image else None)
     extractors = (
-        image_extractor(image, image_weights, seed),
+        image_extractor(image, features.image_weights, seed),
         text_extractor(text, text_weights, seed),
     )
     for extractor in extractors:

@@ -45,15 +45,15 @@ def saved_extractors(dataset: PairedDataset) -> Path | None:
 
 def keep_extractors(dataset: PairedDataset, folder: Path) -> bool:
     """Copy a data set's extractors to `folder`, if they are known. Return whether they are."""
-    found = saved_extractors(dataset)
-    if found is None:
+    saved = saved_extractors(dataset)
+    if saved is None:
         return False
-    make_folder(folder, {modality: found / modality for modality in MODALITIES})
+    make_folder(folder, {modality: saved / modality for modality in MODALITIES})
     return True
 
 
 def missing_note(folder: Path) -> str | None:
-    """How to make saved extractors usable, in one line; None where nothing is missing.
+    """Return one line on how to make saved extractors usable; None if nothing is missing.
 
     Args:
         folder: holds extractors by modality; one that does not exist holds none.
@@ -76,7 +76,7 @@ def make_folder(folder: Path, extractors: Mapping[str, Path]) -> Path:
     temporary = temporary_for(folder)
     shutil.rmtree(temporary, ignore_errors=True)
     for modality, saved in extractors.items():
-        # A hard link takes no space. Nobody writes into these files, they are only replaced.
+        # A hard link takes no space, and these files are replaced but never written into.
         shutil.copytree(saved, temporary / modality, copy_function=_link_or_copy)
     shutil.rmtree(folder, ignore_errors=True)
     try:

@@ -122,28 +122,28 @@ class FeatureStore:
         Raises:
             BadImageError: for the first image that cannot be used, if the policy is "refuse".
         """
-        found, missing = StoredFeatures([*items]), set(items)
+        stored, missing = StoredFeatures([*items]), set(items)
         for path in sorted(self.folder.glob("*.json")):
             try:
                 keys = read_json(path)
                 if not missing.isdisjoint(keys):
-                    found.add(keys, Shard.load(path.with_suffix(".npz"), len(keys)))
+                    stored.add(keys, Shard.load(path.with_suffix(".npz"), len(keys)))
             # A damaged file raises many types of errors.
             except Exception:  # noqa: S112
                 continue
             advance(len(missing.intersection(keys)))
             missing.difference_update(keys)
         for key in items:
-            if on_bad_image == REFUSE and key in found.bad:
-                raise rejection(f"{items[key]}: {found.bad[key]}")
+            if on_bad_image == REFUSE and key in stored.bad:
+                raise rejection(f"{items[key]}: {stored.bad[key]}")
         new = [key for key in items if key in missing]
         with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
             for start in range(0, len(new), PART):
                 keys = new[start : start + PART]
                 shard = make_shard(extractor, [items[k] for k in keys], on_bad_image, pool, advance)
-                found.add(keys, self._saved(keys, items, shard))
-        found.bad = {key: found.bad[key] for key in items if key in found.bad}
-        return found
+                stored.add(keys, self._saved(keys, items, shard))
+        stored.bad = {key: stored.bad[key] for key in items if key in stored.bad}
+        return stored
 
     def _saved(self, keys: Sequence[str], items: Mapping[str, Path | str], shard: Shard) -> Shard:
         """Write a part and return it, with reasons that name no item.

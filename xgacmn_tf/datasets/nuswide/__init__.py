@@ -1,20 +1,19 @@
 """NUS-WIDE (paper, §4.2): 269,648 images of Flickr with their tags and 81 concepts.
 
 `load` reads tags and low-level features of the distribution, `load_raw` its images and texts.
-README.md in this folder tells where it comes from and how it is laid out.
+README.md in this folder describes its origin and layout.
 
 Reference: Chua et al., "NUS-WIDE: A Real-World Web Image Database from National University of
 Singapore", CIVR 2009.
 """
 
-import os
 import textwrap
 from collections.abc import Sequence
 
 import numpy as np
 
 from xgacmn_tf.datasets.distribution import Distribution, Files
-from xgacmn_tf.datasets.nuswide import sources
+from xgacmn_tf.datasets.nuswide import lists, sources
 from xgacmn_tf.datasets.nuswide.collection import Collection, lacking
 from xgacmn_tf.datasets.nuswide.lists import DUPLICATED_PHOTOS
 from xgacmn_tf.datasets.nuswide.sources import LOW_LEVEL, Source
@@ -27,11 +26,11 @@ PROTOCOLS = ("10k", "full")
 # Several features side by side, by the name of the concatenation.
 CONCATENATIONS = {
     "lowlevel": tuple(LOW_LEVEL),
-    # The usual 634-D of published code, for which the bag of SIFT words is not needed.
+    # The usual 634-D of published code, without the bag of SIFT words.
     "lowlevel634": ("ch", "corr", "edh", "wt", "cm55"),
 }
 IMAGE_FEATURES = (*CONCATENATIONS, *LOW_LEVEL)
-# A title longer than this is cut at a word.
+# Longer titles are shortened at a word.
 _TITLE = 120
 
 DISTRIBUTION = Distribution(
@@ -54,57 +53,46 @@ DISTRIBUTION = Distribution(
 
 
 def load(
-    data_dir: str | None,
+    files: Files,
     protocol: str | None = None,
     seed: int = 0,
-    image_features: str | None = None,
-    cache_dir: str | os.PathLike[str] | None = None,
+    image_features: str = "lowlevel",
 ) -> PairedDataset:
-    """Low-level features of the images, and which of the 1,000 most frequent tags they have.
+    """Read low-level features of the images, and which of the 1,000 most frequent tags they have.
 
     Titles are these tags. Ids are the images' paths without ".jpg". Some images have none of
     the tags: their text is all zeros.
 
     Args:
-        data_dir: a folder that holds the files of the distribution in any folders below it.
+        files: the files of the distribution.
         protocol: "10k" (as is None) draws 800 + 100 + 100 pairs of each of ten concepts for
             training, validation and testing, each with exactly one of the ten; "full" has the
             training and test list of the distribution, less the pairs without any concept, with
             multi-hot labels of 81 concepts.
         seed: draws the pairs of protocol 10k; without effect on the other.
-        image_features: one of `IMAGE_FEATURES`; None for "lowlevel", 1134-D.
-        cache_dir: see `Distribution.open`.
+        image_features: one of `IMAGE_FEATURES`; "lowlevel" has 1134 dimensions.
 
     Raises:
-        InputError: if protocol or features are unknown, files are missing, or their content is
-            broken.
+        InputError: if files are missing, or their content is broken.
     """
-    protocol = _protocol(protocol)
-    image_features = image_features or "lowlevel"
-    if image_features not in IMAGE_FEATURES:
-        raise InputError(
-            f"NUS-WIDE comes with the image features {', '.join(IMAGE_FEATURES)}, found "
-            f"{image_features!r}."
-        )
-    kinds = CONCATENATIONS.get(image_features, (image_features,))
-    matrices = [sources.TAGS, *(LOW_LEVEL[kind] for kind in kinds)]
-    files = DISTRIBUTION.open(data_dir, cache_dir=cache_dir)
-    collection = _open(files, protocol, [sources.TAG_LIST], matrices)
+    protocol = protocol or PROTOCOLS[0]
+    images = [LOW_LEVEL[n] for n in CONCATENATIONS.get(image_features, (image_features,))]
+    collection = _open(files, protocol, [sources.TAG_LIST], [sources.TAGS, *images])
     names, hot, rows = _splits(collection, protocol, seed)
 
     # One pass over each file, whatever the number of splits.
     everything = np.concatenate(list(rows.values()))
-    image = collection.low_level(kinds, everything)
-    text = collection.tag_vectors(everything)
-    tags = collection.tag_names()
+    image = collection.matrix(images, everything)
+    text = collection.matrix([sources.TAGS], everything)
+    tags = lists.names(files.path(sources.TAG_LIST), sources.NUM_TAGS)
     splits, start = {}, 0
-    for part, chosen in rows.items():
-        stop = start + len(chosen)
+    for part, part_rows in rows.items():
+        stop = start + len(part_rows)
         splits[part] = Split(
             image=image[start:stop],
             text=text[start:stop],
-            label=_targets(hot[chosen], protocol),
-            id=collection.ids(chosen),
+            label=_targets(hot[part_rows], protocol),
+            id=collection.ids(part_rows),
             title=_titles(text[start:stop], tags),
         )
         start = stop
@@ -119,12 +107,7 @@ def load(
     )
 
 
-def load_raw(
-    data_dir: str | None,
-    protocol: str | None = None,
-    seed: int = 0,
-    cache_dir: str | os.PathLike[str] | None = None,
-) -> RawPairs:
+def load_raw(files: Files, protocol: str | None = None, seed: int = 0) -> RawPairs:
     """Read the images with all their tags as texts, in the same splits and order as `load`.
 
     An image is found by its name or its photo id in any folder. Missing images are left to the
@@ -133,23 +116,23 @@ def load_raw(
     Raises:
         InputError: as `load`; if there is none of the images.
     """
-    protocol = _protocol(protocol)
-    files = DISTRIBUTION.open(data_dir, cache_dir=cache_dir, images=True)
+    protocol = protocol or PROTOCOLS[0]
     collection = _open(files, protocol, [sources.ALL_TAGS], [])
     names, hot, rows = _splits(collection, protocol, seed)
     everything = np.concatenate(list(rows.values()))
-    texts = dict(zip(everything.tolist(), collection.texts(everything), strict=True))
+    tags = lists.tags(files.path(sources.ALL_TAGS), collection.photos, everything)
+    texts = dict(zip(everything.tolist(), tags, strict=True))
     listed = [f"{sources.IMAGES}/{collection.images[row]}" for row in everything]
     photos = [collection.photos[row] for row in everything]
-    found = files.all_images(list(zip(listed, photos, strict=True)))
+    paths = files.all_images(list(zip(listed, photos, strict=True)))
     images = {
         row: files.folder / expected if path is None else path
-        for row, expected, path in zip(everything.tolist(), listed, found, strict=True)
+        for row, expected, path in zip(everything.tolist(), listed, paths, strict=True)
     }
     files.log()
     pairs = {}
-    for part, chosen in rows.items():
-        targets = _targets(hot[chosen], protocol)
+    for part, part_rows in rows.items():
+        targets = _targets(hot[part_rows], protocol)
         pairs[part] = tuple(
             RawPair(
                 id=name,
@@ -158,7 +141,7 @@ def load_raw(
                 label=int(target) if protocol == "10k" else tuple(np.flatnonzero(target).tolist()),
             )
             for name, row, target in zip(
-                collection.ids(chosen).tolist(), chosen.tolist(), targets, strict=True
+                collection.ids(part_rows).tolist(), part_rows.tolist(), targets, strict=True
             )
         )
     return RawPairs(
@@ -166,15 +149,12 @@ def load_raw(
     )
 
 
-def own_texts(
-    data_dir: str | None, ids: np.ndarray, cache_dir: str | os.PathLike[str] | None = None
-) -> np.ndarray:
-    """(k, 1000) float32: which of the tags the pairs called `ids` have, as `load` reads them.
+def own_texts(files: Files, ids: np.ndarray) -> np.ndarray:
+    """Return (k, 1000) float32: the tags of the pairs with these ids, as `load` reads them.
 
     Raises:
-        InputError: if an id is none of the data set, or as `load`.
+        InputError: if an id is not one of the data set's, or as `load`.
     """
-    files = DISTRIBUTION.open(data_dir, cache_dir=cache_dir)
     _check(files, [sources.IMAGE_LIST], [sources.TAGS])
     collection = Collection(files)
     row = {name: index for index, name in enumerate(collection.images)}
@@ -182,23 +162,17 @@ def own_texts(
     if unknown:
         raise InputError(f"{collection.image_list} lists no image {unknown[0]}.jpg.")
     rows = np.array([row[f"{name}.jpg"] for name in ids.tolist()], np.intp)
-    texts = collection.tag_vectors(rows)
+    texts = collection.matrix([sources.TAGS], rows)
     files.log()
     return texts
-
-
-def _protocol(protocol: str | None) -> str:
-    if protocol not in (None, *PROTOCOLS):
-        raise InputError(f"NUS-WIDE's protocols are 10k and full, found {protocol!r}.")
-    return protocol or PROTOCOLS[0]
 
 
 def _open(
     files: Files, protocol: str, names: Sequence[str], matrices: Sequence[Source]
 ) -> Collection:
-    """The collection, if it has everything that `protocol` needs besides `names`, `matrices`.
+    """Return the collection, if no file is missing that the protocol needs.
 
-    The 81 concepts are known only from their list, so their labels are looked for after it.
+    The 81 concepts are known only from their list, so their labels are looked up after it.
     """
     names = [sources.IMAGE_LIST, *names]
     if protocol == "full":
@@ -215,9 +189,9 @@ def _check(files: Files, names: Sequence[str], matrices: Sequence[Source]) -> No
     missing = lacking(files, names, matrices)
     if not missing:
         return
-    present = [kind for kind, source in LOW_LEVEL.items() if source.found(files)]
+    present = [name for name, source in LOW_LEVEL.items() if source.found(files)]
     note = ""
-    if present and any(LOW_LEVEL[kind].whole in missing for kind in LOW_LEVEL):
+    if present and any(source.whole in missing for source in LOW_LEVEL.values()):
         note = f"The low-level features that are there: {', '.join(present)}."
         if set(CONCATENATIONS["lowlevel634"]) <= set(present):
             present = ["lowlevel634", *present]
@@ -229,13 +203,13 @@ def _check(files: Files, names: Sequence[str], matrices: Sequence[Source]) -> No
 def _splits(
     collection: Collection, protocol: str, seed: int
 ) -> tuple[tuple[str, ...], np.ndarray, dict[str, np.ndarray]]:
-    """(label names, (n, c) labels of all images, rows of each split)."""
+    """Return the label names, (n, c) labels of all images, and the rows of each split."""
     if protocol == "full":
-        halves = collection.halves  # first: the lists' errors tell more than the labels'
+        halves = collection.halves  # First, because errors of the lists tell more.
         hot = collection.labels(collection.concepts)
         return collection.concepts, hot, labelled(halves, hot)
     hot = collection.labels(CONCEPTS_10K)
-    # A photo that is there twice could be drawn for training and for testing.
+    # A duplicated photo could be drawn for training and for testing.
     once = np.array([photo not in DUPLICATED_PHOTOS for photo in collection.photos])
     return CONCEPTS_10K, hot, draw_10k(hot, once, seed)
 

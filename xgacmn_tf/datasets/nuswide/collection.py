@@ -1,10 +1,11 @@
 """Lazily read files of NUS-WIDE.
 
-An image is known by its row: its line in the image list, from 0.
+An image is identified by its row: its line in the image list, from 0.
 """
 
 from collections.abc import Sequence
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -15,10 +16,10 @@ from xgacmn_tf.datasets.nuswide.sources import Source
 
 
 class Collection:
-    """Reads from `files`, which have to hold what is needed (see `lacking`).
+    """Reader of files that have to exist, see `lacking`.
 
     Raises:
-        InputError: from every method, naming file and line, if what it reads is broken.
+        InputError: from every method, naming file and line, if the content is damaged.
     """
 
     def __init__(self, files: Files):
@@ -27,12 +28,12 @@ class Collection:
 
     @cached_property
     def images(self) -> list[str]:
-        """n paths such as "actor/0001_2124494179.jpg"."""
+        """The n paths such as "actor/0001_2124494179.jpg"."""
         return lists.images(self.image_list)
 
     @cached_property
     def photos(self) -> list[str]:
-        """n photo ids on Flickr; a few stand twice, see `lists.DUPLICATED_PHOTOS`."""
+        """The n photo ids on Flickr; a few are duplicates, see `lists.DUPLICATED_PHOTOS`."""
         return lists.photos(self.image_list, self.images)
 
     @cached_property
@@ -47,59 +48,37 @@ class Collection:
         return lists.names(self.files.path(sources.CONCEPT_LIST), sources.NUM_CONCEPTS)
 
     def ids(self, rows: np.ndarray) -> np.ndarray:
-        """(k,) str: the images' paths without ".jpg", which are unique as photo ids are not."""
+        """Return (k,) str: the images' paths without ".jpg", as photo ids are not unique."""
         return np.array([self.images[row].removesuffix(".jpg") for row in rows.tolist()])
 
     def labels(self, concepts: Sequence[str]) -> np.ndarray:
         """Return (n, c) uint8, 0 or 1."""
-        hot = np.empty((len(self.images), len(concepts)), np.uint8)
-        rows = np.arange(len(hot))
-        for column, concept in enumerate(concepts):
-            self.read(sources.label_source(concept), rows, hot[:, column : column + 1])
-        return hot
+        rows = np.arange(len(self.images))
+        return self.matrix([*map(sources.label_source, concepts)], rows, np.uint8)
 
-    def tag_vectors(self, rows: np.ndarray) -> np.ndarray:
-        """Return (k, 1000) float32, 0 or 1."""
-        out = np.empty((len(rows), sources.NUM_TAGS), np.float32)
-        self.read(sources.TAGS, rows, out)
-        return out
-
-    def tag_names(self) -> tuple[str, ...]:
-        """Return the names of the 1,000 tags, in the order of `tag_vectors`."""
-        return lists.names(self.files.path(sources.TAG_LIST), sources.NUM_TAGS)
-
-    def low_level(self, kinds: Sequence[str], rows: np.ndarray) -> np.ndarray:
-        """Return (k, d) float32: those of `sources.LOW_LEVEL` that are named, side by side."""
-        chosen = [sources.LOW_LEVEL[kind] for kind in kinds]
-        out = np.empty((len(rows), sum(source.columns for source in chosen)), np.float32)
+    def matrix(
+        self, columns: Sequence[Source], rows: np.ndarray, dtype: Any = np.float32
+    ) -> np.ndarray:
+        """Return (k, d) some rows of several matrices side by side."""
+        out = np.empty((len(rows), sum(source.columns for source in columns)), dtype)
         start = 0
-        for source in chosen:
-            self.read(source, rows, out[:, start : start + source.columns])
+        for source in columns:
+            paths = [self.files.path(name) for name in source.found(self.files)]
+            of_line = (np.arange(len(self.images)),) if len(paths) == 1 else self.halves
+            parts = [Part(*part) for part in zip(paths, of_line, strict=True)]
+            gather(parts, rows, out[:, start : start + source.columns], source.binary)
             start += source.columns
         return out
-
-    def texts(self, rows: np.ndarray) -> list[str]:
-        """k texts: all tags that the image has on Flickr, with single spaces between them."""
-        return lists.tags(self.files.path(sources.ALL_TAGS), self.photos, rows)
-
-    def read(self, source: Source, rows: np.ndarray, out: np.ndarray) -> None:
-        """Fill `out` (k, columns) with the rows of a matrix, from one file or its halves."""
-        paths = [self.files.path(name) for name in source.found(self.files)]
-        everything = (np.arange(len(self.images)),)
-        of_line = everything if len(paths) == 1 else self.halves
-        gather([Part(*part) for part in zip(paths, of_line, strict=True)], rows, out, source.binary)
 
 
 def lacking(files: Files, names: Sequence[str], matrices: Sequence[Source]) -> list[str]:
     """Return the paths of missing files in the documented layout.
 
     Args:
-        names: files needed under their own names.
-        matrices: needed whole or in halves, which need the lists of halves.
+        names: files that are needed under their own names.
+        matrices: matrices that are needed whole, or in halves together with the lists of halves.
     """
-    found = [source.found(files) for source in matrices]
-    needed = [*names]
-    if any(len(paths) == 2 for paths in found):
-        needed += [path for path in sources.HALF_LISTS if path not in needed]
-    missing = [path for path in needed if not files.has(path)]
-    return missing + [s.whole for s, paths in zip(matrices, found, strict=True) if not paths]
+    paths_of = [source.found(files) for source in matrices]
+    halves = sources.HALF_LISTS if any(len(paths) == 2 for paths in paths_of) else ()
+    missing = [path for path in dict.fromkeys([*names, *halves]) if not files.has(path)]
+    return missing + [s.whole for s, paths in zip(matrices, paths_of, strict=True) if not paths]

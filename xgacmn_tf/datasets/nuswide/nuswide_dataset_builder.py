@@ -41,7 +41,7 @@ _IMAGES: dict[str, dict[str, Any]] = {
         "description": "4096-D VGG-19 fc2 and 1000-D tags",
         "image_dim": 4096,
         "image_features": "vgg19",
-        # Whoever fetched the images by their addresses lacks those that have left Flickr.
+        # Many images have been deleted from Flickr.
         "on_bad_image": "skip",
         "has_thumbnails": True,
     },

@@ -1,6 +1,6 @@
-"""The files of NUS-WIDE in its documented layout; they are found by name in any other one.
+"""Files of NUS-WIDE in its documented layout; in any other layout they are found by name.
 
-Matrices with a row for each image come whole, or as a training and a test half.
+A matrix with a row for each image is one file, or a training and a test half.
 """
 
 from typing import NamedTuple
@@ -18,7 +18,7 @@ IMAGES = "Flickr"
 
 
 class Source(NamedTuple):
-    """A matrix: its file, the files of its halves, and what is in it."""
+    """A matrix: its file, the files of its halves, its number of columns and its values."""
 
     whole: str
     halves: tuple[str, str]

@@ -48,7 +48,7 @@ def draw_10k(labels: np.ndarray, usable: np.ndarray, seed: int) -> dict[str, np.
 def labelled(halves: tuple[np.ndarray, np.ndarray], labels: np.ndarray) -> dict[str, np.ndarray]:
     """Return the rows of the two lists of the distribution that have any of the concepts.
 
-    Many images have none: nothing could be learned from them or found for them.
+    Many images have none, so that nothing could be learned from them or retrieved for them.
     """
     train, test = (rows[labels[rows].any(axis=1)] for rows in halves)
     return {"train": train, "test": test}

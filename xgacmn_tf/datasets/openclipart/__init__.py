@@ -1,6 +1,7 @@
 """`openclipart`: public-domain clip art with titles and keywords, shipped with this package.
 
-README.md in this folder describes the data and their source; `rebuild.py` makes the files.
+README.md in this folder describes the data and their source;
+`tools/rebuild_openclipart.py` of the repository writes the files.
 """
 
 from pathlib import Path

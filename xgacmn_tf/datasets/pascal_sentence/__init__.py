@@ -1,12 +1,10 @@
 """Pascal Sentence (paper, §4.2): 1,000 images of 20 classes with about five sentences each.
 
 `load` reads the release of features, `load_raw` the images and sentences. README.md in this
-folder tells where both come from and how they are laid out.
+folder describes their origin and layout.
 
 Reference: Rashtchian et al., "Collecting Image Annotations Using Amazon's Mechanical Turk", 2010.
 """
-
-import os
 
 import numpy as np
 
@@ -30,8 +28,8 @@ SENTENCES_APART = ("900_sentences",)
 FEATURES = tuple(
     f"{part}_{kind}.mat" for part in ("train", "test") for kind in ("img", "txt", "img_lab")
 )
-# The release numbers its classes so, without saying it: of all orders, this one makes the
-# likeness of its classes' mean features follow that of the classes' sentences.
+# The release does not name its classes. Of all orders, this one makes the similarities of the
+# classes' mean features agree best with those of their sentences.
 RELEASE_CLASSES = (*CLASSES[1:], CLASSES[0])
 
 DISTRIBUTION = Distribution(
@@ -51,21 +49,15 @@ DISTRIBUTION = Distribution(
 )
 
 
-def load(
-    data_dir: str | None,
-    protocol: str | None = None,
-    seed: int = 0,
-    cache_dir: str | os.PathLike[str] | None = None,
-) -> PairedDataset:
+def load(files: Files, protocol: str | None = None, seed: int = 0) -> PairedDataset:
     """Return the released features in the release's own split, 800 pairs to train and 100 to test.
 
     Images are VGG-19's 4096-D `fc7`, texts 300-D. The pairs have no ids, titles or thumbnails.
 
     Args:
-        data_dir: a folder that holds the files of the release in any folders below it.
+        files: the files of the release.
         protocol: "800" or None; the release holds no other split.
         seed: without effect, as nothing is drawn.
-        cache_dir: see `Distribution.open`.
 
     Raises:
         InputError: if the protocol is another one, files are missing, or their content is broken.
@@ -76,7 +68,6 @@ def load(
             f"and not {protocol!r}; leave the protocol out, or name image_features and "
             "text_features, which are made from the images and sentences."
         )
-    files = DISTRIBUTION.open(data_dir, cache_dir=cache_dir)
     note = (
         "To make features from the images and sentences instead, name image_features and "
         "text_features."
@@ -103,32 +94,21 @@ def load(
     )
 
 
-def load_raw(
-    data_dir: str | None,
-    protocol: str | None = None,
-    seed: int = 0,
-    cache_dir: str | os.PathLike[str] | None = None,
-) -> RawPairs:
+def load_raw(files: Files, protocol: str | None = None, seed: int = 0) -> RawPairs:
     """Read the images with their sentences.
 
     Args:
-        data_dir: a folder that holds images and sentences in any folders below it.
+        files: images and sentences.
         protocol: "900" (as is None) draws 45 images of every class for training, "800" draws 40
             and 5 more for validation; the others, 5 of 50, test. An image's sentences are joined
             to one text. "900_sentences" is the split of "900" with a pair for each sentence.
         seed: draws the split.
-        cache_dir: see `Distribution.open`.
 
     Raises:
-        InputError: if the protocol is unknown, images or sentences are missing, a text
-            is empty or no UTF-8, or a class has too few pairs.
+        InputError: if images or sentences are missing, a text is empty or not UTF-8, or a class
+            has too few pairs.
     """
-    if protocol not in (None, *PROTOCOLS):
-        raise InputError(
-            f"Pascal Sentence's protocols are {', '.join(PROTOCOLS)}, found {protocol!r}."
-        )
     protocol = protocol or "900"
-    files = DISTRIBUTION.open(data_dir, cache_dir=cache_dir, images=True)
     images = described(files)
     files.log()
     generator = np.random.default_rng(seed)

@@ -1,10 +1,10 @@
 """Images of Pascal Sentence with their sentences, from any of the forms that are in use."""
 
+import html
 import json
 import re
-from html.parser import HTMLParser
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from xgacmn_tf.datasets.distribution import Files, read_text
 from xgacmn_tf.datasets.file_search import IMAGE_SUFFIXES, Place
@@ -19,6 +19,12 @@ IMAGES, SENTENCES = "dataset", "sentence"
 JSON = "pascal_sentences.json"
 # The ids of Pascal VOC, by which images and texts are told from other files.
 _ID = re.compile(r"\d{4}_\d{6}")
+# The attributes of an image, or the content of a cell, which often is not closed.
+_IMAGE_OR_CELL = re.compile(
+    r"<img\b([^<>]*)|<td\b[^<>]*>(.*?)(?=</?(?:td|tr|table|img)\b|\Z)", re.IGNORECASE | re.DOTALL
+)
+# Browsers rename the folders of images when they save a page.
+_SOURCE = re.compile(r"""([^\s"'/]*)/?(\d{4}_\d{6})\.\w+["'\s]""")
 
 
 class DescribedImage(NamedTuple):
@@ -73,8 +79,7 @@ def described(files: Files) -> list[list[DescribedImage]]:
             (bare, f"{SENTENCES}/{name}/{{}}.txt"),
             (unseen, f"{IMAGES}/{name}/{{}}.jpg"),
         ):
-            everything = len(lacking) == len(ids)
-            missing += [pattern.format("*")] if everything else map(pattern.format, lacking)
+            missing += map(pattern.format, ["*"] if lacking == ids else lacking)
         if not missing:
             of_class.append(
                 [
@@ -156,53 +161,20 @@ def _from_json(path: Path) -> dict[str, _Caption]:
 
 
 def _from_page(path: Path) -> dict[str, _Caption]:
+    """Return the captions of a saved page: after each image, a table with a sentence per cell."""
     content = path.read_bytes()
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError:  # The page states no encoding.
         text = content.decode("cp1252", "replace")
-    page = _Page()
-    page.feed(text)
-    page.close()
-    return page.captions
-
-
-class _Page(HTMLParser):
-    """The saved page: after each image, a table with a sentence in each cell."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.captions: dict[str, _Caption] = {}
-        self._caption: _Caption | None = None
-        self._text, self._in_cell = "", False
-
-    def handle_starttag(self, tag: str, attrs: Any) -> None:
-        if tag in ("td", "tr", "table"):
-            self._end_cell()
-            self._in_cell = tag == "td"
-        if tag == "img":
-            source = PurePosixPath(dict(attrs).get("src") or "")
-            # Browsers rename the folders of images when they save a page.
-            folder = source.parent.name if source.parent.name in CLASSES else None
-            self._caption = _Caption(folder, []) if _ID.fullmatch(source.stem) else None
-            if self._caption is not None:
-                self.captions[source.stem] = self._caption
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag in ("td", "tr", "table"):
-            self._end_cell()
-
-    def handle_data(self, data: str) -> None:
-        if self._in_cell:
-            self._text += data
-
-    def close(self) -> None:
-        super().close()
-        self._end_cell()
-        self.captions = {name: found for name, found in self.captions.items() if found.sentences}
-
-    def _end_cell(self) -> None:
-        sentence = " ".join(self._text.split())
-        if sentence and self._caption is not None:
-            self._caption.sentences.append(sentence)
-        self._text, self._in_cell = "", False
+    captions: dict[str, _Caption] = {}
+    sentences: list[str] = []
+    for image, cell in _IMAGE_OR_CELL.findall(text):
+        if image:
+            sentences = []
+            if source := _SOURCE.search(f"{image} "):
+                folder = source[1] if source[1] in CLASSES else None
+                captions[source[2]] = _Caption(folder, sentences)
+        elif sentence := " ".join(html.unescape(re.sub("<[^<>]*>", "", cell)).split()):
+            sentences.append(sentence)
+    return {name: caption for name, caption in captions.items() if caption.sentences}

@@ -6,8 +6,6 @@ images and texts. README.md in this folder describes the files.
 Reference: Rasiwasia et al., "A New Approach to Cross-Modal Multimedia Retrieval", ACM MM 2010.
 """
 
-import os
-
 import numpy as np
 
 from xgacmn_tf.datasets.distribution import Distribution, Files
@@ -50,11 +48,10 @@ DISTRIBUTION = Distribution(
 
 
 def load(
-    data_dir: str | None,
+    files: Files,
     protocol: str | None = None,
     seed: int = 0,
     image_features: str | None = None,
-    cache_dir: str | os.PathLike[str] | None = None,
 ) -> PairedDataset:
     """Read the features that come with the data set.
 
@@ -63,53 +60,39 @@ def load(
     their numbers. There are no titles or thumbnails.
 
     Args:
-        data_dir: a folder that holds the files of the distribution in any folders below it.
+        files: the files of the distribution.
         protocol: "2173" (as is None) is the split that the data set ships with (2,173 train, 693
             test); "1300" draws 130 pairs of every category for training and tests on the others.
         seed: draws the split of protocol 1300; without effect on the other.
         image_features: one of `IMAGE_FEATURES`, for texts, too; None for the shallow ones, or for
             the deep ones where only these are there.
-        cache_dir: see `Distribution.open`.
 
     Raises:
-        InputError: if the protocol is unknown, files are missing, or their content is broken.
+        InputError: if files are missing, or their content is broken.
     """
-    protocol = _protocol(protocol)
-    files = DISTRIBUTION.open(data_dir, cache_dir=cache_dir)
+    protocol = protocol or PROTOCOLS[0]
     if image_features is None and not files.has(FEATURES) and files.has(DEEP):
         image_features = "deep"
     files.require([DEEP] if image_features == "deep" else [FEATURES, *LISTS.values(), CATEGORIES])
     names, splits = _deep(files) if image_features == "deep" else _shallow(files)
     files.log()
     if protocol == "1300":
-        both = (splits["train"], splits["test"])
-        pool = Split(
-            image=np.concatenate([split.image for split in both]),
-            text=np.concatenate([split.text for split in both]),
-            label=np.concatenate([split.label for split in both]),
-            id=np.concatenate([split.id for split in both]),
-        )
-        chosen = training_rows(pool.label, names, seed)
-        splits = {"train": pool.take(chosen), "test": pool.take(~chosen)}
+        pool = splits["train"].followed_by(splits["test"])
+        in_training = training_rows(pool.label, names, seed)
+        splits = {"train": pool.take(in_training), "test": pool.take(~in_training)}
     name = "wikipedia_deep" if image_features == "deep" else "wikipedia"
     return PairedDataset(
         f"{name}_{protocol}", splits["train"], splits["test"], names, source=str(files.folder)
     )
 
 
-def load_raw(
-    data_dir: str | None,
-    protocol: str | None = None,
-    seed: int = 0,
-    cache_dir: str | os.PathLike[str] | None = None,
-) -> RawPairs:
+def load_raw(files: Files, protocol: str | None = None, seed: int = 0) -> RawPairs:
     """Read the images and texts of the distribution, in the same splits and order as `load`.
 
     Raises:
         InputError: as `load`; naming texts and images that are listed but missing.
     """
-    protocol = _protocol(protocol)
-    files = DISTRIBUTION.open(data_dir, cache_dir=cache_dir, images=True)
+    protocol = protocol or PROTOCOLS[0]
     files.require([*LISTS.values(), CATEGORIES])
     names, rows = _lists(files)
     pairs = raw_pairs(files, rows, names)
@@ -117,18 +100,12 @@ def load_raw(
     if protocol == "1300":
         pool = pairs["train"] + pairs["test"]
         labels = np.array([row.label for row in rows["train"] + rows["test"]])
-        chosen = training_rows(labels, names, seed)
+        in_training = training_rows(labels, names, seed)
         pairs = {
-            "train": [pool[row] for row in np.flatnonzero(chosen)],
-            "test": [pool[row] for row in np.flatnonzero(~chosen)],
+            "train": [pool[row] for row in np.flatnonzero(in_training)],
+            "test": [pool[row] for row in np.flatnonzero(~in_training)],
         }
     return RawPairs(f"wikipedia_{protocol}", tuple(pairs["train"]), tuple(pairs["test"]), names)
-
-
-def _protocol(protocol: str | None) -> str:
-    if protocol not in (None, *PROTOCOLS):
-        raise InputError(f"Wikipedia's protocols are 2173 and 1300, found {protocol!r}.")
-    return protocol or PROTOCOLS[0]
 
 
 def _lists(files: Files) -> tuple[tuple[str, ...], dict[str, list[Listed]]]:

@@ -58,7 +58,7 @@ def training_rows(labels: np.ndarray, names: tuple[str, ...], seed: int) -> np.n
         labels: (n,) of all pairs, those of the training list first.
     """
     generator = np.random.default_rng(seed)
-    chosen = np.zeros(len(labels), bool)
+    in_training = np.zeros(len(labels), bool)
     for label, name in enumerate(names):
         rows = np.flatnonzero(labels == label)
         if len(rows) <= PER_CATEGORY:
@@ -66,8 +66,8 @@ def training_rows(labels: np.ndarray, names: tuple[str, ...], seed: int) -> np.n
                 f"Wikipedia's category {name!r} has {len(rows)} pairs; protocol 1300 needs more "
                 f"than {PER_CATEGORY} in each."
             )
-        chosen[generator.choice(rows, PER_CATEGORY, replace=False)] = True
-    return chosen
+        in_training[generator.choice(rows, PER_CATEGORY, replace=False)] = True
+    return in_training
 
 
 def _is_file_name(text: str) -> bool:

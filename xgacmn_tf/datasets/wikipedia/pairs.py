@@ -44,10 +44,10 @@ def raw_pairs(
 
 
 def document_text(path: Path) -> str:
-    """What stands in the <text> element of a document, entities resolved.
+    """Return the content of the <text> element of a document, with entities resolved.
 
-    Found without an XML parser: bare & and < make many of these files no XML, and a parser would
-    follow entities that a file defines.
+    No XML parser is used: many of these files are not XML, because of bare & and <, and a parser
+    would resolve entities that a file defines.
 
     Raises:
         InputError: if the file has no <text> element, was cut off inside it, or is not UTF-8.

@@ -18,13 +18,21 @@ _SPLIT = {
     "2173": "the shipped split, 2,173 training and 693 test pairs",
     "1300": "130 random training pairs of each category, 1,566 test pairs",
 }
-_DEEP: dict[str, Any] = {
-    "image_dim": 4096,
-    "text_dim": 1000,
-    "image_features": "vgg19",
-    "text_features": "bow",
-    "described": True,
-    "has_thumbnails": True,
+_FEATURES: dict[str, dict[str, Any]] = {
+    "shallow": {
+        "description": "128-D SIFT words and 10-D LDA topics",
+        "image_dim": 128,
+        "text_dim": 10,
+    },
+    "deep": {
+        "description": "4096-D VGG-19 fc2 and 1000-D bags of words",
+        "image_dim": 4096,
+        "text_dim": 1000,
+        "image_features": "vgg19",
+        "text_features": "bow",
+        "described": True,
+        "has_thumbnails": True,
+    },
 }
 
 
@@ -38,21 +46,11 @@ class Builder(PairedBuilder):
     MANUAL_DOWNLOAD_INSTRUCTIONS = DISTRIBUTION.instructions
     BUILDER_CONFIGS = [
         PairedConfig(
-            name=f"shallow_{protocol}",
-            description=f"128-D SIFT words and 10-D LDA topics; {_SPLIT[protocol]}.",
+            **{**settings, "description": f"{settings['description']}; {_SPLIT[protocol]}."},
+            name=f"{features}_{protocol}",
             protocol=protocol,
             label_names=CATEGORIES,
-            image_dim=128,
-            text_dim=10,
         )
-        for protocol in PROTOCOLS
-    ] + [
-        PairedConfig(
-            name=f"deep_{protocol}",
-            description=f"4096-D VGG-19 fc2 and 1000-D bags of words; {_SPLIT[protocol]}.",
-            protocol=protocol,
-            label_names=CATEGORIES,
-            **_DEEP,
-        )
+        for features, settings in _FEATURES.items()
         for protocol in PROTOCOLS
     ]

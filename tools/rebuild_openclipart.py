@@ -1,11 +1,11 @@
 """Rebuild the shipped data of `openclipart` from the two Debian packages.
 
-    python -m xgacmn_tf.datasets.openclipart.rebuild \\
+    python -m tools.rebuild_openclipart \\
         --svg_deb=openclipart-svg_0.18+dfsg-19_all.deb \\
         --png_deb=openclipart-png_0.18+dfsg-19_all.deb
 
 Titles, keywords, authors and licences come from the metadata inside the SVG files, images from
-the package of PNG renders. README.md of this folder lists the steps. The packages are read as
+the package of PNG renders. README.md of that data set lists the steps. The packages are read as
 they are, without unpacking, and a link in them is no regular file, so it is never met.
 """
 
@@ -25,8 +25,8 @@ from PIL import Image
 from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 from tqdm import tqdm
 
+from tools.bundling import BundledImage, Entry, webp, write
 from xgacmn_tf.datasets.bundled import SPLITS
-from xgacmn_tf.datasets.bundling import BundledImage, Entry, webp, write
 from xgacmn_tf.datasets.openclipart import OPENCLIPART
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.features import efficientnet_lite, image_preprocessing

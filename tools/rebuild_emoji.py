@@ -1,9 +1,9 @@
 """Rebuild the shipped data of `emoji` from three Debian packages.
 
     apt install fonts-noto-color-emoji unicode-cldr-core unicode-data
-    python -m xgacmn_tf.datasets.emoji.rebuild
+    python -m tools.rebuild_emoji
 
-README.md of this folder lists the steps.
+README.md of that data set lists the steps.
 """
 
 import re
@@ -16,9 +16,9 @@ from absl import app, flags
 from PIL import Image, ImageDraw, ImageFont, features
 from tqdm import tqdm
 
-from xgacmn_tf.datasets import bundling
+from tools import bundling
+from tools.bundling import BundledImage, Entry
 from xgacmn_tf.datasets.bundled import SPLITS
-from xgacmn_tf.datasets.bundling import BundledImage, Entry
 from xgacmn_tf.datasets.emoji import EMOJI, WITHOUT_GROUP_WORDS
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.features import efficientnet_lite, image_preprocessing

@@ -1,0 +1,1 @@
+"""Scripts of the maintainers, which are not installed: they rebuild the bundled data sets."""
