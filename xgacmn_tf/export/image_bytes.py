@@ -22,11 +22,11 @@ _BROKEN = "broken or cut off; expected a whole JPEG or PNG file"
 def for_each_image(
     image_bytes: tf.Tensor, function: Callable[[StoredImage], tf.Tensor], spec: tf.TensorSpec
 ) -> tf.Tensor:
-    """`function` of the image in each of (n,) files, one after another: (n, …) as `spec` says.
+    """Return a function of the image in each of (n,) files, (n, …) as specified by `spec`.
 
     Raises (when it runs):
       tf.errors.InvalidArgumentError: naming the first file that is broken or has a
-        `header_problem`, which is found before anything is decoded.
+        `header_problem`, which is checked before decoding.
     """
     count = tf.size(image_bytes, tf.int64)
     stand_in = smallest_jpeg()

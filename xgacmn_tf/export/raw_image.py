@@ -29,7 +29,7 @@ class ImageReader(tf.Module):
     that is of another format, broken, in CMYK or too large.
 
     Args:
-      extractor: what made the features that the run was trained on.
+      extractor: the extractor of the features that the run was trained on.
     """
 
     def __init__(self, extractor: EfficientNetLite | VGG19):
@@ -66,7 +66,7 @@ class ImageReader(tf.Module):
 
 
 def image_reader_of(folder: RunFolder) -> ImageReader | None:
-    """Return the reader for a run's image features; None where no convolutional network made them.
+    """Return the reader for a run's image features; None without a convolutional network.
 
     None as well where that network's weights are missing, and with a warning where they differ.
     """

@@ -3,8 +3,8 @@
 Sentence embeddings come from `features.sentences.SentenceReader`, word counts from `WordCounter`,
 which counts as `features.words.BagOfWords` does, in all of its ways. They come down to runs of word
 characters, or n-grams of these, looked up in the vocabulary; which words are too short or too
-common was settled when the vocabulary was made. Accented letters must be single characters (Unicode
-NFC), as keyboards produce them.
+common was decided when the vocabulary was built. Accented letters must be single characters
+(Unicode NFC), as keyboards produce them.
 """
 
 from __future__ import annotations

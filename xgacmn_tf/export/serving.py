@@ -244,10 +244,10 @@ def _searches(
             else:
                 codes = encodings[:, : encoder.code_dim]
                 posteriors = represent(encoder, codes, "posterior", modality)
-            found = _categories(posteriors, names, items.category)
+            shown_categories, shown_posteriors = _categories(posteriors, names, items.category)
             categories = (
-                _variable(found[0].tolist(), tf.string, f"gallery_{modality}_category"),
-                _variable(found[1], tf.float32, f"gallery_{modality}_posterior"),
+                _variable(shown_categories.tolist(), tf.string, f"gallery_{modality}_category"),
+                _variable(shown_posteriors, tf.float32, f"gallery_{modality}_posterior"),
             )
         searches[modality] = search_in(nearest, items_at, width, len(items), *shown[1:], categories)
     return searches

@@ -31,7 +31,7 @@ def discriminator_loss(first_logits: tf.Tensor, second_logits: tf.Tensor) -> tf.
     Args:
       first_logits: (…, n, 2) of what D_I and D_T are to take for real, D_C for images: features
         from the data, codes v_c.
-      second_logits: (…, n, 2) of the others: features that the other modality's generator made,
+      second_logits: (…, n, 2) of the others: features from the other modality's generator,
         codes t_c.
 
     Returns:
@@ -51,24 +51,24 @@ def image_generator_loss(
     form (the non-saturating one of Goodfellow et al.) asks G_I for texts that D_T takes for real
     and for image codes that D_C takes for text. A term whose logits are None is left out.
     """
-    return _generator_loss(generated_text_logits, image_code_logits, wanted=1)
+    return _generator_loss(generated_text_logits, image_code_logits, target=1)
 
 
 def text_generator_loss(
     generated_image_logits: tf.Tensor | None, text_code_logits: tf.Tensor | None
 ) -> tf.Tensor:
     """Eq. 5, likewise: −mean(log D_I(G_T(t)) + log D_C(t_c))."""
-    return _generator_loss(generated_image_logits, text_code_logits, wanted=0)
+    return _generator_loss(generated_image_logits, text_code_logits, target=0)
 
 
 def _generator_loss(
-    feature_logits: tf.Tensor | None, code_logits: tf.Tensor | None, wanted: int
+    feature_logits: tf.Tensor | None, code_logits: tf.Tensor | None, target: int
 ) -> tf.Tensor:
     loss = 0.0
     if feature_logits is not None:
         loss -= ops.mean(_log_probabilities(feature_logits)[0])
     if code_logits is not None:
-        loss -= ops.mean(_log_probabilities(code_logits)[wanted])
+        loss -= ops.mean(_log_probabilities(code_logits)[target])
     return loss
 
 

@@ -55,7 +55,7 @@ def write_projector(
     n = len(split)
     if image_codes.shape != text_codes.shape or len(image_codes) != n or image_codes.ndim != 2:
         raise InputError(
-            f"projector: found codes of shape {image_codes.shape} (images) and "
+            f"projector: received codes of shape {image_codes.shape} (images) and "
             f"{text_codes.shape} (texts), expected one row for each of {n} pairs in both"
         )
     if not (np.isfinite(image_codes).all() and np.isfinite(text_codes).all()):

@@ -17,7 +17,7 @@ from xgacmn_tf.model.xgacmn import XGACMN
 def load_model(path: str | os.PathLike[str]) -> XGACMN | CommonSpaceEncoder:
     """Load a `.keras` file of this package.
 
-    Only registered classes are made from the file: nothing in it is executed.
+    Only registered classes are created from the file: nothing in it is executed.
 
     Args:
         path: what `XGACMN.save` or `CommonSpaceEncoder.save` wrote, such as the

@@ -76,7 +76,7 @@ def fit_system(system: System, data: TrainingData, settings: Any) -> CommonSpace
     codes = encoder.codes(data.image[:1000], data.text[:1000])
     if not all(np.isfinite(code).all() for code in codes):
         raise DivergenceError(
-            f"{system.title} gives codes that are not finite; nothing was kept. Look at the "
+            f"{system.title} gives codes that are not finite; nothing was saved. Check the "
             "features' scale, or change --model_settings"
         )
     return encoder

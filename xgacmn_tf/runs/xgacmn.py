@@ -92,7 +92,7 @@ def train_model(
         folder: of the run; several workers need one that all of them see.
         callbacks: see `training.loop.train`.
         refit_epochs: exact number of epochs, of a training on all pairs that saves
-            `folder.refitted` beside the encoders of the training that found the number.
+            `folder.refitted` beside the encoders of the training that selected the number.
         devices: where to train; by default this machine's first device.
 
     Raises:
@@ -119,7 +119,7 @@ def train_model(
         batches,
         epochs=epochs,
         resume=folder.refit if is_refit else folder.resume,
-        kept=folder.refitted if is_refit else folder.selected,
+        selected=folder.refitted if is_refit else folder.selected,
         validate=validate,
         evaluate_every=training.evaluate_every,
         choose_epoch=training.choose_epoch,

@@ -13,7 +13,7 @@ import tensorflow as tf
 from xgacmn_tf.training.epoch_choice import default_patience
 
 # With 1,000 steps of Adam at 3e-4 openclipart and both protocols of Wikipedia are past their best
-# validation epoch, which is then kept.
+# validation epoch, which is then selected.
 STEPS = 1_000
 MIN_EPOCHS = 24
 # Up to here a matrix product costs less than sharing it among cores: 4.8 rather than 7 ms a step on

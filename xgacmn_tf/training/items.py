@@ -53,7 +53,7 @@ class TrainedItems:
         towers: modality → layer from mapped features to embeddings.
         epochs: number of epochs that they were trained for.
         recall: R@10 of the own pair on the validation split, mean of both directions, at the epoch
-            that is kept; None without a validation split.
+            that is selected; None without a validation split.
     """
 
     towers: dict[str, keras.layers.Layer]

@@ -23,7 +23,7 @@ def train(
     *,
     epochs: int,
     resume: Path,
-    kept: Path,
+    selected: Path,
     validate: Callable[[], dict[str, float]] | None = None,
     evaluate_every: int = 1,
     choose_epoch: str = "best",
@@ -40,11 +40,11 @@ def train(
     `on_train_begin`, so that curves and counts of epochs are complete.
 
     Args:
-        model: compiled, and made under the devices' strategy.
+        model: compiled, and created under the devices' strategy.
         batches: of the training split.
         epochs: maximum number of epochs.
         resume: folder of the checkpoint.
-        kept: path of the averaged encoders of the best epoch, a `.keras` file.
+        selected: path of the averaged encoders of the best epoch, a `.keras` file.
         validate: returns `validation.Validation`'s numbers by name.
         evaluate_every: number of epochs from one validation to the next; the last is validated.
         choose_epoch: "best" or "last".
@@ -84,7 +84,7 @@ def train(
             # Another callback may have ended the training.
             is_last = progress.epoch == epochs or model.stop_training
             if progress.note_best(choose_epoch, is_last) and devices.is_chief:
-                with atomic_path(kept) as temporary:
+                with atomic_path(selected) as temporary:
                     model.averaged.save(temporary)
             model.stop_training = model.stop_training or progress.is_over(epochs, patience)
             checkpoints.save(is_last=model.stop_training)
