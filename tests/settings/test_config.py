@@ -55,8 +55,8 @@ def test_every_field_can_be_set_by_its_flag(parse):
         ({"lambda_3": -1.0}, "--lambda_3=-1.0: expected at least 0"),
         ({"generator_learning_rate": 0.0}, "--generator_learning_rate=0.0: expected at least"),
         ({"classifier": "svm"}, "--classifier=svm: expected one of angular, softmax, none"),
-        ({"encoder_hidden": ()}, r"--encoder_hidden=\(\): expected one or more numbers"),
-        ({"encoder_hidden": (5, 0)}, r"--encoder_hidden=\(5, 0\): expected at least 1"),
+        ({"encoder_hidden": ()}, r"--encoder_hidden=: expected one or more numbers"),
+        ({"encoder_hidden": (5, 0)}, r"--encoder_hidden=5,0: expected at least 1"),
         (
             {"classifier": "none", "similarity": "posterior"},
             "--similarity=posterior needs class posteriors",
