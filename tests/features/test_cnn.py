@@ -93,7 +93,7 @@ def test_a_saved_extractor_of_an_earlier_version_loads(small_vgg, tmp_path):
 
 
 def test_unknown_features():
-    with pytest.raises(InputError, match="Unknown image features 'resnet'; expected one of effici"):
+    with pytest.raises(InputError, match="unknown image features 'resnet'; expected one of effici"):
         image_extractor("resnet")
 
 

@@ -190,7 +190,7 @@ def command(*arguments):
         ("--classifier=svm", "should be one of <angular|softmax|none>"),
         ("--epochs=many", "--epochs.*many"),
         ("--epochs=0", "--epochs=0: expected at least 1"),
-        ("--dataset=imagenet21", "Unknown data set|imagenet21"),
+        ("--dataset=imagenet21", "unknown data set|imagenet21"),
         ("--protocol=9", "Protocol '9'"),
         ("train", "'train' is not a flag"),
         ("--evaluate_only", "--evaluate_only and --checkpoint=.* go together"),

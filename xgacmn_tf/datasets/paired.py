@@ -116,7 +116,7 @@ class PairedDataset:
 
     @cached_property
     def trained_pairs(self) -> np.ndarray:
-        """(c,) int64 training pairs of each category, those that `hold_out` set aside included."""
+        """(c,) int64 number of training pairs of each category, held-out ones included."""
         counts = pairs_per_category(self.train.label, self.num_classes)
         if self.held_out and self.validation is not None:
             counts += pairs_per_category(self.validation.label, self.num_classes)
@@ -200,7 +200,7 @@ def check(dataset: PairedDataset) -> dict[str, Any]:
 
 
 def hold_out(dataset: PairedDataset, fraction: float, seed: int) -> PairedDataset:
-    """`dataset` with a stratified part of its training split set aside as its validation split.
+    """Hold out a stratified part of the training split as the validation split.
 
     A data set that has a validation split of its own is returned as it is. `stratified_part` draws
     the part by group, so that some pair of every class stays in training where a class has more
@@ -232,7 +232,7 @@ def hold_out(dataset: PairedDataset, fraction: float, seed: int) -> PairedDatase
 
 
 def give_back(dataset: PairedDataset) -> PairedDataset:
-    """`dataset` with the part that `hold_out` set aside back in its training split, at its end."""
+    """Append the pairs that `hold_out` held out to the training split again."""
     if dataset.validation is None or not dataset.held_out:
         return dataset
     train = dataset.train.followed_by(dataset.validation)

@@ -1,4 +1,4 @@
-"""A random part of labeled rows that keeps the share of every label and divides no group."""
+"""Stratified random part of labeled rows, which divides no group."""
 
 import heapq
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 from google.protobuf import json_format
 
 from xgacmn_tf.datasets import ALLOWED, BUILDERS
-from xgacmn_tf.datasets.feature_file import class_names, numbered_ids
+from xgacmn_tf.datasets.feature_file import SPLITS, class_names, numbered_ids
 from xgacmn_tf.datasets.paired import PairedDataset, Split
 from xgacmn_tf.datasets.streamed import Shards, open_streamed, unreadable
 from xgacmn_tf.errors import InputError, one_line
@@ -49,79 +49,81 @@ def load(name: str, data_dir: str | None = None, streaming: bool = False) -> Pai
 
 
 def _load(name: str, data_dir: str | None, streaming: bool) -> PairedDataset:
-    try:
-        import tensorflow_datasets as tfds
-    except ImportError as error:
-        raise InputError(
-            f"Data set {name!r} needs TensorFlow Datasets, which does not import ({error}); "
-            "pip install tensorflow-datasets."
-        ) from error
-    ours = BUILDERS.get(re.split("[/:]", name)[0])
-    if ours is not None:
-        importlib.import_module(ours)  # registers its builder with TFDS
-    try:
-        builder = tfds.builder(name, data_dir=data_dir)
-    except (tfds.core.DatasetNotFoundError, ValueError, AssertionError) as error:
-        reason = str(error).strip().splitlines()
-        raise InputError(
-            f"Unknown data set {name!r}; {ALLOWED}. TFDS says: {reason[0] if reason else error!r}"
-        ) from error
+    builder = _builder(name, data_dir)
     source = f"TFDS data set {builder.info.full_name}"
-    wanted = _fitting(source, builder.info.features)
+    names = _fitting(source, builder.info.features)
     try:
         builder.download_and_prepare()
-    except Exception as error:  # whatever a builder's own code may raise
+    except Exception as error:  # A builder's own code may raise anything.
         raise InputError(
             f"{source} could not be prepared in {builder.data_dir}: {error}"
         ) from error
-    for part in ("train", "test"):
-        if part not in builder.info.splits:
-            raise InputError(
-                f"{source} has no split {part!r}; it has {', '.join(builder.info.splits) or 'none'}"
-                ", expected train, test and, where wanted, validation."
-            )
+    parts = [part for part in SPLITS if part in builder.info.splits]
+    if not {"train", "test"} <= set(parts):
+        raise InputError(
+            f"{source} has the splits {', '.join(builder.info.splits) or 'none'}; expected train, "
+            "test and optionally validation"
+        )
     stored_as = builder.info.file_format.value
     if stored_as == "array_record" or (streaming and stored_as != "tfrecord"):
         raise InputError(
             f"{source} is stored as {stored_as}, expected tfrecord; prepare it with `tfds build "
-            "--file_format=tfrecord`."
+            "--file_format=tfrecord`"
         )
-    parts = [part for part in ("train", "validation", "test") if part in builder.info.splits]
-    examples = {}
-    for part in parts:
-        in_files = streaming and part == "train"
-        read = [key for key in wanted if key in ("label", "id", "group")] if in_files else wanted
-        try:
-            examples[part] = tfds.as_numpy(
-                builder.as_dataset(
-                    split=part,
-                    batch_size=-1,
-                    shuffle_files=False,
-                    decoders=tfds.decode.PartialDecoding(dict.fromkeys(read, True)),
-                    # One file after another, as streaming numbers the rows.
-                    read_config=tfds.ReadConfig(interleave_cycle_length=1) if in_files else None,
-                )
-            )
-        except tf.errors.OpError as error:
-            raise unreadable(source, error) from error
-    names = getattr(builder.info.features["label"], "names", None)
-    if names is None:  # as `paired_builder` keeps those of multi-hot labels
-        names = (builder.info.metadata or {}).get("label_names")
-    names = class_names(
-        [columns["label"] for columns in examples.values()], tuple(names) if names else None, source
+    in_files = ["train"] if streaming else []
+    examples = {part: _examples(builder, part, names, part in in_files) for part in parts}
+    class_list = getattr(builder.info.features["label"], "names", None)
+    if class_list is None:  # `paired_builder` stores those of multi-hot labels here.
+        class_list = (builder.info.metadata or {}).get("label_names")
+    label_names = class_names(
+        [columns["label"] for columns in examples.values()],
+        tuple(class_list) if class_list else None,
+        source,
     )
     splits: dict[str, Any] = {}
     for part, columns in examples.items():
-        if streaming and part == "train":
-            ids = _ids(part, columns, source)
-            splits[part] = open_streamed(
-                _shards(builder, part), columns["label"], ids, source, _groups(columns, source)
-            )
+        if part in in_files:
+            ids, groups = _ids(part, columns, source), _groups(columns, source)
+            shards = _shards(builder, part)
+            splits[part] = open_streamed(shards, columns["label"], ids, source, groups)
         else:
             splits[part] = _split(part, columns, source)
     return PairedDataset(
-        name, splits["train"], splits["test"], names, splits.get("validation"), source
+        name, splits["train"], splits["test"], label_names, splits.get("validation"), source
     )
+
+
+def _builder(name: str, data_dir: str | None) -> Any:
+    import tensorflow_datasets as tfds
+
+    ours = BUILDERS.get(re.split("[/:]", name)[0])
+    if ours is not None:
+        importlib.import_module(ours)  # This registers the builder.
+    try:
+        return tfds.builder(name, data_dir=data_dir)
+    except (tfds.core.DatasetNotFoundError, ValueError, AssertionError) as error:
+        reason = str(error).strip().partition("\n")[0] or repr(error)
+        raise InputError(f"unknown data set {name!r}; {ALLOWED}. TFDS reports: {reason}") from error
+
+
+def _examples(builder: Any, part: str, names: list[str], in_files: bool) -> dict[str, Any]:
+    """Return the columns of a split, or only those that stay in memory if it is streamed."""
+    import tensorflow_datasets as tfds
+
+    read = [key for key in names if key in ("label", "id", "group")] if in_files else names
+    try:
+        return tfds.as_numpy(
+            builder.as_dataset(
+                split=part,
+                batch_size=-1,
+                shuffle_files=False,
+                decoders=tfds.decode.PartialDecoding(dict.fromkeys(read, True)),
+                # One file after another, as streaming numbers the rows.
+                read_config=tfds.ReadConfig(interleave_cycle_length=1) if in_files else None,
+            )
+        )
+    except tf.errors.OpError as error:
+        raise unreadable(f"TFDS data set {builder.info.full_name}", error) from error
 
 
 def _shards(builder: Any, part: str) -> Shards:

@@ -25,7 +25,7 @@ class Extractor(abc.ABC):
     first runs in several threads and the second is what fills an accelerator.
 
     Attributes:
-        name: what commands call it.
+        name: its name in commands.
         modality: "image" (items are RGB `PIL.Image`s) or "text" (items are strings).
         learns: whether `fit` must see the training split first.
         fit_limit: most training items that `fit` is given; None for all of them.
@@ -46,14 +46,14 @@ class Extractor(abc.ABC):
 
     @abc.abstractmethod
     def settings(self) -> dict[str, Any]:
-        """All that the features depend on but the data, ready for JSON; weights as a hash."""
+        """Return all that the features depend on except data, for JSON; weights as a hash."""
 
     def fit(self, items: Iterable[Any]) -> None:
-        """Learn from training items, which are read once. Most extractors have nothing to."""
+        """Learn from training items, which are read once. Most extractors do not learn."""
         raise TypeError(f"{self.name} does not learn")
 
     def prepare(self, item: Any) -> Any:
-        """What `encode` takes of one item. Safe to call from several threads."""
+        """Return the input of `encode` for one item; thread-safe."""
         return item
 
     @abc.abstractmethod
@@ -61,11 +61,11 @@ class Extractor(abc.ABC):
         """Return (n, dim) float32 features of n prepared items, each as if it stood alone."""
 
     def missing(self) -> tuple[str, ...]:
-        """What `encode` needs and is not installed, as arguments of `install_command`."""
+        """Return missing requirements of `encode`, as arguments of `install_command`."""
         return ()
 
     def check(self) -> None:
-        """Check that all is there that `encode` needs, without loading it.
+        """Check the requirements of `encode`, without loading them.
 
         Raises:
             InputError: a package or weights are missing, or the weights have changed.
@@ -77,7 +77,7 @@ class Extractor(abc.ABC):
             )
 
     def save(self, folder: Path) -> None:
-        """Write all that `load_extractor` needs. The manifest comes last: with it, all is there.
+        """Write all that `load_extractor` needs; the manifest, which marks completeness, is last.
 
         JSON, `.npz` and Keras files only: nothing in them is executed on loading.
         """
@@ -86,7 +86,7 @@ class Extractor(abc.ABC):
         self.save_manifest(folder)
 
     def save_manifest(self, folder: Path) -> None:
-        """Write what the extractor is, without its files."""
+        """Write name, modality and settings, without the other files."""
         manifest = {"modality": self.modality, "name": self.name, "settings": self.settings()}
         write_json(folder / MANIFEST, manifest)
 
@@ -146,7 +146,7 @@ def install_command(requirements: Iterable[str]) -> str:
 
 
 def package_folder(package: str) -> Path | None:
-    """Where an installed top-level package lies, found without running any of its code."""
+    """Return the folder of an installed top-level package, without running its code."""
     spec = importlib.util.find_spec(package)
     folders = spec.submodule_search_locations if spec else None
     return Path(folders[0]) if folders else None

@@ -26,7 +26,7 @@ _PAIRS = {
 
 
 class _Parts(NamedTuple):
-    """What a preset holds, and the part of it that gives features."""
+    """The parts of a preset: `program` is the part that computes features."""
 
     backbone: keras.Model
     preprocessor: Any
@@ -74,7 +74,7 @@ class _Preset(Extractor):
 
     @abc.abstractmethod
     def _inputs(self, batch: list[Any]) -> Any:
-        """What the program takes of a full batch."""
+        """Return the program's input for a full batch."""
 
     def encode(self, prepared: Sequence[Any]) -> np.ndarray:
         rows = [np.zeros((0, self.dim), np.float32)]

@@ -26,7 +26,7 @@ _WHITES = (1, 255, 65535)
 
 
 class BadImageError(InputError):
-    """An image that cannot be used; `shards.POLICIES` are the ways to handle it."""
+    """An image that cannot be used; see `shards.POLICIES`."""
 
 
 def open_image(path: Path) -> Image.Image:

@@ -25,7 +25,7 @@ _XMP_TAG = r'\C*?tiff:Orientation(?:="|>)([0-9])\C*'
 
 
 class Metadata(NamedTuple):
-    """How to show the pixels of an image.
+    """Orientation and transparent color of an image.
 
     Attributes:
       orientation: int32, 1 to 8 as EXIF counts; 1 stands upright.
@@ -37,7 +37,7 @@ class Metadata(NamedTuple):
 
 
 class _Section(NamedTuple):
-    """A part of a file: what it holds, where that lies, how long it is, and where the next is."""
+    """A part of a file: its kind, start and length, and the start of the next one."""
 
     kind: tf.Tensor
     first: tf.Tensor

@@ -1,4 +1,4 @@
-"""Images of Pascal Sentence with their sentences, from any of the forms that are in use."""
+"""Reader of the images of Pascal Sentence and their sentences, in all formats in use."""
 
 import html
 import json
@@ -93,7 +93,7 @@ def described(files: Files) -> list[list[DescribedImage]]:
 
 
 def _captions(files: Files) -> dict[str, _Caption]:
-    """The captions by image id, from text files, or else the JSON file, or else saved pages."""
+    """Return captions by image id, from text files, else the JSON file, else saved pages."""
     # A usual script to fetch the sentences leaves the dot before "txt" out.
     captions = {
         image_id: _Caption(_folder_class(places), _lines(files.resolve(places)))
