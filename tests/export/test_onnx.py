@@ -235,7 +235,7 @@ def test_bytes_that_lose_too_much_are_not_written(known_run, tmp_path):
 
 def test_weights_beyond_half_precision(known_run, tmp_path):
     path = known_run(Affine.of(1e6 * np.eye(4)))
-    with pytest.raises(InputError, match="encode_image: numbers leave the range of this --prec"):
+    with pytest.raises(InputError, match="encode_image: numbers exceed the range of this --prec"):
         export_onnx(path, tmp_path / "out", "float16", max_map_loss=1)
     assert not (tmp_path / "out").exists()
 

@@ -1,5 +1,6 @@
 """Settings: ranges, flags made from fields, fingerprints, flag files."""
 
+import inspect
 import re
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from xgacmn_tf.errors import InputError
+from xgacmn_tf.model.xgacmn import XGACMN
 from xgacmn_tf.settings.config import Config
 from xgacmn_tf.settings.fields import leaves
 
@@ -149,13 +151,16 @@ def test_settings_are_read_by_the_code():
         path.read_text() for path in (ROOT / "xgacmn_tf").rglob("*.py") if path.name != "config.py"
     )
     config_code = (ROOT / "xgacmn_tf" / "settings" / "config.py").read_text()
+    model_arguments = set(inspect.signature(XGACMN.__init__).parameters)
     for leaf in leaves(Config):
         section = f"{leaf.section}." if leaf.section else ""
         # Some are read for either modality, and some through a property of `Config`. Those of the
         # input maps are shared with compared systems and read from either's settings.
         stem = re.sub("^(image|text)_", "", leaf.name)
         names = (f"{section}{leaf.name}", f'_{stem}"', f"settings.{leaf.name}")
-        used = any(name in code for name in names)
+        # Those that are arguments of the model are passed to it by their names.
+        passed = leaf.section == "model" and leaf.name in model_arguments
+        used = passed or any(name in code for name in names)
         assert (
             used
             or f"self.{section}{leaf.name}" in config_code
@@ -191,7 +196,7 @@ def command(*arguments):
         ("--epochs=many", "--epochs.*many"),
         ("--epochs=0", "--epochs=0: expected at least 1"),
         ("--dataset=imagenet21", "unknown data set|imagenet21"),
-        ("--protocol=9", "Protocol '9'"),
+        ("--protocol=9", "protocol '9'"),
         ("train", "'train' is not a flag"),
         ("--evaluate_only", "--evaluate_only and --checkpoint=.* go together"),
         ("--flagfile=missing.flags", "missing.flags"),
