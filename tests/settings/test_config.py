@@ -12,6 +12,7 @@ from xgacmn_tf.errors import InputError
 from xgacmn_tf.model.xgacmn import XGACMN
 from xgacmn_tf.settings.config import Config
 from xgacmn_tf.settings.fields import leaves
+from xgacmn_tf.training.items import train_items
 
 ROOT = Path(__file__).parents[2]
 FLAG_FILES = sorted((ROOT / "flags").glob("*.flags"))
@@ -151,15 +152,18 @@ def test_settings_are_read_by_the_code():
         path.read_text() for path in (ROOT / "xgacmn_tf").rglob("*.py") if path.name != "config.py"
     )
     config_code = (ROOT / "xgacmn_tf" / "settings" / "config.py").read_text()
-    model_arguments = set(inspect.signature(XGACMN.__init__).parameters)
+    arguments = {
+        "model": set(inspect.signature(XGACMN.__init__).parameters),
+        "items": {f"item_{name}" for name in inspect.signature(train_items).parameters},
+    }
     for leaf in leaves(Config):
         section = f"{leaf.section}." if leaf.section else ""
         # Some are read for either modality, and some through a property of `Config`. Those of the
         # input maps are shared with compared systems and read from either's settings.
         stem = re.sub("^(image|text)_", "", leaf.name)
         names = (f"{section}{leaf.name}", f'_{stem}"', f"settings.{leaf.name}")
-        # Those that are arguments of the model are passed to it by their names.
-        passed = leaf.section == "model" and leaf.name in model_arguments
+        # Those that are arguments of the model or of item towers are passed by their names.
+        passed = leaf.name in arguments.get(leaf.section, ())
         used = passed or any(name in code for name in names)
         assert (
             used
