@@ -32,8 +32,8 @@ from process_memory import memory, peak_memory
 
 from xgacmn_tf.datasets.paired import PairedDataset
 from xgacmn_tf.io.files import write_json
-from xgacmn_tf.names import SYSTEMS
-from xgacmn_tf.settings.config import XGACMN, Config
+from xgacmn_tf.names import SYSTEMS, XGACMN
+from xgacmn_tf.settings.config import Config
 
 CLASSES = 10
 # Directions in which pictures differ from each other; real features have few as well.

@@ -146,7 +146,7 @@ class Devices:
             reason = next((line for line in e.message.splitlines() if "abort" in line), e.message)
             raise WorkerLostError(
                 f"worker {self.worker} has lost another one ({reason.strip()}); start the same "
-                "command on all workers again: the run goes on from its last checkpoint"
+                "command on all workers again: the run resumes from its last checkpoint"
             ) from e
 
 

@@ -16,7 +16,7 @@ from xgacmn_tf.devices import Devices, make_devices
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.export.savedmodel import export_trained
 from xgacmn_tf.io.files import write_json
-from xgacmn_tf.names import model_name
+from xgacmn_tf.names import XGACMN, model_name
 from xgacmn_tf.report.results_page import write_results_page
 from xgacmn_tf.report.table import results_table
 from xgacmn_tf.report.tensorboard import write_test_results
@@ -25,7 +25,7 @@ from xgacmn_tf.runs.evaluation import Evaluation, evaluate_run
 from xgacmn_tf.runs.folder import RunFolder
 from xgacmn_tf.runs.systems import train_system
 from xgacmn_tf.runs.xgacmn import check_evaluations, train_run
-from xgacmn_tf.settings.config import XGACMN, Config
+from xgacmn_tf.settings.config import Config
 
 logger = logging.getLogger(__name__)
 

@@ -18,7 +18,8 @@ CHI2_GAMMA = 2.0
 CHI2_COMPONENTS = 500
 # --model of a method in a Python file of the user's own.
 OWN_METHOD = re.compile(r"(?P<path>.+\.py):(?P<name>[A-Za-z_]\w*)$")
-# In the order of the paper's Table 1, then what is beyond the paper.
+XGACMN = "xgacmn"
+# The compared systems, in the order of the paper's Table 1, then what is beyond the paper.
 PAPER = (
     "cca",
     "cca_3v",

@@ -20,7 +20,7 @@ from xgacmn_tf.datasets import (
 )
 from xgacmn_tf.datasets.catalog import BUNDLED
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.settings.config import FeatureSpec
+from xgacmn_tf.settings.sections import FeatureSpec
 
 
 @pytest.fixture

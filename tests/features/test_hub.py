@@ -9,7 +9,7 @@ from PIL import Image
 from xgacmn_tf.datasets.extraction import extract_features
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.features import image_extractor, load_extractor, text_extractor
-from xgacmn_tf.settings.config import FeatureSpec
+from xgacmn_tf.settings.sections import FeatureSpec
 
 keras_hub = pytest.importorskip("keras_hub", reason="pip install xgacmn_tf[hub]")
 

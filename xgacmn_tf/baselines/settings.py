@@ -6,8 +6,8 @@ import dataclasses
 from typing import ClassVar
 
 from xgacmn_tf.names import MAP_NAMES
-from xgacmn_tf.settings.config import XGACMNSettings
 from xgacmn_tf.settings.fields import Section, setting
+from xgacmn_tf.settings.sections import XGACMNSettings
 
 
 @dataclasses.dataclass(frozen=True)

@@ -24,8 +24,8 @@ from xgacmn_tf.baselines.settings import MapSettings
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
 from xgacmn_tf.model.item_towers import ItemTowers, pair_keys
 from xgacmn_tf.model.map_choice import fit_maps
-from xgacmn_tf.settings.config import ItemSettings, TrainingSettings
 from xgacmn_tf.settings.fields import setting
+from xgacmn_tf.settings.sections import ItemSettings, TrainingSettings
 
 
 @dataclasses.dataclass(frozen=True)

@@ -23,8 +23,8 @@ from xgacmn_tf.errors import InputError
 from xgacmn_tf.features import IMAGE_EXTRACTORS, TEXT_EXTRACTORS
 from xgacmn_tf.features.shards import POLICIES
 from xgacmn_tf.settings.command_line import read_settings, stop
-from xgacmn_tf.settings.config import FeatureSpec
 from xgacmn_tf.settings.fields import Section, setting
+from xgacmn_tf.settings.sections import FeatureSpec
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,7 +16,8 @@ from xgacmn_tf.datasets.distribution import PICKLE_SUFFIXES, Files, check_data_d
 from xgacmn_tf.datasets.paired import PairedDataset, give_back, hold_out
 from xgacmn_tf.datasets.raw import RawPairs
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.settings.config import Config, DataSettings, FeatureSpec
+from xgacmn_tf.settings.config import Config
+from xgacmn_tf.settings.sections import DataSettings, FeatureSpec
 
 _FEATURE_FILES = (".npz", ".mat", ".h5", ".hdf5", ".h5py")
 _TABLES = (".csv", ".tsv")

@@ -17,18 +17,13 @@ from tqdm import tqdm
 from xgacmn_tf import baselines
 from xgacmn_tf.baselines.settings import MAP_FLAGS, MapSettings
 from xgacmn_tf.errors import DivergenceError, InputError
-from xgacmn_tf.names import OWN_METHOD, SYSTEMS, model_name
+from xgacmn_tf.names import OWN_METHOD, SYSTEMS, XGACMN, model_name
 from xgacmn_tf.runs.folder import RunFolder
 from xgacmn_tf.settings import flag_files
 from xgacmn_tf.settings.command_line import config_from_flags, define_flags
-from xgacmn_tf.settings.config import (
-    XGACMN,
-    Config,
-    DataSettings,
-    XGACMNSettings,
-    of_xgacmn_alone,
-)
+from xgacmn_tf.settings.config import Config, of_xgacmn_alone
 from xgacmn_tf.settings.fields import leaves
+from xgacmn_tf.settings.sections import DataSettings, XGACMNSettings
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")

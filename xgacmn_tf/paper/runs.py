@@ -10,10 +10,10 @@ from typing import Any
 
 from xgacmn_tf import datasets
 from xgacmn_tf.errors import InputError
+from xgacmn_tf.names import XGACMN
 from xgacmn_tf.paper import experiments, tuning
 from xgacmn_tf.paper.experiments import Experiment
 from xgacmn_tf.paper.studies import STUDIES, Study, folder_of
-from xgacmn_tf.settings.config import XGACMN
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from xgacmn_tf.errors import InputError
+from xgacmn_tf.names import XGACMN
 from xgacmn_tf.paper import document
 from xgacmn_tf.paper.comparison import WAYS
 from xgacmn_tf.paper.document import Section, Table
@@ -22,7 +23,6 @@ from xgacmn_tf.paper.runs import Request, Runs
 from xgacmn_tf.paper.scores import MEASURES, Scores, read_scores
 from xgacmn_tf.paper.significance import Interval, interval_over_pairs, interval_over_seeds
 from xgacmn_tf.paper.studies import ABLATED
-from xgacmn_tf.settings.config import XGACMN
 
 TITLE = "Table 3: ablation on Wikipedia"
 # Flag file → the paper's name of the setting; the whole model is last, as in the paper. The first

@@ -13,13 +13,13 @@ from typing import Any
 
 import pandas as pd
 
+from xgacmn_tf.names import XGACMN
 from xgacmn_tf.paper import comparison, document
 from xgacmn_tf.paper.comparison import Row
 from xgacmn_tf.paper.document import Section, Table
 from xgacmn_tf.paper.experiments import Experiment, title
 from xgacmn_tf.paper.runs import Request, Runs
 from xgacmn_tf.paper.studies import STUDIES, Study
-from xgacmn_tf.settings.config import XGACMN
 
 TITLES = {
     "1": "Table 1: comparison on Wikipedia",

@@ -27,8 +27,9 @@ from xgacmn_tf.baselines import System
 from xgacmn_tf.datasets.paired import PairedDataset, hold_out
 from xgacmn_tf.errors import DivergenceError, InputError
 from xgacmn_tf.io.files import read_json, write_json
+from xgacmn_tf.names import XGACMN
 from xgacmn_tf.paper.experiments import Experiment, in_workers
-from xgacmn_tf.settings.config import XGACMN, Config
+from xgacmn_tf.settings.config import Config
 
 FILE = "choice.json"
 # Tuned runs have a folder of their own, so that they are never mistaken for untuned ones.

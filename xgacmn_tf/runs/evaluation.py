@@ -24,9 +24,9 @@ from xgacmn_tf.evaluation.retrieval import (
     mean_average_precision,
 )
 from xgacmn_tf.model.encoders import CommonSpaceEncoder, search_similarity
-from xgacmn_tf.names import MODALITIES
+from xgacmn_tf.names import MODALITIES, XGACMN
 from xgacmn_tf.runs.provenance import git_commit, versions
-from xgacmn_tf.settings.config import XGACMN, Config
+from xgacmn_tf.settings.config import Config
 
 
 @dataclasses.dataclass(frozen=True)

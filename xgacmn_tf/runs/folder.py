@@ -29,8 +29,8 @@ from xgacmn_tf.errors import InputError
 from xgacmn_tf.io import array_files
 from xgacmn_tf.io.file_lock import locked
 from xgacmn_tf.io.files import atomic_path, delete_stale, read_json, write_json
-from xgacmn_tf.names import model_name
-from xgacmn_tf.settings.config import XGACMN, Config
+from xgacmn_tf.names import XGACMN, model_name
+from xgacmn_tf.settings.config import Config
 from xgacmn_tf.settings.fields import leaves
 
 

@@ -20,9 +20,9 @@ from xgacmn_tf.model.angular_softmax import MarginAnnealing
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
 from xgacmn_tf.model.optimizers import FusedAdam
 from xgacmn_tf.model.xgacmn import XGACMN
+from xgacmn_tf.names import XGACMN as XGACMN_NAME
 from xgacmn_tf.runs.checkpoint import load_encoder
 from xgacmn_tf.runs.folder import RunFolder
-from xgacmn_tf.settings.config import XGACMN as XGACMN_NAME
 from xgacmn_tf.settings.config import Config
 from xgacmn_tf.training import automatic, items
 from xgacmn_tf.training.calibration import calibration_factors

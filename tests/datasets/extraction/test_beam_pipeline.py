@@ -11,7 +11,7 @@ from xgacmn_tf.commands import features as command
 from xgacmn_tf.datasets.extraction import extract_features
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.features import load_extractor
-from xgacmn_tf.settings.config import FeatureSpec
+from xgacmn_tf.settings.sections import FeatureSpec
 
 beam = pytest.importorskip("apache_beam", reason="pip install xgacmn_tf[beam]")
 pytest.importorskip("cv2", reason="pip install xgacmn_tf[sift]")

@@ -20,7 +20,7 @@ from xgacmn_tf.features import shards
 from xgacmn_tf.features.extractor import Extractor
 from xgacmn_tf.features.words import BagOfWords
 from xgacmn_tf.settings.command_line import configure_logging
-from xgacmn_tf.settings.config import FeatureSpec
+from xgacmn_tf.settings.sections import FeatureSpec
 
 
 class MeanColour(Extractor):

@@ -31,7 +31,7 @@ from xgacmn_tf.errors import InputError, one_line
 from xgacmn_tf.features.registry import load_extractor
 from xgacmn_tf.features.shards import REFUSE, check_policy, make_shard
 from xgacmn_tf.names import MODALITIES
-from xgacmn_tf.settings.config import FeatureSpec
+from xgacmn_tf.settings.sections import FeatureSpec
 
 
 class ExtractFeatures(beam.PTransform):

@@ -18,7 +18,7 @@ from xgacmn_tf.errors import InputError
 from xgacmn_tf.features.extractor import Extractor
 from xgacmn_tf.features.registry import image_extractor, text_extractor
 from xgacmn_tf.io.files import atomic_path
-from xgacmn_tf.settings.config import FeatureSpec
+from xgacmn_tf.settings.sections import FeatureSpec
 
 _LOGGER = logging.getLogger(__name__)
 # Longer titles are shortened at a word.
