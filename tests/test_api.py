@@ -291,7 +291,7 @@ def test_callbacks_receive_all_events(data):
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("steps", [3, 4, 100])
+@pytest.mark.parametrize("steps", [3, *(pytest.param(n, marks=pytest.mark.slow) for n in (4, 100))])
 def test_steps_per_execution_change_nothing(data, steps):
     one, several = make_model(data), make_model(data)
     several.compile(

@@ -298,8 +298,10 @@ def test_multi_label_data_train_and_evaluate(tmp_path):
     "settings",
     [
         {"classifier": "none", "similarity": "cosine"},
-        {"classifier": "softmax"},
-        {"discriminate_codes": False, "discriminate_features": False},
+        pytest.param({"classifier": "softmax"}, marks=pytest.mark.slow),
+        pytest.param(
+            {"discriminate_codes": False, "discriminate_features": False}, marks=pytest.mark.slow
+        ),
         {"generator_steps": 2, "lambda_1": 0.0, "average_decay": 0.0, "similarity": "dot"},
     ],
     ids=["no class loss", "softmax", "no discriminators", "K = 2"],

@@ -207,6 +207,7 @@ def test_sample_is_spread_over_the_rows(data_dir, monkeypatch):
     assert split.sample_rows[[0, -1]].tolist() == [0, ROWS - 1]
 
 
+@pytest.mark.slow
 @trained_on_single_labels
 def test_run_learns_as_one_in_memory_does(data_dir, tmp_path):
     config = settings(data_dir, output_dir=str(tmp_path / "streamed"))

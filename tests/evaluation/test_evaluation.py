@@ -228,6 +228,7 @@ def test_blocks_change_nothing(block_size):
     assert chance_levels(targets, block_size=block_size) == chance_levels(targets)
 
 
+@pytest.mark.slow  # ranx compiles for a minute
 def test_random_rankings_with_ties_agree_with_ranx():
     items, depth = 60, 20
     image, text, targets = random_pairs(1, items)

@@ -25,6 +25,7 @@ def test_p_value_is_the_share_of_exchanges_at_least_as_extreme():
     assert randomization_test(first, second) == pytest.approx(expected)
 
 
+@pytest.mark.slow  # ranx compiles for a while
 def test_p_value_agrees_with_ranx():
     generator = np.random.default_rng(1)
     first = generator.random(200)
