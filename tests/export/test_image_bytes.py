@@ -1,14 +1,13 @@
 """Decoding files: the pixels that Pillow gives, and clear words for what is no good."""
 
-import io
 import struct
 import zlib
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from PIL import Image
 
+from tests.export.made_images import noise, saved
 from xgacmn_tf.export.image_bytes import for_each_image
 from xgacmn_tf.features.image_files import open_image
 from xgacmn_tf.features.image_preprocessing import on_white
@@ -63,17 +62,6 @@ def drawn(depth, kind, *chunks, width=13, height=5) -> bytes:
     if kind == PALETTE:
         chunks = (chunk(b"PLTE", generator.bytes(3 * 2**depth)), *chunks)
     return png(width, height, depth, kind, b"".join(rows), *chunks)
-
-
-def saved(picture, form, **options) -> bytes:
-    stream = io.BytesIO()
-    picture.save(stream, form, **options)
-    return stream.getvalue()
-
-
-def noise(width, height, mode="RGB"):
-    bands = [Image.effect_noise((width, height), 90) for _ in mode]
-    return Image.merge(mode, bands) if len(bands) > 1 else bands[0]
 
 
 FORMS = [(depth, GREY) for depth in (1, 2, 4, 8, 16)]

@@ -1,7 +1,6 @@
 """Picture files to features in a graph: the same as in this process, and without this package."""
 
 import importlib.util
-import io
 import json
 import subprocess
 import sys
@@ -12,6 +11,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from tests.export.made_images import noise, saved
 from xgacmn_tf.export.raw_image import ImageReader, image_reader_of
 from xgacmn_tf.features import efficientnet_lite
 from xgacmn_tf.features.cnn import VGG19, EfficientNetLite
@@ -49,17 +49,6 @@ def reader(extractor):
 @pytest.fixture(scope="module")
 def uncropped():
     return with_small_network(EfficientNetLite("efficientnet_lite0"))
-
-
-def saved(picture, form="PNG", **options) -> bytes:
-    stream = io.BytesIO()
-    picture.save(stream, form, **options)
-    return stream.getvalue()
-
-
-def noise(width, height, mode="RGB"):
-    bands = [Image.effect_noise((width, height), 90) for _ in mode]
-    return Image.merge(mode, bands) if len(bands) > 1 else bands[0]
 
 
 def on_page(picture) -> Image.Image:

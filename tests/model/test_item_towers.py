@@ -71,7 +71,11 @@ def test_a_batch_of_pairs_that_all_belong_together_has_no_loss():
 
 def towers(**settings) -> ItemTowers:
     keras.utils.set_random_seed(0)
-    return ItemTowers({"image": 7, "text": 4}, **({"hidden": (16,), "dim": 8} | settings))
+    defaults = {
+        "hidden": (16,), "dim": 8, "dropout": 0.3, "temperature": 0.1, "learning_rate": 5e-4,
+        "average_decay": 0.99, "members": 1,
+    }  # fmt: skip
+    return ItemTowers({"image": 7, "text": 4}, **(defaults | settings))
 
 
 def batch(rows: int = 32):

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.mean_colour import MeanColour
 from xgacmn_tf import datasets
 from xgacmn_tf.features import registry
-from xgacmn_tf.features.extractor import Extractor
 from xgacmn_tf.features.words import BagOfWords
 from xgacmn_tf.io.files import write_json
 from xgacmn_tf.model.angular_softmax import PlainSoftmax
@@ -22,28 +22,6 @@ WORDS = ["red", "green", "blue"]
 # Red, green and blue of the six test pictures, and what their texts call them.
 TEST = np.array([[9, 1, 0], [1, 8, 1], [0, 1, 7], [4, 6, 0], [2, 6, 1], [2, 2, 6]], np.float32)
 CALLED = np.array([0, 1, 2, 0, 1, 2])
-
-
-class MeanColour(Extractor):
-    """Mean red, green and blue."""
-
-    modality, name, dim = "image", "mean", 3
-
-    def settings(self):
-        return {}
-
-    def prepare(self, item):
-        return np.asarray(item, np.float32).mean(axis=(0, 1))
-
-    def encode(self, prepared):
-        return np.stack(prepared)
-
-    def _save_files(self, folder):
-        pass
-
-    @classmethod
-    def _load(cls, folder, name, settings):
-        return cls()
 
 
 @pytest.fixture(scope="package")

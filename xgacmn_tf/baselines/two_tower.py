@@ -61,6 +61,7 @@ def fit(data: TrainingData, settings: Settings) -> CommonSpaceEncoder:
         temperature=settings.temperature,
         learning_rate=settings.learning_rate,
         average_decay=settings.average_decay,
+        members=1,
     )
     encoder = CommonSpaceEncoder(*maps, towers.averaged["image"], towers.averaged["text"], None)
 

@@ -36,11 +36,7 @@ def main(argv: list[str]) -> None:
             raise InputError("--run=FOLDER must be given, the folder of a finished run. See --help")
         from xgacmn_tf.runs.folder import RunFolder
 
-        checkpoint = str(RunFolder(run).best)
-        config = train.evaluation_config(checkpoint, values)
-        from xgacmn_tf import experiment
-
-        experiment.evaluate_checkpoint(config, checkpoint)
+        train.evaluate(str(RunFolder(run).best), values)
     except InputError as error:
         stop(str(error))
     except KeyboardInterrupt:

@@ -77,19 +77,24 @@ def main(argv: list[str]) -> None:
 def _run(values: flags.FlagValues) -> None:
     evaluation = EvaluationOnly(**given_settings(values, EvaluationOnly))
     if evaluation.checkpoint is not None:
-        config = evaluation_config(evaluation.checkpoint, values)
-    else:
-        config = config_from_flags(values)
+        evaluate(evaluation.checkpoint, values)
+        return
+    config = config_from_flags(values)
     # Imported here: TensorFlow takes seconds to load, which neither --help nor a mistake needs.
     from xgacmn_tf import experiment
 
-    if evaluation.checkpoint is not None:
-        experiment.evaluate_checkpoint(config, evaluation.checkpoint)
-    else:
-        experiment.run(config)
+    experiment.run(config)
 
 
-def evaluation_config(checkpoint: str, values: flags.FlagValues) -> Config:
+def evaluate(checkpoint: str, values: flags.FlagValues) -> None:
+    """Evaluate a checkpoint with the settings of its run, changed by flags given."""
+    config = _evaluation_config(checkpoint, values)
+    from xgacmn_tf import experiment
+
+    experiment.evaluate_checkpoint(config, checkpoint)
+
+
+def _evaluation_config(checkpoint: str, values: flags.FlagValues) -> Config:
     """Return the settings of the run that a checkpoint belongs to, changed by flags given."""
     from xgacmn_tf.runs.folder import RunFolder
 

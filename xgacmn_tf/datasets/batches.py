@@ -65,6 +65,11 @@ class Batches:
         pairs = tf.data.Dataset.from_tensor_slices({**features, "label": split.label})
         return pairs.batch(self.batch_size)
 
+    def steps(self, devices: Devices) -> int:
+        """Return the number of batches of an epoch of training."""
+        rows = len(self.split)
+        return rows // devices.batch_size(self.batch_size, rows)
+
     def rows(self, model: XGACMN, devices: Devices) -> Rows:
         """Return shuffled batches for training a model."""
         size = devices.batch_size(self.batch_size, len(self.split))

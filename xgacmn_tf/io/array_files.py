@@ -31,7 +31,7 @@ def read(path: Path, choose: Choose) -> dict[str, np.ndarray]:
 
     Args:
         path: the suffix states the format; the two formats of `.mat` files (up to v7, and v7.3)
-            are told apart by their content.
+            are distinguished by their content.
         choose: called with the names and shapes in the file before any array is read; returns the
             names to read, or None for all; raises to reject them.
 

@@ -44,6 +44,9 @@ class Rows(Protocol):
 class BatchSource(Protocol):
     """Batches that a model maps once, such as `datasets.Batches`."""
 
+    def steps(self, devices: Devices) -> int:
+        """Return the number of batches of an epoch of training."""
+
     def rows(self, model: XGACMN, devices: Devices) -> Rows:
         """Return shuffled batches for training."""
 

@@ -99,13 +99,14 @@ class ItemTowers:
     def __init__(
         self,
         input_dims: Mapping[str, int],
-        hidden: tuple[int, ...] = (512,),
-        dim: int = 100,
-        dropout: float = 0.3,
-        temperature: float = 0.1,
-        learning_rate: float = 5e-4,
-        average_decay: float = 0.99,
-        members: int = 1,
+        *,
+        hidden: tuple[int, ...],
+        dim: int,
+        dropout: float,
+        temperature: float,
+        learning_rate: float,
+        average_decay: float,
+        members: int,
     ):
         self.temperature, self.average_decay = temperature, average_decay
         self.members = members

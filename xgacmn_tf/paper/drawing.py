@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 
 from xgacmn_tf.io.files import atomic_path
 
-# Colors of Okabe and Ito, which can be told apart with any color vision.
+# Colors of Okabe and Ito, which are distinguishable with any color vision.
 BLUE, ORANGE, GREEN, RED, PURPLE, BLACK = (
     "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#000000",
 )  # fmt: skip

@@ -109,7 +109,7 @@ def train_model(
     if dataset.validation is not None:
         validate = Validation(model, dataset.validation, config.headline(), devices)
     batches = dataset.train.batches(training.batch_size, config.seed)
-    steps = batches.rows(model, devices).steps
+    steps = batches.steps(devices)
     epochs = refit_epochs or automatic.max_epochs(training.epochs, steps)
     patience = None
     if training.choose_epoch != "last":
@@ -138,12 +138,12 @@ def check_evaluations(config: Config, dataset: PairedDataset, devices: Devices) 
     Raises:
         InputError: a single evaluation is planned for several epochs.
     """
-    training, rows = config.training, len(dataset.train)
+    training = config.training
     if config.system.model != XGACMN_NAME or training.choose_epoch == "last":
         return
     if dataset.validation is None:
         return
-    steps = rows // devices.batch_size(training.batch_size, rows)
+    steps = dataset.train.batches(training.batch_size).steps(devices)
     epochs = automatic.max_epochs(training.epochs, steps)
     if epochs > 1 and automatic.planned_evaluations(epochs, training.evaluate_every) < 2:
         raise InputError(

@@ -30,17 +30,12 @@ _DEFINE: dict[type, Callable[..., Any]] = {
 }
 
 
-def define_flags(
-    values: flags.FlagValues = flags.FLAGS, kind: type[Section] = Config
-) -> flags.FlagValues:
+def define_flags(values: flags.FlagValues, kind: type[Section] = Config) -> None:
     """Define one absl flag per setting of a dataclass, with its default, help and choices.
 
     Args:
       values: receives the flags.
       kind: the dataclass, whose fields are settings or dataclasses of settings.
-
-    Returns:
-      `values`.
     """
     for leaf in leaves(kind):
         name, help, default = leaf.name, leaf.metadata["help"], leaf.default
@@ -53,7 +48,6 @@ def define_flags(
             flags.DEFINE_multi_string(name, list(default), help, flag_values=values)
         else:
             flags.DEFINE_list(name, [str(v) for v in default], help, flag_values=values)
-    return values
 
 
 def given_settings(
@@ -73,7 +67,7 @@ def given_settings(
     }
 
 
-def config_from_flags(values: flags.FlagValues = flags.FLAGS) -> Config:
+def config_from_flags(values: flags.FlagValues) -> Config:
     """Return the `Config` of parsed flags."""
     return Config.of(**given_settings(values, Config))
 
@@ -112,9 +106,7 @@ def read_flags(
     values = flags.FlagValues()
     for kind in kinds:
         define_flags(values, kind)
-    if any(argument in HELP for argument in argv[1:]):
-        print(f"{description}\n{help_text(*kinds)}")
-        sys.exit(0)
+    exit_with_help(argv, lambda: f"{description}\n{help_text(*kinds)}")
     try:
         arguments = argv[1:] if expand is None else expand(argv[1:])
     except InputError as error:
@@ -144,6 +136,13 @@ def read_settings(
     if missing:
         raise InputError(f"{' and '.join(missing)} must be given. See --help")
     return kind(**given_settings(values, kind))
+
+
+def exit_with_help(argv: list[str], text: Callable[[], str]) -> None:
+    """Print a text and end the program if the arguments of a command ask for help."""
+    if any(argument in HELP for argument in argv[1:]):
+        print(text())
+        sys.exit(0)
 
 
 def help_text(*kinds: type[Section]) -> str:
@@ -179,7 +178,7 @@ def parse(
     """Parse the flags of a command.
 
     Args:
-      values: the command's own flags; absl's global ones are those of `main`.
+      values: the flags of the command.
       argv: the program's name and its arguments.
       description: printed by --help above the flags.
       takes_words: accept arguments that are no flags.
@@ -190,9 +189,7 @@ def parse(
     Raises:
       SystemExit: --help was given, or a mistake, which is printed on one line with status 2.
     """
-    if any(argument in HELP for argument in argv[1:]):
-        print(f"{description}\nflags:\n{values.get_help()}")
-        sys.exit(0)
+    exit_with_help(argv, lambda: f"{description}\nflags:\n{values.get_help()}")
     quiet_libraries()
     try:
         values.unparse_flags()

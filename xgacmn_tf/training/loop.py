@@ -69,7 +69,7 @@ def train(
         )
         checkpoints.restore()
     progress.planned = epochs
-    steps = batches.rows(model, devices).steps
+    steps = batches.steps(devices)
     first = _EpochLogs(progress, steps, epochs, validate, evaluate_every)
     over = progress.is_over(epochs, patience)
     with tqdm(

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.mean_colour import MeanColour
 from xgacmn_tf.datasets import feature_file
 from xgacmn_tf.datasets.extraction import (
     cache,
@@ -17,37 +18,9 @@ from xgacmn_tf.datasets.extraction import (
 from xgacmn_tf.datasets.raw import RawPairs
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.features import shards
-from xgacmn_tf.features.extractor import Extractor
 from xgacmn_tf.features.words import BagOfWords
 from xgacmn_tf.settings.command_line import configure_logging
 from xgacmn_tf.settings.sections import FeatureSpec
-
-
-class MeanColour(Extractor):
-    """Mean red, green and blue: a quick extractor that anyone can check."""
-
-    modality = "image"
-    name = "mean"
-    dim = 3
-
-    def __init__(self, version: int = 1):
-        self.version = version
-
-    def settings(self):
-        return {"version": self.version}
-
-    def prepare(self, item):
-        return np.asarray(item, np.float32).mean(axis=(0, 1))
-
-    def encode(self, prepared):
-        return np.stack(prepared)
-
-    def _save_files(self, folder):
-        pass
-
-    @classmethod
-    def _load(cls, folder, name, settings):
-        return cls(settings["version"])
 
 
 @pytest.fixture(autouse=True)
