@@ -24,6 +24,7 @@ from xgacmn_tf.runs.checkpoint import load_encoder
 from xgacmn_tf.runs.evaluation import Evaluation, evaluate_run
 from xgacmn_tf.runs.folder import RunFolder
 from xgacmn_tf.runs.systems import train_system
+from xgacmn_tf.runs.test_pairs import TestPairs
 from xgacmn_tf.runs.xgacmn import check_evaluations, train_run
 from xgacmn_tf.settings.config import Config
 
@@ -164,6 +165,7 @@ def _write_results(
 ) -> None:
     folder.write_per_query(dataset.test.id, evaluation.per_query)
     folder.write_embeddings(evaluation.arrays)
+    folder.write_pairs(TestPairs.of(dataset).arrays())
     image, text = evaluation.represented
     write_results_page(
         folder.results_page,

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from xgacmn_tf.errors import InputError
+from xgacmn_tf.evaluation.significance import randomization_test
 from xgacmn_tf.paper import compare_command as command
 from xgacmn_tf.paper import comparison, document, experiments, table_comparison
 from xgacmn_tf.paper.published import PUBLISHED
-from xgacmn_tf.paper.significance import randomization_test
 from xgacmn_tf.settings.sections import TrainingSettings
 
 

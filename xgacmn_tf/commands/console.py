@@ -18,6 +18,7 @@ COMMANDS = {
     "serve": ("xgacmn_tf.serve.__main__", "serve an exported model"),
     "compare": ("xgacmn_tf.compare", "compare systems on data sets"),
     "reproduce": ("xgacmn_tf.reproduce", "write the paper's tables and figures"),
+    "compare-runs": ("xgacmn_tf.commands.compare_runs", "compare two runs on common test pairs"),
     "doctor": ("xgacmn_tf.commands.doctor", "print versions, devices, extras and caches"),
 }
 # Commands that name the run folder otherwise.
@@ -26,7 +27,7 @@ _RUN_FLAG = {"search": "--run_dir"}
 
 def usage() -> str:
     """Return the list of commands."""
-    lines = [f"  {name:10} {purpose}" for name, (_, purpose) in COMMANDS.items()]
+    lines = [f"  {name:12} {purpose}" for name, (_, purpose) in COMMANDS.items()]
     return (
         f"xgacmn_tf {__version__}: supervised cross-modal retrieval\n\n"
         "usage: xgacmn COMMAND --name=value …   (also: python -m xgacmn_tf COMMAND …)\n\n"

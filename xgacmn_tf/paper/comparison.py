@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from xgacmn_tf.evaluation.significance import holm, mean_by_query, randomization_test
 from xgacmn_tf.names import CODE_SIMILARITIES, SIMILARITIES
 from xgacmn_tf.paper import document
 from xgacmn_tf.paper.experiments import Experiment, title
 from xgacmn_tf.paper.published import Scores, published
-from xgacmn_tf.paper.significance import holm, mean_by_query, randomization_test
 
 WAYS = ("i2t", "t2i", "avg")
 # Measures beside mAP, as means of both directions, and their definitions.

@@ -16,9 +16,9 @@ from xgacmn_tf.evaluation.fine_labels import fine_targets
 from xgacmn_tf.evaluation.first_results import first_results, spread_measures
 from xgacmn_tf.evaluation.measures import split_identity
 from xgacmn_tf.evaluation.retrieval import evaluate_retrieval, mean_average_precision
+from xgacmn_tf.evaluation.significance import mean_by_query
 from xgacmn_tf.io import array_files
 from xgacmn_tf.paper.comparison import Row, row_of
-from xgacmn_tf.paper.significance import mean_by_query
 from xgacmn_tf.settings.config import Config
 
 SIMILARITIES = ("cosine", "dot")

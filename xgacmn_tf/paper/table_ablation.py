@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from xgacmn_tf.errors import InputError
+from xgacmn_tf.evaluation.significance import Interval, interval_over_pairs, interval_over_seeds
 from xgacmn_tf.names import XGACMN
 from xgacmn_tf.paper import document
 from xgacmn_tf.paper.comparison import WAYS
@@ -21,7 +22,6 @@ from xgacmn_tf.paper.experiments import Experiment
 from xgacmn_tf.paper.published import PUBLISHED_ABLATION
 from xgacmn_tf.paper.runs import Request, Runs
 from xgacmn_tf.paper.scores import MEASURES, Scores, read_scores
-from xgacmn_tf.paper.significance import Interval, interval_over_pairs, interval_over_seeds
 from xgacmn_tf.paper.studies import ABLATED
 
 TITLE = "Table 3: ablation on Wikipedia"

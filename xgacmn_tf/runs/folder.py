@@ -11,6 +11,7 @@ embeddings.npz    of the test split: codes as trained (image, text), class poste
                   calibration_text), label, id; without the posteriors where these would be more
                   than `representations.MAX_NUMBERS`, as they follow from codes and checkpoint
 per_query.npz     average precision of every test query, at every similarity
+pairs.npz         which test pairs are the same items, and hashes of the groups that were trained on
 results.html      the results page
 models/           the trained encoders as a SavedModel for serving
 metrics.json      results, written last: its presence means that the run is complete
@@ -44,6 +45,7 @@ class RunFolder:
         self.metrics = self.path / "metrics.json"
         self.embeddings = self.path / "embeddings.npz"
         self.per_query = self.path / "per_query.npz"
+        self.pairs = self.path / "pairs.npz"
         self.results_page = self.path / "results.html"
         self.tensorboard = self.path / "tensorboard"
         self.best = self.path / "checkpoints" / "best.keras"
@@ -173,6 +175,11 @@ class RunFolder:
     def write_embeddings(self, arrays: dict[str, np.ndarray]) -> None:
         """Write embeddings.npz; row i of every array that has rows belongs to the same pair."""
         with atomic_path(self.embeddings) as temporary:
+            np.savez_compressed(temporary, allow_pickle=False, **arrays)
+
+    def write_pairs(self, arrays: dict[str, np.ndarray]) -> None:
+        """Write pairs.npz, see `test_pairs.TestPairs`."""
+        with atomic_path(self.pairs) as temporary:
             np.savez_compressed(temporary, allow_pickle=False, **arrays)
 
     def write_per_query(self, ids: np.ndarray, scores: dict[str, np.ndarray]) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from ranx.statistical_tests.fisher_randomization_test import fisher_randomization_test
 
-from xgacmn_tf.paper.significance import (
+from xgacmn_tf.evaluation.significance import (
     holm,
     interval_over_pairs,
     interval_over_seeds,
