@@ -165,7 +165,7 @@ def _write_results(
 ) -> None:
     folder.write_per_query(dataset.test.id, evaluation.per_query)
     folder.write_embeddings(evaluation.arrays)
-    folder.write_pairs(TestPairs.of(dataset).arrays())
+    folder.write_pairs(TestPairs.of(dataset, evaluation.identity).arrays())
     image, text = evaluation.represented
     write_results_page(
         folder.results_page,

@@ -5,6 +5,8 @@ import re
 MODALITIES = ("image", "text")
 # What a query of each modality finds, and what the other side of a pair is.
 OTHER = {"text": "image", "image": "text"}
+# Image queries in a gallery of texts, and text queries in a gallery of images.
+DIRECTIONS = ("i2t", "t2i")
 # How a query and a gallery item are compared: always the inner product of two representations.
 CODE_SIMILARITIES = ("posterior", "cosine", "dot")
 # Of which the last takes item embeddings as well.

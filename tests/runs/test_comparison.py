@@ -124,6 +124,19 @@ def test_runs_that_cannot_be_compared_are_rejected(runs, tmp_path):
         compare_runs(runs[0], other)
     with pytest.raises(InputError, match="no finished run"):
         compare_runs(runs[0], tmp_path)
+    write_json(
+        RunFolder(other).metrics,
+        {
+            "label_names": [*CLASSES],
+            "test": {"item": {}},
+            "headline_similarity": "item",
+        },
+    )
+    write_run(tmp_path / "same", ids(*range(500, 520)), 0.2)
+    lone = RunFolder(tmp_path / "same").metrics
+    write_json(lone, json.loads(lone.read_text()) | {"test": {"cosine": {}}})
+    with pytest.raises(InputError, match="no similarity in common"):
+        compare_runs(other, tmp_path / "same")
     damaged = RunFolder(runs[1])
     np.savez(damaged.pairs, group=np.zeros(3))
     with pytest.raises(InputError, match="pairs.npz: group"):

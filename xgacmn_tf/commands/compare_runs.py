@@ -15,22 +15,14 @@ Exit status: 0, the new run is not worse; 1, it is worse; 2, the runs cannot be 
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.io.files import atomic_path
-from xgacmn_tf.settings.command_line import (
-    configure_logging,
-    define_flags,
-    given_settings,
-    parse,
-    stop,
-)
+from xgacmn_tf.io.files import write_json
+from xgacmn_tf.settings.command_line import read_words_and_settings, stop
 from xgacmn_tf.settings.fields import Section, setting
 
 if TYPE_CHECKING:
@@ -55,16 +47,10 @@ class CompareRuns(Section):
 
 def main(argv: list[str]) -> None:
     """Run the command; a mistake ends the program with one line and status 2."""
-    from absl import flags
-
-    values = flags.FlagValues()
-    define_flags(values, CompareRuns)
-    runs = parse(values, argv, str(__doc__), takes_words=True)
-    configure_logging()
     try:
+        runs, request = read_words_and_settings(CompareRuns, argv, str(__doc__))
         if len(runs) != 2:
             raise InputError(f"two run folders must be given, OLD NEW; {len(runs)} are. See --help")
-        request = CompareRuns(**given_settings(values, CompareRuns))
         from xgacmn_tf.runs.comparison import compare_runs
 
         comparison = compare_runs(*runs)
@@ -83,8 +69,7 @@ def main(argv: list[str]) -> None:
 def _write(comparison: Comparison, output: str, gate: str, worse: bool) -> None:
     record = comparison.as_dict() | {"gate": gate, "worse": worse}
     try:
-        with atomic_path(Path(output)) as temporary:
-            temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        write_json(output, record)
     except OSError as error:
         raise InputError(
             f"--output={output}: cannot be written ({error.strerror}); name a file in a folder "

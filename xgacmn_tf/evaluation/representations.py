@@ -117,3 +117,8 @@ def similarities(query: np.ndarray, gallery: Representations) -> np.ndarray:
     # TensorFlow flushes subnormals to zero before it ranks, and both orders must agree.
     np.copyto(scores, 0.0, where=np.abs(scores) < np.finfo(np.float32).tiny)
     return scores
+
+
+def unit_length(values: np.ndarray) -> np.ndarray:
+    """Return rows (n, d) at unit length; a row of zeros stays one."""
+    return values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)

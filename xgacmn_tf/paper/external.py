@@ -15,6 +15,7 @@ from xgacmn_tf.errors import InputError
 from xgacmn_tf.evaluation.fine_labels import fine_targets
 from xgacmn_tf.evaluation.first_results import first_results, spread_measures
 from xgacmn_tf.evaluation.measures import split_identity
+from xgacmn_tf.evaluation.representations import unit_length
 from xgacmn_tf.evaluation.retrieval import evaluate_retrieval, mean_average_precision
 from xgacmn_tf.evaluation.significance import mean_by_query
 from xgacmn_tf.io import array_files
@@ -75,9 +76,7 @@ def read_embeddings(path: Path, test_ids: np.ndarray) -> Embeddings:
     rows = _rows(flag, arrays.get("id"), len(image), test_ids)
     image, text = image[rows], text[rows]
     if similarity == "cosine":
-        image, text = (
-            x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12) for x in (image, text)
-        )
+        image, text = unit_length(image), unit_length(text)
     name = _word(arrays.get("name", np.array(path.stem)))
     return Embeddings(name, similarity, image, text)
 

@@ -9,10 +9,11 @@ import numpy as np
 
 from xgacmn_tf import datasets
 from xgacmn_tf.evaluation.ranking import rank_gallery
+from xgacmn_tf.names import DIRECTIONS
 from xgacmn_tf.paper import document, drawing
 from xgacmn_tf.paper.document import Figure
 from xgacmn_tf.paper.runs import Runs
-from xgacmn_tf.paper.scores import DIRECTIONS, Codes, read_codes
+from xgacmn_tf.paper.scores import Codes, read_codes
 from xgacmn_tf.paper.studies import Study
 
 DEPTHS = (1, 10)

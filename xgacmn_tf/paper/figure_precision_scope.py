@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from xgacmn_tf.names import XGACMN
+from xgacmn_tf.names import DIRECTIONS, XGACMN
 from xgacmn_tf.paper import document, drawing
 from xgacmn_tf.paper.document import Figure, Section
 from xgacmn_tf.paper.experiments import Experiment, title
 from xgacmn_tf.paper.runs import Request, Runs
-from xgacmn_tf.paper.scores import DIRECTIONS, Scores, read_scores
+from xgacmn_tf.paper.scores import Scores, read_scores
 from xgacmn_tf.paper.studies import STUDIES, Study
 
 TITLE = "Figure 3: precision-scope curves"

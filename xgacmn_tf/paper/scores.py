@@ -24,11 +24,10 @@ from xgacmn_tf.errors import InputError
 from xgacmn_tf.evaluation.retrieval import evaluate_retrieval
 from xgacmn_tf.io import array_files
 from xgacmn_tf.io.files import atomic_path
-from xgacmn_tf.names import CODE_SIMILARITIES, model_name
+from xgacmn_tf.names import CODE_SIMILARITIES, DIRECTIONS, model_name
 from xgacmn_tf.paper.experiments import Experiment
 from xgacmn_tf.runs.folder import RunFolder
 
-DIRECTIONS = ("i2t", "t2i")
 MEASURES = {"mAP": "AP", "mAP@50": "AP@50"}
 
 

@@ -8,7 +8,6 @@ the labels of the new run. Every difference comes with the paired randomization 
 from __future__ import annotations
 
 import dataclasses
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,24 +21,15 @@ from xgacmn_tf.evaluation.first_results import first_results, spread_measures
 from xgacmn_tf.evaluation.identity import Identity
 from xgacmn_tf.evaluation.retrieval import RetrievalResult, evaluate_retrieval
 from xgacmn_tf.evaluation.significance import holm, randomization_test
-from xgacmn_tf.groups import first_rows
-from xgacmn_tf.io import array_files
-from xgacmn_tf.names import MODALITIES
-from xgacmn_tf.runs.folder import RunFolder
-from xgacmn_tf.runs.test_pairs import TestPairs
-from xgacmn_tf.runs.trained import TrainedRun
+from xgacmn_tf.names import DIRECTIONS
+from xgacmn_tf.runs.stored_run import Sides, StoredRun
 
 SIGNIFICANCE = 0.05
 RECALL_DEPTHS = (1, 5, 10)
 # A smaller category is not tested.
 MIN_CATEGORY_PAIRS = 10
-DIRECTIONS = ("i2t", "t2i")
-_IDENTITY = ("group", "image", "text")
-# Images and texts, (n, e) each.
-_Sides = tuple[np.ndarray, np.ndarray]
 # Fewer cannot be ranked.
 MIN_PAIRS = 2
-logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,19 +109,10 @@ class Comparison:
         return dataclasses.asdict(self)
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Run:
-    """What a run folder holds of its test split."""
-
-    name: str
-    metrics: dict[str, Any]
-    arrays: dict[str, np.ndarray]
-    pairs: TestPairs | None
-    label_names: tuple[str, ...]
-
-    @property
-    def id(self) -> np.ndarray:
-        return self.arrays["id"]
+# Direction → (n,) scores of the queries.
+_Scores = dict[str, np.ndarray]
+# A row with the scores of the pairs of both runs, (n,) each, where pairs have scores.
+_Measured = tuple[Row, tuple[np.ndarray, np.ndarray] | None]
 
 
 def compare_runs(old: str | Path, new: str | Path) -> Comparison:
@@ -143,12 +124,14 @@ def compare_runs(old: str | Path, new: str | Path) -> Comparison:
     Raises:
         InputError: a folder holds no finished run, or the runs have no test pair in common.
     """
-    before, after = _read(old), _read(new)
+    before, after = StoredRun.read(old), StoredRun.read(new)
     rows, counts, notes = _common(before, after)
-    identity, label, fine_label = _subset(after, rows[1])
+    identity, label, fine_label = after.subset(rows[1])
     fine = fine_targets(fine_label, label, after.label_names)
     similarities = [s for s in after.metrics["test"] if s in before.metrics["test"]]
-    measures: list[tuple[Row, np.ndarray | None, np.ndarray | None]] = []
+    if not similarities:
+        raise InputError(f"{old} and {new} have no similarity in common")
+    measures: list[_Measured] = []
     categories: tuple[Row, ...] = ()
     headline = after.metrics["headline_similarity"]
     if headline not in similarities:
@@ -156,7 +139,7 @@ def compare_runs(old: str | Path, new: str | Path) -> Comparison:
         headline = similarities[0]
     for similarity in [headline, *(s for s in similarities if s != headline)]:
         old_sides, new_sides = (
-            _sides(run, similarity, taken) for run, taken in zip((before, after), rows, strict=True)
+            run.sides(similarity, taken) for run, taken in zip((before, after), rows, strict=True)
         )
         if old_sides is None or new_sides is None:
             notes.append(
@@ -164,12 +147,15 @@ def compare_runs(old: str | Path, new: str | Path) -> Comparison:
             )
             continue
         sides = [old_sides, new_sides]
-        results = [_evaluated(*side, label, identity) for side in sides]
+        results = [
+            evaluate_retrieval(*side, label, identity=identity, recall_depths=RECALL_DEPTHS)
+            for side in sides
+        ]
         measures += _measures(similarity, results, sides, identity, fine)
         if similarity == headline:
             categories = _categories(results, label, after.label_names)
     if not measures:
-        raise InputError(f"{old} and {new} have no similarity in common that can be compared")
+        raise InputError(f"{old} and {new} store no similarity in common")
     return Comparison(
         before.name,
         after.name,
@@ -182,44 +168,8 @@ def compare_runs(old: str | Path, new: str | Path) -> Comparison:
     )
 
 
-def _read(path: str | Path) -> _Run:
-    folder = RunFolder(path)
-    if not folder.is_finished():
-        raise InputError(f"{path} holds no finished run (no metrics.json); name a run folder")
-    metrics = folder.read_metrics()
-    arrays = array_files.read(folder.embeddings, lambda names: None)
-    missing = sorted({"id", "label", "image", "text"} - set(arrays))
-    names = metrics.get("label_names")
-    if missing or not isinstance(names, list):
-        raise InputError(
-            f"{path}: an earlier version did not store {', '.join(missing) or 'the label names'}; "
-            f"run `xgacmn evaluate --run={path} --output_dir=NEW` and compare that folder"
-        )
-    return _Run(
-        Path(path).resolve().name,
-        metrics,
-        arrays,
-        _pairs(folder, len(arrays["id"])),
-        tuple(map(str, names)),
-    )
-
-
-def _pairs(folder: RunFolder, rows: int) -> TestPairs | None:
-    """Return the record of the test pairs, from pairs.npz or the data set."""
-    if folder.pairs.exists():
-        try:
-            return TestPairs.from_arrays(array_files.read(folder.pairs, lambda names: None), rows)
-        except InputError as error:
-            raise InputError(f"{folder.pairs}: {error}") from error
-    try:
-        return TestPairs.of(TrainedRun(folder.path).dataset())
-    except InputError as error:
-        logger.warning("%s: it is not known which images it was trained on: %s", folder.path, error)
-        return None
-
-
 def _common(
-    old: _Run, new: _Run
+    old: StoredRun, new: StoredRun
 ) -> tuple[tuple[np.ndarray, np.ndarray], dict[str, int], list[str]]:
     """Return the rows of the common test pairs in both runs, counts, and notes."""
     shared, in_old, in_new = np.intersect1d(old.id, new.id, return_indices=True)
@@ -249,78 +199,47 @@ def _common(
     return (in_old[usable], in_new[usable]), counts, notes
 
 
-def _subset(run: _Run, rows: np.ndarray) -> tuple[Identity, np.ndarray, np.ndarray | None]:
-    """Return identity, labels and fine labels of the pairs at `rows`."""
-    label = run.arrays["label"][rows]
-    if run.pairs is None:
-        return Identity.of(run.arrays["image"][rows], run.arrays["text"][rows]), label, None
-    parts = (getattr(run.pairs.identity, name)[rows] for name in ("group", "image", "text"))
-    fine = run.pairs.fine_label
-    return (
-        Identity(*(first_rows(part) for part in parts)),
-        label,
-        None if fine is None else fine[rows],
-    )
-
-
-def _sides(run: _Run, similarity: str, rows: np.ndarray) -> _Sides | None:
-    """Return the images and the texts whose inner products are a similarity, if stored."""
-    name = {"posterior": "{}_posterior", "item": "search_{}"}.get(similarity, "{}")
-    if similarity == "item" and run.metrics.get("search_similarity") != "item":
-        return None
-    if any(name.format(modality) not in run.arrays for modality in MODALITIES):
-        return None
-    sides = [run.arrays[name.format(modality)][rows].astype(np.float64) for modality in MODALITIES]
-    if similarity == "cosine":
-        lengths = (np.linalg.norm(side, axis=1, keepdims=True) for side in sides)
-        sides = [side / np.maximum(n, 1e-12) for side, n in zip(sides, lengths, strict=True)]
-    return sides[0], sides[1]
-
-
-def _evaluated(
-    image: np.ndarray, text: np.ndarray, label: np.ndarray, identity: Identity
-) -> RetrievalResult:
-    return evaluate_retrieval(image, text, label, identity=identity, recall_depths=RECALL_DEPTHS)
-
-
 def _measures(
     similarity: str,
     results: Sequence[RetrievalResult],
-    sides: Sequence[_Sides],
+    sides: Sequence[Sides],
     identity: Identity,
     fine: dict[str, tuple[np.ndarray, np.ndarray]],
-) -> list[tuple[Row, np.ndarray | None, np.ndarray | None]]:
-    """Return the rows of a similarity with the scores of the pairs, where queries have scores."""
+) -> list[_Measured]:
+    """Return the measures of a similarity."""
     scores = [_scores(result) for result in results]
     for name, (rows, labels) in fine.items():
+        alone = identity.take(rows)
         for values, (image, text) in zip(scores, sides, strict=True):
-            parts = Identity(*(first_rows(getattr(identity, f)[rows]) for f in _IDENTITY))
-            result = evaluate_retrieval(image[rows], text[rows], labels, identity=parts)
+            result = evaluate_retrieval(image[rows], text[rows], labels, identity=alone)
             values[name] = {way: result.per_query[way]["AP"] for way in DIRECTIONS}
-    rows_of_table = []
-    for name, old in scores[0].items():
-        new = scores[1][name]
-        means = {way: (float(old[way].mean()), float(new[way].mean())) for way in DIRECTIONS}
-        each = [(values["i2t"] + values["t2i"]) / 2 for values in (old, new)]
-        row = _row(f"{similarity}/{name}", means, len(each[0]))
-        rows_of_table.append((row, each[0], each[1]))
+    old, new = scores
+    measured = [_of_pairs(f"{similarity}/{name}", old[name], new[name]) for name in old]
     spread = [spread_measures(first_results(*side, identity)) for side in sides]
-    for name, old_values in spread[0].items():
-        means = {way: (old_values[way], spread[1][name][way]) for way in DIRECTIONS}
-        row = _row(f"{similarity}/{name}", means, len(identity))
-        rows_of_table.append((row, None, None))
-    return rows_of_table
+    for name, by_way in spread[0].items():
+        means = {way: (by_way[way], spread[1][name][way]) for way in DIRECTIONS}
+        measured.append((_row(f"{similarity}/{name}", means, len(identity)), None))
+    return measured
 
 
-def _scores(result: RetrievalResult) -> dict[str, dict[str, np.ndarray]]:
-    """Return measure → direction → (n,) scores of the queries."""
+def _scores(result: RetrievalResult) -> dict[str, _Scores]:
+    """Return measure → scores of the queries."""
     by_way = {way: result.per_query[way] for way in DIRECTIONS}
-    scores = {name: {w: v[name] for w, v in by_way.items()} for name in ("AP", "AP@50")}
-    named = {"mAP": scores["AP"], "mAP@50": scores["AP@50"]}
-    return named | {
+    scores = {
+        name: {way: values[key] for way, values in by_way.items()}
+        for name, key in (("mAP", "AP"), ("mAP@50", "AP@50"))
+    }
+    return scores | {
         f"R@{k}": {way: (values["rank"] <= k).astype(np.float64) for way, values in by_way.items()}
         for k in RECALL_DEPTHS
     }
+
+
+def _of_pairs(name: str, old: _Scores, new: _Scores) -> _Measured:
+    """Return the row of a measure, with the scores of the pairs of both runs."""
+    means = {way: (float(old[way].mean()), float(new[way].mean())) for way in DIRECTIONS}
+    of_old, of_new = ((values["i2t"] + values["t2i"]) / 2 for values in (old, new))
+    return _row(name, means, len(of_old)), (of_old, of_new)
 
 
 def _row(name: str, means: dict[str, tuple[float, float]], pairs: int) -> Row:
@@ -328,18 +247,13 @@ def _row(name: str, means: dict[str, tuple[float, float]], pairs: int) -> Row:
     return Row(name, old, new, means, pairs)
 
 
-def _tested(
-    measured: Sequence[tuple[Row, np.ndarray | None, np.ndarray | None]],
-) -> tuple[Row, ...]:
+def _tested(measured: Sequence[_Measured]) -> tuple[Row, ...]:
     """Return rows with p-values, corrected over those that have one."""
-    raw = [
-        None if old is None or new is None else randomization_test(old, new)
-        for _, old, new in measured
-    ]
+    raw = [None if scores is None else randomization_test(*scores) for _, scores in measured]
     corrected = iter(holm([p for p in raw if p is not None]))
     return tuple(
         dataclasses.replace(row, raw_p=p, p=None if p is None else next(corrected))
-        for (row, _, _), p in zip(measured, raw, strict=True)
+        for (row, _), p in zip(measured, raw, strict=True)
     )
 
 
@@ -348,16 +262,11 @@ def _categories(
 ) -> tuple[Row, ...]:
     """Return AP by category, the largest loss first."""
     members = label_matrix(label, len(label_names)).astype(bool).tocsc()
-    measured = []
+    measured: list[_Measured] = []
     for number, name in enumerate(label_names):
         rows = members.indices[members.indptr[number] : members.indptr[number + 1]]
-        if not len(rows):
-            continue
-        of_run = [{way: r.per_query[way]["AP"][rows] for way in DIRECTIONS} for r in results]
-        means = {
-            way: (float(of_run[0][way].mean()), float(of_run[1][way].mean())) for way in DIRECTIONS
-        }
-        each = [(values["i2t"] + values["t2i"]) / 2 for values in of_run]
-        tested = each if len(rows) >= MIN_CATEGORY_PAIRS else [None, None]
-        measured.append((_row(str(name), means, len(rows)), *tested))
+        if len(rows):
+            old, new = ({w: r.per_query[w]["AP"][rows] for w in DIRECTIONS} for r in results)
+            row, scores = _of_pairs(name, old, new)
+            measured.append((row, scores if len(rows) >= MIN_CATEGORY_PAIRS else None))
     return tuple(sorted(_tested(measured), key=lambda row: row.difference))

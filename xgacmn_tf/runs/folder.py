@@ -30,7 +30,7 @@ from xgacmn_tf.errors import InputError
 from xgacmn_tf.io import array_files
 from xgacmn_tf.io.file_lock import locked
 from xgacmn_tf.io.files import atomic_path, delete_stale, read_json, write_json
-from xgacmn_tf.names import XGACMN, model_name
+from xgacmn_tf.names import DIRECTIONS, XGACMN, model_name
 from xgacmn_tf.settings.config import Config
 from xgacmn_tf.settings.fields import leaves
 
@@ -174,21 +174,18 @@ class RunFolder:
 
     def write_embeddings(self, arrays: dict[str, np.ndarray]) -> None:
         """Write embeddings.npz; row i of every array that has rows belongs to the same pair."""
-        with atomic_path(self.embeddings) as temporary:
-            np.savez_compressed(temporary, allow_pickle=False, **arrays)
+        _write_arrays(self.embeddings, arrays)
 
     def write_pairs(self, arrays: dict[str, np.ndarray]) -> None:
         """Write pairs.npz, see `test_pairs.TestPairs`."""
-        with atomic_path(self.pairs) as temporary:
-            np.savez_compressed(temporary, allow_pickle=False, **arrays)
+        _write_arrays(self.pairs, arrays)
 
     def write_per_query(self, ids: np.ndarray, scores: dict[str, np.ndarray]) -> None:
         """Write per_query.npz: the pairs' ids, and "<similarity>_<direction>" → (q,) AP.
 
         Where image queries are fewer than pairs, `scores` holds their ids as "id_i2t".
         """
-        with atomic_path(self.per_query) as temporary:
-            np.savez_compressed(temporary, allow_pickle=False, id=ids, **scores)
+        _write_arrays(self.per_query, {"id": ids, **scores})
 
     def read_per_query(self, similarity: str) -> dict[str, float]:
         """Return "<direction>/<id>" → average precision over the whole gallery."""
@@ -196,7 +193,7 @@ class RunFolder:
             arrays = array_files.read(self.per_query, lambda names: None)
             return {
                 f"{way}/{query}": float(score)
-                for way in ("i2t", "t2i")
+                for way in DIRECTIONS
                 for query, score in zip(
                     arrays.get(f"id_{way}", arrays["id"]),
                     arrays[f"{similarity}_{way}"],
@@ -208,3 +205,8 @@ class RunFolder:
                 f"{self.per_query} cannot be read ({error}); delete {self.metrics} and run the "
                 "same command again"
             ) from error
+
+
+def _write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    with atomic_path(path) as temporary:
+        np.savez_compressed(temporary, allow_pickle=False, **arrays)

@@ -15,7 +15,6 @@ import numpy as np
 from xgacmn_tf.datasets.paired import PairedDataset
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.evaluation.identity import Identity
-from xgacmn_tf.evaluation.measures import split_identity
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -38,13 +37,13 @@ class TestPairs:
     trained_groups: np.ndarray
 
     @classmethod
-    def of(cls, dataset: PairedDataset) -> TestPairs:
-        """Return the record of a data set."""
+    def of(cls, dataset: PairedDataset, identity: Identity) -> TestPairs:
+        """Return the record of a data set and the identity of its test pairs."""
         groups = {name: _hashes(split.group_keys) for name, split in dataset.splits()}
         trained = [values for name, values in groups.items() if name != "test"]
         return cls(
             groups["test"],
-            split_identity(dataset),
+            identity,
             dataset.test.fine_label,
             np.unique(np.concatenate(trained)),
         )
@@ -68,20 +67,17 @@ class TestPairs:
         """
         kinds = {"group": "u", "trained_groups": "u"}
         kinds |= {f"identity_{field.name}": "i" for field in _FIELDS}
+        kinds |= {"fine_label": "U"} if "fine_label" in arrays else {}
         for name, kind in kinds.items():
             values = arrays.get(name)
-            expected = (rows,) if name != "trained_groups" else None
             if values is None or values.dtype.kind != kind or values.ndim != 1:
-                raise InputError(f"{name} is missing or no vector of whole numbers")
-            if expected is not None and values.shape != expected:
+                raise InputError(f"{name} is missing or has another shape or type than was written")
+            if name != "trained_groups" and len(values) != rows:
                 raise InputError(f"{name} has {len(values)} values, expected {rows}")
-        fine = arrays.get("fine_label")
-        if fine is not None and (fine.dtype.kind != "U" or fine.shape != (rows,)):
-            raise InputError(f"fine_label has shape {fine.shape}, expected ({rows},) strings")
         identity = Identity(
             *(arrays[f"identity_{field.name}"].astype(np.int64) for field in _FIELDS)
         )
-        return cls(arrays["group"], identity, fine, arrays["trained_groups"])
+        return cls(arrays["group"], identity, arrays.get("fine_label"), arrays["trained_groups"])
 
 
 _FIELDS = dataclasses.fields(Identity)

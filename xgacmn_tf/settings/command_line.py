@@ -7,7 +7,7 @@ import os
 import sys
 import textwrap
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, TypeVar
 
 from absl import flags
@@ -103,6 +103,17 @@ def read_flags(
     Raises:
       SystemExit: --help was given, or a mistake, which is printed on one line with status 2.
     """
+    return _read(argv, description, kinds, expand)[0]
+
+
+def _read(
+    argv: list[str],
+    description: str,
+    kinds: Sequence[type[Section]],
+    expand: Callable[[list[str]], list[str]] | None = None,
+    takes_words: bool = False,
+) -> tuple[flags.FlagValues, list[str]]:
+    """Return the flags of a command, and the arguments that are no flags."""
     values = flags.FlagValues()
     for kind in kinds:
         define_flags(values, kind)
@@ -111,9 +122,9 @@ def read_flags(
         arguments = argv[1:] if expand is None else expand(argv[1:])
     except InputError as error:
         stop(str(error))
-    parse(values, [argv[0], *arguments], description)
+    words = parse(values, [argv[0], *arguments], description, takes_words)
     configure_logging()
-    return values
+    return values, words
 
 
 def read_settings(
@@ -136,6 +147,17 @@ def read_settings(
     if missing:
         raise InputError(f"{' and '.join(missing)} must be given. See --help")
     return kind(**given_settings(values, kind))
+
+
+def read_words_and_settings(
+    kind: type[Settings], argv: list[str], description: str
+) -> tuple[list[str], Settings]:
+    """Return the arguments of a command that are no flags, and the settings that the flags give.
+
+    Args, `InputError` and `SystemExit` are those of `read_settings`.
+    """
+    values, words = _read(argv, description, [kind], takes_words=True)
+    return words, kind(**given_settings(values, kind))
 
 
 def exit_with_help(argv: list[str], text: Callable[[], str]) -> None:
