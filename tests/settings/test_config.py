@@ -1,5 +1,6 @@
 """Settings: ranges, flags made from fields, fingerprints, flag files."""
 
+import dataclasses
 import inspect
 import re
 import subprocess
@@ -9,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from xgacmn_tf.errors import InputError
+from xgacmn_tf.model.item_towers import TowerSettings
 from xgacmn_tf.model.xgacmn import XGACMN
 from xgacmn_tf.settings.config import Config
 from xgacmn_tf.settings.fields import leaves
-from xgacmn_tf.training.items import train_items
 
 ROOT = Path(__file__).parents[2]
 FLAG_FILES = sorted((ROOT / "flags").glob("*.flags"))
@@ -155,7 +156,7 @@ def test_settings_are_read_by_the_code():
     config_code = "".join(path.read_text() for path in definitions)
     arguments = {
         "model": set(inspect.signature(XGACMN.__init__).parameters),
-        "items": {f"item_{name}" for name in inspect.signature(train_items).parameters},
+        "items": {f"item_{field.name}" for field in dataclasses.fields(TowerSettings)},
     }
     for leaf in leaves(Config):
         section = f"{leaf.section}." if leaf.section else ""

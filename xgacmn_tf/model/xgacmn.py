@@ -244,8 +244,7 @@ class XGACMN(AdversarialModel):
         self.averaged = CommonSpaceEncoder(encoder.image_map, encoder.text_map, *clone)
         self.averaged.trainable = False
         self._build_parts()
-        for weight, average in self._averaged_pairs():
-            average.assign(weight)
+        self.reset_average()
         self.built = True
 
     # Training.
