@@ -171,7 +171,7 @@ def test_members_learn_as_if_each_were_alone():
     terms = [
         contrastive_loss(
             *(tf.math.l2_normalize(member(data[m]), axis=-1) for m, member in pair.items()),
-            data["key"], both.temperature,
+            data["key"], both.settings.temperature,
         )
         for pair in (
             {m: both.towers[m].members[number] for m in ("image", "text")} for number in (0, 1)
