@@ -225,6 +225,7 @@ def _with_pseudo_labels(
             "--pseudo_labels is for training pairs without a category, and there are none; leave "
             "it out"
         )
+    folder.teacher.selected.parent.mkdir(parents=True, exist_ok=True)
     progress = train_model(
         config, dataset, folder.teacher, [StopOnNonFinite()], devices=devices, title="teacher"
     )
