@@ -95,7 +95,7 @@ def _without_category(count: int, row: int, name: str) -> str:
 
 def has_category(label: np.ndarray) -> np.ndarray:
     """Return (n,) bool, whether each pair has a category; labels as of `Split.label`."""
-    return label >= 0 if label.ndim == 1 else label.any(axis=1)
+    return np.asarray(label >= 0 if label.ndim == 1 else label.any(axis=1))
 
 
 def checked_presence(

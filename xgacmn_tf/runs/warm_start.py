@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+
 from xgacmn_tf.datasets.extraction.extractor_files import saved_extractors
 from xgacmn_tf.datasets.paired import PairedDataset
 from xgacmn_tf.errors import InputError
@@ -41,20 +46,9 @@ def warm_start(model: XGACMN, config: Config, dataset: PairedDataset) -> None:
     """
     previous = TrainedRun(str(config.training.init))
     _check(previous, config, dataset)
-    encoder, names = previous.encoder, previous.label_names
-    assert names is not None
-    source = compiled_model(previous.folder.recorded_config(), len(names))
-    for each in (source, model):
-        each.build_on(encoder.image_map, encoder.text_map)
-    refitted = "refit" in previous.folder.read_metrics()
-    path = previous.folder.refit if refitted else previous.folder.resume
-    checkpoints = Checkpoints(source, Progress(), path, writes=False)
-    if not checkpoints.newest:
-        raise InputError(
-            f"--init={previous.folder.path} has no checkpoint in {path}, which holds decoders and "
-            "discriminators; train that run again, or leave --init out"
-        )
-    checkpoints.restore()
+    encoder, names = previous.encoder, previous.label_names or ()
+    model.build_on(encoder.image_map, encoder.text_map)
+    source = _last_epoch(previous)
     layers = [
         (encoder.image_encoder, model.encoder.image_encoder),
         (encoder.text_encoder, model.encoder.text_encoder),
@@ -68,16 +62,41 @@ def warm_start(model: XGACMN, config: Config, dataset: PairedDataset) -> None:
         if layer is not None:
             layer.set_weights(trained.get_weights())
     if model.encoder.class_layer is not None:
-        number = {name: column for column, name in enumerate(names)}
-        kept = [name for name in dataset.label_names if name in number]
-        targets = [dataset.label_names.index(name) for name in kept]
-        sources = [number[name] for name in kept]
-        weights = model.encoder.class_layer.get_weights()
-        # A column, or a number, for each class.
-        for values, trained in zip(weights, encoder.class_layer.get_weights(), strict=True):
-            values[..., targets] = trained[..., sources]
-        model.encoder.class_layer.set_weights(weights)
+        _copy_classes(encoder.class_layer, names, model.encoder.class_layer, dataset.label_names)
     model.reset_average()
+
+
+def _last_epoch(previous: TrainedRun) -> XGACMN:
+    """Return the model of a run after its last epoch, from its checkpoint."""
+    folder, encoder = previous.folder, previous.encoder
+    model = compiled_model(folder.recorded_config(), len(previous.label_names or ()))
+    model.build_on(encoder.image_map, encoder.text_map)
+    path = folder.refit if "refit" in folder.read_metrics() else folder.resume
+    checkpoints = Checkpoints(model, Progress(), path, writes=False)
+    if not checkpoints.newest:
+        raise InputError(
+            f"--init={folder.path} has no checkpoint in {path}, which holds decoders and "
+            "discriminators; train that run again, or leave --init out"
+        )
+    checkpoints.restore()
+    return model
+
+
+def _copy_classes(
+    source: keras.layers.Layer,
+    source_names: Sequence[str],
+    target: keras.layers.Layer,
+    target_names: Sequence[str],
+) -> None:
+    """Copy the weights of the categories that both class layers have, by name."""
+    row = {name: number for number, name in enumerate(source_names)}
+    kept = [(number, row[name]) for number, name in enumerate(target_names) if name in row]
+    now, before = np.array(kept, int).reshape(-1, 2).T
+    weights = target.get_weights()
+    # The last axis of each weight is that of the classes.
+    for values, trained in zip(weights, source.get_weights(), strict=True):
+        values[..., now] = trained[..., before]
+    target.set_weights(weights)
 
 
 def _check(previous: TrainedRun, config: Config, dataset: PairedDataset) -> None:
@@ -87,7 +106,7 @@ def _check(previous: TrainedRun, config: Config, dataset: PairedDataset) -> None
         raise InputError(
             f"--init={path} is a run of --model={recorded.system.model}; expected one of X-GACMN"
         )
-    if previous.label_names is None:
+    if previous.encoder.class_layer is not None and previous.label_names is None:
         raise InputError(
             f"--init={path} does not record the names of its categories, as early versions did "
             "not; train that run again, or leave --init out"
