@@ -14,6 +14,7 @@ embeddings.npz    of the test split: codes as trained (image, text), class poste
 per_query.npz     average precision of every test query, at every similarity
 pairs.npz         which test pairs are the same items, and hashes of the groups that were trained on
 results.html      the results page
+model_card.md     data, scores, intended use, limits, licenses and commands, to share with the model
 models/           the trained encoders as a SavedModel for serving
 metrics.json      results, written last: its presence means that the run is complete
 .lock             locked while a process writes into the folder
@@ -48,6 +49,7 @@ class RunFolder:
         self.per_query = self.path / "per_query.npz"
         self.pairs = self.path / "pairs.npz"
         self.results_page = self.path / "results.html"
+        self.model_card = self.path / "model_card.md"
         self.tensorboard = self.path / "tensorboard"
         self.best = self.path / "checkpoints" / "best.keras"
         self.selected = self.path / "checkpoints" / "selected.keras"

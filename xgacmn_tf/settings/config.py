@@ -148,6 +148,17 @@ class Config(Section):
         """Return all settings by flat name, as config.json stores them."""
         return {leaf.name: leaf.of(self) for leaf in leaves(type(self))}
 
+    def arguments(self) -> list[str]:
+        """Return the flags of the settings that affect results and are not the defaults."""
+        words = []
+        for leaf in leaves(type(self)):
+            value = leaf.of(self)
+            if leaf.metadata["affects_results"] and value != leaf.default:
+                joined = isinstance(value, tuple) and not leaf.metadata["multiple"]
+                values = value if isinstance(value, tuple) and not joined else [value]
+                words += [f"--{leaf.name}={','.join(map(str, v)) if joined else v}" for v in values]
+        return words
+
     @classmethod
     def of_recorded(cls, values: Mapping[str, Any]) -> Self:
         """Return the settings from the record of a run, JSON's lists for tuples.
