@@ -163,8 +163,8 @@ class StreamedSplit:
         for rows, features in self.shards.read():
             image.append(features["image"][self.kept[rows]])
             text.append(features["text"][self.kept[rows]])
-        features = np.concatenate(image), np.concatenate(text)
-        return Split(*features, self.label, self.id, group=self.group)
+        whole = np.concatenate(image), np.concatenate(text)
+        return Split(*whole, self.label, self.id, group=self.group)
 
     def epoch_batches(
         self, seed: int, epoch: int, batch_size: int, workers: int = 1, worker: int = 0

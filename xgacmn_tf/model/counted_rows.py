@@ -1,7 +1,8 @@
 """Rows of a batch that count in each term of the loss: a pair may lack an item or its category.
 
 A batch says so by "has_image", "has_text" and "has_label", (n,) bool, each only where some row of
-the data lacks it. Without them every mean is over all rows, and the graph has no masks.
+the data lacks it. Without them every mean is over all rows, and the graph has no masks. Each
+replica takes the means over its own rows.
 """
 
 from __future__ import annotations
