@@ -11,19 +11,25 @@ part is ignored, and its items are extracted again.
 import dataclasses
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from xgacmn_tf.features.extractor import Extractor
+from xgacmn_tf.features.image_files import thumbnail
 from xgacmn_tf.features.shards import REFUSE, Shard, make_shard, rejection
 from xgacmn_tf.groups import file_keys
 from xgacmn_tf.io.files import read_json, write_json
 
+_LOGGER = logging.getLogger(__name__)
 PART = 512
+# A WebP file of one gray pixel.
+_NO_IMAGE = thumbnail(Image.new("RGB", (1, 1), "lightgray"))
 
 
 def item_keys(modality: str, items: Sequence[Path | str]) -> list[str]:
@@ -82,16 +88,21 @@ class StoredFeatures:
         reasons = zip(unusable, shard.bad, strict=True)
         self.bad |= {key: reason for key, reason in reasons if key in self._place}
 
-    def take(self, keys: Sequence[str]) -> np.ndarray:
-        """Return (k, d) features of the items with these keys, as a view of adjacent rows."""
-        rows = [self.row[key] for key in keys]
+    def take(self, keys: Sequence[str | None]) -> np.ndarray:
+        """Return (k, d) features of the items with these keys, as a view of adjacent rows.
+
+        The features of None are zeros.
+        """
+        rows = [-1 if key is None else self.row[key] for key in keys]
         if rows and rows == list(range(rows[0], rows[0] + len(rows))):
             return self.feature[rows[0] : rows[0] + len(rows)]
-        return self.feature[rows]
+        features = self.feature[rows]
+        features[np.array(rows) < 0] = 0
+        return features
 
-    def thumbnails(self, keys: Sequence[str]) -> tuple[bytes, ...]:
-        """Return the encoded small images of the items with these keys."""
-        return tuple(self._thumbnail[key] for key in keys)
+    def thumbnails(self, keys: Sequence[str | None]) -> tuple[bytes, ...]:
+        """Return the encoded small images of the items with these keys; a gray one for None."""
+        return tuple(_NO_IMAGE if key is None else self._thumbnail[key] for key in keys)
 
 
 class FeatureStore:
@@ -137,6 +148,12 @@ class FeatureStore:
             if on_bad_image == REFUSE and key in stored.bad:
                 raise rejection(f"{items[key]}: {stored.bad[key]}")
         new = [key for key in items if key in missing]
+        _LOGGER.info(
+            "%d of %d %ss are in the feature cache",
+            len(items) - len(new),
+            len(items),
+            extractor.modality,
+        )
         with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
             for start in range(0, len(new), PART):
                 keys = new[start : start + PART]
