@@ -19,7 +19,7 @@ from PIL import Image
 from tensorflow_serving.apis.predict_pb2 import PredictRequest
 
 from xgacmn_tf import datasets, gallery
-from xgacmn_tf.datasets import load, load_raw, raw_table
+from xgacmn_tf.datasets import load, load_raw
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.features.extractor import MANIFEST
 from xgacmn_tf.features.image_files import open_image
@@ -294,8 +294,8 @@ READERS = {
     "metrics.json": ("metrics.json", write_metrics, read_metrics),
     "per_query.npz": ("per_query.npz", write_per_query, read_per_query),
     "embeddings.npz": ("embeddings.npz", write_embeddings, read_embeddings),
-    "csv": ("pairs.csv", write_table, raw_table.load_raw),
-    "tsv": ("pairs.tsv", write_table, raw_table.load_raw),
+    "csv": ("pairs.csv", write_table, lambda path: load_raw(str(path))),
+    "tsv": ("pairs.tsv", write_table, lambda path: load_raw(str(path))),
     **{
         suffix: (f"a.{suffix}", write_picture, open_image)
         for suffix in ("jpg", "png", "webp", "gif", "bmp", "tiff", "ppm")
