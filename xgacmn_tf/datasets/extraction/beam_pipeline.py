@@ -87,11 +87,11 @@ class _ExtractBatch(beam.DoFn):
         self.pool.shutdown()
 
     def process(self, batch: list[tuple[Any, RawPair]]) -> Iterator[tuple[Any, dict[str, Any]]]:
-        paths = [pair.image for _, pair in batch]
+        paths = [pair.image for _, pair in batch if pair.image]
         images = make_shard(self.image, paths, self.on_bad_image, self.pool)
         self.left_out.inc(len(images.bad))
         usable = [batch[row] for row in images.row]
-        texts = make_shard(self.text, [pair.text for _, pair in usable], REFUSE, self.pool)
+        texts = make_shard(self.text, [pair.text or "" for _, pair in usable], REFUSE, self.pool)
         for row, (key, pair) in enumerate(usable):
             yield (
                 key,
@@ -102,7 +102,7 @@ class _ExtractBatch(beam.DoFn):
                         [pair.label], self.num_classes, isinstance(pair.label, tuple)
                     )[0],
                     "id": pair.id,
-                    "title": title(pair.text),
+                    "title": title(pair.text or ""),
                     "thumbnail": images.thumbnail[row],
                     **({} if pair.group is None else {"group": pair.group}),
                 },

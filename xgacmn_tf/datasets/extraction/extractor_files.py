@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from xgacmn_tf.datasets.feature_file import OPTIONAL, REQUIRED
 from xgacmn_tf.datasets.paired import PairedDataset
 from xgacmn_tf.features.extractor import MANIFEST, install_command
 from xgacmn_tf.features.registry import load_extractor
@@ -22,7 +23,6 @@ from xgacmn_tf.io.files import atomic_path, read_json, temporary_for, write_json
 from xgacmn_tf.names import MODALITIES
 
 _OF_FILE = "feature_file.json"
-_FIELDS = ("image", "text", "label", "id", "title", "group", "fine_label", "has_image", "has_text")
 
 
 def saved_extractors(dataset: PairedDataset) -> Path | None:
@@ -93,8 +93,8 @@ def write_feature_file(dataset: PairedDataset, path: Path) -> None:
     """Write a data set as `datasets.feature_file` reads it, and its extractors beside it."""
     arrays = {"label_names": np.array(dataset.label_names, dtype=str)}
     for part, split in dataset.splits():
-        for field in _FIELDS:
-            if getattr(split, field, None) is not None:
+        for field in (*REQUIRED, *OPTIONAL):
+            if getattr(split, field) is not None:
                 arrays[f"{field}_{part}"] = getattr(split, field)
     with atomic_path(path) as temporary:
         np.savez(temporary, allow_pickle=False, **arrays)

@@ -18,18 +18,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from xgacmn_tf.features.extractor import Extractor
-from xgacmn_tf.features.image_files import thumbnail
 from xgacmn_tf.features.shards import REFUSE, Shard, make_shard, rejection
 from xgacmn_tf.groups import file_keys
 from xgacmn_tf.io.files import read_json, write_json
 
 _LOGGER = logging.getLogger(__name__)
 PART = 512
-# A WebP file of one gray pixel.
-_NO_IMAGE = thumbnail(Image.new("RGB", (1, 1), "lightgray"))
 
 
 def item_keys(modality: str, items: Sequence[Path | str]) -> list[str]:
@@ -101,8 +97,8 @@ class StoredFeatures:
         return features
 
     def thumbnails(self, keys: Sequence[str | None]) -> tuple[bytes, ...]:
-        """Return the encoded small images of the items with these keys; a gray one for None."""
-        return tuple(_NO_IMAGE if key is None else self._thumbnail[key] for key in keys)
+        """Return the encoded small images of the items with these keys; b"" for None."""
+        return tuple(b"" if key is None else self._thumbnail[key] for key in keys)
 
 
 class FeatureStore:
