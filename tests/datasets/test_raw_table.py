@@ -62,7 +62,9 @@ def test_columns_of_other_names(table):
 @pytest.mark.parametrize("incomplete", [",lonely,cat", "photos/1.jpg,,cat", "photos/1.jpg,a,"])
 def test_incomplete_rows_are_trained_on(table, incomplete):
     names = [f"{number}.jpg" for number in range(30)]
-    lines = [f"photos/{name},text,{'cat' if number % 2 else 'dog'}" for number, name in enumerate(names)]
+    lines = [
+        f"photos/{name},text,{'cat' if number % 2 else 'dog'}" for number, name in enumerate(names)
+    ]
     for seed in range(5):  # Some of them would draw the pair, or another one of its image, to test.
         path = table("image,text,label", *lines, incomplete, pictures=names)
         pairs = load_raw(path, seed=seed)
@@ -85,7 +87,11 @@ def test_unused_columns_are_logged_and_ignored(table, caplog):
 
 
 def test_another_separator_of_labels(table):
-    lines = ['photos/1.jpg,a,"sky, cat",train', "photos/2.jpg,b,cat,train", "photos/3.jpg,c,a|b,test"]
+    lines = [
+        'photos/1.jpg,a,"sky, cat",train',
+        "photos/2.jpg,b,cat,train",
+        "photos/3.jpg,c,a|b,test",
+    ]
     pairs = load_raw(table("image,text,label,split", *lines), label_separator=",")
     assert pairs.label_names == ("a|b", "cat", "sky") and pairs.train[0].label == (1, 2)
 

@@ -44,8 +44,7 @@ def form_of(data: DataSettings) -> Form:
         return Form.HUGGING_FACE if name.startswith(HUGGING_FACE) else Form.RAW_TFDS
     suffix = Path(name).suffix.lower()
     path = Path(data.data_dir or "") / name
-    is_folder = path.is_dir() and not _is_prepared(path)
-    if is_folder:
+    if name and path.is_dir() and not _is_prepared(path):
         return _form_of_folder(path)
     if suffix in _FEATURE_FILES or suffix in FORMATS:
         return Form.FEATURE_FILE if suffix in _FEATURE_FILES else Form.TABLE
