@@ -151,7 +151,9 @@ def test_features_that_cannot_be_made(features, tmp_path):
         for name in ("wikipedia", "pairs.csv"):
             with pytest.raises(InputError, match=r"name both image_features \(.*vgg19.*bow"):
                 load(name, **one)
-    with pytest.raises(InputError, match="pairs.tsv is a table of .* holds no features: name both image_features"):
+    with pytest.raises(
+        InputError, match="pairs.tsv is a table of .* holds no features: name both image_features"
+    ):
         load("pairs.tsv")
     for one in ({"image_weights": "w.h5"}, {"text_weights": "preset"}):
         with pytest.raises(InputError, match="weights have no use without"):

@@ -5,7 +5,7 @@ downloaded; `hf:FOLDER` reads a folder of files in any form that the library kno
 """
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,7 @@ def huggingface_records(name: str, cache_dir: str | None, images: EncodedImages)
             f"{name}: Hugging Face's library cannot load it ({one_line(error)}); expected a folder "
             "of save_to_disk or hf:ORGANIZATION/NAME[/CONFIG]"
         ) from error
+    roots = _roots(name, cache_dir)
     splits = loaded if isinstance(loaded, datasets.DatasetDict) else {"": loaded}
     known = {part: split for part, split in splits.items() if part.lower() in SPLIT_OF}
     # A single split of whatever name is divided here.
@@ -64,7 +65,10 @@ def huggingface_records(name: str, cache_dir: str | None, images: EncodedImages)
         for part, split in parts.items():
             own = {"split": SPLIT_OF[part.lower()]} if divided else {}
             rows = split.select_columns([name for name in columns if name in split.column_names])
-            features = {column: _decoder(rows.features[column], images) for column in rows.features}
+            features = {
+                column: _decoder(feature, images, roots)
+                for column, feature in rows.features.items()
+            }
             for column, feature in rows.features.items():
                 if isinstance(feature, datasets.Image):
                     rows = rows.cast_column(column, datasets.Image(decode=False))
@@ -83,7 +87,17 @@ def _path_and_config(name: str) -> list[str]:
     return ["/".join(front), last] if len(front) > 1 else [path]
 
 
-def _decoder(feature: Any, images: EncodedImages) -> Any:
+def _roots(name: str, cache_dir: str | None) -> list[Path]:
+    """Return the folders whose image files a data set may name: its own and the downloaded ones."""
+    import datasets
+    from huggingface_hub import constants
+
+    roots = [constants.HF_HUB_CACHE, cache_dir or datasets.config.HF_DATASETS_CACHE]
+    folder = name.removeprefix(HUGGING_FACE)
+    return [Path(root).resolve() for root in (*roots, *([folder] if Path(folder).is_dir() else []))]
+
+
+def _decoder(feature: Any, images: EncodedImages, roots: Sequence[Path]) -> Callable[[Any], Any]:
     """Return the function from a stored value to a cell."""
     import datasets
 
@@ -91,20 +105,22 @@ def _decoder(feature: Any, images: EncodedImages) -> Any:
         # −1 stands for a missing label, as in the test splits of benchmarks.
         return lambda value: "" if value is None or value < 0 else feature.int2str(value)
     if isinstance(feature, datasets.Image):
-        return lambda value: _image(value, images)
+        return lambda value: "" if value is None else images.save(_content(value, roots))
     if isinstance(feature, (datasets.List, datasets.LargeList)):
-        decode = _decoder(feature.feature, images)
+        decode = _decoder(feature.feature, images, roots)
         return lambda values: [decode(value) for value in values or ()]
     return lambda value: value
 
 
-def _image(value: Mapping[str, Any] | None, images: EncodedImages) -> str:
-    if value is None:
-        return ""
-    if not value.get("bytes"):
-        # A path in a data set from elsewhere could name any image of this machine.
+def _content(stored: Mapping[str, Any], roots: Sequence[Path]) -> bytes:
+    """Return an encoded image, which is stored in the data set or in a file of its own."""
+    if stored.get("bytes"):
+        return bytes(stored["bytes"])
+    path = Path(str(stored.get("path"))).resolve()
+    # A data set from elsewhere could name any image of this machine.
+    if not any(path.is_relative_to(root) for root in roots) or not path.is_file():
         raise InputError(
-            f"the image {str(value.get('path'))[:80]!r} is a path without its content; save the "
-            "data set with its images, as save_to_disk does"
+            f"the data set names the image {str(path)[:80]!r} outside its folder; save the data "
+            "set with its images, as save_to_disk does"
         )
-    return images.save(value["bytes"])
+    return path.read_bytes()
