@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tests.datasets.table_files import write_parquet
 from xgacmn_tf.datasets import load
 from xgacmn_tf.errors import InputError
 
@@ -18,8 +19,6 @@ def arrays(rows: int, seed: int = 0):
 @pytest.fixture
 def clip_retrieval(tmp_path):
     """Twelve parts, so that the order of numbers differs from that of names."""
-    pyarrow = pytest.importorskip("pyarrow")
-    parquet = pytest.importorskip("pyarrow.parquet")
     for name in ("img_emb", "text_emb", "metadata"):
         (tmp_path / "clip" / name).mkdir(parents=True)
     for part in range(12):
@@ -30,8 +29,7 @@ def clip_retrieval(tmp_path):
             {"image_path": f"{part}/{k}.jpg", "caption": f"text {part} {k}", "topic": f"t{k % 3}"}
             for k in range(5)
         ]
-        path = tmp_path / "clip" / "metadata" / f"metadata_{part}.parquet"
-        parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+        write_parquet(tmp_path / "clip" / "metadata" / f"metadata_{part}.parquet", rows)
     return tmp_path / "clip"
 
 
@@ -79,8 +77,11 @@ def test_a_pair_of_arrays(tmp_path):
     [
         (lambda f: pair_of_arrays(f, ["label", *["a"] * 39]), "40 image embeddings, but 39 rows"),
         (lambda f: (f / "metadata.csv").unlink(), "metadata.parquet: there is no such file"),
-        (lambda f: (f / "text.npy").write_bytes(b"no"), "text.npy: cannot be read as .npy"),
-        (lambda f: np.save(f / "text.npy", np.array([{}])), "text.npy: cannot be read as .npy"),
+        (lambda f: (f / "text.npy").write_bytes(b"no"), "text.npy: cannot be read as an .npy file"),
+        (
+            lambda f: np.save(f / "text.npy", np.array([{}])),
+            "text.npy: cannot be read as an .npy file",
+        ),
         (lambda f: np.save(f / "text.npy", np.ones(40)), "text.npy: expected an array"),
     ],
 )

@@ -79,6 +79,8 @@ class TestHuggingFace:
         assert len(pairs.train) + len(pairs.test) == 24
         assert [pair.label for pair in pairs.train[:2]] == [None, None]
 
+    # The library leaves metadata files open.
+    @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
     def test_a_folder_of_files_by_name(self, datasets, images, tmp_path):
         folder = tmp_path / "files"
         (folder / "train").mkdir(parents=True)

@@ -1,15 +1,12 @@
 """Tables in files: CSV, TSV, JSON Lines and Parquet."""
 
-import json
 import sys
 
 import pytest
 
+from tests.datasets.table_files import FORMATS, write_parquet
 from xgacmn_tf.datasets.tables import read_table
 from xgacmn_tf.errors import InputError
-
-pyarrow = pytest.importorskip("pyarrow")
-parquet = pytest.importorskip("pyarrow.parquet")
 
 NAMES = ("image", "text", "label", "id")
 ROWS = [
@@ -25,35 +22,11 @@ EXPECTED = (
 )
 
 
-def write_separated(path, separator):
-    lines = [separator.join(ROWS[0])]
-    for row in ROWS:
-        cells = ["" if cell is None else str(cell) for cell in row.values()]
-        lines.append(separator.join(f'"{cell}"' if separator in cell else cell for cell in cells))
-    path.write_text("\ufeff" + "\r\n".join(lines), encoding="utf-8")
-
-
-def write_json_lines(path, rows=ROWS):
-    path.write_text("\n".join(json.dumps(row) for row in rows) + "\n\n", encoding="utf-8")
-
-
-def write_parquet(path, rows=ROWS):
-    parquet.write_table(pyarrow.Table.from_pylist(rows), path)
-
-
-WRITERS = {
-    "csv": lambda path: write_separated(path, ","),
-    "tsv": lambda path: write_separated(path, "\t"),
-    "jsonl": write_json_lines,
-    "parquet": write_parquet,
-}
-
-
-@pytest.mark.parametrize("suffix", WRITERS)
+@pytest.mark.parametrize("suffix", FORMATS)
 def test_every_format_gives_the_same_table(tmp_path, suffix, caplog):
     caplog.set_level("INFO")
     path = tmp_path / f"items.{suffix}"
-    WRITERS[suffix](path)
+    FORMATS[suffix](path, ROWS)
     table = read_table(path, COLUMNS, names=NAMES, required=("image", "text", "label"))
     assert table.rows == EXPECTED
     assert table.folder == tmp_path and table.ignored == ("price",)
@@ -73,7 +46,7 @@ def test_lists_are_several_texts_and_several_labels(tmp_path, suffix):
         {"image": "2.jpg", "text": [], "label": ["x"], "id": 8.0},
     ]
     path = tmp_path / f"items.{suffix}"
-    {"jsonl": write_json_lines, "parquet": write_parquet}[suffix](path, rows)
+    FORMATS[suffix](path, rows)
     table = read_table(path, names=NAMES)
     assert [tuple(row.values()) for row in table.rows] == [
         ("1.jpg", "a", "x|y", "7"),
@@ -107,7 +80,7 @@ def test_damaged_json_lines_name_the_line(tmp_path, content, message):
 
 def test_damaged_parquet(tmp_path):
     path = tmp_path / "items.parquet"
-    write_parquet(path)
+    write_parquet(path, ROWS)
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
     with pytest.raises(InputError, match="items.parquet: cannot be read as Parquet"):
@@ -116,7 +89,7 @@ def test_damaged_parquet(tmp_path):
 
 def test_parquet_without_its_library_names_the_extra(tmp_path, monkeypatch):
     path = tmp_path / "items.parquet"
-    write_parquet(path)
+    write_parquet(path, ROWS)
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     with pytest.raises(InputError, match=r"Parquet files need pyarrow; .*xgacmn_tf\[parquet\]"):
         read_table(path, names=NAMES)

@@ -19,7 +19,8 @@ from xgacmn_tf.datasets.labels import label_array, table_labels
 from xgacmn_tf.datasets.paired import PairedDataset, Split
 from xgacmn_tf.datasets.raw_table import SPLITS, table_parts
 from xgacmn_tf.datasets.tables import LABEL_SEPARATOR, Table, read_table
-from xgacmn_tf.errors import InputError, one_line
+from xgacmn_tf.errors import InputError
+from xgacmn_tf.features.extractor import readable
 from xgacmn_tf.groups import content_keys
 from xgacmn_tf.names import MODALITIES
 
@@ -120,10 +121,8 @@ def _number(path: Path) -> tuple[int, str]:
 
 def _opened(path: Path) -> np.ndarray:
     """Return a memory-mapped array (n, d)."""
-    try:
+    with readable(path, "an .npy file", "an array (pairs, features)"):
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{path}: cannot be read as .npy ({one_line(error)})") from None
     if not isinstance(array, np.ndarray) or array.ndim != 2 or array.dtype.kind != "f":
         raise InputError(f"{path}: expected an array (pairs, features) of floating point numbers")
     return array
@@ -133,7 +132,8 @@ def _joined(arrays: Sequence[np.ndarray]) -> np.ndarray:
     """Return arrays one below the other as float32, without a further copy of them."""
     try:
         joined = np.empty((sum(map(len, arrays)), arrays[0].shape[1]), np.float32)
-        np.concatenate(arrays, out=joined, casting="same_kind")
+        with np.errstate(over="ignore"):  # Too large for float32 turns infinite and is reported.
+            np.concatenate(arrays, out=joined, casting="same_kind")
     except ValueError as error:
         raise InputError(f"embeddings of different parts have different widths ({error})") from None
     return joined
