@@ -90,7 +90,7 @@ class StoredFeatures:
         The features of None are zeros.
         """
         rows = [-1 if key is None else self.row[key] for key in keys]
-        if rows and rows == list(range(rows[0], rows[0] + len(rows))):
+        if rows and None not in keys and rows == list(range(rows[0], rows[0] + len(rows))):
             return self.feature[rows[0] : rows[0] + len(rows)]
         features = self.feature[rows]
         features[np.array(rows) < 0] = 0
