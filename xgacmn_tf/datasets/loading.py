@@ -106,7 +106,8 @@ def load(
         InputError: if the name or protocol is not one of those allowed, features are named for
             data without images, or the data are unusable.
     """
-    data = _data_settings(name, data_dir, protocol, columns, label_separator, streaming)
+    named = {"protocol": protocol, "label_separator": label_separator, "streaming": streaming}
+    data = _data_settings(name, data_dir, columns, **named)
     return _load(data, FeatureSpec(**{key: _text(value) for key, value in features.items()}), seed)
 
 
@@ -121,27 +122,17 @@ def load_raw(
     cache_dir: str | os.PathLike[str] | None = None,
 ) -> RawPairs:
     """Load the images and texts of a data set; arguments and errors as of `load`."""
-    data = _data_settings(name, data_dir, protocol, columns, label_separator)
+    data = _data_settings(
+        name, data_dir, columns, protocol=protocol, label_separator=label_separator
+    )
     return _load_raw(data, _text(cache_dir), seed)
 
 
 def _data_settings(
-    name: str,
-    data_dir: str | None,
-    protocol: str | None,
-    columns: Columns,
-    label_separator: str,
-    streaming: bool = False,
+    name: str, data_dir: str | None, columns: Columns, **others: Any
 ) -> DataSettings:
     pairs = [f"{k}={v}" for k, v in columns.items()] if isinstance(columns, Mapping) else columns
-    return DataSettings(
-        dataset=name,
-        data_dir=_text(data_dir),
-        columns=tuple(pairs),
-        label_separator=label_separator,
-        protocol=protocol,
-        streaming=streaming,
-    )
+    return DataSettings(dataset=name, data_dir=_text(data_dir), columns=tuple(pairs), **others)
 
 
 def _text(value: Any) -> Any:
@@ -163,7 +154,9 @@ def _load(data: DataSettings, features: FeatureSpec, seed: int) -> PairedDataset
         )
     _check_columns(data, form)
     if form is Form.BUNDLED:
-        return _load_bundled(data, image, text)
+        from xgacmn_tf.datasets import bundled
+
+        return bundled.load(data, image, text)
     if image is None and text is None:
         if features.image_weights or features.text_weights:
             raise InputError(
@@ -243,23 +236,6 @@ def _load_features(
 
         return tfds_source.load(name, data.data_dir, data.streaming)
     raise InputError(f"unknown data set {name!r}; {ALLOWED}")
-
-
-def _load_bundled(data: DataSettings, image: str | None, text: str | None) -> PairedDataset:
-    """Load a data set that comes with this package."""
-    from xgacmn_tf.datasets.bundled import IMAGE_FEATURES
-
-    name = data.dataset
-    wrong = f"--data_dir={data.data_dir}" if data.data_dir is not None else ""
-    if image not in (None, IMAGE_FEATURES):
-        wrong = f"--image_features={image}"
-    if wrong:
-        raise InputError(
-            f"{wrong}: data set {name!r} comes with the package and {IMAGE_FEATURES} features of "
-            "its images; leave the flag out"
-        )
-    module: Any = importlib.import_module(f"xgacmn_tf.datasets.{name}")
-    return getattr(module, name.upper()).load(text, data.protocol)
 
 
 def _with_texts(dataset: PairedDataset, own_texts: Any, files: Files) -> PairedDataset:

@@ -101,75 +101,67 @@ class StoredFeatures:
         return tuple(b"" if key is None else self._thumbnail[key] for key in keys)
 
 
-class FeatureStore:
-    """The features of one extractor.
+def stored_features(
+    folder: Path,
+    items: Mapping[str, Path | str],
+    extractor: Extractor,
+    on_bad_image: str = REFUSE,
+    advance: Callable[[int], object] = lambda count: None,
+) -> StoredFeatures:
+    """Return the features of items, after extracting those that are not in the store.
 
     Args:
-        folder: a folder that exists.
+        folder: the store; it exists.
+        items: key → image file or text, see `item_keys`.
+        extractor: the extractor that the folder belongs to.
+        on_bad_image: one of `shards.POLICIES`.
+        advance: called with the number of items that are done since the last call.
+
+    Raises:
+        BadImageError: for the first image that cannot be used, if the policy is "refuse".
     """
+    stored, missing = StoredFeatures([*items]), set(items)
+    for path in sorted(folder.glob("*.json")):
+        try:
+            keys = read_json(path)
+            if not missing.isdisjoint(keys):
+                stored.add(keys, Shard.load(path.with_suffix(".npz"), len(keys)))
+        # A damaged file raises many types of errors.
+        except Exception:  # noqa: S112
+            continue
+        advance(len(missing.intersection(keys)))
+        missing.difference_update(keys)
+    for key in items:
+        if on_bad_image == REFUSE and key in stored.bad:
+            raise rejection(f"{items[key]}: {stored.bad[key]}")
+    new = [key for key in items if key in missing]
+    total = len(items)
+    _LOGGER.info(
+        "%d of %d %ss are in the feature cache", total - len(new), total, extractor.modality
+    )
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        for start in range(0, len(new), PART):
+            keys = new[start : start + PART]
+            shard = make_shard(extractor, [items[k] for k in keys], on_bad_image, pool, advance)
+            stored.add(keys, _saved(folder, keys, items, shard))
+    stored.bad = {key: stored.bad[key] for key in items if key in stored.bad}
+    return stored
 
-    def __init__(self, folder: Path):
-        self.folder = folder
 
-    def features(
-        self,
-        items: Mapping[str, Path | str],
-        extractor: Extractor,
-        on_bad_image: str = REFUSE,
-        advance: Callable[[int], object] = lambda count: None,
-    ) -> StoredFeatures:
-        """Return the features of items, after extracting those that are not in the store.
+def _saved(
+    folder: Path, keys: Sequence[str], items: Mapping[str, Path | str], shard: Shard
+) -> Shard:
+    """Write a part and return it, with reasons that name no item.
 
-        Args:
-            items: key → image file or text, see `item_keys`.
-            extractor: the extractor that the folder belongs to.
-            on_bad_image: one of `shards.POLICIES`.
-            advance: called with the number of items that are done since the last call.
-
-        Raises:
-            BadImageError: for the first image that cannot be used, if the policy is "refuse".
-        """
-        stored, missing = StoredFeatures([*items]), set(items)
-        for path in sorted(self.folder.glob("*.json")):
-            try:
-                keys = read_json(path)
-                if not missing.isdisjoint(keys):
-                    stored.add(keys, Shard.load(path.with_suffix(".npz"), len(keys)))
-            # A damaged file raises many types of errors.
-            except Exception:  # noqa: S112
-                continue
-            advance(len(missing.intersection(keys)))
-            missing.difference_update(keys)
-        for key in items:
-            if on_bad_image == REFUSE and key in stored.bad:
-                raise rejection(f"{items[key]}: {stored.bad[key]}")
-        new = [key for key in items if key in missing]
-        _LOGGER.info(
-            "%d of %d %ss are in the feature cache",
-            len(items) - len(new),
-            len(items),
-            extractor.modality,
-        )
-        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-            for start in range(0, len(new), PART):
-                keys = new[start : start + PART]
-                shard = make_shard(extractor, [items[k] for k in keys], on_bad_image, pool, advance)
-                stored.add(keys, self._saved(keys, items, shard))
-        stored.bad = {key: stored.bad[key] for key in items if key in stored.bad}
-        return stored
-
-    def _saved(self, keys: Sequence[str], items: Mapping[str, Path | str], shard: Shard) -> Shard:
-        """Write a part and return it, with reasons that name no item.
-
-        The same content may have another name in another data set.
-        """
-        unusable = np.delete(np.array(keys, dtype=object), shard.row)
-        reasons = [
-            reason.removeprefix(f"{items[key]}: ")
-            for key, reason in zip(unusable, shard.bad, strict=True)
-        ]
-        shard = dataclasses.replace(shard, bad=tuple(reasons))
-        path = self.folder / f"{hashlib.sha256(json.dumps(keys).encode()).hexdigest()}.npz"
-        shard.save(path)
-        write_json(path.with_suffix(".json"), keys)  # The part is complete once its keys exist.
-        return shard
+    The same content may have another name in another data set.
+    """
+    unusable = np.delete(np.array(keys, dtype=object), shard.row)
+    reasons = [
+        reason.removeprefix(f"{items[key]}: ")
+        for key, reason in zip(unusable, shard.bad, strict=True)
+    ]
+    shard = dataclasses.replace(shard, bad=tuple(reasons))
+    path = folder / f"{hashlib.sha256(json.dumps(keys).encode()).hexdigest()}.npz"
+    shard.save(path)
+    write_json(path.with_suffix(".json"), keys)  # The part is complete once its keys exist.
+    return shard
