@@ -1,12 +1,13 @@
 """A user's own images and texts as a table, in any form that `forms` tells."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from xgacmn_tf.datasets import folders
 from xgacmn_tf.datasets.distribution import default_cache_dir
 from xgacmn_tf.datasets.encoded_images import EncodedImages
-from xgacmn_tf.datasets.forms import HUGGING_FACE, Form, file_of, form_of
+from xgacmn_tf.datasets.forms import HUGGING_FACE, RAW_TFDS, Form, file_of, form_of
 from xgacmn_tf.datasets.tables import Table, make_table, read_table
 from xgacmn_tf.settings.sections import DataSettings
 
@@ -63,6 +64,10 @@ def read_source(
 
 
 def name_of(data: DataSettings) -> str:
-    """Return the name of a data set for tables and run folders: "photos" for "a/photos.csv"."""
-    name = data.dataset.partition(":")[2] or data.dataset
-    return Path(name).stem if form_of(data) is Form.TABLE else Path(name).resolve().name
+    """Return the name of a data set for tables and cache folders: "photos" for "a/photos.csv"."""
+    if form_of(data) is Form.TABLE:
+        return Path(data.dataset).stem
+    name = data.dataset.removeprefix(HUGGING_FACE).removeprefix(RAW_TFDS)
+    if name != data.dataset and not Path(name).exists():
+        return re.sub(r"[/:]+", "_", name)
+    return Path(name).resolve().name
