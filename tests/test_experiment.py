@@ -40,7 +40,7 @@ def read_metrics(folder):
 
 def test_folder_holds_what_was_promised(finished_run):
     folder, _, _ = finished_run
-    for name in ("config.json", "metrics.json", "embeddings.npz", "results.html"):
+    for name in ("config.json", "metrics.json", "embeddings.npz", "results.html", "model_card.md"):
         assert (folder / name).is_file(), name
     assert (folder / "checkpoints" / "best.keras").is_file()
     assert any((folder / "tensorboard").glob("events.out.tfevents.*"))

@@ -25,8 +25,8 @@ class Batches:
     `steps_per_execution` steps in a compiled call. Each epoch has an order of its own, which
     depends on the seed and the number of the epoch alone, and drops the rows that do not fill a
     batch. A split smaller than one batch is one batch. Iterating gives all pairs in their order,
-    with raw features: dicts of "image" (n, d_v), "text" (n, d_t) and "label", and the `masks` of the
-    split.
+    with raw features: dicts of "image" (n, d_v), "text" (n, d_t) and "label", and the `masks` of
+    the split.
 
     Args:
         split: n pairs.

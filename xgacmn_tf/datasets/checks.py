@@ -31,9 +31,7 @@ def checked_features(values: Any, name: str) -> np.ndarray:
     return array
 
 
-def checked_labels(
-    values: Any, num_classes: int, name: str, may_lack: bool = False
-) -> np.ndarray:
+def checked_labels(values: Any, num_classes: int, name: str, may_lack: bool = False) -> np.ndarray:
     """Return values in the type of `Split.label`; errors call them `name`.
 
     Args:
@@ -97,7 +95,7 @@ def _without_category(count: int, row: int, name: str) -> str:
 
 def has_category(label: np.ndarray) -> np.ndarray:
     """Return (n,) bool, whether each pair has a category; labels as of `Split.label`."""
-    return label >= 0 if label.ndim == 1 else label.any(axis=1)
+    return np.asarray(label >= 0 if label.ndim == 1 else label.any(axis=1))
 
 
 def checked_presence(

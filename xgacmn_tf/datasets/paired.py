@@ -150,9 +150,9 @@ def check(dataset: PairedDataset) -> dict[str, Any]:
     Raises:
         InputError: naming the source, the array (such as "text_test"), what was found and what
             was expected, at the first of: an empty split; a wrong number of dimensions, dtype or
-            row count; a value that is not finite; a label out of range or a multi-hot row without
-            labels; duplicate ids within or between splits; widths that differ between splits;
-            fewer than two classes in training.
+            row count; a value that is not finite; a label out of range; an incomplete pair outside
+            of the training split; duplicate ids within or between splits; widths that differ
+            between splits; fewer than two classes in training.
     """
     source = dataset.source or f"data set {dataset.name!r}"
     names = tuple(str(name) for name in dataset.label_names)

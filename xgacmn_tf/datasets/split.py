@@ -241,7 +241,7 @@ def _checked_split(split: Split, part: str, num_classes: int, source: str) -> Sp
             values[field] = strings(array, name(field))
     rows = len(values["image"])
     for field, array in values.items():
-        if len(array) != rows:
+        if array is not None and len(array) != rows:
             raise InputError(
                 f"{name(field)} has {len(array)} rows, image_{part} has {rows}; row i of each "
                 "must be the same pair"

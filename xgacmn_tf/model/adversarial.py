@@ -96,6 +96,11 @@ class AdversarialModel(keras.Model):
             )
         ]
 
+    def reset_average(self) -> None:
+        """Start the moving average at the present weights of the encoders."""
+        for weight, average in self._averaged_pairs():
+            average.assign(weight)
+
     def term_names(self) -> list[str]:
         """The keys of what `alternate` returns, in its order."""
         names = []

@@ -8,6 +8,7 @@ The classification terms, Eq. 6–9, are in `angular_softmax`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Self
 
 import keras
@@ -222,3 +223,24 @@ def adversarial_loss(given: str | AdversarialLoss) -> AdversarialLoss:
     raise ValueError(
         f"adversarial_loss={given!r}: expected cross_entropy or a losses.AdversarialLoss"
     )
+
+
+def named_pair_loss(given: str | Callable[..., tf.Tensor]) -> tuple[Callable[..., tf.Tensor], str]:
+    """Return a pair loss and the name that a saved model holds.
+
+    Raises:
+        ValueError: there is no such loss, or a function that Keras could not find again.
+    """
+    if callable(given):
+        name = keras.saving.get_registered_name(given)
+        if keras.saving.get_registered_object(name) is not given:
+            raise ValueError(
+                f"pair_loss={name} is not registered; decorate it with "
+                "keras.saving.register_keras_serializable(), so that the model can be saved"
+            )
+        return given, name
+    # A file only names a function, which this process must have registered.
+    function = pair_loss if given == "l2" else keras.saving.get_registered_object(given)
+    if not callable(function) or isinstance(function, type):
+        raise ValueError(f"pair_loss={given!r}: expected l2 or a registered function")
+    return function, given

@@ -40,8 +40,6 @@ _ENCODER_ARGUMENTS = (
     *("num_classes", "image_map", "text_map", "chi2_gamma", "chi2_components", "code_dim"),
     *("code_activation", "image_dropout", "text_dropout", "class_layer", "margin"),
 )
-# Pair losses by name.
-_BUILT_IN: dict[str, Callable[[tf.Tensor, tf.Tensor], tf.Tensor]] = {"l2": losses.pair_loss}
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
@@ -150,7 +148,7 @@ class XGACMN(AdversarialModel):
         self.autocast = False
         if encoder is None and num_classes is None:
             raise ValueError("XGACMN needs num_classes, the number of categories")
-        self.pair_loss, self._pair_loss_name = _pair_loss(pair_loss)
+        self.pair_loss, self._pair_loss_name = losses.named_pair_loss(pair_loss)
         self.adversarial_loss = losses.adversarial_loss(adversarial_loss)
         self.annealing = annealing or MarginAnnealing()
         self.settings: dict[str, Any] = {name: arguments[name] for name in _TRAINING_ARGUMENTS}
@@ -244,8 +242,7 @@ class XGACMN(AdversarialModel):
         self.averaged = CommonSpaceEncoder(encoder.image_map, encoder.text_map, *clone)
         self.averaged.trainable = False
         self._build_parts()
-        for weight, average in self._averaged_pairs():
-            average.assign(weight)
+        self.reset_average()
         self.built = True
 
     # Training.
@@ -521,24 +518,3 @@ class XGACMN(AdversarialModel):
         for name in ("d_optimizer", "g_optimizer"):
             config[name] = keras.saving.deserialize_keras_object(config[name])
         self.compile(**config)
-
-
-def _pair_loss(
-    given: str | Callable[[tf.Tensor, tf.Tensor], tf.Tensor],
-) -> tuple[Callable[[tf.Tensor, tf.Tensor], tf.Tensor], str]:
-    """Return a pair loss and the name that a saved model holds."""
-    if callable(given):
-        name = keras.saving.get_registered_name(given)
-        if keras.saving.get_registered_object(name) is not given:
-            raise ValueError(
-                f"pair_loss={name} is not registered; decorate it with "
-                "keras.saving.register_keras_serializable(), so that the model can be saved"
-            )
-        return given, name
-    # A file only names a function, which this process must have registered.
-    function = _BUILT_IN.get(given) or keras.saving.get_registered_object(given)
-    if not callable(function) or isinstance(function, type):
-        raise ValueError(
-            f"pair_loss={given!r}: expected {', '.join(_BUILT_IN)} or a registered function"
-        )
-    return function, given

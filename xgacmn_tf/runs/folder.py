@@ -3,7 +3,8 @@
 config.json       every setting, and the fingerprint of the data
 data_report.json  counts, notes and warnings on the data, written before training
 checkpoints/      best.keras, the encoders, ready for use; and the files for resuming:
-                  selected.keras of the best epoch, refitted.keras of all pairs, resume/, refit/
+                  selected.keras of the best epoch, refitted.keras of all pairs, resume/, refit/,
+                  and teacher/ of the first training with pseudo-labels
 tensorboard/      event files, embedding projector
 extractors/       extractors of features from raw images and texts, if there are any
 embeddings.npz    of the test split: codes as trained (image, text), class posteriors and the
@@ -13,6 +14,7 @@ embeddings.npz    of the test split: codes as trained (image, text), class poste
 per_query.npz     average precision of every test query, at every similarity
 pairs.npz         which test pairs are the same items, and hashes of the groups that were trained on
 results.html      the results page
+model_card.md     data, scores, intended use, limits, licenses and commands, to share with the model
 models/           the trained encoders as a SavedModel for serving
 metrics.json      results, written last: its presence means that the run is complete
 .lock             locked while a process writes into the folder
@@ -47,6 +49,7 @@ class RunFolder:
         self.per_query = self.path / "per_query.npz"
         self.pairs = self.path / "pairs.npz"
         self.results_page = self.path / "results.html"
+        self.model_card = self.path / "model_card.md"
         self.tensorboard = self.path / "tensorboard"
         self.best = self.path / "checkpoints" / "best.keras"
         self.selected = self.path / "checkpoints" / "selected.keras"
@@ -55,6 +58,11 @@ class RunFolder:
         self.models = self.path / "models"
         self.resume = self.path / "checkpoints" / "resume"
         self.refit = self.path / "checkpoints" / "refit"
+
+    @property
+    def teacher(self) -> "RunFolder":
+        """The folder of the first training with pseudo-labels; it holds checkpoints alone."""
+        return RunFolder(self.path / "checkpoints" / "teacher")
 
     @classmethod
     def for_config(cls, config: Config) -> "RunFolder":

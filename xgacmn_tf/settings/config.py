@@ -27,12 +27,10 @@ from xgacmn_tf.settings.sections import (
     DataSettings,
     EvaluationSettings,
     FeatureSpec,
-    ItemSettings,
     OutputSettings,
     SystemSettings,
-    TrainingSettings,
-    XGACMNSettings,
 )
+from xgacmn_tf.settings.xgacmn_sections import ItemSettings, TrainingSettings, XGACMNSettings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,6 +78,11 @@ class Config(Section):
             raise InputError(
                 "--jit_compile works on one device only; leave out either it or "
                 f"--strategy={training.strategy}"
+            )
+        if model.classifier == "none" and training.pseudo_labels:
+            raise InputError(
+                "--pseudo_labels needs class posteriors, and --classifier=none learns none; leave "
+                "one of them out"
             )
         if model.classifier == "none" and model.distillation:
             raise InputError(
@@ -144,6 +147,17 @@ class Config(Section):
     def flat(self) -> dict[str, Any]:
         """Return all settings by flat name, as config.json stores them."""
         return {leaf.name: leaf.of(self) for leaf in leaves(type(self))}
+
+    def arguments(self) -> list[str]:
+        """Return the flags of the settings that affect results and are not the defaults."""
+        words = []
+        for leaf in leaves(type(self)):
+            value = leaf.of(self)
+            if leaf.metadata["affects_results"] and value != leaf.default:
+                joined = isinstance(value, tuple) and not leaf.metadata["multiple"]
+                values = value if isinstance(value, tuple) and not joined else [value]
+                words += [f"--{leaf.name}={','.join(map(str, v)) if joined else v}" for v in values]
+        return words
 
     @classmethod
     def of_recorded(cls, values: Mapping[str, Any]) -> Self:

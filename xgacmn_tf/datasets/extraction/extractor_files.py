@@ -44,6 +44,14 @@ def saved_extractors(dataset: PairedDataset) -> Path | None:
     return folder
 
 
+def extractor_names(dataset: PairedDataset) -> dict[str, str]:
+    """Return modality → name of the extractor of a data set's features, as far as known."""
+    saved = saved_extractors(dataset)
+    if saved is None:
+        return {}
+    return {modality: read_json(saved / modality / MANIFEST)["name"] for modality in MODALITIES}
+
+
 def keep_extractors(dataset: PairedDataset, folder: Path) -> bool:
     """Copy a data set's extractors to `folder`, if they are known. Return whether they are."""
     saved = saved_extractors(dataset)
