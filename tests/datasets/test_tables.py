@@ -5,6 +5,7 @@ import sys
 import pytest
 
 from tests.datasets.table_files import FORMATS, write_parquet
+from xgacmn_tf.datasets import table_formats
 from xgacmn_tf.datasets.tables import read_table
 from xgacmn_tf.errors import InputError
 
@@ -84,6 +85,14 @@ def test_damaged_parquet(tmp_path):
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
     with pytest.raises(InputError, match="items.parquet: cannot be read as Parquet"):
+        read_table(path, names=NAMES)
+
+
+def test_a_parquet_file_of_too_many_rows(tmp_path, monkeypatch):
+    path = tmp_path / "items.parquet"
+    write_parquet(path, ROWS)
+    monkeypatch.setattr(table_formats, "MAX_ROWS", 2)
+    with pytest.raises(InputError, match="items.parquet: 3 rows; expected at most 2"):
         read_table(path, names=NAMES)
 
 

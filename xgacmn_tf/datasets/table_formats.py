@@ -11,6 +11,10 @@ from xgacmn_tf.datasets.distribution import read_text
 from xgacmn_tf.errors import InputError, one_line
 
 
+# A small file can declare any number of equal rows.
+MAX_ROWS = 50_000_000
+
+
 class Records(NamedTuple):
     """The records of a source, read once.
 
@@ -83,6 +87,10 @@ def _parquet(path: Path) -> Records:
         header = file.schema_arrow.names
     except Exception as error:  # PyArrow raises many types for damaged files.
         raise _unreadable(path, error) from error
+    if file.metadata.num_rows > MAX_ROWS:
+        raise InputError(
+            f"{path}: {file.metadata.num_rows:,} rows; expected at most {MAX_ROWS:,}, so divide it"
+        )
 
     def read(columns: Sequence[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
         row = 0
