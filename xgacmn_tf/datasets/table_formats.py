@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 from xgacmn_tf.datasets.distribution import read_text
 from xgacmn_tf.errors import InputError, one_line
 
-
 # A small file can declare any number of equal rows.
 MAX_ROWS = 50_000_000
 
