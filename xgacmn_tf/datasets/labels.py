@@ -23,13 +23,18 @@ def table_labels(table: Table, separator: str) -> tuple[tuple[str, ...], list[La
     names = tuple(sorted({label for of_row in listed for label in of_row}))
     if not names:
         raise InputError(f"{table.source}: no row has a label; expected the names of categories")
+    return names, numbered_labels(listed, names)
+
+
+def numbered_labels(listed: Sequence[Sequence[str]], names: Sequence[str]) -> list[Label]:
+    """Return the labels of pairs, given by name, as positions in `names`."""
     number = {name: index for index, name in enumerate(names)}
-    several = any(len(of_row) > 1 for of_row in listed)
+    several = any(len(of_pair) > 1 for of_pair in listed)
     labels: list[Label] = []
-    for of_row in listed:
-        numbers = tuple(sorted({number[label] for label in of_row}))
+    for of_pair in listed:
+        numbers = tuple(sorted({number[name] for name in of_pair}))
         labels.append(None if not numbers else numbers if several else numbers[0])
-    return names, labels
+    return labels
 
 
 def label_array(labels: Sequence[Label], num_classes: int, multi_label: bool) -> np.ndarray:
