@@ -15,16 +15,19 @@ A folder `data/` holds
 """
 
 import csv
+import importlib
 import itertools
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from xgacmn_tf.datasets.catalog import check_protocol
 from xgacmn_tf.datasets.paired import PairedDataset, Split
 from xgacmn_tf.errors import InputError
+from xgacmn_tf.settings.sections import DataSettings
 
 SPLITS = ("train", "validation", "test")
 IMAGE_FEATURES = "efficientnet_lite2"
@@ -138,3 +141,27 @@ class Bundled:
             row_of_count = np.repeat(np.arange(len(counts)), np.diff(offset))
             counts[row_of_count, arrays["text_word"]] = arrays["text_count"]
         return counts, short
+
+
+def load(data: DataSettings, image: str | None, text: str | None) -> PairedDataset:
+    """Load one of the data sets.
+
+    Args:
+        data: `dataset` and `protocol`; there is no `data_dir`.
+        image: `IMAGE_FEATURES` or None.
+        text: one of `TEXT_FEATURES`; None for the first.
+
+    Raises:
+        InputError: if there are no such features, or `data_dir` is named.
+    """
+    name = data.dataset
+    wrong = f"--data_dir={data.data_dir}" if data.data_dir is not None else ""
+    if image not in (None, IMAGE_FEATURES):
+        wrong = f"--image_features={image}"
+    if wrong:
+        raise InputError(
+            f"{wrong}: data set {name!r} comes with the package and {IMAGE_FEATURES} features of "
+            "its images; leave the flag out"
+        )
+    module: Any = importlib.import_module(f"xgacmn_tf.datasets.{name}")
+    return getattr(module, name.upper()).load(text, data.protocol)

@@ -12,6 +12,7 @@ zeros. Pairs of one group, strings or whole numbers, are never divided between s
 groups, pairs with identical image rows belong together.
 """
 
+import itertools
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
@@ -19,6 +20,7 @@ import numpy as np
 
 from xgacmn_tf.datasets.checks import check_labels_given, check_orientation, strings
 from xgacmn_tf.datasets.columns import Columns, parse_columns
+from xgacmn_tf.datasets.labels import label_array, numbered_labels
 from xgacmn_tf.datasets.paired import PairedDataset, Split
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.io import array_files
@@ -170,17 +172,13 @@ def _numbered(
             f"{source}: the label {unknown[0]!r} is not in label_names ({', '.join(names[:8])}"
             f"{', …' if len(names) > 8 else ''}); add it, or leave label_names out"
         )
-    number = {name: index for index, name in enumerate(names)}
-    several = any(len(row) > 1 for rows in listed.values() for row in rows)
-    numbered = {}
-    for part, rows in listed.items():
-        if several:
-            numbered[part] = np.zeros((len(rows), len(names)), np.uint8)
-            for index, row in enumerate(rows):
-                numbered[part][index, [number[name] for name in row]] = 1
-        else:
-            numbered[part] = np.array([number[name] for (name,) in rows], np.int32)
-    return numbered, names
+    numbers = numbered_labels([*itertools.chain(*listed.values())], names)
+    multi_label = any(isinstance(label, tuple) for label in numbers)
+    remaining = iter(numbers)
+    return {
+        part: label_array([*itertools.islice(remaining, len(rows))], len(names), multi_label)
+        for part, rows in listed.items()
+    }, names
 
 
 def _selected(path: Path, shapes: Shapes, in_file: dict[str, str]) -> dict[str, str]:

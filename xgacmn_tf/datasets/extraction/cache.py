@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from xgacmn_tf.datasets.extraction.feature_store import FeatureStore, StoredFeatures
+from xgacmn_tf.datasets.extraction.feature_store import StoredFeatures, stored_features
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.features.extractor import MANIFEST, Extractor
 from xgacmn_tf.features.image_files import THUMBNAIL_SIDE, BadImageError
@@ -85,7 +85,7 @@ class FeatureCache:
         return extractor
 
     def features(self, items: Mapping[str, Path | str]) -> StoredFeatures:
-        """Return the features of distinct items, see `FeatureStore.features`."""
+        """Return the features of distinct items, see `stored_features`."""
         extractor = self.fitted()
         with tqdm(
             total=len(items),
@@ -93,8 +93,8 @@ class FeatureCache:
             unit=extractor.modality,
             disable=not self._show_progress,
         ) as bar:
-            store = FeatureStore(self.folder / _FEATURES)
-            return store.features(items, extractor, self._on_bad_image, bar.update)
+            folder = self.folder / _FEATURES
+            return stored_features(folder, items, extractor, self._on_bad_image, bar.update)
 
     def _training_items(self) -> Iterator[Any]:
         """Yield the training items that are learned from, or a random sample of them."""

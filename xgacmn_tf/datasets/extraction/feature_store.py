@@ -11,6 +11,7 @@ part is ignored, and its items are extracted again.
 import dataclasses
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,7 @@ from xgacmn_tf.features.shards import REFUSE, Shard, make_shard, rejection
 from xgacmn_tf.groups import file_keys
 from xgacmn_tf.io.files import read_json, write_json
 
+_LOGGER = logging.getLogger(__name__)
 PART = 512
 
 
@@ -82,81 +84,84 @@ class StoredFeatures:
         reasons = zip(unusable, shard.bad, strict=True)
         self.bad |= {key: reason for key, reason in reasons if key in self._place}
 
-    def take(self, keys: Sequence[str]) -> np.ndarray:
-        """Return (k, d) features of the items with these keys, as a view of adjacent rows."""
-        rows = [self.row[key] for key in keys]
-        if rows and rows == list(range(rows[0], rows[0] + len(rows))):
+    def take(self, keys: Sequence[str | None]) -> np.ndarray:
+        """Return (k, d) features of the items with these keys, as a view of adjacent rows.
+
+        The features of None are zeros.
+        """
+        rows = [-1 if key is None else self.row[key] for key in keys]
+        if rows and None not in keys and rows == list(range(rows[0], rows[0] + len(rows))):
             return self.feature[rows[0] : rows[0] + len(rows)]
-        return self.feature[rows]
+        features = self.feature[rows]
+        features[np.array(rows) < 0] = 0
+        return features
 
-    def thumbnails(self, keys: Sequence[str]) -> tuple[bytes, ...]:
-        """Return the encoded small images of the items with these keys."""
-        return tuple(self._thumbnail[key] for key in keys)
+    def thumbnails(self, keys: Sequence[str | None]) -> tuple[bytes, ...]:
+        """Return the encoded small images of the items with these keys; b"" for None."""
+        return tuple(b"" if key is None else self._thumbnail[key] for key in keys)
 
 
-class FeatureStore:
-    """The features of one extractor.
+def stored_features(
+    folder: Path,
+    items: Mapping[str, Path | str],
+    extractor: Extractor,
+    on_bad_image: str = REFUSE,
+    advance: Callable[[int], object] = lambda count: None,
+) -> StoredFeatures:
+    """Return the features of items, after extracting those that are not in the store.
 
     Args:
-        folder: a folder that exists.
+        folder: the store; it exists.
+        items: key → image file or text, see `item_keys`.
+        extractor: the extractor that the folder belongs to.
+        on_bad_image: one of `shards.POLICIES`.
+        advance: called with the number of items that are done since the last call.
+
+    Raises:
+        BadImageError: for the first image that cannot be used, if the policy is "refuse".
     """
+    stored, missing = StoredFeatures([*items]), set(items)
+    for path in sorted(folder.glob("*.json")):
+        try:
+            keys = read_json(path)
+            if not missing.isdisjoint(keys):
+                stored.add(keys, Shard.load(path.with_suffix(".npz"), len(keys)))
+        # A damaged file raises many types of errors.
+        except Exception:  # noqa: S112
+            continue
+        advance(len(missing.intersection(keys)))
+        missing.difference_update(keys)
+    for key in items:
+        if on_bad_image == REFUSE and key in stored.bad:
+            raise rejection(f"{items[key]}: {stored.bad[key]}")
+    new = [key for key in items if key in missing]
+    total = len(items)
+    _LOGGER.info(
+        "%d of %d %ss are in the feature cache", total - len(new), total, extractor.modality
+    )
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        for start in range(0, len(new), PART):
+            keys = new[start : start + PART]
+            shard = make_shard(extractor, [items[k] for k in keys], on_bad_image, pool, advance)
+            stored.add(keys, _saved(folder, keys, items, shard))
+    stored.bad = {key: stored.bad[key] for key in items if key in stored.bad}
+    return stored
 
-    def __init__(self, folder: Path):
-        self.folder = folder
 
-    def features(
-        self,
-        items: Mapping[str, Path | str],
-        extractor: Extractor,
-        on_bad_image: str = REFUSE,
-        advance: Callable[[int], object] = lambda count: None,
-    ) -> StoredFeatures:
-        """Return the features of items, after extracting those that are not in the store.
+def _saved(
+    folder: Path, keys: Sequence[str], items: Mapping[str, Path | str], shard: Shard
+) -> Shard:
+    """Write a part and return it, with reasons that name no item.
 
-        Args:
-            items: key → image file or text, see `item_keys`.
-            extractor: the extractor that the folder belongs to.
-            on_bad_image: one of `shards.POLICIES`.
-            advance: called with the number of items that are done since the last call.
-
-        Raises:
-            BadImageError: for the first image that cannot be used, if the policy is "refuse".
-        """
-        stored, missing = StoredFeatures([*items]), set(items)
-        for path in sorted(self.folder.glob("*.json")):
-            try:
-                keys = read_json(path)
-                if not missing.isdisjoint(keys):
-                    stored.add(keys, Shard.load(path.with_suffix(".npz"), len(keys)))
-            # A damaged file raises many types of errors.
-            except Exception:  # noqa: S112
-                continue
-            advance(len(missing.intersection(keys)))
-            missing.difference_update(keys)
-        for key in items:
-            if on_bad_image == REFUSE and key in stored.bad:
-                raise rejection(f"{items[key]}: {stored.bad[key]}")
-        new = [key for key in items if key in missing]
-        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-            for start in range(0, len(new), PART):
-                keys = new[start : start + PART]
-                shard = make_shard(extractor, [items[k] for k in keys], on_bad_image, pool, advance)
-                stored.add(keys, self._saved(keys, items, shard))
-        stored.bad = {key: stored.bad[key] for key in items if key in stored.bad}
-        return stored
-
-    def _saved(self, keys: Sequence[str], items: Mapping[str, Path | str], shard: Shard) -> Shard:
-        """Write a part and return it, with reasons that name no item.
-
-        The same content may have another name in another data set.
-        """
-        unusable = np.delete(np.array(keys, dtype=object), shard.row)
-        reasons = [
-            reason.removeprefix(f"{items[key]}: ")
-            for key, reason in zip(unusable, shard.bad, strict=True)
-        ]
-        shard = dataclasses.replace(shard, bad=tuple(reasons))
-        path = self.folder / f"{hashlib.sha256(json.dumps(keys).encode()).hexdigest()}.npz"
-        shard.save(path)
-        write_json(path.with_suffix(".json"), keys)  # The part is complete once its keys exist.
-        return shard
+    The same content may have another name in another data set.
+    """
+    unusable = np.delete(np.array(keys, dtype=object), shard.row)
+    reasons = [
+        reason.removeprefix(f"{items[key]}: ")
+        for key, reason in zip(unusable, shard.bad, strict=True)
+    ]
+    shard = dataclasses.replace(shard, bad=tuple(reasons))
+    path = folder / f"{hashlib.sha256(json.dumps(keys).encode()).hexdigest()}.npz"
+    shard.save(path)
+    write_json(path.with_suffix(".json"), keys)  # The part is complete once its keys exist.
+    return shard
