@@ -93,11 +93,11 @@ def test_deleted_items_are_tombstones_until_a_third_is_dead(kind, monkeypatch):
     for each in (index, exact):
         assert each.delete([str(row) for row in range(150)]) == 150
         each.upsert([str(row) for row in range(100, 200)], topics(100, seed=5), ["1"] * 100)
-    assert len(index) == 550 and not builds  # 50 items replaced, 150 deleted of 700 rows
+    assert len(index) == 500 and not builds  # 200 of 700 rows are dead
     same()
     for each in (index, exact):
         each.delete([str(row) for row in range(200, 300)])
-    assert builds == [1] and len(index) == 450
+    assert builds == [1] and len(index) == 400
     same()
 
 
