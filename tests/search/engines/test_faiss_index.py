@@ -129,7 +129,7 @@ def test_a_changed_file_never_reaches_faiss(kind, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("kind", ["ivf", "hnsw"])
 def test_a_loaded_index_answers_alike_and_grows(kind, tmp_path):
-    index, exact, queries = make_index(kind, seed=7), make_index("exact"), topics(50, seed=1)
+    index, exact, queries = make_index(kind), make_index("exact"), topics(50, seed=1)
     for each in (index, exact):
         each.index(topics(1000))
     index.effort = 4
