@@ -75,8 +75,9 @@ class FaissIndex(MemoryIndex):
 
     A saved index is FAISS's own file. Its reader trusts what it reads, so a file is read only if
     its size and SHA-256 are those in index.json, which was written after it: a damaged, cut or
-    exchanged file never reaches FAISS. A stranger who can write both files can as well replace the
-    encoders beside them; delete RUN/cache of a run from somebody you do not trust, it is made again.
+    exchanged file never reaches FAISS, and nothing larger than the file is allocated for it. Only
+    somebody who can write to RUN/cache can forge both, and can replace the encoders as well; delete
+    that folder in a run from a stranger, it is made again.
     """
 
     file = "index.faiss"

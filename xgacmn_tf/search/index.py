@@ -108,7 +108,7 @@ class Index(abc.ABC):
 
     @abc.abstractmethod
     def save(self, folder: str | os.PathLike[str]) -> None:
-        """Write the index to a folder for `load_index`; index.json, which vouches for it, is last."""
+        """Write the index to a folder, for `load_index`; index.json is written last."""
 
     @abc.abstractmethod
     def __len__(self) -> int:
