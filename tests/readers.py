@@ -29,7 +29,7 @@ from xgacmn_tf.features.words import BagOfWords, Topics
 from xgacmn_tf.paper.scores import read_codes
 from xgacmn_tf.runs.folder import RunFolder
 from xgacmn_tf.search import load_index, make_index
-from xgacmn_tf.search.indexing import texts_in
+from xgacmn_tf.search.sources import table_in, texts_in
 from xgacmn_tf.serve import config_files, json_tensors, tensors
 from xgacmn_tf.serve.page.shown_gallery import ShownGallery
 from xgacmn_tf.serve.servable import Input, Servable, Signature

@@ -22,8 +22,7 @@ from xgacmn_tf.runs.checkpoint import load_encoder
 from xgacmn_tf.runs.folder import RunFolder
 from xgacmn_tf.runs.trained import TrainedRun
 from xgacmn_tf.search import make_index
-from xgacmn_tf.search.indexing import open_source
-from xgacmn_tf.search.kept import KeptGallery
+from xgacmn_tf.search.opening import OpenGallery
 from xgacmn_tf.serve.failure import from_model
 from xgacmn_tf.settings.config import Config
 
@@ -355,12 +354,12 @@ def test_searches_find_the_same_as_in_python(run, captions_file, tmp_path, monke
     assert ("add 4 times the mean cosine" in readme) is by_features
     loaded = tf.saved_model.load(str(version)).signatures
     rng = np.random.default_rng(6)
-    source = open_source(trained, str(captions_file))
+    gallery = OpenGallery(trained, [str(captions_file)], tmp_path / "cache")
     for modality, other, dim, size in (("image", "text", 5, 6), ("text", "image", 8, 8)):
-        kept = KeptGallery(tmp_path / "index", trained, source, modality, lambda line: None)
-        embeddings = kept.items.features[modality]
+        items = gallery.embedded(modality)
+        embeddings = items.features[modality]
         with np.load(captions_file) as arrays:
-            rows = kept.items.id.astype(int)
+            rows = items.id.astype(int)
             alone = trained.represent(modality, arrays[modality][rows])
         width = alone.shape[1] + 5 * (by_features and modality == "image")
         assert embeddings.shape == (len(rows), width)
@@ -368,7 +367,7 @@ def test_searches_find_the_same_as_in_python(run, captions_file, tmp_path, monke
         assert (np.abs(embeddings[:, :first] - alone[:, :first]).max() > 0.01) == combined
         queries = rng.normal(size=(4, dim)).astype(np.float32)
         index = make_index("exact")
-        index.index(embeddings, kept.items.id)
+        index.index(embeddings, items.id)
         expected = index.query(trained.represent(other, queries, width), 9)
         signature = loaded[f"search_{modality}s_by_{other}"]
         found = signature(**{f"{other}_features": tf.constant(queries)})

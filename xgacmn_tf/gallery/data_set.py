@@ -66,12 +66,13 @@ def from_dataset(dataset: PairedDataset, split: str) -> Gallery:
 
     Args:
       dataset: the data set.
-      split: "all", "train" or "test".
+      split: "all", "train" (with the validation pairs that were held out of it) or "test".
 
     Raises:
       InputError: training items of a data set whose training split is streamed from files.
     """
-    parts = [part for name, part in dataset.splits() if split in (ALL, name)]
+    names = {split, "validation"} if split == TRAIN and dataset.held_out else {split}
+    parts = [part for name, part in dataset.splits() if split == ALL or name in names]
     if not all(isinstance(part, Split) for part in parts):
         raise InputError(
             f"the training split of {dataset.name} is streamed from files, so that not all items "

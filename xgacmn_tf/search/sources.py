@@ -123,11 +123,7 @@ def texts_in(path: Path) -> list[RawItem]:
     """Return the lines of a UTF-8 file that are not blank; an id is the file with the line."""
     lines = enumerate(read_text(path).split("\n"), 1)
     name = readable(path.name)
-    items = [
-        RawItem(f"{name}:{number}", title(line), text=line)
-        for number, line in lines
-        if line.strip()
-    ]
+    items = [RawItem(f"{name}:{n}", title(line), text=line) for n, line in lines if line.strip()]
     if not items:
         raise InputError(f"{path}: no text in it; expected one a line")
     return items
