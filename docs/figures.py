@@ -20,11 +20,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from xgacmn_tf.commands.search import Search, run_search
 from xgacmn_tf.datasets.paired import Split, label_matrix
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.io.files import atomic_path
 from xgacmn_tf.runs.trained import TrainedRun
-from xgacmn_tf.commands.search import Search, run_search
 from xgacmn_tf.search.page import write_answers_page
 from xgacmn_tf.search.searcher import Answer, Hit, Query
 

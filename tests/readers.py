@@ -159,6 +159,10 @@ def write_texts(path):
     path.write_text("".join(f"{text}, été\n" for text in TEXTS), encoding="utf-8")
 
 
+def write_items(path):
+    path.write_text("id,text\n" + "".join(f"{n},{text}\n" for n, text in enumerate(TEXTS)))
+
+
 def copy_of(name):
     def write(path):
         source = DATASETS / name / "dummy_data"
@@ -301,6 +305,7 @@ READERS = {
         for suffix in ("jpg", "png", "webp", "gif", "bmp", "tiff", "ppm")
     },
     "texts": ("texts.txt", write_texts, texts_in),
+    "table of items": ("items.csv", write_items, table_in),
     "Wikipedia's list": (
         "trainset_txt_img_cat.list",
         copy_of("wikipedia"),
@@ -335,8 +340,9 @@ READERS = {
         )
     },
     **{
-        f"{kind} index": ("index.npz", write_index(kind), read_index)
-        for kind in ("exact", "ivf", "hnsw")
+        f"{kind} {file}": (file, write_index(kind), read_index)
+        for kind, vectors in (("exact", "vectors.npy"), ("ivf", "index.faiss"))
+        for file in (vectors, "index.json")
     },
     "extractor": (MANIFEST, write_words, read_words),
     "vocabulary": ("vocabulary.json", write_words, read_words),

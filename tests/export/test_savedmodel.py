@@ -344,7 +344,9 @@ def test_searches_find_the_same_as_in_python(run, captions_file, tmp_path, monke
     assert trained.similarity == "item"
     combined, by_features = compared != "image", compared == "and caption features"
     numbers = 9 * (3 + trained.encoder.item_dim + 5 * by_features)
-    monkeypatch.setattr(gallery_files.embeddings, "MAX_COMBINED", numbers if combined else numbers - 1)
+    monkeypatch.setattr(
+        gallery_files.embeddings, "MAX_COMBINED", numbers if combined else numbers - 1
+    )
     version = export_run(tmp_path / "run", tmp_path, gallery=[captions_file], depth=9)
     record = json.loads((version / "assets.extra" / "run.json").read_text())["gallery"]
     assert record["captions"] is combined and record["caption_features"] is by_features

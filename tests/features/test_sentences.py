@@ -11,11 +11,11 @@ import tensorflow as tf
 
 from tests.log_lines import logged_lines
 from xgacmn_tf import experiment
+from xgacmn_tf.commands.search import Search, run_search
 from xgacmn_tf.datasets.extraction import extractor_files
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.features import load_extractor, text_extractor
 from xgacmn_tf.features.sentence_folder import read_sentence_model
-from xgacmn_tf.commands.search import Search, run_search
 from xgacmn_tf.settings.config import Config
 
 sys.path.append(str(Path(__file__).parent))

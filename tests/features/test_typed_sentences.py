@@ -11,10 +11,10 @@ import tensorflow as tf
 
 from tests.log_lines import logged_lines
 from xgacmn_tf import experiment
+from xgacmn_tf.commands.search import Search, run_search
 from xgacmn_tf.datasets.extraction import extract_features, extractor_files
 from xgacmn_tf.features import text_extractor
 from xgacmn_tf.runs.trained import TrainedRun
-from xgacmn_tf.commands.search import Search, run_search
 from xgacmn_tf.serve.servable import Servable
 from xgacmn_tf.settings.config import Config
 from xgacmn_tf.settings.sections import FeatureSpec

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 from PIL import Image
-from tests.log_lines import logged_lines
 
+from tests.log_lines import logged_lines
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.gallery import Gallery
 from xgacmn_tf.runs.trained import TrainedRun

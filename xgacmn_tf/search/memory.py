@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import abc
 import hashlib
+import json
 import os
 import threading
 from collections.abc import Mapping, Sequence
@@ -177,7 +178,7 @@ class MemoryIndex(Index):
                     "format": FORMAT,
                     "kind": self.kind,
                     "effort": self.effort,
-                    "sha256": _sha256(folder / self.file),
+                    "sha256": _sha256(folder / self.file, self._rows.ids, self._rows.categories),
                     "bytes": (folder / self.file).stat().st_size,
                     # Tombstones have no id.
                     "ids": self._rows.ids,
@@ -208,7 +209,7 @@ class MemoryIndex(Index):
             living = [name for name in ids if name is not None]
             fits = (
                 path.stat().st_size == record["bytes"]
-                and _sha256(path) == record["sha256"]
+                and _sha256(path, ids, categories) == record["sha256"]
                 and len(ids) == len(categories)
                 and all(isinstance(text, str) for text in (*living, *categories))
                 and len(set(living)) == len(living) > 0
@@ -288,6 +289,9 @@ class _Rows:
         self.alive = np.append(self.alive, [name is not None for name in ids])
 
 
-def _sha256(path: Path) -> str:
+def _sha256(path: Path, *names: Any) -> str:
+    """Return SHA-256 (hex) of a file, and of names in JSON."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        digest = hashlib.file_digest(file, "sha256")
+    digest.update(json.dumps(names).encode())
+    return digest.hexdigest()
