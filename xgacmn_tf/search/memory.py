@@ -240,7 +240,8 @@ class _Rows:
     """
 
     def __init__(self, ids: list[Any], categories: list[str]):
-        self.ids, self.categories = [], []
+        self.ids: list[Any] = []
+        self.categories: list[str] = []
         self.alive = np.zeros(0, bool)
         self.row_of: dict[str, int] = {}
         self._of_category: dict[str, list[int]] = {}
