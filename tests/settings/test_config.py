@@ -131,6 +131,7 @@ def test_fingerprint_of_before_a_setting_was_added_still_holds():
     later = [leaf.name for leaf in leaves(Config) if leaf.metadata["later"]]
     assert [name for name in later if not name.startswith("item_")] == [
         "columns",
+        "label_separator",
         "choose_epoch",
         "deduplicate_gallery",
     ]

@@ -33,13 +33,14 @@ class Extraction(Section):
 
     dataset: str | None = setting(
         None,
-        f"pairs to read: {', '.join(catalog.DISTRIBUTED)}, or a .csv or .tsv table with the "
-        "columns image, text, label",
+        f"pairs to read: {', '.join(catalog.DISTRIBUTED)}, a .csv, .tsv, .jsonl or .parquet table "
+        "with the columns image, text, label, a folder of images, hf:NAME or tfds:NAME",
     )
     data_dir: str | None = setting(None, "folder that holds the files of the data set")
     columns: tuple[str, ...] = setting(
         (), "columns of a table that have other names, such as text=caption"
     )
+    label_separator: str = setting("|", "separator of several labels in one cell of a table")
     protocol: str | None = setting(None, "split of a data set that has several")
     image: str | None = setting(None, "features to extract from images", choices=IMAGE_EXTRACTORS)
     text: str | None = setting(None, "features to extract from texts", choices=TEXT_EXTRACTORS)
@@ -98,6 +99,7 @@ def run(request: Extraction) -> None:
         request.protocol,
         request.seed,
         columns=request.columns,
+        label_separator=request.label_separator,
         cache_dir=request.cache_dir,
     )
     features = FeatureSpec(

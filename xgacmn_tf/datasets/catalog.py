@@ -21,8 +21,9 @@ BUILDERS = {
 
 ALLOWED = (
     f"allowed are a built-in data set ({', '.join(BUILT_IN)}), a path to a feature file "
-    "(.npz, .mat, .h5 or .hdf5), a path to a table of images, texts and labels (.csv or .tsv), or "
-    "a TFDS name (name, name/config, name:1.0.0)"
+    "(.npz, .mat, .h5 or .hdf5), to a table of images, texts and labels (.csv, .tsv, .jsonl or "
+    ".parquet) or to a folder of images or embeddings, hf:NAME, tfds:NAME, or the TFDS name of a "
+    "data set of features (name, name/config, name:1.0.0)"
 )
 
 

@@ -2,7 +2,6 @@
 
 import importlib
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -10,18 +9,22 @@ from typing import Any
 
 import numpy as np
 
-from xgacmn_tf.datasets.catalog import ALLOWED, BUILT_IN, BUNDLED, DISTRIBUTED, check_protocol
+from xgacmn_tf.datasets import raw_table, sources
+from xgacmn_tf.datasets.catalog import ALLOWED, DISTRIBUTED, check_protocol
 from xgacmn_tf.datasets.columns import Columns
 from xgacmn_tf.datasets.distribution import PICKLE_SUFFIXES, Files, check_data_dir, pickle_note
+from xgacmn_tf.datasets.forms import NAMED, RAW_TFDS, TABULAR, Form, file_of, form_of
 from xgacmn_tf.datasets.paired import PairedDataset, give_back, hold_out
 from xgacmn_tf.datasets.raw import RawPairs
+from xgacmn_tf.datasets.tables import LABEL_SEPARATOR
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.settings.config import Config
 from xgacmn_tf.settings.sections import DataSettings, FeatureSpec
 
-_FEATURE_FILES = (".npz", ".mat", ".h5", ".hdf5", ".h5py")
-_TABLES = (".csv", ".tsv")
-_TFDS_NAME = re.compile(r"[a-z][a-z0-9_]*(/[\w.=,+-]+)?(:[\d.*]+)?")
+_RAW = (
+    f"{', '.join(DISTRIBUTED)}, a .csv, .tsv, .jsonl or .parquet table, a folder of images, "
+    "hf:NAME or tfds:NAME"
+)
 
 
 def for_config(config: Config) -> PairedDataset:
@@ -74,13 +77,16 @@ def load(
     *,
     streaming: bool = False,
     columns: Columns = (),
+    label_separator: str = LABEL_SEPARATOR,
     **features: Any,
 ) -> PairedDataset:
     """Load a data set and check it.
 
     Args:
-        name: one of `BUILT_IN`; a path to a `.npz`, `.mat`, `.h5` or `.hdf5` file of features, or
-            to a `.csv` or `.tsv` table of images, texts and labels; or a TFDS name.
+        name: one of `BUILT_IN`; a path to a `.npz`, `.mat`, `.h5` or `.hdf5` file of features, to
+            a `.csv`, `.tsv`, `.jsonl` or `.parquet` table of images, texts and labels, or to a
+            folder of images, of embeddings or of Hugging Face's `save_to_disk`; `hf:NAME`,
+            `tfds:NAME`, or the TFDS name of a data set of features. See docs/your_data.md.
         data_dir: the folder of a built-in data set's distribution, the folder that a relative path
             starts from, or TFDS's data folder.
         protocol: one of the data set's `PROTOCOLS`; None for its default.
@@ -89,6 +95,7 @@ def load(
             `streamed.StreamedSplit`.
         columns: names in a feature file or table for the names that this package uses, as a
             mapping or as strings such as "image_train=I_tr".
+        label_separator: separates the labels in a cell of a table.
         **features: fields of `settings.config.FeatureSpec`: `image_features` and `text_features`
             are each one of `features.IMAGE_EXTRACTORS` and `features.TEXT_EXTRACTORS`; without
             both, the data set's own features are read. `nuswide` has several of images, and its
@@ -99,7 +106,7 @@ def load(
         InputError: if the name or protocol is not one of those allowed, features are named for
             data without images, or the data are unusable.
     """
-    data = _data_settings(name, data_dir, protocol, columns, streaming)
+    data = _data_settings(name, data_dir, protocol, columns, label_separator, streaming)
     return _load(data, FeatureSpec(**{key: _text(value) for key, value in features.items()}), seed)
 
 
@@ -110,10 +117,11 @@ def load_raw(
     seed: int = 0,
     *,
     columns: Columns = (),
+    label_separator: str = LABEL_SEPARATOR,
     cache_dir: str | os.PathLike[str] | None = None,
 ) -> RawPairs:
     """Load the images and texts of a data set; arguments and errors as of `load`."""
-    data = _data_settings(name, data_dir, protocol, columns)
+    data = _data_settings(name, data_dir, protocol, columns, label_separator)
     return _load_raw(data, _text(cache_dir), seed)
 
 
@@ -122,6 +130,7 @@ def _data_settings(
     data_dir: str | None,
     protocol: str | None,
     columns: Columns,
+    label_separator: str,
     streaming: bool = False,
 ) -> DataSettings:
     pairs = [f"{k}={v}" for k, v in columns.items()] if isinstance(columns, Mapping) else columns
@@ -129,6 +138,7 @@ def _data_settings(
         dataset=name,
         data_dir=_text(data_dir),
         columns=tuple(pairs),
+        label_separator=label_separator,
         protocol=protocol,
         streaming=streaming,
     )
@@ -141,14 +151,18 @@ def _text(value: Any) -> Any:
 def _load(data: DataSettings, features: FeatureSpec, seed: int) -> PairedDataset:
     """Load a data set. Readers are imported late, each with its own libraries."""
     name, image, text = data.dataset, features.image_features, features.text_features
-    if data.streaming and not _is_tfds(name):
+    form = form_of(data)
+    if form is Form.RAW_TFDS and image is None and text is None:
+        # Without extractors, the data set has to have features.
+        data, form = replace(data, dataset=name.removeprefix(RAW_TFDS)), Form.TFDS
+    if data.streaming and form is not Form.TFDS:
         raise InputError(
             f"--streaming reads the files of TFDS data sets, and {name!r} is not one; name one, "
             "such as nuswide/full or what `python -m xgacmn_tf.features` writes, or leave "
             "--streaming out"
         )
-    _check_columns(data)
-    if name in BUNDLED:
+    _check_columns(data, form)
+    if form is Form.BUNDLED:
         return _load_bundled(data, image, text)
     if image is None and text is None:
         if features.image_weights or features.text_weights:
@@ -156,15 +170,14 @@ def _load(data: DataSettings, features: FeatureSpec, seed: int) -> PairedDataset
                 "--image_weights and --text_weights have no use without --image_features and "
                 "--text_features; name those too"
             )
-        return _load_features(data, features.cache_dir, seed)
+        return _load_features(data, form, features.cache_dir, seed)
     named = f"image_features={image}, text_features={text}"
-    if name not in DISTRIBUTED and not _is_table(name):
+    if form not in (*TABULAR, Form.DISTRIBUTED):
         raise InputError(
             f"data set {name!r} comes with its features and takes no others ({named}); leave them "
-            f"out, or name a data set of images and texts: {', '.join(DISTRIBUTED)}, a .csv or "
-            "a .tsv"
+            f"out, or name a data set of images and texts: {_RAW}"
         )
-    module: Any = _module(data) if name in DISTRIBUTED else None
+    module: Any = _module(data) if form is Form.DISTRIBUTED else None
     _check_features(name, module, image, text)
     if image in getattr(module, "IMAGE_FEATURES", ()):
         if text is not None:
@@ -172,7 +185,7 @@ def _load(data: DataSettings, features: FeatureSpec, seed: int) -> PairedDataset
                 f"{named}: the former come with data set {name!r}, and so do its texts' features; "
                 "leave text_features out"
             )
-        return _load_features(data, features.cache_dir, seed, image)
+        return _load_features(data, form, features.cache_dir, seed, image)
     own_texts: Any = getattr(module, "own_texts", None)
     if image is None or (text is None and own_texts is None):
         raise _name_both(f"data set {name!r} with {named}")
@@ -188,41 +201,44 @@ def _load(data: DataSettings, features: FeatureSpec, seed: int) -> PairedDataset
 
 
 def _load_raw(data: DataSettings, cache_dir: str | None, seed: int) -> RawPairs:
-    _check_columns(data)
-    if data.dataset in DISTRIBUTED:
+    form = form_of(data)
+    _check_columns(data, form)
+    if form is Form.DISTRIBUTED:
         module = _module(data)
         files = module.DISTRIBUTION.open(data.data_dir, cache_dir=cache_dir, images=True)
         return module.load_raw(files, data.protocol, seed)
-    if not _is_table(data.dataset):
+    if form not in TABULAR:
         raise InputError(
-            f"data set {data.dataset!r} has no images and texts to read; expected one of "
-            f"{', '.join(DISTRIBUTED)}, or a path to a .csv or .tsv table"
+            f"data set {data.dataset!r} has no images and texts to read; expected one of {_RAW}"
         )
     check_protocol(data.dataset, data.protocol, ())
-    from xgacmn_tf.datasets import raw_table
-
-    return raw_table.load_raw(_file(data), seed, data.columns)
+    table = sources.read_source(data, cache_dir, names=raw_table.NAMES, required=raw_table.REQUIRED)
+    return raw_table.raw_pairs(table, sources.name_of(data), seed, data.label_separator)
 
 
 def _load_features(
-    data: DataSettings, cache_dir: str | None, seed: int, *image_features: str | None
+    data: DataSettings, form: Form, cache_dir: str | None, seed: int, *image_features: str | None
 ) -> PairedDataset:
     """Load the features that are in the files; some data sets have several of images."""
     name = data.dataset
-    if name in DISTRIBUTED:
+    if form is Form.DISTRIBUTED:
         module = _module(data)
         files = module.DISTRIBUTION.open(data.data_dir, cache_dir=cache_dir)
         return module.load(files, data.protocol, seed, *image_features)
     check_protocol(name, data.protocol, ())
-    if _is_feature_file(name):
+    if form is Form.FEATURE_FILE:
         from xgacmn_tf.datasets import feature_file
 
-        return feature_file.load(_file(data), data.columns)
-    if _is_table(name):
-        raise _name_both(f"the table {name} holds no features")
+        return feature_file.load(file_of(data), data.columns)
+    if form is Form.EMBEDDINGS:
+        from xgacmn_tf.datasets import embeddings
+
+        return embeddings.load(file_of(data), data.columns, data.label_separator, seed)
+    if form in TABULAR:
+        raise _name_both(f"{name} is {form.value} and holds no features")
     if Path(name).suffix.lower() in PICKLE_SUFFIXES:
         raise InputError(pickle_note(Path(data.data_dir or "") / name))
-    if _is_tfds(name):
+    if form is Form.TFDS:
         from xgacmn_tf.datasets import tfds_source
 
         return tfds_source.load(name, data.data_dir, data.streaming)
@@ -287,32 +303,12 @@ def _check_features(name: str, module: Any, image: str | None, text: str | None)
             )
 
 
-def _check_columns(data: DataSettings) -> None:
-    if data.columns and not (_is_table(data.dataset) or _is_feature_file(data.dataset)):
+def _check_columns(data: DataSettings, form: Form) -> None:
+    if data.columns and form not in NAMED:
         raise InputError(
             f"--columns names arrays of feature files and columns of tables, and {data.dataset!r} "
             "is neither; leave it out"
         )
-
-
-def _is_tfds(name: str) -> bool:
-    fits = name not in BUILT_IN and _TFDS_NAME.fullmatch(name)
-    return bool(fits) and not Path(name).exists()
-
-
-def _file(data: DataSettings) -> Path:
-    """Return the path of a file that may start from `data_dir`."""
-    if data.data_dir is not None and not Path(data.dataset).is_absolute():
-        check_data_dir(data.data_dir)
-    return Path(data.data_dir or "") / data.dataset
-
-
-def _is_feature_file(name: str) -> bool:
-    return Path(name).suffix.lower() in _FEATURE_FILES
-
-
-def _is_table(name: str) -> bool:
-    return Path(name).suffix.lower() in _TABLES
 
 
 def _name_both(problem: str) -> InputError:

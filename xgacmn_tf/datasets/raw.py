@@ -12,24 +12,29 @@ from xgacmn_tf.errors import InputError
 
 @dataclass(frozen=True)
 class RawPair:
-    """One image and one text.
+    """One image and one text; pairs of the training split may lack an image, a text or a label.
 
     Attributes:
         id: unique in the data set, not only in its split.
-        image: an image file.
-        text: its caption or text; may be empty.
-        label: the class, in [0, c); or the classes, at least one, ascending.
+        image: an image file, or None.
+        text: its caption or text, or None.
+        label: the class, in [0, c); or the classes, at least one, ascending; or None.
         group: equal for pairs that no split may divide; None in all pairs of a data set where pairs
             with identical image features belong together.
         fine_label: see `paired.Split`; None in all pairs of a data set without fine labels.
     """
 
     id: str
-    image: Path
-    text: str
-    label: int | tuple[int, ...]
+    image: Path | None
+    text: str | None
+    label: int | tuple[int, ...] | None
     group: str | None = None
     fine_label: str | None = None
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the pair lacks nothing."""
+        return self.image is not None and self.text is not None and self.label is not None
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,8 @@ class RawPairs:
 
     Raises:
         InputError: naming the first of: an empty train or test split; a duplicate id; a
-            label out of range; labels that are single in one pair and several in another.
+            label out of range; labels that are single in one pair and several in another; a
+            validation or test pair that lacks something.
     """
 
     name: str
@@ -54,6 +60,16 @@ class RawPairs:
 
     def __post_init__(self) -> None:
         _check(self)
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether pairs have several labels: every label is a tuple then."""
+        return isinstance(self._first_label, tuple)
+
+    @property
+    def _first_label(self) -> int | tuple[int, ...] | None:
+        labels = (pair.label for pair in (*self.train, *self.test))
+        return next((label for label in labels if label is not None), None)
 
     def splits(self) -> dict[str, tuple[RawPair, ...]]:
         """{"train": …, "validation": … if there is one, "test": …}."""
@@ -74,10 +90,17 @@ def _check(pairs: RawPairs) -> None:
                     "every pair needs an id of its own."
                 )
             owner[pair.id] = part
-            if isinstance(pair.label, tuple) != isinstance(pairs.train[0].label, tuple):
+            if not pair.is_complete and part != "train":
+                raise InputError(
+                    f"{source}: pair {pair.id!r} in {part} lacks {_lacks(pair)}; expected complete "
+                    "pairs in validation and test, so complete it, or move it to train"
+                )
+            if pair.label is None:
+                continue
+            if isinstance(pair.label, tuple) != pairs.multi_label:
                 raise InputError(
                     f"{source}: pair {pair.id!r} has label {pair.label}, the first one "
-                    f"{pairs.train[0].label}; give every pair one class or every pair a tuple."
+                    f"{pairs._first_label}; give every pair one class or every pair a tuple."
                 )
             labels = pair.label if isinstance(pair.label, tuple) else (pair.label,)
             if not labels or not all(0 <= label < classes for label in labels):
@@ -85,3 +108,8 @@ def _check(pairs: RawPairs) -> None:
                     f"{source}: pair {pair.id!r} has label {pair.label}; expected 0 to "
                     f"{classes - 1}, one for each of the {classes} label names."
                 )
+
+
+def _lacks(pair: RawPair) -> str:
+    values = {"an image": pair.image, "a text": pair.text, "a label": pair.label}
+    return " and ".join(name for name, value in values.items() if value is None)

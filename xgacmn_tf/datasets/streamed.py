@@ -139,6 +139,10 @@ class StreamedSplit:
     def group(self) -> np.ndarray | None:
         return self.group_keys if self.grouped else None
 
+    def masks(self) -> dict[str, np.ndarray]:
+        """As `Split.masks`; the pairs of a streamed split are complete."""
+        return {}
+
     def targets(self, num_classes: int) -> np.ndarray:
         """As `Split.targets`."""
         return targets_of(self.label, num_classes)

@@ -52,12 +52,7 @@ def _load(name: str, data_dir: str | None, streaming: bool) -> PairedDataset:
     builder = _builder(name, data_dir)
     source = f"TFDS data set {builder.info.full_name}"
     names = _fitting(source, builder.info.features)
-    try:
-        builder.download_and_prepare()
-    except Exception as error:  # A builder's own code may raise anything.
-        raise InputError(
-            f"{source} could not be prepared in {builder.data_dir}: {error}"
-        ) from error
+    _prepare(builder, source)
     parts = [part for part in SPLITS if part in builder.info.splits]
     if not {"train", "test"} <= set(parts):
         raise InputError(
@@ -91,6 +86,22 @@ def _load(name: str, data_dir: str | None, streaming: bool) -> PairedDataset:
     return PairedDataset(
         name, splits["train"], splits["test"], label_names, splits.get("validation"), source
     )
+
+
+def prepared_builder(name: str, data_dir: str | None) -> Any:
+    """Return the builder of a data set, once its files are in `data_dir`; errors as of `load`."""
+    builder = _builder(name, data_dir)
+    _prepare(builder, f"TFDS data set {builder.info.full_name}")
+    return builder
+
+
+def _prepare(builder: Any, source: str) -> None:
+    try:
+        builder.download_and_prepare()
+    except Exception as error:  # A builder's own code may raise anything.
+        raise InputError(
+            f"{source} could not be prepared in {builder.data_dir}: {error}"
+        ) from error
 
 
 def _builder(name: str, data_dir: str | None) -> Any:

@@ -23,6 +23,7 @@ from xgacmn_tf.model.angular_softmax import (
 )
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
 from xgacmn_tf.model.epochs import BatchSource, EpochRunner
+from xgacmn_tf.model.input_maps import InputMap
 from xgacmn_tf.model.map_choice import fit_maps
 from xgacmn_tf.model.networks import Encoder, default_dropout
 from xgacmn_tf.model.optimizers import FusedAdam
@@ -55,7 +56,10 @@ class XGACMN(AdversarialModel):
     A batch is a dict: "image" (n, d_v) and "text" (n, d_t), raw float features, and "label", (n,)
     integers, (n, c) one-hot or multi-hot. Labels may also be `y`. Features that were mapped once
     (`prepare`) stand under "mapped_image" and "mapped_text", and, where an input map leaves the
-    feature space, "image_target" and "text_target" for the discriminators. `fit`, `evaluate` and
+    feature space, "image_target" and "text_target" for the discriminators. Where pairs lack an
+    image, a text or a category, "has_image", "has_text" and "has_label" (n,) bool tell: features of
+    a missing item are zeros, its label is −1 or a row of zeros, and each term is over the rows that
+    it can use. Those masks hold for all batches of the data or for none. `fit`, `evaluate` and
     `predict` take such batches from arrays or `tf.data`, and `Split.batches`, which they map once.
 
     Args:
@@ -74,7 +78,8 @@ class XGACMN(AdversarialModel):
             or a `ClassLayer` of `num_classes`.
         margin: the angular margin m of "angular".
         pair_loss: "l2" (§3.3), or a function that is registered with Keras, from the codes of a
-            batch's images and texts, (n, code_dim) each, to a scalar.
+            batch's images and texts, (n, code_dim) each, to a scalar. In training on incomplete
+            pairs it also receives `rows`, (n,) bool, those with both.
         adversarial_loss: "cross_entropy" (Eq. 1–5), or a `losses.AdversarialLoss`.
         decoder_hidden: widths of the decoders' hidden layers; None mirrors `encoder_hidden`.
         output_activation: of both decoders, see `networks.Decoder`.
@@ -171,7 +176,8 @@ class XGACMN(AdversarialModel):
 
         Args:
             data: training pairs: a `datasets.Split`, or an object or a dict with "image" (n, d_v)
-                and "text" (n, d_t) arrays of finite raw features.
+                and "text" (n, d_t) arrays of finite raw features, and "has_image" and "has_text"
+                (n,) bool or None where items are missing; the maps are fitted on those present.
             batch_size: not used; Keras's preprocessing layers have it.
 
         Raises:
@@ -193,15 +199,23 @@ class XGACMN(AdversarialModel):
                 f"adapt received image features of shape {image.shape} and text features of shape "
                 f"{text.shape}; expected (n, d_v) and (n, d_t), row i of both the same pair"
             )
-        image_map, text_map = fit_maps(types.SimpleNamespace(**settings), image, text)
-        encoders = {}
+        present = []
         for modality, features in (("image", image), ("text", text)):
+            name = f"has_{modality}"
+            has = data.get(name) if isinstance(data, Mapping) else getattr(data, name, None)
+            present.append(features if has is None else features[np.asarray(has, bool)])
+        self.build_on(*fit_maps(types.SimpleNamespace(**settings), *present))
+
+    def build_on(self, image_map: InputMap, text_map: InputMap) -> None:
+        """Build the networks on fitted input maps, instead of `adapt`."""
+        settings, encoders = self.encoder_settings, {}
+        for modality, input_map in (("image", image_map), ("text", text_map)):
             dropout = settings[f"{modality}_dropout"]
             encoders[modality] = Encoder(
                 hidden=settings["encoder_hidden"],
                 code_dim=settings["code_dim"],
                 code_activation=settings["code_activation"],
-                dropout=default_dropout(features.shape[1]) if dropout is None else dropout,
+                dropout=default_dropout(input_map.input_dim) if dropout is None else dropout,
                 dtype=self.dtype_policy,
                 name=f"{modality}_encoder",
             )

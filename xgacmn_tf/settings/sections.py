@@ -22,8 +22,9 @@ class DataSettings(Section):
     dataset: str = setting(
         "emoji",
         "built-in data set (emoji, openclipart, wikipedia, pascal_sentence, nuswide), a .npz, "
-        ".mat, .h5 or .hdf5 file of your own features, a .csv or .tsv table of your own images, "
-        "texts and labels, or the name of a TFDS data set",
+        ".mat, .h5 or .hdf5 file of your own features, a .csv, .tsv, .jsonl or .parquet table of "
+        "your own images, texts and labels, a folder of images or embeddings, hf:NAME of a Hugging "
+        "Face data set, tfds:NAME, or the TFDS name of a data set of features",
     )
     data_dir: str | None = setting(
         None, "folder that holds the files of the data set, if it needs any", affects_results=False
@@ -34,6 +35,9 @@ class DataSettings(Section):
         "this package's, such as image_train=I_tr,text_train=T_tr or text=caption; a wrong name "
         "lists those in the file",
         later=True,
+    )
+    label_separator: str = setting(
+        "|", "separator of several labels in one cell of a table", later=True
     )
     protocol: str | None = setting(
         None, "split of a data set that has several; a wrong name lists them"

@@ -177,6 +177,37 @@ def test_rows_that_are_added_are_all_that_is_extracted(raw_pairs, tmp_path, open
     assert dataset.test.thumbnail[2:] == first.test.thumbnail[:3]
 
 
+def test_the_log_tells_what_the_cache_spares(raw_pairs, tmp_path, caplog):
+    caplog.set_level("INFO")
+    run(replace(raw_pairs, train=raw_pairs.train[3:]), tmp_path)
+    run(raw_pairs, tmp_path)
+    assert "0 of 15 images are in the feature cache" in caplog.text
+    assert "15 of 18 images are in the feature cache" in caplog.text
+
+
+def test_incomplete_training_pairs(raw_pairs, tmp_path):
+    first, second, third, *others = raw_pairs.train
+    train = (
+        replace(first, image=None),
+        replace(second, text=None),
+        replace(third, label=None),
+        *others,
+    )
+    dataset = run(replace(raw_pairs, train=train), tmp_path)
+    whole = run(raw_pairs, tmp_path / "whole")
+    split = dataset.train
+    assert split.has_image.tolist() == [False] + [True] * 11
+    assert split.has_text.tolist() == [True, False] + [True] * 10
+    assert split.label[:4].tolist() == [0, 1, -1, 0]
+    assert not split.image[0].any() and not split.text[1].any()
+    np.testing.assert_array_equal(split.image[1:], whole.train.image[1:])
+    assert split.thumbnail == (b"", *whole.train.thumbnail[1:]) and split.title[1] == ""
+    assert dataset.test.has_image is None and dataset.test.has_text is None
+    extractor_files.write_feature_file(dataset, tmp_path / "f.npz")
+    read = feature_file.load(tmp_path / "f.npz")
+    np.testing.assert_array_equal(read.train.has_text, split.has_text)
+
+
 def test_a_bad_image_is_named_as_the_data_set_names_it(raw_pairs, tmp_path):
     raw_pairs.test[1].image.write_bytes(b"no image")
     run(raw_pairs, tmp_path, on_bad_image="skip")

@@ -21,10 +21,10 @@ from xgacmn_tf.datasets.extraction.cache import EXTRACTOR
 from xgacmn_tf.datasets.extraction.extract import (
     dataset_name,
     feature_caches,
-    labels,
     title,
 )
 from xgacmn_tf.datasets.extraction.extracted_pairs.extracted_pairs_dataset_builder import Builder
+from xgacmn_tf.datasets.labels import label_array
 from xgacmn_tf.datasets.paired_builder import PairedConfig
 from xgacmn_tf.datasets.raw import RawPair, RawPairs
 from xgacmn_tf.errors import InputError, one_line
@@ -87,20 +87,22 @@ class _ExtractBatch(beam.DoFn):
         self.pool.shutdown()
 
     def process(self, batch: list[tuple[Any, RawPair]]) -> Iterator[tuple[Any, dict[str, Any]]]:
-        paths = [pair.image for _, pair in batch]
+        paths = [pair.image for _, pair in batch if pair.image]
         images = make_shard(self.image, paths, self.on_bad_image, self.pool)
         self.left_out.inc(len(images.bad))
         usable = [batch[row] for row in images.row]
-        texts = make_shard(self.text, [pair.text for _, pair in usable], REFUSE, self.pool)
+        texts = make_shard(self.text, [pair.text or "" for _, pair in usable], REFUSE, self.pool)
         for row, (key, pair) in enumerate(usable):
             yield (
                 key,
                 {
                     "image": images.feature[row],
                     "text": texts.feature[row],
-                    "label": labels([pair], self.num_classes)[0],
+                    "label": label_array(
+                        [pair.label], self.num_classes, isinstance(pair.label, tuple)
+                    )[0],
                     "id": pair.id,
-                    "title": title(pair.text),
+                    "title": title(pair.text or ""),
                     "thumbnail": images.thumbnail[row],
                     **({} if pair.group is None else {"group": pair.group}),
                 },
@@ -132,6 +134,12 @@ def write_tfds(
     Raises:
         InputError: see `extract_features`; or if the pipeline fails.
     """
+    incomplete = next((pair for pair in pairs.train if not pair.is_complete), None)
+    if incomplete:
+        raise InputError(
+            f"data set {pairs.name!r}: pair {incomplete.id!r} lacks its image, text or label; "
+            "expected complete pairs, so remove it, or extract features without --beam_options"
+        )
     saved: dict[str, Path] = {}
     dims: dict[str, int] = {}
     parts = {"train": pairs.train}
@@ -146,7 +154,7 @@ def write_tfds(
         image_dim=dims["image"],
         text_dim=dims["text"],
         label_names=pairs.label_names,
-        multi_label=isinstance(pairs.train[0].label, tuple),
+        multi_label=pairs.multi_label,
         described=True,
         has_thumbnails=True,
         grouped=pairs.train[0].group is not None,

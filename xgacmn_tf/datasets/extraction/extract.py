@@ -12,6 +12,7 @@ from xgacmn_tf.datasets.distribution import default_cache_dir
 from xgacmn_tf.datasets.extraction import extractor_files
 from xgacmn_tf.datasets.extraction.cache import EXTRACTOR, FeatureCache
 from xgacmn_tf.datasets.extraction.feature_store import StoredFeatures, item_keys
+from xgacmn_tf.datasets.labels import label_array
 from xgacmn_tf.datasets.paired import PairedDataset, Split
 from xgacmn_tf.datasets.raw import RawPair, RawPairs
 from xgacmn_tf.errors import InputError
@@ -25,7 +26,8 @@ _LOGGER = logging.getLogger(__name__)
 _MAX_TITLE = 120
 _LEFT_OUT = "left_out.txt"
 Parts = Mapping[str, Sequence[RawPair]]
-KeyedItem = tuple[str, Path | str]
+# None stands for the item that a pair lacks.
+KeyedItem = tuple[str, Path | str] | None
 
 
 def extract_features(
@@ -59,11 +61,13 @@ def extract_features(
     """
     parts = pairs.splits()
     folders: dict[str, Path] = {}
-    keys: dict[str, dict[str, list[str]]] = {}
+    keys: dict[str, dict[str, list[str | None]]] = {}
     stored: dict[str, StoredFeatures] = {}
     for items, cache in feature_caches(parts, features, batch_size, seed, show_progress):
         modality = cache.extractor.modality
-        keys[modality] = {part: [key for key, _ in keyed] for part, keyed in items.items()}
+        keys[modality] = {
+            part: [item and item[0] for item in keyed] for part, keyed in items.items()
+        }
         distinct = _first_items(itertools.chain(*items.values()))
         stored[modality] = cache.features(distinct)
         folders[modality] = cache.folder
@@ -102,19 +106,23 @@ def default_cache(features: FeatureSpec) -> Path:
 def feature_caches(
     parts: Parts, features: FeatureSpec, batch_size: int, seed: int, show_progress: bool
 ) -> Iterator[tuple[dict[str, list[KeyedItem]], FeatureCache]]:
-    """Yield the items of each split and their cache, for images and then for texts.
+    """Yield the item of each pair by split and their cache, for images and then for texts.
 
     Extractors learn from the distinct images and from all texts of the training split.
     """
     for extractor in _extractors(features, batch_size, seed):
         modality = extractor.modality
-        listed: dict[str, list[Path | str]] = {
+        listed: dict[str, list[Path | str | None]] = {
             part: [pair.image if modality == "image" else pair.text for pair in split]
             for part, split in parts.items()
         }
-        keys = iter(item_keys(modality, [*itertools.chain(*listed.values())]))
-        items = {part: [(next(keys), item) for item in split] for part, split in listed.items()}
-        training = items["train"]
+        present = [item for item in itertools.chain(*listed.values()) if item is not None]
+        keys = iter(item_keys(modality, present))
+        items: dict[str, list[KeyedItem]] = {
+            part: [None if item is None else (next(keys), item) for item in split]
+            for part, split in listed.items()
+        }
+        training = [item for item in items["train"] if item]
         if modality == "image":
             training = [*_first_items(training).items()]
         folder, policy = default_cache(features), features.on_bad_image
@@ -124,42 +132,56 @@ def feature_caches(
 def _first_items(items: Iterable[KeyedItem]) -> dict[str, Path | str]:
     """Return the distinct keys with the first item of each."""
     first: dict[str, Path | str] = {}
-    for key, item in items:
-        first.setdefault(key, item)
+    for keyed in items:
+        if keyed:
+            first.setdefault(*keyed)
     return first
 
 
 def _split(
     part: str,
     pairs: Sequence[RawPair],
-    image_keys: Sequence[str],
-    text_keys: Sequence[str],
+    image_keys: Sequence[str | None],
+    text_keys: Sequence[str | None],
     features: Mapping[str, StoredFeatures],
     dataset: RawPairs,
 ) -> Split:
-    """Return the pairs of a split whose images have features."""
+    """Return the pairs of a split whose images have features, or that have none."""
     images, texts = features["image"], features["text"]
-    rows = [row for row, key in enumerate(image_keys) if key in images.row]
+    rows = [row for row, key in enumerate(image_keys) if key is None or key in images.row]
     if not rows:
         raise InputError(
             f"{part}: none of the images of its {len(pairs)} pairs can be used; the first: "
-            f"{pairs[0].image}: {images.bad[image_keys[0]]}"
+            f"{pairs[0].image}: {images.bad[image_keys[0] or '']}"
         )
     usable = [pairs[row] for row in rows]
     own_images = [image_keys[row] for row in rows]
+    own_texts = [text_keys[row] for row in rows]
     first = usable[0]
     return Split(
         image=images.take(own_images),
-        text=texts.take([text_keys[row] for row in rows]),
-        label=labels(usable, len(dataset.label_names)),
+        text=texts.take(own_texts),
+        label=label_array(
+            [pair.label for pair in usable], len(dataset.label_names), dataset.multi_label
+        ),
         id=np.array([pair.id for pair in usable]),
-        title=np.array([title(pair.text) for pair in usable]),
+        title=np.array([title(pair.text or "") for pair in usable]),
         thumbnail=images.thumbnails(own_images),
         group=None if first.group is None else np.array([pair.group for pair in usable], dtype=str),
         fine_label=None
         if first.fine_label is None
         else np.array([pair.fine_label for pair in usable], dtype=str),
+        **_presence(has_image=own_images, has_text=own_texts),
     )
+
+
+def _presence(**keys: Sequence[str | None]) -> dict[str, np.ndarray]:
+    """Return (n,) bool for each modality that some pair lacks."""
+    return {
+        name: np.array([key is not None for key in of_pairs])
+        for name, of_pairs in keys.items()
+        if None in of_pairs
+    }
 
 
 def _report(bad: Sequence[str], total: int, path: Path) -> None:
@@ -195,16 +217,6 @@ def _extractors(features: FeatureSpec, batch_size: int, seed: int) -> tuple[Extr
         extractor.check()  # Before a long run, not in it.
         extractor.batch_size = batch_size
     return extractors
-
-
-def labels(pairs: Sequence[RawPair], num_classes: int) -> np.ndarray:
-    """Return (n,) int32, or (n, num_classes) uint8 multi-hot if pairs have several classes."""
-    if not isinstance(pairs[0].label, tuple):
-        return np.array([pair.label for pair in pairs], np.int32)
-    multi_hot = np.zeros((len(pairs), num_classes), np.uint8)
-    for row, pair in enumerate(pairs):
-        multi_hot[row, list(pair.label)] = 1  # type: ignore[arg-type]
-    return multi_hot
 
 
 def title(text: str) -> str:

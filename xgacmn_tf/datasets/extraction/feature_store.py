@@ -11,6 +11,7 @@ part is ignored, and its items are extracted again.
 import dataclasses
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,7 @@ from xgacmn_tf.features.shards import REFUSE, Shard, make_shard, rejection
 from xgacmn_tf.groups import file_keys
 from xgacmn_tf.io.files import read_json, write_json
 
+_LOGGER = logging.getLogger(__name__)
 PART = 512
 
 
@@ -82,16 +84,21 @@ class StoredFeatures:
         reasons = zip(unusable, shard.bad, strict=True)
         self.bad |= {key: reason for key, reason in reasons if key in self._place}
 
-    def take(self, keys: Sequence[str]) -> np.ndarray:
-        """Return (k, d) features of the items with these keys, as a view of adjacent rows."""
-        rows = [self.row[key] for key in keys]
-        if rows and rows == list(range(rows[0], rows[0] + len(rows))):
-            return self.feature[rows[0] : rows[0] + len(rows)]
-        return self.feature[rows]
+    def take(self, keys: Sequence[str | None]) -> np.ndarray:
+        """Return (k, d) features of the items with these keys, as a view of adjacent rows.
 
-    def thumbnails(self, keys: Sequence[str]) -> tuple[bytes, ...]:
-        """Return the encoded small images of the items with these keys."""
-        return tuple(self._thumbnail[key] for key in keys)
+        The features of None are zeros.
+        """
+        rows = [-1 if key is None else self.row[key] for key in keys]
+        if rows and None not in keys and rows == list(range(rows[0], rows[0] + len(rows))):
+            return self.feature[rows[0] : rows[0] + len(rows)]
+        features = self.feature[rows]
+        features[np.array(rows) < 0] = 0
+        return features
+
+    def thumbnails(self, keys: Sequence[str | None]) -> tuple[bytes, ...]:
+        """Return the encoded small images of the items with these keys; b"" for None."""
+        return tuple(b"" if key is None else self._thumbnail[key] for key in keys)
 
 
 class FeatureStore:
@@ -137,6 +144,12 @@ class FeatureStore:
             if on_bad_image == REFUSE and key in stored.bad:
                 raise rejection(f"{items[key]}: {stored.bad[key]}")
         new = [key for key in items if key in missing]
+        _LOGGER.info(
+            "%d of %d %ss are in the feature cache",
+            len(items) - len(new),
+            len(items),
+            extractor.modality,
+        )
         with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
             for start in range(0, len(new), PART):
                 keys = new[start : start + PART]

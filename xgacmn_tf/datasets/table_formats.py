@@ -1,0 +1,127 @@
+"""Records in files: comma- and tab-separated values, JSON Lines, and Parquet."""
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from xgacmn_tf.datasets.distribution import read_text
+from xgacmn_tf.errors import InputError, one_line
+
+
+class Records(NamedTuple):
+    """The records of a source, read once.
+
+    Attributes:
+        header: the names of its columns.
+        read: called with the columns that are wanted, yields the place of each record, such as
+            "line 7", and its cells by column.
+    """
+
+    header: list[str]
+    read: Callable[[Sequence[str]], Iterator[tuple[str, Mapping[str, Any]]]]
+
+
+def _separated(path: Path) -> Records:
+    """Open a UTF-8 table whose cells are separated by commas, or tabs (.tsv)."""
+    tabs = path.suffix.lower() == ".tsv"
+    dialect = csv.excel_tab if tabs else csv.excel
+    reader = csv.reader(io.StringIO(read_text(path), newline=""), dialect, strict=True)
+
+    def read(columns: Sequence[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        try:
+            for cells in reader:
+                if cells and len(cells) != len(header):
+                    raise InputError(
+                        f"{path}, line {reader.line_num}: {len(cells)} cells; expected "
+                        f"{len(header)}: {', '.join(header)}. Separate them by "
+                        f"{'tabs' if tabs else 'commas'}, and quote texts that hold one or quotes"
+                    )
+                if cells:
+                    yield f"line {reader.line_num}", dict(zip(header, cells, strict=True))
+        except csv.Error as error:
+            raise InputError(f"{path}, line {reader.line_num}: {error}") from None
+
+    try:
+        header = [name.strip() for name in next(reader, [])]
+    except csv.Error as error:
+        raise InputError(f"{path}, line 1: {error}") from None
+    return Records(header, read)
+
+
+def _json_lines(path: Path) -> Records:
+    """Open a file with a JSON object in each line; the columns are the fields of all of them."""
+    records: list[tuple[str, dict[str, Any]]] = []
+    header: dict[str, None] = {}
+    for number, line in enumerate(read_text(path).split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise InputError(
+                f"{path}, line {number}: no JSON ({one_line(error)}); expected an object in each "
+                "line"
+            ) from None
+        if not isinstance(record, dict):
+            raise InputError(
+                f"{path}, line {number}: {type(record).__name__}; expected a JSON object, such as "
+                '{"image": "1.jpg", "text": "a cat", "label": "animal"}'
+            )
+        records.append((f"line {number}", record))
+        header |= dict.fromkeys(record)
+    return Records([*header], lambda columns: iter(records))
+
+
+def _parquet(path: Path) -> Records:
+    """Open a Parquet file, of which only the wanted columns are read."""
+    parquet = parquet_library()
+    try:
+        file = parquet.ParquetFile(path)
+        header = file.schema_arrow.names
+    except Exception as error:  # PyArrow raises many types for damaged files.
+        raise _unreadable(path, error) from error
+
+    def read(columns: Sequence[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        row = 0
+        try:
+            for batch in file.iter_batches(columns=[*columns]):
+                for record in batch.to_pylist():
+                    row += 1
+                    yield f"row {row}", record
+        except InputError:
+            raise
+        except Exception as error:
+            raise _unreadable(path, error) from error
+
+    return Records(header, read)
+
+
+def parquet_library() -> Any:
+    """Return `pyarrow.parquet`.
+
+    Raises:
+        InputError: if PyArrow is not installed.
+    """
+    try:
+        import pyarrow.parquet
+    except ImportError:
+        raise InputError(
+            "Parquet files need pyarrow; run `pip install xgacmn_tf[parquet]`"
+        ) from None
+    return pyarrow.parquet
+
+
+def _unreadable(path: Path, error: Exception) -> InputError:
+    return InputError(f"{path}: cannot be read as Parquet ({one_line(error)}); write it again")
+
+
+# By suffix.
+FORMATS: dict[str, Callable[[Path], Records]] = {
+    ".csv": _separated,
+    ".tsv": _separated,
+    ".jsonl": _json_lines,
+    ".parquet": _parquet,
+}
