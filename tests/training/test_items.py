@@ -219,7 +219,7 @@ def test_training_items_are_offered_by_image_and_caption(config, runs, monkeypat
         np.testing.assert_allclose(offered[:], expected, atol=1e-6)
         np.testing.assert_allclose(vectors, encoder.items_of(expected), atol=1e-5)
         with monkeypatch.context() as patch:
-            patch.setattr(gallery_module, "MAX_COMBINED", combined.size - 1)
+            patch.setattr(gallery_module.embeddings, "MAX_COMBINED", combined.size - 1)
             apart = match_thresholds._offered(
                 encoder, [train, validation], dataset.label_names, modality
             )[1]

@@ -3,7 +3,8 @@
     xgacmn gallery --run=RUN photos/ -o items.npz
         the images in a folder, by the run's extractor.
     xgacmn gallery --run=RUN items.csv -o items.npz
-        rows of a table with the columns id, image, text, title, label; an image or a text suffices.
+        rows of a table (.csv, .tsv, .jsonl, .parquet) with any of the columns id, image, text,
+        title, label; an image or a text suffices. --columns=text=caption maps other names.
     xgacmn gallery --run=RUN photos/ captions.csv features.npz -o items.npz
         several sources; an image and a text with one id become one item.
 
@@ -35,6 +36,9 @@ class MakeGallery(Section):
         "skip",
         "what happens at an image that cannot be used: an error, or it is left out and logged",
         choices=("refuse", "skip"),
+    )
+    columns: tuple[str, ...] = setting(
+        (), "names of the columns of tables, where they differ, such as text=caption,label=category"
     )
     cache_dir: str | None = setting(None, "folder of cached features; by default RUN/cache")
 
@@ -68,7 +72,7 @@ def make_gallery(sources: Sequence[str], request: MakeGallery) -> None:
 
     run = TrainedRun(request.run)
     cache = RunCache(run, request.cache_dir)
-    gallery, bad = read_sources(run, sources, cache.features, request.on_bad_image)
+    gallery, bad = read_sources(run, sources, cache.features, request.on_bad_image, request.columns)
     if bad:
         logger.info("%s", summary(bad))
     try:

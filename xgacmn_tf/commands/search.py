@@ -158,8 +158,8 @@ def run_search(words: Sequence[str], request: Search) -> list[Answer]:
 def _queries(words: Sequence[str], request: Search) -> list[Query]:
     """Return all queries, texts first."""
     from xgacmn_tf.datasets.distribution import read_text
+    from xgacmn_tf.datasets.folders import IMAGE_SUFFIXES
     from xgacmn_tf.search.searcher import image_query, text_query
-    from xgacmn_tf.search.sources import IMAGES
 
     lines: list[str] = []
     if request.queries is not None:
@@ -171,7 +171,7 @@ def _queries(words: Sequence[str], request: Search) -> list[Query]:
             ) from error
         if not lines:
             raise InputError(f"--queries={request.queries}: no query in it; expected one a line")
-    images = [word for word in words if word.lower().endswith(IMAGES)]
+    images = [word for word in words if word.lower().endswith(IMAGE_SUFFIXES)]
     texts = [text_query(text) for text in (*(w for w in words if w not in images), *lines)]
     if not texts and not images:
         raise InputError('nothing to search for: give words ("a red apple") or an image file')

@@ -31,9 +31,7 @@ def checked_features(values: Any, name: str) -> np.ndarray:
     return array
 
 
-def checked_labels(
-    values: Any, num_classes: int, name: str, may_lack: bool = False
-) -> np.ndarray:
+def checked_labels(values: Any, num_classes: int, name: str, may_lack: bool = False) -> np.ndarray:
     """Return values in the type of `Split.label`; errors call them `name`.
 
     Args:

@@ -30,7 +30,7 @@ def from_split(split: Split, label_names: Sequence[str]) -> Gallery:
         np.array(category),
         split.thumbnail,
         split.fine_label,
-        *(getattr(split, f"has_{modality}", None) for modality in MODALITIES),
+        *(getattr(split, f"has_{modality}") for modality in MODALITIES),
     )
 
 

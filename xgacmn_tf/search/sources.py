@@ -3,7 +3,8 @@
     all, train, test    items of the run's data set
     photos/             the images in a folder and the folders below it, by name
     captions.txt        one text a line
-    items.csv, .tsv     a table with any of the columns `NAMES`, at least an image or a text
+    items.csv           a table, see `tables.read_table`, with any of the columns `NAMES`, at least
+                        an image or a text; also .tsv, .jsonl and .parquet
     items.npz           a gallery file, or the feature file of a data set
 
 Images and texts go through the run's extractors. Their features are cached by content, so that only
@@ -12,7 +13,6 @@ new items are extracted.
 
 from __future__ import annotations
 
-import csv
 import os
 import zipfile
 from collections import Counter
@@ -25,9 +25,13 @@ from tqdm import tqdm
 
 from xgacmn_tf import gallery
 from xgacmn_tf.datasets import feature_file
+from xgacmn_tf.datasets.columns import Columns
 from xgacmn_tf.datasets.distribution import read_text
 from xgacmn_tf.datasets.extraction.extract import title
 from xgacmn_tf.datasets.extraction.feature_store import FeatureStore, item_keys
+from xgacmn_tf.datasets.folders import IMAGE_SUFFIXES
+from xgacmn_tf.datasets.table_formats import FORMATS
+from xgacmn_tf.datasets.tables import LABEL_SEPARATOR, read_table
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.features.extractor import file_hash
 from xgacmn_tf.features.shards import SKIP, rejection
@@ -35,14 +39,12 @@ from xgacmn_tf.gallery import ALL, TEST, TRAIN, Gallery
 from xgacmn_tf.names import MODALITIES
 from xgacmn_tf.runs.trained import TrainedRun
 
-IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm")
-TABLES = {".csv": ",", ".tsv": "\t"}
 # Columns of tables; several labels are joined by "|".
 NAMES = ("id", "image", "text", "title", "label")
 SPLITS = (ALL, TRAIN, TEST)
 _EXPECTED = (
-    "expected all, train, test, a folder of images, a .txt file with one text a line, a .csv or "
-    ".tsv table, or an .npz file with features"
+    "expected all, train, test, a folder of images, a .txt file with one text a line, a table "
+    f"({', '.join(FORMATS)}), or an .npz file with features"
 )
 
 
@@ -64,7 +66,11 @@ class RawItem:
 
 
 def read_sources(
-    run: TrainedRun, sources: Sequence[str], cache: Path, on_bad_image: str = SKIP
+    run: TrainedRun,
+    sources: Sequence[str],
+    cache: Path,
+    on_bad_image: str = SKIP,
+    columns: Columns = (),
 ) -> tuple[Gallery, list[str]]:
     """Return the items of several sources as one gallery, see `gallery.join`.
 
@@ -73,6 +79,7 @@ def read_sources(
       sources: as the module describes them, at least one.
       cache: folder of cached features.
       on_bad_image: one of `shards.POLICIES`.
+      columns: names of columns in tables for `NAMES`, see `table_in`.
 
     Returns:
       The gallery, and the reason for every image that was left out.
@@ -81,10 +88,18 @@ def read_sources(
       InputError: a source cannot be used, or an image if the policy is "refuse".
     """
     bad: list[str] = []
-    return gallery.join([_read(run, one, cache, on_bad_image, bad) for one in sources]), bad
+    parts = [_read(run, one, cache, on_bad_image, columns, bad) for one in sources]
+    return gallery.join(parts), bad
 
 
-def _read(run: TrainedRun, source: str, cache: Path, on_bad_image: str, bad: list[str]) -> Gallery:
+def _read(
+    run: TrainedRun,
+    source: str,
+    cache: Path,
+    on_bad_image: str,
+    columns: Columns,
+    bad: list[str],
+) -> Gallery:
     path = Path(source)
     if source in SPLITS:
         return run.gallery(source)
@@ -96,8 +111,8 @@ def _read(run: TrainedRun, source: str, cache: Path, on_bad_image: str, bad: lis
         return _features_in(run, path)
     elif path.suffix.lower() == ".txt":
         items = texts_in(path)
-    elif path.suffix.lower() in TABLES:
-        items = table_in(path)
+    elif path.suffix.lower() in FORMATS:
+        items = table_in(path, columns)
     else:
         raise InputError(f"{source}: {_EXPECTED}")
     return _extracted(run, source, items, cache, on_bad_image, bad)
@@ -111,10 +126,10 @@ def images_in(folder: Path) -> list[RawItem]:
         paths += [
             Path(parent) / name
             for name in files
-            if name.lower().endswith(IMAGES) and not name.startswith(".")
+            if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
         ]
     if not paths:
-        raise InputError(f"{folder}: no image in it ({', '.join(IMAGES)})")
+        raise InputError(f"{folder}: no image in it ({', '.join(IMAGE_SUFFIXES)})")
     names = [(readable(path.relative_to(folder)), path) for path in sorted(paths)]
     return [RawItem(name, Path(name).stem, path) for name, path in names]
 
@@ -129,21 +144,24 @@ def texts_in(path: Path) -> list[RawItem]:
     return items
 
 
-def table_in(path: Path) -> list[RawItem]:
-    """Return the rows of a table; the id of a row without one is its image, "image#2", or line."""
+def table_in(path: Path, columns: Columns = ()) -> list[RawItem]:
+    """Return the rows of a table; the id of a row without one is its image, "image#2", or line.
+
+    Args:
+      path: the table.
+      columns: names of its columns for `NAMES`, such as "text=caption".
+    """
+    table = read_table(path, columns, names=NAMES)
     uses: Counter[str] = Counter()
     items = []
-    for line, row in _rows(path):
+    for number, row in enumerate(table.rows):
         image, text = row.get("image", ""), row.get("text", "")
         if not image and not text:
-            raise InputError(f"{path}, line {line}: there is neither an image nor a text")
-        # A table from elsewhere must not make other images of this machine part of a gallery.
-        if Path(image).is_absolute() or ".." in Path(image).parts:
             raise InputError(
-                f"{path}, line {line}: the image {image[:80]!r} leads out of {path.parent}; put "
-                "images below it, or a link to their folder"
+                f"{table.line(number)}: there is neither an image nor a text; name the right "
+                "columns with --columns=image=COLUMN,text=COLUMN"
             )
-        name = row.get("id") or image or f"{readable(path.name)}:{line}"
+        name = row.get("id") or image or f"{readable(path.name)}:{number + 1}"
         uses[name] += 1
         if uses[name] > 1 and not row.get("id"):
             name = f"{name}#{uses[name]}"
@@ -151,35 +169,12 @@ def table_in(path: Path) -> list[RawItem]:
             RawItem(
                 name,
                 row.get("title") or title(text) or Path(image).stem,
-                path.parent / image if image else None,
+                table.folder / image if image else None,
                 text or None,
-                ", ".join(label.strip() for label in row.get("label", "").split("|")),
+                ", ".join(label.strip() for label in row.get("label", "").split(LABEL_SEPARATOR)),
             )
         )
     return items
-
-
-def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
-    """Return the line and the cells by column of every row; other columns are ignored."""
-    try:
-        reader = csv.DictReader(
-            read_text(path).splitlines(keepends=True),
-            delimiter=TABLES[path.suffix.lower()],
-            strict=True,
-        )
-        rows = [(reader.line_num, row) for row in reader]
-    except csv.Error as error:
-        raise InputError(f"{path}: {error}") from error
-    header = reader.fieldnames or []
-    if not rows or not {"image", "text"} & set(header):
-        raise InputError(
-            f"{path}: the columns are {', '.join(header)[:200] or 'missing'}; expected a column "
-            f"image or text and optionally {', '.join(NAMES)}, and at least one row"
-        )
-    return [
-        (line, {name: (row.get(name) or "").strip() for name in NAMES if name in header})
-        for line, row in rows
-    ]
 
 
 def _features_in(run: TrainedRun, path: Path) -> Gallery:
