@@ -4,7 +4,7 @@
     python benchmarks/everyday_queries.py RUN1 RUN2 RUN3        totals of each run, mean and sd
     python benchmarks/everyday_queries.py RUN --markdown        a table of the first ten queries
 
-Each query searches the images that `xgacmn_tf.search` searches by default, with the run's own
+Each query searches the images that `xgacmn search` searches by default, with the run's own
 similarity and index. The file of queries has the columns `query` and `id`, one row per query and
 relevant item; everyday_queries.tsv, for runs on the emoji, was written before any training.
 
@@ -29,9 +29,7 @@ from xgacmn_tf.datasets.distribution import read_text
 from xgacmn_tf.datasets.emoji import EMOJI
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.runs.trained import TrainedRun
-from xgacmn_tf.search.indexing import RunItems
-from xgacmn_tf.search.kept import KeptGallery, default_folder
-from xgacmn_tf.search.kept_index import open_engine
+from xgacmn_tf.search.opening import OpenGallery
 from xgacmn_tf.search.searcher import Answer, Hit, answer, text_query
 
 QUERIES = Path(__file__).with_suffix(".tsv")
@@ -117,24 +115,19 @@ def search(
     Raises:
         InputError: a relevant item is not in the gallery.
     """
-
-    def log(line: str) -> None:
-        print(line, file=sys.stderr)
-
-    source = RunItems(run)
-    folder = default_folder(run, source, captions)
-    kept = KeptGallery(folder, run, source, "image", log, captions)
-    items = set(kept.items.id.tolist())
+    gallery = OpenGallery(run)
+    images = gallery.embedded("image", captions)
+    items = set(images.id.tolist())
     missing = [name for ids in relevant.values() for name in ids if name not in items]
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise InputError(
             f"--queries={file}: {missing[0]!r}{more} is not in the gallery of {run.folder.path} "
-            f"({source.name}); name items of it, of identical images the first"
+            f"({gallery.name}); name items of it, of identical images the first"
         )
-    index, _ = open_engine(kept, run, "auto", None, log)
+    index, _ = gallery.cache.engine(images, "auto")
     queries = [text_query(query) for query in relevant]
-    answers = answer(run, kept.items, index, queries, len(items), split=source.split)
+    answers = answer(run, images, index, queries, len(items), split=gallery.split)
     return [
         Result.of(found, ids, len(items))
         for found, ids in zip(answers, relevant.values(), strict=True)

@@ -1,8 +1,8 @@
-"""Search engines side by side: time to build, recall of cross-modal queries, queries a second.
+"""Search engines: time to build, recall of cross-modal queries, and latency.
 
     python benchmarks/search_engines.py                           10,000 and 200,000 embeddings
-    python benchmarks/search_engines.py --sizes=1000000 --engines=exact,flat,ivf
-    python benchmarks/search_engines.py --run=RUN --sizes=30000   with the encoders of a run
+    python benchmarks/search_engines.py --sizes=1000000 --engines=ivf
+    python benchmarks/search_engines.py --run=RUN --sizes=1000000 --engines=exact --similarity=item
     python benchmarks/search_engines.py --json=numbers.json
 
 Without a run, an embedding of the gallery is the sum of three random unit vectors, one of its
@@ -11,48 +11,41 @@ in 100 dimensions. A query of the other modality lies between two topics of its 
 shifted by a fourth unit vector, the gap between the modalities.
 
 With a run, the gallery are image embeddings, and the queries are all texts of the validation and
-test splits. The images are mixtures of two images of the run's data set plus noise of .05 of their
-standard deviation. Every similarity that the run defines is measured.
+test splits. The images are mixtures of two images of the run's data set plus noise of 0.05 of their
+standard deviation. Every similarity that the run defines is measured, or that of --similarity.
 
-Every engine is built and tuned to a recall@10 of .99 as the search command does it, with 200
-queries of the other modality; recall is then that of all of them. The last column is for
-comparison: what is reported where the engine is tuned with 200 items of the gallery, and what the
-recall@10 of the queries is then. The engines of a size answer in turn, three times over, and the
-median counts. "Single" are queries one at a time; both kinds want 50 items each.
+Engines are measured one after another, and each is deleted before the next, so that --engines=NAME
+gives the same numbers. Each is built, and tuned to a recall@10 of 0.99 with 200 queries of the
+other modality, as the search command does it; recall is then that of all queries. p50 and p99 are
+those of 1,000 single queries for 10 items, after 20 that are not counted.
 
-FAISS is left out where it is not installed. Milvus takes part where --milvus_uri names a server, on
-which the gallery xgacmn_benchmark stays, or where the package `milvus` is installed, which starts
-one that listens on all interfaces while it runs. HNSW takes many minutes to build for a million
-embeddings on two cores; --engines can leave it out.
+FAISS is left out where it is not installed. Milvus takes part where --milvus_uri names a server, or
+a file PATH.db of Milvus Lite, on which the gallery xgacmn_benchmark stays. HNSW takes many minutes
+to build for a million embeddings on two cores.
 """
 
-import contextlib
 import importlib.util
 import json
 import os
 import platform
-import socket
-import statistics
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
 from arguments import Parser, sizes, some_of
 
-from xgacmn_tf.search import Index, make_index, tune
+from xgacmn_tf.search import make_index, tune
 from xgacmn_tf.search.recall import exact_scores, recall_at
 
 DIM, CATEGORIES, TOPICS = 100, 10, 100
-QUERIES, K = 1000, 50
-# Items of the gallery as queries, and rows encoded at once.
-SAMPLE, ROWS_AT_ONCE = 200, 8192
-ROUNDS, SECONDS = 3, 1.0
+QUERIES, K = 1000, 10
+WARMUP, CALLS = 20, 1000
+ROWS_AT_ONCE = 8192
 ENGINES = ("exact", "flat", "ivf", "hnsw", "milvus")
 
 
@@ -69,18 +62,18 @@ def generate(size: int, seed: int = 0) -> Data:
     generator = np.random.default_rng(seed)
 
     def unit(rows: int) -> np.ndarray:
-        return normalised(generator.standard_normal((rows, DIM), np.float32))
+        return normalized(generator.standard_normal((rows, DIM), np.float32))
 
     topics = np.repeat(unit(CATEGORIES), TOPICS, axis=0) + unit(CATEGORIES * TOPICS)
-    gallery = normalised(topics[generator.integers(len(topics), size=size)] + unit(size))
+    gallery = normalized(topics[generator.integers(len(topics), size=size)] + unit(size))
     topic = generator.integers(len(topics), size=QUERIES)
     other = topic // TOPICS * TOPICS + generator.integers(TOPICS, size=QUERIES)
     between = (topics[topic] + topics[other]) / 2
-    return Data("clusters", gallery, normalised(between + unit(QUERIES) + unit(1)))
+    return Data("clusters", gallery, normalized(between + unit(QUERIES) + unit(1)))
 
 
-def of_run(path: str, size: int, seed: int = 0) -> Iterator[Data]:
-    """Embeddings by a run's encoders, once for each similarity."""
+def of_run(path: str, size: int, similarity: str | None, seed: int = 0) -> Iterator[Data]:
+    """Embeddings by a run's encoders, of one similarity, or once for each."""
     from xgacmn_tf.runs.trained import TrainedRun
 
     run = TrainedRun(path)
@@ -89,126 +82,71 @@ def of_run(path: str, size: int, seed: int = 0) -> Iterator[Data]:
     texts = [splits[name].text for name in ("validation", "test") if name in splits]
     generator = np.random.default_rng(seed)
     noise = 0.05 * images.std()
-    gallery_codes = []
+    encodings = []
     for first in range(0, size, ROWS_AT_ONCE):
         rows = min(ROWS_AT_ONCE, size - first)
         one, other = generator.integers(len(images), size=(2, rows))
         part = generator.random((rows, 1), np.float32)
         mixed = part * images[one] + (1 - part) * images[other]
         mixed += noise * generator.standard_normal(mixed.shape, np.float32)
-        gallery_codes.append(
-            run.encoder.codes_of("image", abs(mixed) if images.min() >= 0 else mixed)
-        )
+        features = abs(mixed) if images.min() >= 0 else mixed
+        encodings.append(run.encoder.encodings_of("image", features))
     text = np.concatenate(texts)
-    for similarity in run.encoder.similarities():
-        run.similarity = similarity
-        parts = [run.encoder.represent(codes, similarity).numpy() for codes in gallery_codes]
-        yield Data(similarity, np.concatenate(parts), run.represent("text", text))
+    for name in [similarity] if similarity else run.encoder.similarities():
+        run.similarity = name
+        parts = [run.encoder.represent(block, name, "image").numpy() for block in encodings]
+        yield Data(name, np.concatenate(parts), run.represent("text", text))
 
 
-def normalised(rows: np.ndarray) -> np.ndarray:
+def normalized(rows: np.ndarray) -> np.ndarray:
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-def per_second(ask: Callable[[int], Any], queries: int) -> float:
-    """Queries a second of calls that ask so many each, for at least a second."""
-    calls, start = 0, time.perf_counter()
-    while time.perf_counter() - start < SECONDS:
-        ask(calls)
-        calls += 1
-    return calls * queries / (time.perf_counter() - start)
-
-
-def compare(data: Data, engines: list[str], milvus_uri: str | None) -> list[dict]:
-    """One row of the table for each engine."""
-    gallery, queries = data.gallery, data.queries
-    size, count = len(gallery), len(queries)
-    truth = exact_scores(queries, gallery)
-    items = gallery[np.random.default_rng(1).permutation(size)[:SAMPLE]]
-    indexes: dict[str, Index] = {}
-    results: dict[str, dict] = {}
-    for name in engines:
-        index = indexes[name] = make_index(
-            name, size, milvus_uri=milvus_uri, milvus_collection="xgacmn_benchmark"
-        )
-        start = time.perf_counter()
-        index.index(gallery)
-        seconds = time.perf_counter() - start
-
-        def recall(m: int, index: Index = index) -> float:
-            return recall_at(m, index.query(queries, m).scores, truth)
-
-        by_items = tune(index, gallery, items)
-        by_items_true = recall(10)
-        tuned = tune(index, gallery, queries)
-        results[name] = {
-            "engine": name,
-            "embeddings": data.name,
-            "size": size,
-            "build_seconds": seconds,
-            "effort": tuned.effort,
-            "recall_at_10": recall(10),
-            "recall_at_50": recall(50),
-            "tuned_with_items": {
-                "effort": by_items.effort,
-                "reported_recall_at_10": by_items.at10,
-                "recall_at_10": by_items_true,
-            },
-        }
-        print(f"{data.name}, {name}: built and tuned", file=sys.stderr)
-    rates: dict[str, list[tuple[float, float]]] = {name: [] for name in engines}
-    for _ in range(ROUNDS):
-        for name, index in indexes.items():
-            batched = per_second(lambda _, index=index: index.query(queries, K), count)
-            single = per_second(lambda i, index=index: index.query(queries[[i % count]], K), 1)
-            rates[name].append((batched, single))
-    for name, measured in rates.items():
-        for kind, values in zip(("batched", "single"), zip(*measured, strict=True), strict=True):
-            results[name][f"{kind}_per_second"] = statistics.median(values)
-    return list(results.values())
+def measure(data: Data, truth: np.ndarray, name: str, milvus_uri: str | None) -> dict:
+    """Return one row of the table."""
+    size, queries = len(data.gallery), data.queries
+    index = make_index(name, size, milvus_uri=milvus_uri, milvus_collection="xgacmn_benchmark")
+    start = time.perf_counter()
+    index.index(data.gallery)
+    built = time.perf_counter()
+    tuned = tune(index, data.gallery, queries)
+    seconds = time.perf_counter() - built
+    print(f"{data.name}, {name}: built and tuned", file=sys.stderr)
+    latency = []
+    for number in range(WARMUP + CALLS):
+        query = queries[[number % len(queries)]]
+        asked = time.perf_counter()
+        index.query(query, K)
+        latency.append(1000 * (time.perf_counter() - asked))
+    p50, p99 = np.percentile(latency[WARMUP:], [50, 99])
+    return {
+        "engine": name,
+        "embeddings": data.name,
+        "size": size,
+        "build_seconds": built - start,
+        "tune_seconds": seconds,
+        "effort": tuned.effort,
+        "recall_at_10": recall_at(10, index.query(queries, 10).scores, truth),
+        "recall_at_50": recall_at(50, index.query(queries, 50).scores, truth),
+        "p50_ms": float(p50),
+        "p99_ms": float(p99),
+    }
 
 
 def table(results: list[dict]) -> str:
-    exact = {(r["embeddings"], r["size"]): r for r in results if r["engine"] == "exact"}
+    """Return the results as a Markdown table."""
     lines = [
-        "| size | embeddings | engine | build, s | effort | recall@10 | recall@50 "
-        "| batched, queries/s | × exact | single, queries/s | × exact "
-        "| tuned with gallery items: effort, recall@10 reported / true |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|",
+        "| size | embeddings | engine | build (s) | tune (s) | effort | recall@10 | recall@50 "
+        "| p50 (ms) | p99 (ms) |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for r in results:
         cells = [f"{r['size']:,}", r["embeddings"], r["engine"], f"{r['build_seconds']:.1f}"]
-        cells += [r["effort"] or "", *(f"{r[f'recall_at_{m}']:.3f}" for m in (10, 50))]
-        for kind in ("batched", "single"):
-            rate = r[f"{kind}_per_second"]
-            base = exact.get((r["embeddings"], r["size"]), {}).get(f"{kind}_per_second")
-            cells += [f"{rate:,.0f}", f"{rate / base:.1f}" if base else ""]
-        other = r["tuned_with_items"]
-        recalls = f"{other['reported_recall_at_10']:.3f} / {other['recall_at_10']:.3f}"
-        cells.append(f"{other['effort']}, {recalls}" if other["effort"] else recalls)
-        lines.append("| " + " | ".join(map(str, cells)) + " |")
+        cells += [f"{r['tune_seconds']:.1f}", str(r["effort"] or "")]
+        cells += [f"{r[f'recall_at_{m}']:.3f}" for m in (10, 50)]
+        cells += [f"{r['p50_ms']:.2f}", f"{r['p99_ms']:.2f}"]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
-
-
-@contextlib.contextmanager
-def milvus_server(uri: str | None, wanted: bool) -> Iterator[str | None]:
-    """Yields the address of a Milvus server, one of its own if none is given; None if none is."""
-    if uri or not wanted or importlib.util.find_spec("milvus") is None:
-        yield uri
-        return
-    from milvus import MilvusServer
-
-    with socket.socket() as probe:
-        if probe.connect_ex(("127.0.0.1", 2380)) == 0:
-            sys.exit("error: a Milvus server runs here already; name it with --milvus_uri")
-    with tempfile.TemporaryDirectory() as folder:
-        server = MilvusServer()
-        server.set_base_dir(folder)
-        server.start()
-        try:
-            yield f"http://127.0.0.1:{server.listen_port}"
-        finally:
-            server.stop()
 
 
 def main() -> None:
@@ -220,20 +158,20 @@ def main() -> None:
         "--engines", type=some_of(ENGINES), default=",".join(ENGINES), help="which, comma-separated"
     )
     parser.add_argument("--run", help="run folder: embeddings by its encoders, not generated ones")
-    parser.add_argument("--milvus_uri", help="a running Milvus server")
+    parser.add_argument("--similarity", help="of the run; by default each that it defines")
+    parser.add_argument("--milvus_uri", help="a running Milvus server, or a file PATH.db")
     parser.add_argument("--json", type=Path, help="file to write the numbers to")
     arguments = parser.parse_args()
-    engines = arguments.engines
+    engines = [name for name in arguments.engines if name != "milvus" or arguments.milvus_uri]
     if importlib.util.find_spec("faiss") is None:
         engines = [name for name in engines if name in ("exact", "milvus")]
     results = []
-    with milvus_server(arguments.milvus_uri, "milvus" in engines) as uri:
-        if uri is None:
-            engines = [name for name in engines if name != "milvus"]
-        for size in arguments.sizes:
-            for data in of_run(arguments.run, size) if arguments.run else [generate(size)]:
-                results += compare(data, engines, uri)
-                print(table(results), flush=True)
+    for size in arguments.sizes:
+        run = arguments.run
+        for data in of_run(run, size, arguments.similarity) if run else [generate(size)]:
+            truth = exact_scores(data.queries, data.gallery)
+            results += [measure(data, truth, name, arguments.milvus_uri) for name in engines]
+            print(table(results), flush=True)
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
     print(f"{os.cpu_count()} CPU cores; load averages of 1, 5 and 15 minutes at the end: {load}")
     if arguments.json:

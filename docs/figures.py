@@ -20,11 +20,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from xgacmn_tf.commands.search import Search, run_search
 from xgacmn_tf.datasets.paired import Split, label_matrix
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.io.files import atomic_path
 from xgacmn_tf.runs.trained import TrainedRun
-from xgacmn_tf.search.command import Search, search
 from xgacmn_tf.search.page import write_answers_page
 from xgacmn_tf.search.searcher import Answer, Hit, Query
 
@@ -64,9 +64,9 @@ def figures(run_dir: str, queries: str, output: Path, seed: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         words, images = Path(folder) / "words.html", Path(folder) / "images.html"
         request = Search(
-            run_dir, queries=queries, k=HITS, page=str(words), index_dir=f"{folder}/index"
+            run_dir, queries=queries, k=HITS, page=str(words), cache_dir=f"{folder}/cache"
         )
-        search(request, lambda line: None)
+        run_search([], request)
         write_image_answers(run, images, seed)
         for page, name, style in (
             (run.folder.results_page, "results.png", HEAD_AND_TEXT_QUERIES),

@@ -29,7 +29,7 @@ from xgacmn_tf.features.words import BagOfWords, Topics
 from xgacmn_tf.paper.scores import read_codes
 from xgacmn_tf.runs.folder import RunFolder
 from xgacmn_tf.search import load_index, make_index
-from xgacmn_tf.search.indexing import texts_in
+from xgacmn_tf.search.sources import table_in, texts_in
 from xgacmn_tf.serve import config_files, json_tensors, tensors
 from xgacmn_tf.serve.page.shown_gallery import ShownGallery
 from xgacmn_tf.serve.servable import Input, Servable, Signature
@@ -147,6 +147,10 @@ def write_picture(path):
 
 def write_texts(path):
     path.write_text("".join(f"{text}, été\n" for text in TEXTS), encoding="utf-8")
+
+
+def write_items(path):
+    path.write_text("id,text\n" + "".join(f"{n},{text}\n" for n, text in enumerate(TEXTS)))
 
 
 def copy_of(name):
@@ -294,6 +298,7 @@ READERS = {
         for suffix in ("jpg", "png", "webp", "gif", "bmp", "tiff", "ppm")
     },
     "texts": ("texts.txt", write_texts, texts_in),
+    "table of items": ("items.csv", write_items, table_in),
     "Wikipedia's list": (
         "trainset_txt_img_cat.list",
         copy_of("wikipedia"),
@@ -328,8 +333,9 @@ READERS = {
         )
     },
     **{
-        f"{kind} index": ("index.npz", write_index(kind), read_index)
-        for kind in ("exact", "ivf", "hnsw")
+        f"{kind} {file}": (file, write_index(kind), read_index)
+        for kind, vectors in (("exact", "vectors.npy"), ("ivf", "index.faiss"))
+        for file in (vectors, "index.json")
     },
     "extractor": (MANIFEST, write_words, read_words),
     "vocabulary": ("vocabulary.json", write_words, read_words),

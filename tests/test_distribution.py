@@ -121,7 +121,7 @@ def test_it_runs_far_from_the_checkout(python, tmp_path):
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert metrics["git_commit"] is None
     assert metrics["test"]["posterior"]["mAP"]["avg"] > metrics["chance"]["mAP"]["avg"] + 0.1
-    assert "apple" in module("xgacmn_tf.search", "--run_dir=run", "a red apple")
+    assert "apple" in module("xgacmn_tf", "search", "--run=run", "a red apple")
     assert (tmp_path / "run" / "search.html").exists()
     for command in ("serve", "features", "compare", "reproduce"):
         assert "flags" in module(f"xgacmn_tf.{command}", "--help")

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from xgacmn_tf import gallery as gallery_files
+from xgacmn_tf.errors import InputError
 from xgacmn_tf.gallery import (
     LONGEST_TITLE,
     Gallery,
@@ -186,7 +187,7 @@ def test_caption_features_that_are_too_large_are_not_compared(
 ):
     value = {"MAX_CAPTION_DIM": 3, "MAX_COMBINED": 5 * (3 + 5 + 3)}[limit]
     for less in (0, 1):
-        monkeypatch.setattr(gallery_files, limit, value - less)
+        monkeypatch.setattr(gallery_files.embeddings, limit, value - less)
         assert combines(encoder, "item", captions)
         assert compares_features(encoder, "item", captions) is not bool(less)
         found = search_embeddings(encoder, "item", captions, "image")[1]
@@ -220,7 +221,9 @@ def test_other_similarities_compare_one_modality(encoder, captions, similarity):
 def test_where_items_are_compared_by_one_modality(encoder, captions, reason, monkeypatch):
     image = embeddings(encoder, "image", captions.features["image"])
     numbers = 5 * (3 + 5)
-    monkeypatch.setattr(gallery_files, "MAX_COMBINED", numbers - (reason == "too many numbers"))
+    monkeypatch.setattr(
+        gallery_files.embeddings, "MAX_COMBINED", numbers - (reason == "too many numbers")
+    )
     if reason == "one modality":
         captions = Gallery({"image": captions.features["image"]}, captions.id, captions.title)
     if reason == "no captions":
@@ -260,3 +263,56 @@ def test_categories_by_hand():
     assert categories_with_posteriors(posteriors, names)[0].tolist() == [
         "sky", "sky", "sea, lake", "land",
     ]  # fmt: skip
+
+
+def one_modality(modality, ids, dim=2, **fields) -> Gallery:
+    ids = np.array(ids)
+    features = {modality: np.arange(1, len(ids) * dim + 1, dtype=np.float32).reshape(-1, dim)}
+    return Gallery(features, ids, **({"title": ids} | fields))
+
+
+def test_galleries_of_different_modalities_join_by_id():
+    photos = one_modality("image", ["a", "b"], thumbnail=(b"A", b"B"), title=np.array(["x", "y"]))
+    texts = one_modality(
+        "text", ["b", "c"], 3, title=np.array(["caption", "c"]), category=np.array(["sky", ""])
+    )
+    for joined in (join([photos, texts]), join([join([photos]), texts])):
+        assert joined.id.tolist() == ["a", "b", "c"]
+        assert joined.title.tolist() == ["x", "caption", "c"]
+        assert joined.category.tolist() == ["", "sky", ""]
+        assert joined.thumbnail == (b"A", b"B", b"")
+        assert joined.has_image.tolist() == [True, True, False]
+        assert joined.has_text.tolist() == [False, True, True]
+        np.testing.assert_array_equal(joined.features["image"], [[1, 2], [3, 4], [0, 0]])
+        np.testing.assert_array_equal(joined.features["text"], [[0] * 3, [1, 2, 3], [4, 5, 6]])
+
+
+def test_an_id_with_two_images_and_different_features_are_named():
+    photos = one_modality("image", ["a", "b"])
+    with pytest.raises(InputError, match="galleries together: id 'b' occurs twice"):
+        join([photos, one_modality("image", ["b"])])
+    with pytest.raises(InputError, match="have 2 and 3 image features"):
+        join([photos, one_modality("image", ["c"], 3)])
+
+
+def test_missing_images_and_texts_are_not_found_and_stay_in_files(tmp_path):
+    join([one_modality("image", ["a", "b"]), one_modality("text", ["c"])]).write(tmp_path / "g.npz")
+    joined = from_file(tmp_path / "g.npz", {})
+    assert joined.has_image.tolist() == [True, True, False]
+    images, item = joined.distinct("image")
+    assert images.id.tolist() == ["a", "b"] and item.tolist() == [0, 1, -1]
+    assert joined.of_modality("text").id.tolist() == ["c"]
+    with np.load(tmp_path / "g.npz") as arrays:
+        np.savez(tmp_path / "bad.npz", **dict(arrays) | {"has_text": np.ones(2, bool)})
+    with pytest.raises(InputError, match=r"has_text has shape \(2,\) .* 3 booleans"):
+        from_file(tmp_path / "bad.npz", {})
+
+
+def test_items_without_an_image_do_not_change_the_embeddings_of_images(encoder, captions):
+    texts = one_modality("text", ["other"], captions.features["text"].shape[1])
+    _, alone = search_embeddings(encoder, "item", captions, "image")
+    items, joined = search_embeddings(encoder, "item", join([captions, texts]), "image")
+    assert "other" not in items.id
+    np.testing.assert_allclose(joined, alone, rtol=1e-5)
+    items, _ = search_embeddings(encoder, "item", join([captions, texts]), "text")
+    assert items.id[-1] == "other"

@@ -22,8 +22,7 @@ from xgacmn_tf.runs.checkpoint import load_encoder
 from xgacmn_tf.runs.folder import RunFolder
 from xgacmn_tf.runs.trained import TrainedRun
 from xgacmn_tf.search import make_index
-from xgacmn_tf.search.indexing import open_source
-from xgacmn_tf.search.kept import KeptGallery
+from xgacmn_tf.search.opening import OpenGallery
 from xgacmn_tf.serve.failure import from_model
 from xgacmn_tf.settings.config import Config
 
@@ -345,7 +344,9 @@ def test_searches_find_the_same_as_in_python(run, captions_file, tmp_path, monke
     assert trained.similarity == "item"
     combined, by_features = compared != "image", compared == "and caption features"
     numbers = 9 * (3 + trained.encoder.item_dim + 5 * by_features)
-    monkeypatch.setattr(gallery_files, "MAX_COMBINED", numbers if combined else numbers - 1)
+    monkeypatch.setattr(
+        gallery_files.embeddings, "MAX_COMBINED", numbers if combined else numbers - 1
+    )
     version = export_run(tmp_path / "run", tmp_path, gallery=[captions_file], depth=9)
     record = json.loads((version / "assets.extra" / "run.json").read_text())["gallery"]
     assert record["captions"] is combined and record["caption_features"] is by_features
@@ -355,12 +356,12 @@ def test_searches_find_the_same_as_in_python(run, captions_file, tmp_path, monke
     assert ("add 4 times the mean cosine" in readme) is by_features
     loaded = tf.saved_model.load(str(version)).signatures
     rng = np.random.default_rng(6)
-    source = open_source(trained, str(captions_file))
+    gallery = OpenGallery(trained, [str(captions_file)], tmp_path / "cache")
     for modality, other, dim, size in (("image", "text", 5, 6), ("text", "image", 8, 8)):
-        kept = KeptGallery(tmp_path / "index", trained, source, modality, lambda line: None)
-        embeddings = kept.items.features[modality]
+        items = gallery.embedded(modality)
+        embeddings = items.features[modality]
         with np.load(captions_file) as arrays:
-            rows = kept.items.id.astype(int)
+            rows = items.id.astype(int)
             alone = trained.represent(modality, arrays[modality][rows])
         width = alone.shape[1] + 5 * (by_features and modality == "image")
         assert embeddings.shape == (len(rows), width)
@@ -368,7 +369,7 @@ def test_searches_find_the_same_as_in_python(run, captions_file, tmp_path, monke
         assert (np.abs(embeddings[:, :first] - alone[:, :first]).max() > 0.01) == combined
         queries = rng.normal(size=(4, dim)).astype(np.float32)
         index = make_index("exact")
-        index.index(embeddings, kept.items.id)
+        index.index(embeddings, items.id)
         expected = index.query(trained.represent(other, queries, width), 9)
         signature = loaded[f"search_{modality}s_by_{other}"]
         found = signature(**{f"{other}_features": tf.constant(queries)})
@@ -458,7 +459,7 @@ def test_an_image_with_several_captions_is_searched_once(run, tmp_path):
         ({"image": np.zeros((3, 8)), "id": np.arange(2)}, r"shape \(3, 8\).*expected.*\(2, 8\)"),
         ({"image": np.full((2, 8), np.nan), "id": np.arange(2)}, "16 values that are NaN"),
         ({"image": np.full((2, 8), 1e300), "id": np.arange(2)}, "beyond float32"),
-        ({"image": np.zeros((2, 8)), "id": np.array(["a", "a"])}, "'a' stands there twice"),
+        ({"image": np.zeros((2, 8)), "id": np.array(["a", "a"])}, "'a' occurs twice"),
         ({"image": np.zeros((2, 8)), "id": np.zeros((2, 1))}, "one string or whole number"),
         ({"image": np.zeros((0, 8)), "id": np.zeros(0, int)}, "at least one"),
         ({"image": np.zeros((1, 8)), "id": np.array(["\ud800"])}, "id is not valid Unicode"),

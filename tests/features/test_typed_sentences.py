@@ -11,10 +11,10 @@ import tensorflow as tf
 
 from tests.log_lines import logged_lines
 from xgacmn_tf import experiment
+from xgacmn_tf.commands.search import Search, run_search
 from xgacmn_tf.datasets.extraction import extract_features, extractor_files
 from xgacmn_tf.features import text_extractor
 from xgacmn_tf.runs.trained import TrainedRun
-from xgacmn_tf.search.command import Search, search
 from xgacmn_tf.serve.servable import Servable
 from xgacmn_tf.settings.config import Config
 from xgacmn_tf.settings.sections import FeatureSpec
@@ -86,13 +86,13 @@ def test_sentences_from_extraction_to_the_exported_model(tmp_path, raw_pairs):
     found = model["search_images_by_raw_text"](text=tf.constant(SENTENCES))
     for row, sentence in enumerate(SENTENCES[:6]):
         (tmp_path / "queries.txt").write_text(" ".join(sentence.split()), encoding="utf-8")
-        (answer,) = search(
+        (answer,) = run_search(
+            [],
             Search(
                 str(tmp_path / "run"),
                 queries=str(tmp_path / "queries.txt"),
                 k=found["ids"].shape[1],
             ),
-            lambda line: None,
         )
         ids = [hit.id for hit in answer.hits]
         assert ids == [name.decode() for name in found["ids"][row].numpy()]

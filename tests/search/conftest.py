@@ -78,7 +78,7 @@ def identity_encoder() -> CommonSpaceEncoder:
 def item_run(colour_run, tmp_path):
     """A run like that of colours, whose classes and item embeddings are the colours as well."""
     folder = tmp_path / "items"
-    shutil.copytree(colour_run, folder, ignore=shutil.ignore_patterns("indexes"))
+    shutil.copytree(colour_run, folder, ignore=shutil.ignore_patterns("cache", "indexes"))
     layers = [Encoder((), 3, code_activation="linear") for _ in range(4)]
     encoder = CommonSpaceEncoder(
         Identity(3), Identity(3), *layers[:2], PlainSoftmax(3), None, *layers[2:], item_weight=0.5,

@@ -1,4 +1,4 @@
-"""`python -m xgacmn_tf.search`: what is found, what is printed, what is refused."""
+"""`xgacmn search`: hits, printed lines, and errors."""
 
 import importlib.util
 import re
@@ -11,6 +11,9 @@ import pytest
 from PIL import Image
 
 from xgacmn_tf import experiment, gallery
+from xgacmn_tf.commands import search as command
+from xgacmn_tf.commands.search import answer_table
+from xgacmn_tf.datasets.extraction import feature_store
 from xgacmn_tf.datasets.openclipart import OPENCLIPART
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.features import registry
@@ -19,11 +22,8 @@ from xgacmn_tf.features.words import BagOfWords
 from xgacmn_tf.io.files import write_json
 from xgacmn_tf.runs.folder import RunFolder
 from xgacmn_tf.runs.trained import TrainedRun
-from xgacmn_tf.search import __main__ as command
-from xgacmn_tf.search import indexing, load_index
-from xgacmn_tf.search.precision import precision_of_test_split
+from xgacmn_tf.search import load_index
 from xgacmn_tf.search.searcher import Answer, Hit, Query, _words
-from xgacmn_tf.search.table import answer_table
 from xgacmn_tf.settings.config import Config
 
 
@@ -36,9 +36,9 @@ def search(colour_run, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "100")
 
     def run(*arguments):
-        flags = [f"--run_dir={colour_run}", f"--page={tmp_path / 'page.html'}"]
-        if not any(str(one).startswith(("--gallery", "--search_split")) for one in arguments):
-            flags.append("--search_split=test")
+        flags = [f"--run={colour_run}", f"--page={tmp_path / 'page.html'}"]
+        if not any(str(one).startswith("--gallery") for one in arguments):
+            flags.append("--gallery=test")
         command.main(["search", *flags, *map(str, arguments)])
         return capsys.readouterr().out
 
@@ -51,7 +51,7 @@ def refusal(colour_run, capsys):
 
     def run(*arguments):
         with pytest.raises(SystemExit) as stop:
-            command.main(["search", f"--run_dir={colour_run}", *map(str, arguments)])
+            command.main(["search", f"--run={colour_run}", *map(str, arguments)])
         assert stop.value.code == 2
         errors = [line for line in capsys.readouterr().err.splitlines() if line]
         assert errors[-1].startswith("error: ")
@@ -81,15 +81,15 @@ def test_by_default_all_items_are_searched(colour_run, tmp_path, capsys):
     """The training items are those of the test split, so each is there once."""
     ids = {f"{part}-{row}" for part in ("train", "test") for row in range(6)}
     assert set(TrainedRun(colour_run).gallery().id.tolist()) == ids
-    flags = [f"--run_dir={colour_run}", f"--page={tmp_path / 'page.html'}", "--k=7"]
+    flags = [f"--run={colour_run}", f"--page={tmp_path / 'page.html'}", "--k=7"]
     command.main(["search", *flags, "red"])
     printed = capsys.readouterr().out
-    assert "all items\n6 pictures searched exactly" in printed and len(found(printed)) == 6
-    command.main(["search", *flags, "--evaluate", f"--image={_red(tmp_path)}"])
+    assert "all items\n6 images searched exactly" in printed and len(found(printed)) == 6
+    command.main(["search", *flags, str(_red(tmp_path))])
     printed = capsys.readouterr().out
-    assert "6 texts searched exactly" in printed and "P@6 over the test split (6 im" in printed
+    assert "6 texts searched exactly" in printed
     assert {hit[2].split()[-1] for hit in found(printed)} == {f"train-{row}" for row in range(6)}
-    assert (colour_run / "indexes" / "all" / "text" / "index.json").is_file()
+    assert len([*(colour_run / "cache" / "galleries").iterdir()]) >= 2
 
 
 def _red(folder):
@@ -100,15 +100,15 @@ def _red(folder):
 def test_large_data_sets_are_searched_by_their_test_split(
     colour_run, tmp_path, capsys, monkeypatch
 ):
-    monkeypatch.setattr(gallery, "MAX_ALL_BYTES", 12 * 4 * 6 - 1)
-    flags = [f"--run_dir={colour_run}", f"--page={tmp_path / 'page.html'}", "red"]
+    monkeypatch.setattr(gallery.data_set, "MAX_ALL_BYTES", 12 * 4 * 6 - 1)
+    flags = [f"--run={colour_run}", f"--page={tmp_path / 'page.html'}", "red"]
     command.main(["search", *flags])
     printed = capsys.readouterr().out
     assert "only the test split is searched: the features of all 12 items take 0.0 GiB" in printed
-    assert "test split\n6 pictures" in printed
-    command.main(["search", *flags, "--search_split=all"])
+    assert "test split\n6 images" in printed
+    command.main(["search", *flags, "--gallery=all"])
     printed = capsys.readouterr().out
-    assert "only the test split" not in printed and "all items\n6 pictures" in printed
+    assert "only the test split" not in printed and "all items\n6 images" in printed
 
 
 def test_streamed_data_sets_are_searched_by_their_test_split():
@@ -119,8 +119,8 @@ def test_streamed_data_sets_are_searched_by_their_test_split():
 
 def test_hits_have_posteriors_and_answers_tell_whether_anything_fits(item_run, capsys, tmp_path):
     folder, encoder = item_run
-    flags = [f"--run_dir={folder}", f"--page={tmp_path / 'page.html'}", "--k=2"]
-    command.main(["search", *flags, "--search_split=test", "red", "green"])
+    flags = [f"--run={folder}", f"--page={tmp_path / 'page.html'}", "--k=2"]
+    command.main(["search", *flags, "--gallery=test", "red", "green"])
     printed = capsys.readouterr().out
     red, green = printed.split("\n\n")[1:3]
     # Cosines with images and captions: (.994 + 1) / 2, (.555 + 1) / 2 and at most .312 / 2, .64 in
@@ -135,14 +135,14 @@ def test_hits_have_posteriors_and_answers_tell_whether_anything_fits(item_run, c
     ]
     assert float(first[1]) == pytest.approx(np.mean(posteriors), abs=0.005)
     # Few queries fit the items that were trained on so badly.
-    command.main(["search", *flags, "--search_split=all", "green"])
+    command.main(["search", *flags, "--gallery=all", "green"])
     assert "  No good match: the nearest items are shown.\n" in capsys.readouterr().out
     assert "No good match: the nearest items are shown." in (tmp_path / "page.html").read_text()
 
 
 def test_without_captions_images_are_found_by_what_they_show(misleading_run, capsys, tmp_path):
     folder, encoder = misleading_run
-    flags = [f"--run_dir={folder}", f"--page={tmp_path / 'page.html'}", "--search_split=test"]
+    flags = [f"--run={folder}", f"--page={tmp_path / 'page.html'}", "--gallery=test"]
     test = TrainedRun(folder).dataset().test
     image, text = (side.numpy() for side in encoder.represent_pairs(test.image, test.text, "item"))
     blue, captions = text[2], encoder.caption_features(test.text).numpy()
@@ -157,13 +157,12 @@ def test_without_captions_images_are_found_by_what_they_show(misleading_run, cap
         np.testing.assert_array_equal(order[flag], np.argsort(-scores))
     # Images 2 and 5 are called blue, and without their captions 1 and 4 are taken for blue.
     assert set(order["--captions"][:2]) == {2, 5} and set(order["--nocaptions"][:2]) == {1, 4}
-    indexes = folder / "indexes"
-    assert {path.name for path in indexes.iterdir()} == {"test", "test-without-captions"}
+    assert len([*(folder / "cache" / "galleries").iterdir()]) == 2
 
 
 def test_categories_that_a_gallery_lacks_are_predicted(item_run, photos, capsys, tmp_path):
     folder, _ = item_run
-    flags = [f"--run_dir={folder}", f"--page={tmp_path / 'page.html'}", f"--gallery={photos}"]
+    flags = [f"--run={folder}", f"--page={tmp_path / 'page.html'}", f"--gallery={photos}"]
     command.main(["search", *flags, "red"])
     printed = capsys.readouterr().out
     assert re.search(r"1  \S+  rose +warm\? +1.00  rose.png", printed)
@@ -174,36 +173,34 @@ def test_categories_that_a_gallery_lacks_are_predicted(item_run, photos, capsys,
 def test_runs_of_before_names_were_recorded_have_no_categories(item_run, capsys, tmp_path):
     folder, _ = item_run
     write_json(RunFolder(folder).metrics, {"headline_similarity": "posterior"})
-    flags = [f"--run_dir={folder}", f"--page={tmp_path / 'page.html'}", "red"]
+    flags = [f"--run={folder}", f"--page={tmp_path / 'page.html'}", "red"]
     command.main(["search", *flags])
     assert "most probable" not in (printed := capsys.readouterr().out)
     assert "a red one" in printed
 
 
 def test_a_picture_finds_texts(search, photos):
-    hits = found(search(f"--image={photos / 'sea.jpg'}", "--k=2"))
+    hits = found(search(photos / "sea.jpg", "--k=2"))
     assert [hit[2].split()[-1] for hit in hits] == ["test-2", "test-5"]
 
 
 def test_several_queries_of_both_kinds_make_one_page(search, photos, tmp_path):
     (tmp_path / "queries.txt").write_text("green\n\nblue\n")
-    printed = search(
-        "red", f"--queries={tmp_path / 'queries.txt'}", f"--image={photos / 'rose.png'}", "--k=1"
-    )
+    printed = search("red", f"--queries={tmp_path / 'queries.txt'}", photos / "rose.png", "--k=1")
     assert [hit[2].split()[-1] for hit in found(printed)] == [
         "test-0",
         "test-1",
         "test-2",
         "test-0",
     ]
-    assert "6 pictures searched exactly\n6 texts searched exactly" in printed
+    assert "6 images searched exactly\n6 texts searched exactly" in printed
     page = (tmp_path / "page.html").read_text()
     assert re.findall("<h2>(.*)</h2>", page) == ["red", "green", "blue", "rose.png"]
 
 
 def test_a_folder_is_indexed_once(search, photos, tmp_path):
-    ask = ("green", f"--gallery={photos}", f"--index_dir={tmp_path / 'index'}", "--k=1")
-    assert "indexed 3 pictures in" in (first := search(*ask))
+    ask = ("green", f"--gallery={photos}", f"--cache_dir={tmp_path / 'index'}", "--k=1")
+    assert "indexed 3 images" in (first := search(*ask))
     again = search(*ask)
     assert "indexed 3" not in again and found(again) == found(first)
     assert found(again)[0][2].split() == ["leaf", "more/leaf.webp"]
@@ -233,7 +230,7 @@ def test_words_that_the_run_does_not_know_are_named(search, tmp_path):
 def test_an_image_without_features_finds_nothing(search, tmp_path):
     """Its mean color is (0, 0, 0): all texts would be equally near."""
     Image.new("RGB", (4, 4)).save(tmp_path / "black.png")
-    printed = search(f"--image={tmp_path / 'black.png'}", "blue")
+    printed = search(tmp_path / "black.png", "blue")
     assert "All features of this image are zero, so that nothing is found." in printed
     assert len(found(printed)) == 6  # of "blue"
 
@@ -245,7 +242,7 @@ def test_features_that_are_not_finite_are_rejected(refusal, photos, monkeypatch,
     )
     if engine != "exact":
         pytest.importorskip("faiss", reason="pip install xgacmn_tf[faiss]")
-    message = refusal(f"--image={photos / 'sea.jpg'}", f"--index={engine}")
+    message = refusal(photos / "sea.jpg", f"--index={engine}")
     assert "the query holds 3 values of 3 that are NaN" in message and "in row 0" in message
 
 
@@ -258,24 +255,8 @@ def test_known_words():
     assert _words(words, "the …") == ((), False)
 
 
-def test_precision_by_hand(colour_run):
-    # Picture 3 is called red and looks green: its two nearest texts say green, the others' are
-    # right. In words, its red is still the second of all.
-    measured = precision_of_test_split(TrainedRun(colour_run), depth=2)
-    assert (measured.image_to_text, measured.text_to_image) == pytest.approx((5 / 6, 1))
-    assert measured.chance == pytest.approx(2 / 6)
-    assert str(measured) == (
-        "P@2 over the test split (6 images, 6 texts, cosine): image → text 0.833, "
-        "text → image 1.000; by chance 0.333"
-    )
-
-
-def test_evaluate_needs_no_query(search):
-    assert search("--evaluate").startswith("P@6 over the test split (6 images, 6 texts, cosine): ")
-
-
 def test_another_similarity(search, refusal, tmp_path):
-    index = f"--index_dir={tmp_path / 'index'}"
+    index = f"--cache_dir={tmp_path / 'index'}"
     assert found(search("red", "--similarity=dot", "--k=1", index))[0][1] == 9
     message = refusal("red", "--similarity=posterior")
     assert message.endswith("define cosine, dot")
@@ -283,10 +264,10 @@ def test_another_similarity(search, refusal, tmp_path):
 
 def test_an_approximate_index_tells_its_recall(search, tmp_path):
     pytest.importorskip("faiss", reason="pip install xgacmn_tf[faiss]")
-    ask = ("red", "--index=flat", "--k=2", f"--index_dir={tmp_path / 'index'}")
+    ask = ("red", "--index=flat", "--k=2", f"--cache_dir={tmp_path / 'index'}")
     for _ in range(2):  # Built, then loaded.
         printed = search(*ask)
-        assert "6 pictures searched by flat, recall@10 1.000" in printed
+        assert "6 images searched by flat, recall@10 1.000" in printed
         assert "for 6 text queries of the test split" in printed
         assert [hit[2].split()[-1] for hit in found(printed)] == ["test-0", "test-3"]
 
@@ -304,8 +285,8 @@ def ring_file(tmp_path):
 def recall_of(run, folder, words):
     """Recall@10 of a cached IVF index for these words, against a sort of all inner products."""
     index, items = (
-        load_index(folder / "engines" / "ivf"),
-        gallery.from_file(folder / "gallery.npz", {}),
+        load_index(next((folder / "indexes").glob("ivf-*"))),
+        gallery.from_file(next((folder / "galleries").iterdir()), {}),
     )
     run = TrainedRun(run)
     queries = run.represent("text", run.features("text", words))
@@ -319,30 +300,12 @@ def test_the_recall_of_an_index_is_that_of_the_other_modality(
 ):
     pytest.importorskip("faiss", reason="pip install xgacmn_tf[faiss]")
     index_dir = tmp_path / "index"
-    ask = ("red", "--index=ivf", f"--gallery={ring_file}", f"--index_dir={index_dir}")
+    ask = ("red", "--index=ivf", f"--gallery={ring_file}", f"--cache_dir={index_dir}")
     printed = search(*ask)
     match = re.search(r"recall@10 (\S+), .* for 6 text queries of the test split", printed)
     # Tuned with images as queries, the index looked at one list: 1.000 printed, .4 true.
-    recall = recall_of(colour_run, index_dir / "image", ["red", "green", "blue"])
+    recall = recall_of(colour_run, index_dir, ["red", "green", "blue"])
     assert recall == pytest.approx(float(match[1]), abs=0.01) and recall > 0.98
-
-
-def test_a_recall_measured_by_an_older_version_is_measured_again(
-    search, colour_run, ring_file, tmp_path
-):
-    pytest.importorskip("faiss", reason="pip install xgacmn_tf[faiss]")
-    index_dir = tmp_path / "index"
-    ask = ("red", "--index=ivf", f"--gallery={ring_file}", f"--index_dir={index_dir}")
-    first = search(*ask)
-    engine = index_dir / "image" / "engines" / "ivf"
-    older = load_index(engine)
-    older.effort = 1
-    older.save(engine)
-    (engine / "recall.json").write_text('{"recall": "recall@10 1.000 (200 queries, effort 1)"}')
-    again = search(*ask)
-    assert "not measured with text queries of the test split; measuring it" in again
-    assert found(again) == found(first) and load_index(engine).effort > 1
-    assert "measuring" not in search(*ask)
 
 
 def test_a_recall_that_cannot_be_measured_is_not_printed(
@@ -355,11 +318,11 @@ def test_a_recall_that_cannot_be_measured_is_not_printed(
 
     monkeypatch.setattr(TrainedRun, "test_embeddings", gone)
     printed = search(
-        "red", "--index=ivf", f"--gallery={ring_file}", f"--index_dir={tmp_path / 'i'}"
+        "red", "--index=ivf", f"--gallery={ring_file}", f"--cache_dir={tmp_path / 'i'}"
     )
     assert "ivf, at the largest effort, recall not measured (the data set is gone)" in printed
     assert "recall@10" not in printed
-    assert recall_of(colour_run, tmp_path / "i" / "image", ["red"]) == 1
+    assert recall_of(colour_run, tmp_path / "i", ["red"]) == 1
 
 
 def test_queries_of_the_test_split_need_no_data_set(colour_run, tmp_path, monkeypatch):
@@ -374,20 +337,29 @@ def test_queries_of_the_test_split_need_no_data_set(colour_run, tmp_path, monkey
 
 def test_a_damaged_index_is_built_again(search, tmp_path):
     pytest.importorskip("faiss", reason="pip install xgacmn_tf[faiss]")
-    ask = ("red", "--index=flat", "--k=2", f"--index_dir={tmp_path / 'index'}")
+    ask = ("red", "--index=flat", "--k=2", f"--cache_dir={tmp_path / 'index'}")
     first = search(*ask)
-    saved = tmp_path / "index" / "image" / "engines" / "flat" / "index.npz"
-    saved.write_bytes(saved.read_bytes()[:200])
+    (saved,) = (tmp_path / "index" / "indexes").glob("flat-*/index.faiss")
+    saved.write_bytes(saved.read_bytes()[:-1])
     again = search(*ask)
     assert "building the index again" in again and found(again) == found(first)
     assert "building" not in search(*ask)
 
 
-def test_bad_pictures(search, refusal, photos, tmp_path):
+def test_bad_images_are_named(search, photos, tmp_path):
     (photos / "torn.png").write_bytes(b"")
-    ask = ("red", f"--gallery={photos}", f"--index_dir={tmp_path / 'index'}")
-    assert re.search("left out, as they cannot be used: .*torn.png: cannot be read", search(*ask))
-    assert re.search("torn.png.*--on_bad_image=skip", refusal(*ask, "--on_bad_image=refuse"))
+    ask = ("red", f"--gallery={photos}", f"--cache_dir={tmp_path / 'index'}")
+    for _ in range(2):
+        printed = search(*ask)
+        assert re.search("left out, as they cannot be used: torn.png: cannot be read", printed)
+
+
+def test_a_folder_of_an_older_version_is_named(item_run, capsys, tmp_path):
+    folder, _ = item_run
+    (folder / "indexes").mkdir()
+    command.main(["search", f"--run={folder}", f"--page={tmp_path / 'page.html'}", "red"])
+    printed = capsys.readouterr().out
+    assert f"{folder / 'indexes'}: an older version wrote these indexes; the galleries" in printed
 
 
 def test_the_page_is_opened(search, tmp_path, monkeypatch):
@@ -400,39 +372,37 @@ def test_the_page_is_opened(search, tmp_path, monkeypatch):
 
 
 def test_mistakes(refusal, photos, tmp_path):
-    (tmp_path / "empty.txt").write_text(" \n")
+    for name in ("empty.txt", "empty.png"):
+        (tmp_path / name).write_text(" \n")
     assert "nothing to search for" in refusal()
-    assert "give one of them" in refusal("red", "--search_split=all", f"--gallery={photos}")
-    assert "<all|test>" in refusal("red", "--search_split=train")
+    assert "expected all, train, test, a folder" in refusal("red", "--gallery=validation")
     assert "an empty query" in refusal(" ")
     assert "Unknown command line flag 'galery'" in refusal("red", "--galery=x")
-    assert "--k=0: 0 is not a positive integer" in refusal("red", "--k=0")
+    assert "--k=0: expected at least 1" in refusal("red", "--k=0")
     assert "<auto|exact|" in refusal("red", "--index=annoy")
     assert "--milvus_uri goes with --index=milvus" in refusal("red", "--milvus_uri=http://a:1")
     assert "no query in it" in refusal(f"--queries={tmp_path / 'empty.txt'}")
     assert "cannot be read (No such file" in refusal(f"--queries={tmp_path / 'none.txt'}")
-    assert "there is no such file" in refusal(f"--image={tmp_path / 'none.jpg'}")
-    assert "cannot be read as an image" in refusal(f"--image={tmp_path / 'empty.txt'}")
-    assert "photos holds pictures only" in refusal(
-        f"--image={photos / 'sea.jpg'}", f"--gallery={photos}"
-    )
+    assert "there is no such file" in refusal(tmp_path / "none.jpg")
+    assert "cannot be read as an image" in refusal(tmp_path / "empty.png")
+    assert "the gallery holds images only" in refusal(photos / "sea.jpg", f"--gallery={photos}")
     assert "cannot be written" in refusal("red", f"--page={tmp_path / 'no' / 'a.html'}")
-    assert "there is no finished run" in refusal("red", f"--run_dir={tmp_path}")
+    assert "there is no finished run" in refusal("red", f"--run={tmp_path}")
 
 
 def test_no_run_is_named(capsys):
     with pytest.raises(SystemExit) as stop:
         command.main(["search", "red"])
-    assert stop.value.code == 2 and "--run_dir=RUN must be given" in capsys.readouterr().err
+    assert stop.value.code == 2 and "--run=RUN must be given" in capsys.readouterr().err
 
 
 def test_an_interruption(search, photos, monkeypatch):
     def interrupt(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(indexing, "make_shard", interrupt)
+    monkeypatch.setattr(feature_store, "make_shard", interrupt)
     with pytest.raises(SystemExit) as stop:
-        search("red", f"--gallery={photos}")
+        search("red", f"--gallery={photos}", f"--cache_dir={photos.parent / 'cache'}")
     assert stop.value.code == 130
 
 
@@ -441,7 +411,7 @@ def test_pictures_need_the_weights_that_made_the_features(refusal, photos, monke
         registry, "_class", lambda modality, name: BagOfWords if name == "bow" else _Network
     )
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    message = refusal(f"--image={photos / 'sea.jpg'}")
+    message = refusal(photos / "sea.jpg")
     assert "efficientnet_lite2 features need what is not installed; run `pip install" in message
 
 
@@ -455,12 +425,18 @@ class _Network(EfficientNetLite):
 
 def test_help_in_a_process_of_its_own_waits_for_no_tensorflow():
     code = (
-        "import sys; from xgacmn_tf.search.__main__ import main; main(['search', '--help']); "
+        "import sys; from xgacmn_tf.commands.search import main; main(['search', '--help']); "
         "assert not {'tensorflow', 'keras', 'faiss'} & set(sys.modules)"
     )
     asked = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert asked.returncode == 0, asked.stderr
-    assert "--on_bad_image" in asked.stdout
+    assert "--cache_dir" in asked.stdout
+
+
+def test_the_former_command_names_the_new_one():
+    former = [sys.executable, "-m", "xgacmn_tf.search", "--run_dir=RUN", "red"]
+    asked = subprocess.run(former, capture_output=True, text=True)
+    assert asked.returncode == 2 and "is now `python -m xgacmn_tf search --run" in asked.stderr
 
 
 def test_titles_cannot_steer_the_terminal():
@@ -500,8 +476,8 @@ def test_the_bundled_clip_art(tmp_path, capsys):
     apple = list(clip_art.train.title).index("Apple")
     (tmp_path / "apple.webp").write_bytes(clip_art.train.thumbnail[apple])
     # By the category, which four epochs suffice for.
-    run = [f"--run_dir={tmp_path / 'run'}", "--similarity=posterior"]
-    command.main(["search", *run, "an apple", f"--image={tmp_path / 'apple.webp'}"])
+    run = [f"--run={tmp_path / 'run'}", "--similarity=posterior"]
+    command.main(["search", *run, "an apple", tmp_path / "apple.webp"])
     hits = found(capsys.readouterr().out)
     assert [rank for rank, _, _ in hits] == [*range(1, 11)] * 2
     # One picture in nine is of food.
@@ -510,4 +486,4 @@ def test_the_bundled_clip_art(tmp_path, capsys):
 
 def test_a_tall_picture_is_no_mistake(search, tmp_path):
     Image.new("RGBA", (1, 300), (0, 0, 200, 255)).save(tmp_path / "line.png")
-    assert found(search(f"--image={tmp_path / 'line.png'}", "--k=1"))[0][2].endswith("test-2")
+    assert found(search(tmp_path / "line.png", "--k=1"))[0][2].endswith("test-2")

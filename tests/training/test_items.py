@@ -16,9 +16,7 @@ from xgacmn_tf.runs.checkpoint import load_encoder
 from xgacmn_tf.runs.folder import RunFolder
 from xgacmn_tf.runs.items import add_items, train_items
 from xgacmn_tf.runs.trained import TrainedRun
-from xgacmn_tf.search.indexing import RunItems
-from xgacmn_tf.search.kept import KeptGallery
-from xgacmn_tf.search.kept_index import open_engine
+from xgacmn_tf.search.opening import OpenGallery
 from xgacmn_tf.settings.config import Config
 from xgacmn_tf.training import items, match_thresholds
 
@@ -127,10 +125,11 @@ def test_queries_are_compared_with_captions_by_their_features(runs, kind, tmp_pa
     if kind == "hnsw":
         pytest.importorskip("faiss")
     run = TrainedRun(runs[True][0].path)
-    text, lines = run.dataset().test.text, []
-    kept = KeptGallery(tmp_path, run, RunItems(run, "test"), "image", lines.append)
-    width = kept.items.features["image"].shape[1]
-    index, manner = open_engine(kept, run, kind, None, lines.append)
+    text = run.dataset().test.text
+    gallery = OpenGallery(run, ["test"], tmp_path)
+    items = gallery.embedded("image")
+    width = items.features["image"].shape[1]
+    index, manner = gallery.cache.engine(items, kind)
     # An index is tuned with queries that have caption features as well.
     assert kind == "exact" or re.search(r"recall@10 (0\.99|1\.0)", manner)
     queries = run.test_embeddings("text", width)
@@ -139,14 +138,6 @@ def test_queries_are_compared_with_captions_by_their_features(runs, kind, tmp_pa
     assert (found == run.dataset().test.id).mean() > 0.95
     narrow = run.test_embeddings("text")
     assert narrow.shape[1] == width - run.encoder.text_map.output_dim
-    # An index of an earlier version has no caption features.
-    record = json.loads(kept.record.read_text())
-    assert record.pop("caption_features") is True
-    kept.record.write_text(json.dumps(record))
-    lines.clear()
-    again = KeptGallery(tmp_path, run, RunItems(run, "test"), "image", lines.append)
-    assert "did not compare typed queries with captions by their features" in lines[0]
-    np.testing.assert_array_equal(again.items.features["image"], kept.items.features["image"])
 
 
 def test_the_exported_search_ranks_by_it(runs):
@@ -228,7 +219,7 @@ def test_training_items_are_offered_by_image_and_caption(config, runs, monkeypat
         np.testing.assert_allclose(offered[:], expected, atol=1e-6)
         np.testing.assert_allclose(vectors, encoder.items_of(expected), atol=1e-5)
         with monkeypatch.context() as patch:
-            patch.setattr(gallery_module, "MAX_COMBINED", combined.size - 1)
+            patch.setattr(gallery_module.embeddings, "MAX_COMBINED", combined.size - 1)
             apart = match_thresholds._offered(
                 encoder, [train, validation], dataset.label_names, modality
             )[1]

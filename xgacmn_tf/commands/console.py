@@ -12,7 +12,8 @@ from xgacmn_tf.version import __version__
 COMMANDS = {
     "train": ("xgacmn_tf.commands.train", "train and evaluate a model"),
     "evaluate": ("xgacmn_tf.commands.evaluate", "evaluate a run again"),
-    "search": ("xgacmn_tf.search.__main__", "find images by text and texts by image"),
+    "search": ("xgacmn_tf.commands.search", "find images by text and texts by image"),
+    "gallery": ("xgacmn_tf.commands.gallery", "make a gallery file of items to search"),
     "features": ("xgacmn_tf.commands.features", "extract features from images and texts"),
     "export": ("xgacmn_tf.commands.export", "export a run as SavedModel or ONNX"),
     "serve": ("xgacmn_tf.serve.__main__", "serve an exported model"),
@@ -21,8 +22,6 @@ COMMANDS = {
     "compare-runs": ("xgacmn_tf.commands.compare_runs", "compare two runs on common test pairs"),
     "doctor": ("xgacmn_tf.commands.doctor", "print versions, devices, extras and caches"),
 }
-# Commands that name the run folder otherwise.
-_RUN_FLAG = {"search": "--run_dir"}
 
 
 def usage() -> str:
@@ -48,12 +47,5 @@ def main(argv: list[str] | None = None) -> None:
         return
     if name not in COMMANDS:
         stop(f"{name!r} is not a command; expected one of {', '.join(COMMANDS)}")
-    flag = _RUN_FLAG.get(name)
-    if flag is not None:
-        rest = [f"{flag}{a.removeprefix('--run')}" if _names_run(a) else a for a in rest]
     module, _ = COMMANDS[name]
     importlib.import_module(module).main([f"xgacmn {name}", *rest])
-
-
-def _names_run(argument: str) -> bool:
-    return argument == "--run" or argument.startswith("--run=")

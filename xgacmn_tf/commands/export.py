@@ -5,7 +5,7 @@
     xgacmn export --run=RUN --output=models --gallery=items.npz --depth=50
         the same encoders with another gallery: arrays image, text or both, id, title.
     xgacmn export --run=RUN --output=models --gallery=all,more.npz
-        with all items of the run's data set and more; `test` is its test split.
+        with all items of the run's data set and more; `train` and `test` are its splits.
     xgacmn export --run=RUN --output=onnx --format=onnx
         writes onnx/encode_image.onnx and onnx/encode_text.onnx, equal to TensorFlow to 1e-5.
     xgacmn export --run=RUN --output=onnx8 --format=onnx --precision=int8
@@ -41,9 +41,10 @@ class Export(Section):
     )
     gallery: tuple[str, ...] = setting(
         (),
-        ".npz files of items to search in the SavedModel; `all` stands for the items of the run's "
-        "data set, `test` for its test split. By default all, or test if the training split is "
-        "streamed or all features take more than 1 GiB",
+        ".npz files of items to search in the SavedModel, as `xgacmn gallery` writes them; `all` "
+        "stands for the items of the run's data set, `train` and `test` for those of a split. By "
+        "default all, or test if the training split is streamed or all features take more than "
+        "1 GiB",
     )
     depth: int = setting(10, "number of items that a search of the SavedModel returns")
     precision: str = setting(

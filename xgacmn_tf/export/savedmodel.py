@@ -27,7 +27,7 @@ from xgacmn_tf.export.versions import check_name, new_version
 from xgacmn_tf.export.versions import versions as existing_versions
 from xgacmn_tf.export.warmup import write_warmup_requests
 from xgacmn_tf.features.sentences import SentenceReader
-from xgacmn_tf.gallery import ALL, TEST, Gallery
+from xgacmn_tf.gallery import ALL, TEST, TRAIN, Gallery
 from xgacmn_tf.io.files import write_json
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
 from xgacmn_tf.names import model_name
@@ -40,7 +40,11 @@ from xgacmn_tf.settings.config import Config
 MODEL_NAME = "xgacmn"
 DEPTH = 10
 # Galleries of the run's own data set.
-SOURCES = {ALL: "all items of the run's data set", TEST: "the run's test split"}
+SOURCES = {
+    ALL: "all items of the run's data set",
+    TRAIN: "the run's training split",
+    TEST: "the run's test split",
+}
 
 
 def export_run(
@@ -59,8 +63,8 @@ def export_run(
       name: the name of the model for clients.
       version: a new version's number; None for the one after the largest.
       gallery: the items to search: gallery files (`xgacmn_tf.gallery`), and "all" for the items of
-        the run's data set or "test" for its test split; several are joined. None for
-        `TrainedRun.searched_split`.
+        the run's data set, "train" or "test" for those of a split; several are joined, see
+        `gallery.join`. None for `TrainedRun.searched_split`.
       depth: number of items that a search returns, fixed by the export; a smaller gallery returns
         all it has. Images and texts are searched with each distinct one once.
 
@@ -95,7 +99,7 @@ def export_run(
         source=" and ".join(SOURCES.get(str(part), "a file") for part in gallery)
         + (f" ({note})" if note else ""),
         label_names=run.label_names,
-        split=ALL if ALL in gallery else TEST,
+        split=TEST if {ALL, TRAIN}.isdisjoint(map(str, gallery)) else ALL,
     )
 
 

@@ -85,10 +85,10 @@ class TrainedRun:
         return gallery.searched_split(items, self.dims, streamed)
 
     def gallery(self, split: str | None = None) -> Gallery:
-        """Return the items of the run's data set, "all" or those of the "test" split.
+        """Return the items of the run's data set.
 
         Args:
-          split: "all" or "test"; None for `searched_split`.
+          split: "all", "train" or "test"; None for `searched_split`.
         """
         return gallery.from_dataset(self.dataset(), split or self.searched_split()[0])
 

@@ -1,4 +1,4 @@
-"""What every engine asks of embeddings, queries, ids and categories before it takes them."""
+"""Checks of embeddings, queries, ids and categories, common to all engines."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,12 +1,15 @@
-"""Which engine is taken: an empty one, or one that was saved."""
+"""Choice of a search engine by name or by the size of the gallery, and loading of saved indexes."""
 
 from __future__ import annotations
 
 import importlib.util
 import os
+from pathlib import Path
 
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.search.index import COLLECTION, Index
+from xgacmn_tf.io.files import read_json
+from xgacmn_tf.search.index import COLLECTION, FORMAT, RECORD, Index
+from xgacmn_tf.search.memory import MemoryIndex
 
 FAISS_KINDS = ("flat", "ivf", "hnsw")
 KINDS = ("auto", "exact", "faiss", *FAISS_KINDS, "milvus")
@@ -26,21 +29,22 @@ def make_index(
     milvus_collection: str = COLLECTION,
     milvus_token: str | None = None,
 ) -> Index:
-    """An engine; empty, but for "milvus", which has what its collection holds.
+    """Return an index; empty, except of "milvus", which has what its collection holds.
 
     "auto" is exact search up to 100,000 items and "faiss" above, where FAISS is installed. "faiss"
-    is a flat scan up to 10,000 items and IVF above. HNSW is for asking by name: it took 2 to 15
-    times as long to build as IVF, and with queries of the other modality it did not reach a
-    recall@10 of .99 for inner products of codes (docs/speed.md). IVF reaches any recall, in the end
-    by looking at all its lists, as it does for class posteriors.
+    is a flat scan up to 10,000 items and IVF above. HNSW is never chosen by size: it took
+    2 to 15 times as long to build as IVF, and with queries of the other modality it did not reach a
+    recall@10 of 0.99 for inner products of codes (docs/speed.md). IVF reaches any recall, in the
+    end by looking at all its lists, as it does for class posteriors.
 
     Args:
       kind: one of `KINDS`.
-      size: the items that it is going to hold.
+      size: number of items that it will hold.
       seed: of what FAISS draws; the same seed gives the same index.
       threads: of FAISS, in the whole process; None leaves them as they are, at first all cores.
-      milvus_uri, milvus_collection, milvus_token: where a Milvus server is, what the gallery is
-        called there, and "user:password" or a key where the server asks for one.
+      milvus_uri: address of a Milvus server, or a local file PATH.db of Milvus Lite.
+      milvus_collection: the gallery's name there.
+      milvus_token: "user:password" or a key, where the server asks for one.
 
     Raises:
       InputError: there is no such kind, or what it needs is missing.
@@ -70,11 +74,10 @@ def make_index(
 def load_index(
     folder: str | os.PathLike[str], *, threads: int | None = None, milvus_token: str | None = None
 ) -> Index:
-    """The index that `Index.save` wrote to this folder.
+    """Return the index that `Index.save` wrote to a folder.
 
-    The file holds plain arrays. Nothing in it is executed, the sizes that it declares are bounded
-    before memory is taken, and every number that an engine follows is checked. FAISS's own file
-    format is not used, because its reader trusts what it reads.
+    Nothing in the files is executed. The file of the vectors is read only if it is the one that
+    index.json was written for, see `faiss_index.FaissIndex`.
 
     Args:
       folder: the folder.
@@ -82,16 +85,28 @@ def load_index(
       milvus_token: as in `make_index`; it is never saved.
 
     Raises:
-      InputError: the file is missing or damaged, or what its engine needs is missing.
+      InputError: a file is missing, damaged or of another version, or what its engine needs is
+        missing.
     """
-    from xgacmn_tf.search import stored
-
-    arrays = stored.read(folder)
-    kind = arrays.choice("kind", ("exact", *FAISS_KINDS, "milvus"))
+    path = Path(folder) / RECORD
+    if not path.is_file():
+        older = Path(folder, "index.npz").is_file()
+        raise InputError(
+            f"{folder} holds {'an index of an older version' if older else 'no index'}: there is "
+            f"no {path}; index the gallery again"
+        )
+    try:
+        record = read_json(path)
+        kind, layout = str(record["kind"]), record["format"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} is damaged or no index; index the gallery again") from error
+    if layout != FORMAT or kind not in ("exact", *FAISS_KINDS, "milvus"):
+        raise InputError(f"{path} was written by another version; index the gallery again")
     if kind == "milvus":
         from xgacmn_tf.search.milvus_index import MilvusIndex
 
-        return MilvusIndex.from_arrays(arrays, milvus_token)
+        return MilvusIndex.of_record(record, milvus_token)
     index = make_index(kind, threads=threads)
-    index.restore(arrays)  # type: ignore[attr-defined]
+    assert isinstance(index, MemoryIndex)
+    index.restore(Path(folder), record)
     return index

@@ -1,8 +1,8 @@
-"""What every engine does.
+"""The interface of all search engines.
 
 An index holds n embeddings under ids, and answers a query with the ids of the largest inner
 products. Class posteriors, codes and unit-length codes (whose inner product is the cosine) are all
-compared that way. Embeddings are kept in single precision.
+compared that way. Embeddings are stored in single precision.
 """
 
 from __future__ import annotations
@@ -14,14 +14,16 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-# Candidates of HNSW, here and in Milvus. Fewer than the items wanted are never kept, so that less
-# than the 50 that recall is measured with would be measured as 50.
+# The file of a saved index that names its engine, and the version of its layout.
+RECORD, FORMAT = "index.json", 1
+# Candidates of HNSW, here and in Milvus. At least as many as the hits wanted are always kept, so
+# that less than the 50 that recall is measured with would be measured as 50.
 GRAPH_EFFORTS = (64, 128, 256, 512, 1024, 2048)
 COLLECTION = "xgacmn"
 
 
 class Hits(NamedTuple):
-    """What was found for q queries, best first.
+    """The hits of q queries, best first.
 
     Attributes:
       ids: (q, k) str.
@@ -60,7 +62,8 @@ class Index(abc.ABC):
 
     Embeddings are (n, d) arrays of any floating type, ids n distinct strings that are not empty,
     categories n strings. An item of the category "sky, water" is found by either and by the whole.
-    Every method raises `InputError` for input that does not fit, and then nothing has changed.
+    Every method raises `InputError` for input that does not fit, and then nothing has changed. All
+    methods can be called from several threads.
 
     Attributes:
       kind: the engine.
@@ -79,7 +82,7 @@ class Index(abc.ABC):
         ids: Sequence[str] | np.ndarray | None = None,
         categories: Sequence[str] | np.ndarray | None = None,
     ) -> None:
-        """Takes these items instead of all that were there; ids default to row numbers."""
+        """Replace all items by these; ids default to row numbers."""
 
     @abc.abstractmethod
     def upsert(
@@ -88,11 +91,11 @@ class Index(abc.ABC):
         embeddings: Any,
         categories: Sequence[str] | np.ndarray | None = None,
     ) -> None:
-        """Adds items; one whose id is there already is replaced, its category too."""
+        """Add items; one whose id is there already is replaced, its category too."""
 
     @abc.abstractmethod
     def delete(self, ids: Sequence[str] | np.ndarray) -> int:
-        """Removes items; returns how many of the ids were there."""
+        """Remove items; return the number of ids that were there."""
 
     @abc.abstractmethod
     def query(self, embeddings: Any, k: int, category: str | None = None) -> Hits:
@@ -105,12 +108,12 @@ class Index(abc.ABC):
 
     @abc.abstractmethod
     def save(self, folder: str | os.PathLike[str]) -> None:
-        """Writes `<folder>/index.npz`, whole or not at all, for `load_index`."""
+        """Write the index to a folder, for `load_index`; index.json is written last."""
 
     @abc.abstractmethod
     def __len__(self) -> int:
-        """Items."""
+        """Return the number of items."""
 
     def efforts(self) -> tuple[int, ...]:
-        """The values of `effort` worth trying, ascending; none where search is exhaustive."""
+        """Return the values of `effort` to try, ascending; none where search is exhaustive."""
         return ()

@@ -1,16 +1,27 @@
-"""What the engines that keep a gallery in this process have in common: everything but searching."""
+"""Base of the engines that hold the gallery in this process: ids, categories, changes and files.
+
+Rows are only appended. The row of a deleted or replaced item stays as a tombstone, which searches
+pass over. Once more than `max_dead` of all rows are tombstones, the structure is built again.
+
+One thread changes an index at a time. A structure is searched, and changed in place, under a lock;
+a new one, which may take minutes to build, is built outside of it and then replaces the old one.
+"""
 
 from __future__ import annotations
 
 import abc
+import hashlib
+import json
 import os
-from collections.abc import Sequence
-from typing import Any
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.search import stored
+from xgacmn_tf.io.files import atomic_path, write_json
 from xgacmn_tf.search.checks import (
     category_names,
     checked_categories,
@@ -19,50 +30,66 @@ from xgacmn_tf.search.checks import (
     checked_queries,
     strings,
 )
-from xgacmn_tf.search.index import Hits, Index, for_understood
+from xgacmn_tf.search.index import FORMAT, RECORD, Hits, Index, for_understood
 
 
 class MemoryIndex(Index):
-    """Ids and categories by row; the engine keeps the vectors in the same order."""
+    """Ids and categories by row; the engine's structure holds the vectors in the same order.
+
+    Attributes:
+      max_dead: share of tombstones beyond which the structure is built again.
+      file: the name of the structure's file.
+    """
+
+    max_dead: ClassVar[float]
+    file: ClassVar[str]
 
     def __init__(self) -> None:
+        self._writing, self._lock = threading.RLock(), threading.Lock()
+        self._structure: Any = None
         self._dim: int | None = None
-        self._set_names(np.empty(0, "U1"), np.empty(0, "U1"))
+        self._rows = _Rows([], [])
 
     @abc.abstractmethod
-    def _build(self, vectors: np.ndarray) -> None:
-        """Takes these (n, d) float32 vectors instead of all others; n is at least 1."""
+    def _build(self, vectors: np.ndarray) -> Any:
+        """Return the structure of (n, d) float32 vectors, n at least 1."""
 
     @abc.abstractmethod
-    def _extend(self, vectors: np.ndarray) -> None:
-        """Takes these (m, d) float32 vectors too, after those that are there."""
+    def _extend(self, structure: Any, vectors: np.ndarray) -> Any:
+        """Return a structure with these (m, d) float32 vectors appended."""
 
     @abc.abstractmethod
-    def _vectors(self) -> np.ndarray:
-        """The (n, d) float32 vectors, as they were given."""
+    def _vectors(self, structure: Any) -> np.ndarray:
+        """Return the (n, d) float32 vectors."""
 
     @abc.abstractmethod
     def _search(
-        self, queries: np.ndarray, k: int, rows: np.ndarray | None
+        self, structure: Any, queries: np.ndarray, k: int, rows: np.ndarray | None, all_rows: bool
     ) -> tuple[np.ndarray, np.ndarray]:
-        """(q, k) rows and (q, k) float32 inner products, best first.
+        """Return (q, k) rows and (q, k) float32 inner products, best first; row −1 is no hit.
 
         Args:
+          structure: the structure.
           queries: (q, d) float32.
-          k: how many, at most as many as there are to choose from.
-          rows: (m,) ascending rows to choose from exactly; None for all of them.
+          k: number of hits, at most the number of rows to choose from.
+          rows: (n,) bool, the rows to choose from; None for all.
+          all_rows: compare the queries with every one of these rows.
         """
 
-    def _structure(self) -> dict[str, Any]:
-        """What an engine has made of the vectors, for the file."""
-        return {}
+    @abc.abstractmethod
+    def _write(self, structure: Any, path: Path) -> None:
+        """Write a structure to a file."""
 
-    def _rebuild(self, vectors: np.ndarray, arrays: stored.Stored) -> None:
-        """`_build`, with what `_structure` wrote. Raises an `InputError` where it does not fit."""
-        self._build(vectors)
+    @abc.abstractmethod
+    def _read(self, path: Path) -> tuple[Any, int, int]:
+        """Return the structure in a file that `_write` wrote, its number of rows, and d."""
+
+    def _is_outgrown(self, structure: Any, rows: int) -> bool:
+        """Tell whether a structure should be built again for this number of rows."""
+        return False
 
     def __len__(self) -> int:
-        return len(self._ids)
+        return len(self._rows.row_of)
 
     def index(
         self,
@@ -71,11 +98,9 @@ class MemoryIndex(Index):
         categories: Sequence[str] | np.ndarray | None = None,
     ) -> None:
         vectors = checked_embeddings("the gallery", embeddings)
-        ids = checked_ids(ids, len(vectors))
-        categories = checked_categories(categories, len(vectors))
-        self._build(vectors)
-        self._dim = vectors.shape[1]
-        self._set_names(ids, categories)
+        rows = _Rows.checked(ids, categories, len(vectors))
+        with self._writing:
+            self._replace(vectors, rows)
 
     def upsert(
         self,
@@ -83,85 +108,191 @@ class MemoryIndex(Index):
         embeddings: Any,
         categories: Sequence[str] | np.ndarray | None = None,
     ) -> None:
-        if not len(self):
-            return self.index(embeddings, ids, categories)
-        vectors = checked_embeddings("the gallery", embeddings, self._dim)
-        ids = checked_ids(ids, len(vectors))
-        categories = checked_categories(categories, len(vectors))
-        size = len(self)
-        row_of = {name: row for row, name in enumerate(self._ids.tolist())}
-        at = np.array([row_of.get(name, -1) for name in ids.tolist()])
-        new = np.flatnonzero(at < 0)
-        # Of the old items followed by the given ones, those that remain, in their order.
-        remain = np.concatenate([np.arange(size), size + new])
-        remain[at[at >= 0]] = size + np.flatnonzero(at >= 0)
-        if len(new) == len(ids):
-            self._extend(vectors)
-        else:
-            self._build(np.concatenate([self._vectors(), vectors])[remain])
-        self._set_names(
-            np.concatenate([self._ids, ids])[remain],
-            np.concatenate([self._categories, categories])[remain],
-        )
+        with self._writing:
+            if not len(self):
+                return self.index(embeddings, ids, categories)
+            vectors = checked_embeddings("the gallery", embeddings, self._dim)
+            new, old = _Rows.checked(ids, categories, len(vectors)), self._rows
+            size, total = len(old.ids), len(old.ids) + len(new.ids)
+            place = np.array([old.row_of.get(name, -1) for name in new.ids])
+            replaced = place[place >= 0]
+            dead = size - len(old.row_of) + len(replaced)
+            if dead > self.max_dead * total or self._is_outgrown(self._structure, total):
+                # An item that is replaced keeps its place.
+                order = np.arange(size)
+                order[replaced] = size + np.flatnonzero(place >= 0)
+                order = np.append(order[old.alive], size + np.flatnonzero(place < 0))
+                both = np.concatenate([self._vectors(self._structure), vectors])
+                return self._replace(both[order], old.followed_by(new).at(order))
+            with self._lock:
+                self._structure = self._extend(self._structure, vectors)
+                old.bury(replaced.tolist())
+                old.append(new)
 
     def delete(self, ids: Sequence[str] | np.ndarray) -> int:
-        gone = np.isin(self._ids, strings("ids", ids, len(ids)))
-        if gone.any():
-            if not gone.all():
-                self._build(self._vectors()[~gone])
-            self._set_names(self._ids[~gone], self._categories[~gone])
-        return int(gone.sum())
+        names = set(strings("ids", ids, len(ids)).tolist())
+        with self._writing:
+            old = self._rows
+            gone = [old.row_of[name] for name in names if name in old.row_of]
+            dead = len(old.ids) - len(old.row_of) + len(gone)
+            if dead == len(old.ids):
+                with self._lock:
+                    self._structure, self._rows = None, _Rows([], [])
+            elif gone and dead > self.max_dead * len(old.ids):
+                remain = np.setdiff1d(np.flatnonzero(old.alive), gone)
+                self._replace(self._vectors(self._structure)[remain], old.at(remain))
+            else:
+                with self._lock:
+                    old.bury(gone)
+        return len(gone)
 
     def query(self, embeddings: Any, k: int, category: str | None = None) -> Hits:
-        queries = checked_queries(embeddings, k, self._dim)
-        rows = None if category is None else self._rows_of(category)
-        k = min(k, len(self) if rows is None else len(rows))
-        if not k:
-            return Hits(np.empty((len(queries), 0), "U1"), np.empty((len(queries), 0), np.float32))
+        with self._lock:
+            queries = checked_queries(embeddings, k, self._dim)
+            rows, count = self._rows.chosen(category)
+            k = min(k, count)
+            if not k:
+                empty = np.empty((len(queries), 0))
+                return Hits(empty.astype("U1"), empty.astype(np.float32))
 
-        def search(queries: np.ndarray) -> Hits:
-            found, scores = self._search(queries, k, rows)
-            # FAISS has row −1 for what it could not compare, such as sums beyond single precision.
-            compared = found >= 0
-            return Hits(
-                np.where(compared, self._ids[found], ""), np.where(compared, scores, -np.inf)
-            )
+            def search(queries: np.ndarray) -> Hits:
+                found, scores = self._search(
+                    self._structure, queries, k, rows, category is not None
+                )
+                names = [self._rows.ids[row] if row >= 0 else "" for row in found.ravel().tolist()]
+                ids = np.array(names, str).reshape(found.shape)
+                return Hits(ids, np.where(found >= 0, scores, -np.inf).astype(np.float32))
 
-        return for_understood(queries, search, width=k)
+            return for_understood(queries, search, width=k)
 
     def save(self, folder: str | os.PathLike[str]) -> None:
-        if not len(self):
-            raise InputError("there is nothing to save: the index is empty; index a gallery first")
-        arrays = {
-            "kind": self.kind,
-            "effort": self.effort,
-            "embedding": self._vectors(),
-            "id": self._ids,
-            "category": self._categories,
-        }
-        stored.write(folder, arrays | self._structure())
+        folder = Path(folder)
+        with self._writing:
+            if not len(self):
+                raise InputError("the index is empty and cannot be saved; index a gallery first")
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                with atomic_path(folder / self.file) as temporary:
+                    self._write(self._structure, temporary)
+                record = {
+                    "format": FORMAT,
+                    "kind": self.kind,
+                    "effort": self.effort,
+                    "sha256": _sha256(folder / self.file, self._rows.ids, self._rows.categories),
+                    "bytes": (folder / self.file).stat().st_size,
+                    # Tombstones have no id.
+                    "ids": self._rows.ids,
+                    "categories": self._rows.categories,
+                }
+                write_json(folder / RECORD, record)
+            except OSError as error:
+                raise InputError(
+                    f"{folder} cannot be written ({error.strerror}); name a folder where you may "
+                    "create files"
+                ) from error
 
-    def restore(self, arrays: stored.Stored) -> None:
-        """Takes what `save` wrote."""
-        vectors = checked_embeddings(
-            f"{arrays.path}: embedding", arrays.array("embedding", "f", (None, None))
-        )
-        rows = len(vectors)
-        ids = checked_ids(arrays.array("id", "U", (rows,)), rows)
-        categories = arrays.array("category", "U", (rows,))
-        effort = arrays.number("effort", 0, 2**31 - 1)
-        self._rebuild(vectors, arrays)
-        self.effort, self._dim = effort, vectors.shape[1]
-        self._set_names(ids, categories)
+    def restore(self, folder: Path, record: Mapping[str, Any]) -> None:
+        """Load what `save` wrote.
 
-    def _set_names(self, ids: np.ndarray, categories: np.ndarray) -> None:
-        self._ids, self._categories = ids, categories
-        self._by_category: tuple[np.ndarray, np.ndarray] | None = None
+        Args:
+          folder: the folder.
+          record: the content of its index.json.
 
-    def _rows_of(self, category: str) -> np.ndarray:
-        """The rows of a category, ascending."""
-        if self._by_category is None:
-            self._by_category = np.unique(self._categories, return_inverse=True)
-        names, codes = self._by_category
-        wanted = [j for j, name in enumerate(names.tolist()) if category in category_names(name)]
-        return np.flatnonzero(np.isin(codes, wanted))
+        Raises:
+          InputError: the file of the structure is missing, or is not the one that was written with
+            this record; or the record does not fit it.
+        """
+        path = folder / self.file
+        damaged = InputError(f"{path} is damaged or of another index; index the gallery again")
+        try:
+            ids, categories, effort = record["ids"], record["categories"], int(record["effort"])
+            living = [name for name in ids if name is not None]
+            fits = (
+                path.stat().st_size == record["bytes"]
+                and _sha256(path, ids, categories) == record["sha256"]
+                and len(ids) == len(categories)
+                and all(isinstance(text, str) for text in (*living, *categories))
+                and len(set(living)) == len(living) > 0
+                and 0 <= effort < 2**31
+            )
+            if not fits:
+                raise damaged
+            structure, rows, dim = self._read(path)
+        except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise damaged from error
+        if rows != len(ids):
+            raise damaged
+        self.effort, self._dim = effort, dim
+        self._structure, self._rows = structure, _Rows(ids, categories)
+
+    def _replace(self, vectors: np.ndarray, rows: _Rows) -> None:
+        structure = self._build(vectors)
+        with self._lock:
+            self._structure, self._rows, self._dim = structure, rows, vectors.shape[1]
+
+
+class _Rows:
+    """The ids and categories of n rows; the id of a tombstone is None.
+
+    Attributes:
+      ids, categories: n each. alive: (n,) bool.
+      row_of: id → row, of those that are no tombstones.
+    """
+
+    def __init__(self, ids: list[Any], categories: list[str]):
+        self.ids: list[Any] = []
+        self.categories: list[str] = []
+        self.alive = np.zeros(0, bool)
+        self.row_of: dict[str, int] = {}
+        self._of_category: dict[str, list[int]] = {}
+        self._add(ids, categories)
+
+    @classmethod
+    def checked(cls, ids: Any, categories: Any, rows: int) -> _Rows:
+        names = checked_ids(ids, rows).tolist()
+        return cls(names, checked_categories(categories, rows).tolist())
+
+    def append(self, other: _Rows) -> None:
+        self._add(other.ids, other.categories)
+
+    def bury(self, rows: list[int]) -> None:
+        """Make tombstones of rows."""
+        for row in rows:
+            del self.row_of[self.ids[row]]
+            self.ids[row] = None
+        self.alive[rows] = False
+
+    def chosen(self, category: str | None) -> tuple[np.ndarray | None, int]:
+        """Return (n,) bool of the rows of a category, or None for all, and their number."""
+        if category is None:
+            return (None if self.alive.all() else self.alive), len(self.row_of)
+        rows = np.zeros(len(self.ids), bool)
+        rows[self._of_category.get(category, [])] = True
+        rows &= self.alive
+        return rows, int(rows.sum())
+
+    def followed_by(self, other: _Rows) -> _Rows:
+        return _Rows([*self.ids, *other.ids], [*self.categories, *other.categories])
+
+    def at(self, rows: np.ndarray) -> _Rows:
+        numbers = rows.tolist()
+        return _Rows([self.ids[n] for n in numbers], [self.categories[n] for n in numbers])
+
+    def _add(self, ids: list[Any], categories: list[str]) -> None:
+        first = len(self.ids)
+        for row, (name, category) in enumerate(zip(ids, categories, strict=True), first):
+            if name is not None:
+                self.row_of[name] = row
+            for one in category_names(category):
+                self._of_category.setdefault(one, []).append(row)
+        self.ids += ids
+        self.categories += categories
+        self.alive = np.append(self.alive, [name is not None for name in ids])
+
+
+def _sha256(path: Path, *names: Any) -> str:
+    """Return SHA-256 (hex) of a file, and of names in JSON."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256")
+    digest.update(json.dumps(names).encode())
+    return digest.hexdigest()

@@ -1,16 +1,12 @@
-"""A Milvus server: reaching it, and its collections that are ours.
-
-A gallery is known by an alias. Indexing anew fills another collection and then moves the alias, so
-that whoever searches meanwhile finds either all the old items or all the new ones.
-"""
+"""A Milvus server, and the collections on it that are galleries of this package."""
 
 from __future__ import annotations
 
 import contextlib
 import importlib
-import json
 import logging
 import re
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -18,56 +14,57 @@ from urllib.parse import urlsplit
 
 from xgacmn_tf.errors import InputError
 
-# Marks the collections that may be written to and dropped; others are somebody else's.
-MARK = "xgacmn_tf index"
-# Milvus plans its segments by the most that a string may take.
-MOST_BYTES = 512
-MOST_CATEGORIES = 64
-# HNSW: neighbours of each node, and candidates while building.
+# Milvus plans its segments by the maximum size of strings.
+MAX_BYTES = 512
+MAX_CATEGORIES = 64
+# HNSW: neighbors of each node, and candidates while building.
 GRAPH = {"M": 16, "efConstruction": 128}
 # pymilvus's code for a server that it could not connect to.
 UNREACHED = 2
-SECONDS = 60.0
-SECONDS_TO_CONNECT = 10.0
+SECONDS, SECONDS_TO_CONNECT = 60.0, 10.0
+FIELDS = ("id", "category", "embedding")
 
 
 class MilvusServer:
-    """A server, and the name of one gallery on it. Nothing is sent before the first call.
+    """A server and the name of one gallery on it. Nothing is sent before the first call.
 
     Args:
-      uri: "http://host:port" or "https://host:port".
-      gallery: an alias.
-      token: "user:password" or a key; empty where the server asks for none.
+      uri, collection, token: as of `MilvusIndex`; an empty token for none.
 
     Raises:
-      InputError: pymilvus is not installed, or uri or gallery is none.
+      InputError: pymilvus is not installed, or an argument does not fit.
     """
 
-    def __init__(self, uri: str, gallery: str, token: str):
+    def __init__(self, uri: str, collection: str, token: str):
         parts = urlsplit(uri)
         if parts.username is not None or parts.password is not None:
             raise InputError("--milvus_uri holds a password, which would be saved; use the token")
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise InputError(f"--milvus_uri={uri}: expected http://HOST:PORT or https://HOST:PORT")
-        if not re.fullmatch("[A-Za-z_][A-Za-z0-9_]{0,199}", gallery):
+        is_server = parts.scheme in ("http", "https") and parts.hostname
+        if not (is_server or (not parts.scheme and uri.endswith(".db"))):
             raise InputError(
-                f"--milvus_collection={gallery}: expected a letter or '_', then up to 199 letters, "
-                "digits and '_'"
+                f"--milvus_uri={uri}: expected http://HOST:PORT, https://HOST:PORT or a file "
+                "PATH.db of Milvus Lite"
             )
-        self.uri, self.gallery = uri, gallery
-        self._token = token
+        if not re.fullmatch("[A-Za-z_][A-Za-z0-9_]{0,199}", collection):
+            raise InputError(
+                f"--milvus_collection={collection}: expected a letter or '_', then up to 199 "
+                "letters, digits and '_'"
+            )
+        self.uri, self._name, self._token = uri, collection, token
         self._pymilvus = _import_pymilvus()
         self._network_error = importlib.import_module("grpc").RpcError
         self._client: Any = None
+        self._connecting = threading.Lock()
 
     @contextlib.contextmanager
     def calls(self) -> Iterator[Any]:
-        """Yields a client; what the server refuses or the network loses becomes an `InputError`."""
+        """Yield a client; errors of the server or of the network become an `InputError`."""
         try:
-            if self._client is None:
-                self._client = self._pymilvus.MilvusClient(
-                    self.uri, token=self._token, timeout=SECONDS_TO_CONNECT
-                )
+            with self._connecting:
+                if self._client is None:
+                    self._client = self._pymilvus.MilvusClient(
+                        self.uri, token=self._token, timeout=SECONDS_TO_CONNECT
+                    )
             yield self._client
         except (self._pymilvus.MilvusException, self._network_error) as error:
             reason = getattr(error, "message", error)
@@ -79,47 +76,36 @@ class MilvusServer:
             raise InputError(" ".join(f"Milvus at {self.uri}: {reason}".split())) from error
 
     def target(self, client: Any) -> tuple[str, int] | None:
-        """The gallery's collection and its dimensions; None if there is no gallery of the name."""
-        if not client.has_collection(self.gallery, timeout=SECONDS):
+        """Return the gallery's collection and its dimensions; None if there is no such gallery."""
+        if not client.has_collection(self._name, timeout=SECONDS):
             return None
-        found = client.describe_collection(self.gallery, timeout=SECONDS)
-        name = found["collection_name"]
-        if found.get("description") != MARK or name == self.gallery:
+        found = client.describe_collection(self._name, timeout=SECONDS)
+        name, fields = found["collection_name"], {field["name"]: field for field in found["fields"]}
+        if not name.startswith(f"{self._name}_") or set(fields) != {*FIELDS}:
             raise InputError(
-                f"Milvus at {self.uri} has a collection {self.gallery!r} that is not an index of "
+                f"Milvus at {self.uri} has a collection {self._name!r} that is not an index of "
                 "ours and stays untouched; give another --milvus_collection"
             )
-        fields = {field["name"]: field for field in found["fields"]}
         return name, int(fields["embedding"]["params"]["dim"])
 
     def create(self, client: Any, name: str, dim: int) -> None:
-        """Makes an empty collection, loaded for searching."""
-        kinds = self._pymilvus.DataType
-        schema = client.create_schema(auto_id=False, enable_dynamic_field=False, description=MARK)
-        schema.add_field("id", kinds.VARCHAR, is_primary=True, max_length=MOST_BYTES)
-        schema.add_field(
-            "category",
-            kinds.ARRAY,
-            element_type=kinds.VARCHAR,
-            max_capacity=MOST_CATEGORIES,
-            max_length=MOST_BYTES,
-        )
+        """Create an empty collection, loaded for searching."""
+        kinds, size = self._pymilvus.DataType, {"max_length": MAX_BYTES}
+        schema = client.create_schema(auto_id=False, enable_dynamic_field=False)
+        schema.add_field("id", kinds.VARCHAR, is_primary=True, **size)
+        array = {"element_type": kinds.VARCHAR, "max_capacity": MAX_CATEGORIES, **size}
+        schema.add_field("category", kinds.ARRAY, **array)
         schema.add_field("embedding", kinds.FLOAT_VECTOR, dim=dim)
         graph = client.prepare_index_params()
         graph.add_index("embedding", index_type="HNSW", metric_type="IP", params=GRAPH)
         client.create_collection(
-            name,
-            schema=schema,
-            index_params=graph,
-            # What a client has written, its next search finds.
-            consistency_level="Session",
-            timeout=SECONDS,
+            name, schema=schema, index_params=graph, consistency_level="Session", timeout=SECONDS
         )
 
     def count(self, client: Any, expression: str = "") -> int:
-        """Items of the gallery that an expression holds for, all writes considered."""
+        """Return the number of items that an expression holds for, all writes considered."""
         found = client.query(
-            self.gallery,
+            self._name,
             filter=expression,
             output_fields=["count(*)"],
             consistency_level="Strong",
@@ -129,7 +115,7 @@ class MilvusServer:
 
 
 def wait_until_indexed(client: Any, name: str) -> None:
-    """Waits until the server has built the graphs of everything in a collection."""
+    """Wait until the server has built the graphs of everything in a collection."""
     client.flush(name)  # Without a limit: both may take as long as the gallery is large.
     while True:
         state = client.describe_index(name, "embedding", timeout=SECONDS)
@@ -138,12 +124,6 @@ def wait_until_indexed(client: Any, name: str) -> None:
         if not state["pending_index_rows"]:
             return
         time.sleep(0.2)
-
-
-def quoted(value: str | list[str]) -> str:
-    """A string or a list of them as Milvus's expressions take it, however hostile it is."""
-    # JSON escapes quotes, backslashes and control characters the way Milvus reads them.
-    return json.dumps(value, ensure_ascii=False)
 
 
 def _import_pymilvus() -> Any:

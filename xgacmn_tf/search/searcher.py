@@ -1,4 +1,4 @@
-"""Queries in words or images → what a gallery holds nearest to them, and how sure that is."""
+"""Answers to queries in words or images: hits, categories and whether anything fits."""
 
 from __future__ import annotations
 
@@ -12,16 +12,15 @@ import numpy as np
 
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.features.extractor import Extractor
-from xgacmn_tf.features.image_files import open_image as open_picture
-from xgacmn_tf.features.image_files import thumbnail
+from xgacmn_tf.features.image_files import open_image, thumbnail
 from xgacmn_tf.features.words import BagOfWords, Topics
 from xgacmn_tf.gallery import TEST, Gallery, categories_with_posteriors
 from xgacmn_tf.model.encoders import MATCH_DEPTH, match_score
 from xgacmn_tf.runs.trained import TrainedRun
 from xgacmn_tf.search.index import Index
-from xgacmn_tf.search.indexing import readable
+from xgacmn_tf.search.sources import readable
 
-# Nobody expects these to be counted.
+# Words that no bag of words counts, and that are not reported as unknown.
 _SMALL_WORDS = frozenset(
     "a an and are as at be by for from in into is it its of on or that the this to was with".split()
 )
@@ -30,12 +29,12 @@ NO_GOOD_MATCH = "No good match: the nearest items are shown."
 
 @dataclass(frozen=True)
 class Query:
-    """A question.
+    """A query.
 
     Attributes:
       modality: "text" or "image".
-      shown: the text, or the picture's name. item: the text, or the RGB picture.
-      picture: a small encoded picture; None for texts.
+      shown: the text, or the name of the image. item: the text, or the RGB image.
+      picture: a small encoded image; None for texts.
     """
 
     modality: str
@@ -46,7 +45,7 @@ class Query:
 
 @dataclass(frozen=True)
 class Hit:
-    """One item found.
+    """One hit.
 
     Attributes:
       rank: from 1. score: its similarity to the query, which is not a probability.
@@ -71,10 +70,10 @@ class Hit:
 
 @dataclass(frozen=True)
 class Answer:
-    """What one query finds, best first.
+    """The hits of one query, best first.
 
     Attributes:
-      query: the query. hits: what it finds; nothing if it was not understood.
+      query: the query. hits: none if it was not understood.
       unknown: the words of the query that the run never counted.
       understood: whether the query says anything to the run: at least one word of a text is known,
         and its features and its embedding are not all zero.
@@ -93,7 +92,7 @@ class Answer:
     no_good_match: bool | None = None
 
     def note(self) -> str:
-        """A sentence on what the run did not understand; empty if it understood everything."""
+        """Return a sentence on what the run did not understand; empty without such a part."""
         if not self.understood and self.query.modality == "text":
             return "The run knows no word of this query, so that nothing is found."
         if not self.understood:
@@ -109,7 +108,7 @@ class Answer:
 
 
 def text_query(text: str) -> Query:
-    """A question in words.
+    """Return a query in words.
 
     Raises:
       InputError: there are none.
@@ -120,14 +119,14 @@ def text_query(text: str) -> Query:
     return Query("text", line, line)
 
 
-def picture_query(path: str) -> Query:
-    """A question by a picture file.
+def image_query(path: str) -> Query:
+    """Return a query by an image file.
 
     Raises:
-      InputError: it cannot be read as a picture.
+      InputError: it cannot be read as an image.
     """
-    picture = open_picture(Path(path))
-    return Query("image", readable(Path(path).name), picture, thumbnail(picture))
+    image = open_image(Path(path))
+    return Query("image", readable(Path(path).name), image, thumbnail(image))
 
 
 def answer(
@@ -139,14 +138,14 @@ def answer(
     category: str | None = None,
     split: str = TEST,
 ) -> list[Answer]:
-    """The k items nearest to each query.
+    """Return the k items nearest to each query.
 
     Args:
       run: whose encoders made the index's embeddings.
       items: what is searched.
       index: holds the embeddings of `items` under their ids.
       queries: all of one modality, at least one.
-      k: how many. category: None for items of all.
+      k: number of hits. category: None for items of all.
       split: "all" if the items include those that the run was trained on, else "test".
 
     Raises:
@@ -190,7 +189,7 @@ def answer(
 
 
 def _hits(run: TrainedRun, items: Gallery, rows: np.ndarray, scores: np.ndarray) -> tuple[Hit, ...]:
-    """The items at `rows` (k,), best first; `scores` may be longer."""
+    """Return the items at `rows` (k,), best first; `scores` may be longer."""
     category = None if items.category is None else items.category[rows]
     (vectors,) = items.features.values()
     found = _categories(run, vectors[rows], category)
@@ -217,7 +216,7 @@ def _hits(run: TrainedRun, items: Gallery, rows: np.ndarray, scores: np.ndarray)
 def _categories(
     run: TrainedRun, embeddings: np.ndarray, category: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-    """`categories_with_posteriors` of embeddings, or None where these hold no posteriors."""
+    """Return `categories_with_posteriors` of embeddings, or None where these have no posteriors."""
     if not run.encoder.has_posteriors(run.similarity) or run.label_names is None:
         return None
     posteriors = run.encoder.posteriors_of(embeddings)
@@ -227,7 +226,7 @@ def _categories(
 def _has_no_match(
     run: TrainedRun, query: np.ndarray, items: Gallery, rows: np.ndarray, threshold: float
 ) -> bool:
-    """Whether a query's first hits fit it too badly."""
+    """Tell whether a query's first hits fit it too badly."""
     if not len(rows):
         return True
     (vectors,) = items.features.values()
@@ -237,7 +236,7 @@ def _has_no_match(
 
 
 def _words(extractor: Extractor, text: str) -> tuple[tuple[str, ...], bool]:
-    """The words of `text` that features of counted words pass over, and whether any was counted."""
+    """Return the words of `text` that bags of words ignore, and whether any was counted."""
     if isinstance(extractor, Topics):
         extractor = extractor.words
     if not isinstance(extractor, BagOfWords):

@@ -2,6 +2,7 @@
 
 import functools
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from hypothesis.extra.numpy import arrays
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.search import load_index, make_index
 
-ENGINES = ["exact", "flat", "ivf", "hnsw", pytest.param("milvus", marks=pytest.mark.slow)]
+ENGINES = ["exact", "flat", "ivf", "hnsw", "milvus"]
 # Along the first axis the items come in the order d, c, b, a; along the second a, b.
 ITEMS = {"a": [1.0, 5.0], "b": [2.0, 4.0], "c": [3.0, 0.0], "d": [4.0, 0.0]}
 FIRST, SECOND = [1.0, 0.0], [0.0, 1.0]
@@ -131,6 +132,29 @@ def test_awkward_ids_come_back_as_they_are(empty):
     assert empty.query(np.eye(len(ids)), 1).ids[:, 0].tolist() == ids
     empty.upsert([ids[1]], -np.eye(len(ids))[[1]])
     assert [empty.delete([name]) for name in ids] == [1] * len(ids)
+
+
+def test_threads_search_while_others_add_and_delete(index):
+    """Whatever the order, each answer is that of some state in between, and none is lost."""
+
+    def change(thread):
+        for turn in range(5):
+            index.upsert([f"{thread}-{turn}"], np.array([[0.1 * thread, 0.0]]))
+            if turn % 2:
+                assert index.delete([f"{thread}-{turn}"]) == 1
+
+    def ask(_):
+        for _ in range(10):
+            hits = index.query(np.array([FIRST]), 4)
+            assert hits.ids.tolist() == [["d", "c", "b", "a"]]
+
+    with ThreadPoolExecutor(6) as pool:
+        jobs = [pool.submit(change, k) for k in range(3)] + [pool.submit(ask, k) for k in range(3)]
+        for job in jobs:
+            job.result()
+    assert len(index) == 4 + 3 * 3
+    left = {f"{thread}-{turn}" for thread in range(3) for turn in (0, 2, 4)}
+    assert set(index.query(np.array([FIRST]), 99).ids[0].tolist()) == {*ITEMS, *left}
 
 
 @pytest.mark.parametrize("change", ["index", "upsert"])

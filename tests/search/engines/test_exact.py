@@ -18,7 +18,7 @@ def test_order_and_scores_are_those_of_evaluation(at_once, data, monkeypatch):
     queries, gallery = data
     # Few similarities at once, so that the queries make several blocks, or just one.
     monkeypatch.setattr(exact, "CELLS", 1)
-    monkeypatch.setattr(exact, "LEAST_AT_ONCE", at_once)
+    monkeypatch.setattr(exact, "MIN_AT_ONCE", at_once)
     index = make_index("exact")
     index.index(gallery)
     rows, scores = rank_gallery(queries.astype(np.float32), gallery, 20)
@@ -42,7 +42,7 @@ def test_equal_items_stay_in_the_order_they_were_added(data):
 
 def test_no_size_is_traced_anew(data, monkeypatch):
     _, gallery = data
-    monkeypatch.setattr(exact, "MOST_AT_ONCE", 5)
+    monkeypatch.setattr(exact, "MAX_AT_ONCE", 5)
     for items, queries in ((3, 1), (50, 7), (70, 2), (60, 6)):
         index = make_index("exact")
         index.index(gallery[:items])

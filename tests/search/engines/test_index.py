@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from xgacmn_tf.errors import InputError
+from xgacmn_tf.io.files import read_json, write_json
 from xgacmn_tf.search import load_index, make_index
 
 
@@ -41,47 +42,54 @@ def test_bad_choices_are_named():
 
 
 def test_a_missing_or_broken_file_is_named(tmp_path, kept):
-    with pytest.raises(InputError, match="holds no index: there is no .*nowhere.index.npz"):
+    with pytest.raises(InputError, match="holds no index: there is no .*nowhere.index.json"):
         load_index(tmp_path / "nowhere")
-    file = kept / "index.npz"
-    file.write_bytes(file.read_bytes()[:-30])
-    with pytest.raises(InputError, match="index.npz: damaged"):
+    (tmp_path / "old").mkdir()
+    np.savez(tmp_path / "old" / "index.npz", kind="exact")
+    with pytest.raises(InputError, match="an index of an older version: .*; index the gallery ag"):
+        load_index(tmp_path / "old")
+    (kept / "vectors.npy").unlink()
+    with pytest.raises(InputError, match="vectors.npy is damaged"):
+        load_index(kept)
+    (kept / "index.json").write_text("[" * 9)
+    with pytest.raises(InputError, match="index.json is damaged"):
         load_index(kept)
 
 
 @pytest.mark.parametrize(
     ("message", "change"),
     [
-        ("kind is 'scann', none of exact", {"kind": "scann"}),
-        ("kind is missing", {"kind": None}),
-        ("effort is -1", {"effort": -1}),
-        (r"id has shape \(2,\)", {"id": ["a", "b"]}),
-        ("'a' occurs 2 times", {"id": ["a", "a", "b"]}),
-        ("embedding holds 1 values of 9 that are NaN", {"embedding": np.diag([1, np.nan, 1])}),
-        (r"embedding has shape \(3, 1, 1\)", {"embedding": np.ones((3, 1, 1))}),
-        ("category is missing", {"category": None}),
-        ("holds Python objects, which are never unpickled", {"id": np.array([{}, 1, 2])}),
+        ("by another version", {"kind": "scann"}),
+        ("by another version", {"format": 0}),
+        ("index.json is damaged", {"kind": None}),
+        ("vectors.npy is damaged", {"effort": -1}),
+        ("vectors.npy is damaged", {"effort": "many"}),
+        ("vectors.npy is damaged", {"ids": ["a", "b"], "categories": ["", ""]}),
+        ("vectors.npy is damaged", {"ids": ["a", "a", "b"]}),
+        ("vectors.npy is damaged", {"ids": ["a", 1, "b"]}),
+        ("vectors.npy is damaged", {"ids": 3}),
+        ("vectors.npy is damaged", {"categories": None}),
+        ("vectors.npy is damaged", {"sha256": "0" * 64}),
     ],
 )
-def test_a_file_that_does_not_fit_is_refused(kept, message, change):
-    with np.load(kept / "index.npz") as found:
-        arrays = {**found, **change}
-    np.savez(kept / "index.npz", **{k: v for k, v in arrays.items() if v is not None})
+def test_a_record_that_does_not_fit_is_rejected(kept, message, change):
+    record = read_json(kept / "index.json") | change
+    record = {name: value for name, value in record.items() if value is not None}
+    write_json(kept / "index.json", record)
     with pytest.raises(InputError, match=message):
         load_index(kept)
 
 
-def test_a_failed_save_leaves_the_old_index(kept, monkeypatch):
+def test_a_failed_save_is_noticed(kept, monkeypatch):
     index = make_index("exact")
-    with pytest.raises(InputError, match="nothing to save"):
+    with pytest.raises(InputError, match="is empty and cannot be saved"):
         index.save(kept)
     index.index(np.eye(2))
     with monkeypatch.context() as broken:
-        broken.setattr(np, "savez", lambda path, **_: path.write_bytes(b"half") and 1 / 0)
+        broken.setattr(np, "save", lambda path, *_, **__: path.write_bytes(b"half") and 1 / 0)
         with pytest.raises(ZeroDivisionError):
             index.save(kept)
     assert len(load_index(kept)) == 3
-    assert [path.name for path in kept.iterdir()] == ["index.npz"]
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from xgacmn_tf.errors import InputError
+from xgacmn_tf.io.files import read_json
 from xgacmn_tf.search import load_index, make_index, milvus_index
 
 pytest.importorskip("pymilvus", reason="Milvus is optional: pip install xgacmn_tf[milvus]")
@@ -16,7 +17,7 @@ NOBODY = "http://127.0.0.1:9"
 @pytest.mark.parametrize(
     ("message", "settings"),
     [
-        ("gallery.db: expected http://HOST:PORT", {"milvus_uri": "gallery.db"}),
+        ("gallery.sqlite: expected http://HOST:PORT", {"milvus_uri": "gallery.sqlite"}),
         ("holds a password", {"milvus_uri": "http://root:secret@localhost:19530"}),
         ("--milvus_collection=a-b: expected a letter", {"milvus_collection": "a-b"}),
     ],
@@ -48,12 +49,12 @@ def test_where_a_gallery_is_can_be_saved_without_the_token(tmp_path):
     )
     index.effort = 64
     index.save(tmp_path)
-    assert b"secret" not in (tmp_path / "index.npz").read_bytes()
+    assert "secret" not in (tmp_path / "index.json").read_text()
     again = load_index(tmp_path, milvus_token="root:other")
     assert (again.kind, again.effort) == ("milvus", 64)
     again.save(tmp_path / "again")
-    with np.load(tmp_path / "again" / "index.npz") as arrays:
-        assert (str(arrays["uri"]), str(arrays["collection"])) == (NOBODY, "paintings")
+    record = read_json(tmp_path / "again" / "index.json")
+    assert (record["uri"], record["collection"]) == (NOBODY, "paintings")
 
 
 @pytest.mark.parametrize(
@@ -80,7 +81,6 @@ def connect(milvus_uri):
     return lambda: make_index("milvus", milvus_uri=milvus_uri, milvus_collection=name)
 
 
-@pytest.mark.slow
 def test_a_query_sees_what_was_just_written(connect):
     index = connect()
     index.index(np.eye(4, dtype=np.float32), list("abcd"))
@@ -91,7 +91,6 @@ def test_a_query_sees_what_was_just_written(connect):
         assert index.query(np.eye(4)[[1]], 1).ids.tolist() == [["b"]]
 
 
-@pytest.mark.slow
 def test_a_gallery_outlives_its_client_and_is_replaced_for_all(connect):
     first, second = connect(), connect()
     assert len(first) == 0
@@ -106,7 +105,6 @@ def test_a_gallery_outlives_its_client_and_is_replaced_for_all(connect):
     assert len(ours) == 1
 
 
-@pytest.mark.slow
 def test_an_interrupted_indexing_leaves_the_old_gallery(connect, monkeypatch):
     index = connect()
     index.index(np.eye(3), list("abc"))
@@ -123,7 +121,6 @@ def test_an_interrupted_indexing_leaves_the_old_gallery(connect, monkeypatch):
     assert len(ours) == 1
 
 
-@pytest.mark.slow
 def test_what_belongs_to_others_stays_untouched(connect):
     index = connect()
     with index._server.calls() as client:
@@ -135,7 +132,6 @@ def test_what_belongs_to_others_stays_untouched(connect):
         client.drop_collection(index._name)
 
 
-@pytest.mark.slow
 def test_parts_and_large_results_join(connect, monkeypatch):
     monkeypatch.setattr(milvus_index, "BYTES_AT_ONCE", 7 * (4 * 5 + 4 * 512))
     monkeypatch.setattr(milvus_index, "QUERIES_AT_ONCE", 3)

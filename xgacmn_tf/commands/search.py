@@ -1,0 +1,254 @@
+"""Searches images by words and texts by images: `xgacmn search`.
+
+    xgacmn search --run=runs/openclipart-1a2b3c4d "a red apple" guitar
+        prints the ten nearest images of the run's data set to each, and writes a page of them.
+    xgacmn search --run=RUN photo.jpg
+        the ten nearest texts to an image.
+    xgacmn search --run=RUN --gallery=photos/ "a red apple"
+        the same in a folder of images, a table, a .txt file with one text a line, or an .npz.
+    xgacmn search --run=RUN --gallery=train,items.npz "a red apple"
+        in the training split and a file of more items.
+
+An argument that ends in .jpg, .png or another image suffix is an image. Features and indexes are
+cached in RUN/cache, so that later searches only read what is new.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+import shutil
+import sys
+import webbrowser
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from xgacmn_tf.errors import InputError
+from xgacmn_tf.names import OTHER
+from xgacmn_tf.search.engines import KINDS
+from xgacmn_tf.settings.command_line import read_words_and_settings, stop
+from xgacmn_tf.settings.fields import Section, setting
+
+if TYPE_CHECKING:
+    from xgacmn_tf.gallery import Gallery
+    from xgacmn_tf.runs.trained import TrainedRun
+    from xgacmn_tf.search.searcher import Answer, Hit, Query
+
+TITLE, CATEGORY = 40, 20
+logger = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Search(Section):
+    """The run, the gallery and the number of hits."""
+
+    run: str | None = setting(None, "run folder, as training prints it")
+    queries: str | None = setting(None, "file of queries in words, one a line")
+    k: int = setting(10, "number of hits", minimum=1)
+    category: str | None = setting(None, "find only items of this category")
+    gallery: tuple[str, ...] = setting(
+        (),
+        "items to search: `all`, `train` or `test` items of the run's data set, folders of images, "
+        ".txt files with one text a line, tables, or .npz files with features. By default all, or "
+        "test if the training split is streamed or all features take more than 1 GiB",
+    )
+    captions: bool = setting(
+        True,
+        "compare queries with both the image and the caption of each item, where the gallery has "
+        "both and the run has item embeddings; --nocaptions: with the other modality alone",
+    )
+    index: str = setting(
+        "auto",
+        "search engine: exact; FAISS, flat or IVF by size unless it is named; or a Milvus server. "
+        "auto is exact up to 100,000 items",
+        choices=KINDS,
+    )
+    milvus_uri: str | None = setting(
+        None,
+        "address of the Milvus server, such as http://localhost:19530; the environment variable "
+        "MILVUS_TOKEN holds its token or user:password",
+    )
+    similarity: str | None = setting(
+        None, "posterior, cosine, dot or item; by default what the run was chosen by"
+    )
+    cache_dir: str | None = setting(
+        None, "folder of cached features and indexes; default RUN/cache"
+    )
+    page: str | None = setting(None, "page to write; by default RUN/search.html")
+    open: bool = setting(False, "open the page in the browser")
+
+
+def main(argv: list[str]) -> None:
+    """Run the command; a mistake ends the program with one line and status 2."""
+    try:
+        words, request = read_words_and_settings(Search, argv, str(__doc__))
+        run_search(words, request)
+    except InputError as error:
+        stop(str(error))
+    except BrokenPipeError:  # stdout was closed early, e.g. by `head`; the page is already written.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except KeyboardInterrupt:
+        stop("interrupted; the same command resumes from its cache", status=130)
+
+
+def run_search(words: Sequence[str], request: Search) -> list[Answer]:
+    """Answer all queries, log the answers, and write one page.
+
+    Args:
+      words: texts and image files, the queries.
+      request: the flags.
+
+    Returns:
+      An answer per query: texts first, then images.
+
+    Raises:
+      InputError: something cannot be used.
+    """
+    if not request.run:
+        raise InputError("--run=RUN must be given, the folder of a finished run. See --help")
+    if request.milvus_uri and request.index != "milvus":
+        raise InputError("--milvus_uri goes with --index=milvus")
+    # Imported here: TensorFlow takes seconds to load, and --help need not wait for it.
+    from xgacmn_tf.search.opening import OpenGallery
+    from xgacmn_tf.search.page import write_answers_page
+    from xgacmn_tf.search.searcher import answer
+
+    queries = _queries(words, request)
+    run = _run(request)
+    for modality in {query.modality for query in queries}:
+        run.extractor(modality).check()  # Raises an error if the run takes no such queries.
+    gallery = OpenGallery(run, request.gallery, request.cache_dir)
+    answers: list[Answer] = []
+    sizes: dict[str, int] = {}
+    facts = []
+    for modality in OTHER:
+        questions = [query for query in queries if query.modality == modality]
+        if not questions:
+            continue
+        items = gallery.embedded(OTHER[modality], request.captions)
+        if request.category is not None:
+            _check_category(request.category, items, gallery.name)
+        index, manner = gallery.cache.engine(items, request.index, request.milvus_uri)
+        answers += answer(run, items, index, questions, request.k, request.category, gallery.split)
+        sizes[OTHER[modality]] = len(items)
+        facts.append(f"{len(items):,} {OTHER[modality]}s searched {manner}")
+    page = Path(request.page) if request.page else run.folder.path / "search.html"
+    write_answers_page(
+        page,
+        answers,
+        run=run.folder.path.resolve().name,
+        gallery=gallery.name,
+        sizes=sizes,
+        similarity=run.similarity,
+        folder=gallery.folder,
+        facts=facts,
+    )
+    width = shutil.get_terminal_size((100, 24)).columns
+    for one in answers:
+        logger.info("\n%s", answer_table(one, width))
+    logger.info("\n%s", "\n".join([gallery.name, *facts, f"page: {page}"]))
+    if request.open:
+        webbrowser.open(page.resolve().as_uri())
+    return answers
+
+
+def _queries(words: Sequence[str], request: Search) -> list[Query]:
+    """Return all queries, texts first."""
+    from xgacmn_tf.datasets.distribution import read_text
+    from xgacmn_tf.datasets.folders import IMAGE_SUFFIXES
+    from xgacmn_tf.search.searcher import image_query, text_query
+
+    lines: list[str] = []
+    if request.queries is not None:
+        try:
+            lines = [line for line in read_text(Path(request.queries)).splitlines() if line.strip()]
+        except OSError as error:
+            raise InputError(
+                f"--queries={request.queries}: cannot be read ({error.strerror})"
+            ) from error
+        if not lines:
+            raise InputError(f"--queries={request.queries}: no query in it; expected one a line")
+    images = [word for word in words if word.lower().endswith(IMAGE_SUFFIXES)]
+    texts = [text_query(text) for text in (*(w for w in words if w not in images), *lines)]
+    if not texts and not images:
+        raise InputError('nothing to search for: give words ("a red apple") or an image file')
+    return texts + [image_query(path) for path in images]
+
+
+def _run(request: Search) -> TrainedRun:
+    from xgacmn_tf.runs.trained import TrainedRun
+
+    run = TrainedRun(str(request.run))
+    similarities = run.encoder.similarities()
+    if request.similarity is not None:
+        if request.similarity not in similarities:
+            raise InputError(
+                f"--similarity={request.similarity}: the encoders of {request.run} define "
+                f"{', '.join(similarities)}"
+            )
+        run.similarity = request.similarity
+    return run
+
+
+def _check_category(category: str, items: Gallery, name: str) -> None:
+    from xgacmn_tf.search.checks import category_names
+
+    known = set() if items.category is None else set(items.category.tolist())
+    if not any(category in category_names(several) for several in known):
+        there = f"there are {', '.join(sorted(known))}" if known else "its items have none"
+        raise InputError(f"--category={category}: no item of {name} has it; {there}")
+
+
+def answer_table(answer: Answer, width: int = 100) -> str:
+    """Return the query with its most probable category, notes where due, and a line per hit.
+
+    A hit's line has its rank, score, title, category with the posterior of that category, and id.
+    A category that the gallery does not have and the run predicts ends in "?".
+
+    Args:
+      answer: the answer.
+      width: characters a line; ids are cut to it.
+    """
+    lines = [_clean(answer.query.shown)]
+    if answer.category_posterior is not None:
+        posterior = f"{answer.category_posterior:.2f}"
+        lines.append(f"  most probable category: {_clean(answer.category)} ({posterior})")
+    lines += [f"  {note}" for note in (answer.note(), answer.match_note()) if note]
+    columns = [
+        _column([hit.title for hit in answer.hits], TITLE),
+        _column([_category(hit) for hit in answer.hits], CATEGORY),
+        _column([_posterior(hit) for hit in answer.hits], CATEGORY),
+    ]
+    for row, hit in enumerate(answer.hits):
+        cells = [column[row] for column in columns if any(column)]
+        # Where nothing better is known the id is the title.
+        cells += [_clean(hit.id)] if hit.id != hit.title else []
+        line = f"  {hit.rank:2}  {hit.score:.3f}  {'  '.join(cells)}".rstrip()
+        lines.append(_cut(line, width))
+    return "\n".join(lines)
+
+
+def _category(hit: Hit) -> str:
+    return hit.category if hit.category_known else f"{hit.category}?"
+
+
+def _posterior(hit: Hit) -> str:
+    return "" if hit.category_posterior is None else f"{hit.category_posterior:.2f}"
+
+
+def _column(values: Sequence[str], limit: int) -> list[str]:
+    cells = [_cut(_clean(value), limit) for value in values]
+    width = max(map(len, cells), default=0)
+    return [cell.ljust(width) for cell in cells]
+
+
+def _cut(text: str, limit: int) -> str:
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def _clean(text: str) -> str:
+    """Return a text without characters that would control a terminal."""
+    return "".join(c if c.isprintable() else "?" for c in text)
