@@ -94,6 +94,14 @@ class Encoder:
 
     # ---- Single images and texts
 
+    def input_dims(self) -> dict[str, int]:
+        """Return the number of features that each modality has."""
+        return {
+            modality: int(self.version.signatures[signature].inputs[name].shape[1])
+            for (modality, form), (signature, name) in _SIGNATURES.items()
+            if form == "features"
+        }
+
     def takes(self, modality: str, form: str) -> bool:
         """Return whether the version encodes this modality as "raw" or as "features"."""
         return _SIGNATURES[modality, form][0] in self.version.signatures

@@ -103,7 +103,9 @@ def _columns(instances: Any) -> Any:
     if not any(named):
         return instances
     if not all(named) or any(row.keys() != instances[0].keys() for row in instances):
-        raise RequestError("All elements of 'instances' must be objects with the same names, or none.")
+        raise RequestError(
+            "All elements of 'instances' must be objects with the same names, or none."
+        )
     return {name: [row[name] for row in instances] for name in instances[0]}
 
 

@@ -10,6 +10,7 @@ of another fingerprint or an older revision are encoded again.
 
 from __future__ import annotations
 
+import dataclasses
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping
@@ -31,9 +32,7 @@ CREATE TABLE IF NOT EXISTS embeddings (
     id TEXT, fingerprint TEXT, modality TEXT, revision INTEGER NOT NULL,
     embedding BLOB NOT NULL, captions BLOB, PRIMARY KEY (id, fingerprint, modality));
 """
-_SELECT = (
-    "SELECT id, text, title, category, image IS NOT NULL, revision, deleted FROM items "
-)
+_SELECT = "SELECT id, text, title, category, image IS NOT NULL, revision, deleted FROM items "
 
 # Modality → its embedding; None where the encoder sees nothing in it.
 Parts = Mapping[str, Encoded | None]
@@ -109,16 +108,18 @@ class Store:
         thumbnail: bytes | None,
         fingerprint: str,
         parts: Parts,
-    ) -> None:
-        """Store an item with its embeddings, instead of one with the same id."""
+    ) -> Item:
+        """Store an item with its embeddings, instead of one with the same id, and return it."""
+        item = dataclasses.replace(item, revision=self.latest + 1, has_image=image is not None)
         with self._transaction() as writer:
-            values = (item.id, self.latest + 1, 0, item.text, item.title, item.category)
+            values = (item.id, item.revision, 0, item.text, item.title, item.category)
             writer.execute(
                 "INSERT OR REPLACE INTO items VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 (*values, image, thumbnail),
             )
-            self._put_embeddings(writer, item.id, self.latest + 1, fingerprint, parts)
-        self.latest += 1
+            self._put_embeddings(writer, item, fingerprint, parts)
+        self.latest = item.revision
+        return item
 
     def delete(self, key: str) -> None:
         """Store that there is no item of this id."""
@@ -133,25 +134,20 @@ class Store:
     def put_embeddings(self, item: Item, fingerprint: str, parts: Parts) -> None:
         """Store the embeddings of an item by another version."""
         with self._transaction() as writer:
-            self._put_embeddings(writer, item.id, item.revision, fingerprint, parts)
+            self._put_embeddings(writer, item, fingerprint, parts)
 
     def _put_embeddings(
-        self,
-        writer: sqlite3.Connection,
-        key: str,
-        revision: int,
-        fingerprint: str,
-        parts: Parts,
+        self, writer: sqlite3.Connection, item: Item, fingerprint: str, parts: Parts
     ) -> None:
         writer.execute(
-            "DELETE FROM embeddings WHERE id = ? AND fingerprint = ?", (key, fingerprint)
+            "DELETE FROM embeddings WHERE id = ? AND fingerprint = ?", (item.id, fingerprint)
         )
         for modality, part in parts.items():
             captions = None if part is None or part.captions is None else part.captions.tobytes()
             embedding = b"" if part is None else part.embedding.tobytes()
             writer.execute(
                 "INSERT INTO embeddings VALUES (?, ?, ?, ?, ?, ?)",
-                (key, fingerprint, modality, revision, embedding, captions),
+                (item.id, fingerprint, modality, item.revision, embedding, captions),
             )
 
     def keep_embeddings_of(self, fingerprint: str) -> None:
