@@ -63,6 +63,8 @@ class Encoder:
         self.label_names: list[str] | None = record["label_names"]
         self.num_classes: int | None = record["posteriors"] or None
         self.code_dim, self.item_dim = int(record["code_dim"]), int(record["item_dim"])
+        # Of embeddings for the similarity "item", without caption features.
+        self.width = (self.num_classes or self.code_dim) + self.item_dim
         self._item_weight = float(record["item_weight"])
         self._thresholds = record["match_thresholds"]
         self.text_map = SimpleNamespace(output_dim=int(record["text_dim"]))
@@ -131,7 +133,8 @@ class Encoder:
             data = value.encode() if isinstance(value, str) else value
             row = np.array([data], object)
         else:
-            row = np.asarray([value], np.float32)
+            with np.errstate(over="ignore"):  # The model rejects infinity.
+                row = np.asarray([value], np.float32)
             expected = self.version.signatures[signature].inputs[name].shape[1]
             if row.shape != (1, expected):
                 raise RequestError(f"{name}: {row.shape[1]} numbers; expected {expected}")

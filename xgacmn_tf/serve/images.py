@@ -6,7 +6,6 @@ import io
 
 from PIL import Image
 
-from xgacmn_tf.errors import one_line
 from xgacmn_tf.features.image_files import thumbnail
 from xgacmn_tf.features.image_preprocessing import read
 from xgacmn_tf.serve.errors import RequestError
@@ -20,7 +19,7 @@ def check_image(data: bytes, max_pixels: int) -> None:
         with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as image:
             width, height = image.size
     except Exception as error:  # Pillow's readers raise many types for damaged files.
-        raise RequestError(f"{_BROKEN} ({one_line(error)[:100]})") from error
+        raise RequestError(_BROKEN) from error
     if width * height > max_pixels:
         raise RequestError(
             f"image: {width} × {height} pixels; at most {max_pixels:,} are accepted", 413

@@ -147,6 +147,7 @@ class LiveGallery:
     def _with_captions(
         self, find: str, embedding: np.ndarray, captions: np.ndarray | None
     ) -> np.ndarray:
+        """Return an embedding (e,) as wide as those of the items that are found."""
         if not (self.captions and find == "image"):
             return embedding
         if captions is None:
@@ -155,9 +156,13 @@ class LiveGallery:
         return np.asarray(both[0], np.float32)
 
     def _embedded(self, items: Gallery, modality: str) -> tuple[Gallery, np.ndarray]:
-        return search_embeddings(
+        items, embeddings = search_embeddings(
             self._model, self.encoder.similarity, items, modality, self.combined, self.captions
         )
+        if embeddings.shape[1] == self.encoder.width:
+            # Without a known caption among these items there are no caption features.
+            embeddings = np.stack([self._with_captions(modality, e, None) for e in embeddings])
+        return items, embeddings
 
     def _sample(self, find: str) -> np.ndarray:
         """Return embeddings (q, e) of base items of the other modality, as queries."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Request
+from fastapi import APIRouter, Depends, Request
 from fastapi.concurrency import run_in_threadpool
 from google.protobuf import json_format
 
@@ -21,8 +21,9 @@ _VERSION = _MODEL + "/versions/{version}"
 router = APIRouter(tags=["TensorFlow Serving"])
 
 
-def _live(request: Request, name: str, version: Annotated[str | None, Path()] = None) -> Live:
+def _live(request: Request) -> Live:
     """Return what is served if the address names it."""
+    name, version = request.path_params["name"], request.path_params.get("version")
     service: Service = request.app.state.service
     live = service.live
     if service.options.encoder is not None:
