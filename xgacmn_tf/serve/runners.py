@@ -9,6 +9,7 @@ import base64
 import json
 import re
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -21,6 +22,7 @@ from urllib3.util import Retry
 from xgacmn_tf.errors import InputError, one_line
 from xgacmn_tf.serve.errors import RequestError, model_message
 from xgacmn_tf.serve.model_version import ModelVersion
+from xgacmn_tf.serve.saved_model_check import read_checked
 
 Arrays = Mapping[str, np.ndarray]
 Runner = Callable[[str, Arrays], dict[str, np.ndarray]]
@@ -71,19 +73,28 @@ def make_runner(version: ModelVersion, address: str | None, timeout: float) -> R
     return _rest_runner(version, address, timeout)
 
 
+def load_checked(folder: Path) -> Any:
+    """Return the SavedModel in a folder.
+
+    Raises:
+      InputError: it cannot be loaded, or may not be, see `saved_model_check`.
+    """
+    read_checked(folder)
+    try:
+        return tf.saved_model.load(str(folder))
+    except Exception as error:  # TensorFlow raises many types for damaged files.
+        raise InputError(f"{folder} cannot be loaded: {one_line(error)}") from error
+
+
 def local_runner(version: ModelVersion) -> Runner:
     """Return a runner of the SavedModel in this process."""
-    try:
-        model = tf.saved_model.load(str(version.folder))
-    except Exception as error:  # TensorFlow raises many types for damaged files.
-        raise InputError(f"{version.folder} cannot be loaded: {one_line(error)}") from error
-    signatures = dict(model.signatures)
+    model = load_checked(version.folder)
 
     def run(signature: str, inputs: Arrays) -> dict[str, np.ndarray]:
         specs = version.signatures[signature].inputs
         try:
             tensors = {name: tf.constant(inputs[name], specs[name].dtype) for name in specs}
-            outputs = signatures[signature](**tensors)
+            outputs = model.signatures[signature](**tensors)
         except tf.errors.InvalidArgumentError as error:
             raise RequestError(model_message(error.message)) from error
         except (ValueError, TypeError) as error:  # The shape or the dtype does not fit.
@@ -94,8 +105,6 @@ def local_runner(version: ModelVersion) -> Runner:
             for name, value in outputs.items()
         }
 
-    # The signatures do not keep the model alive, which owns their variables.
-    run.model = model  # type: ignore[attr-defined]
     return run
 
 
