@@ -14,13 +14,10 @@ import h5py
 import numpy as np
 import scipy.io
 import tensorflow as tf
-from google.protobuf.message import DecodeError
 from PIL import Image
-from tensorflow_serving.apis.predict_pb2 import PredictRequest
 
 from xgacmn_tf import datasets, gallery
 from xgacmn_tf.datasets import load, load_raw, raw_table
-from xgacmn_tf.errors import InputError
 from xgacmn_tf.features.extractor import MANIFEST
 from xgacmn_tf.features.image_files import open_image
 from xgacmn_tf.features.registry import load_extractor

@@ -91,7 +91,8 @@ def write_version(folder: Path, raw: bool = True) -> None:
         "gallery": {"split": "test"},
         "encoder": {
             "posteriors": 3, "label_names": LABELS, "code_dim": 3, "item_dim": 3,
-            "item_weight": 1.0, "text_dim": 3, "match_thresholds": {"all": thresholds, "test": thresholds},
+            "item_weight": 1.0, "text_dim": 3,
+            "match_thresholds": {"all": thresholds, "test": thresholds},
         },
     }  # fmt: skip
     (extra / "run.json").write_text(json.dumps(record))

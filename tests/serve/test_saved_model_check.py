@@ -4,7 +4,6 @@ import inspect
 import re
 import sys
 
-import numpy as np
 import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2

@@ -73,7 +73,10 @@ def test_signals_logs_and_a_second_service(run, versions):
         for line in (run / "service.log").read_text().splitlines()
         if line.startswith("{")
     ]
-    assert {(line["route"], line["status"]) for line in lines} >= {("/ready", 200), ("/search", 200)}
+    assert {(line["route"], line["status"]) for line in lines} >= {
+        ("/ready", 200),
+        ("/search", 200),
+    }
     assert not any("secret" in str(line) for line in lines)
 
 
