@@ -2,6 +2,8 @@
 
 import base64
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -51,14 +53,24 @@ def test_before_the_gallery_is_encoded(run, serve):
         assert answer.status_code == 503 and answer.headers["retry-after"]
 
 
-def test_too_many_requests_at_a_time(run, serve):
-    client = serve(run)
-    client.get("/health")  # builds the middleware
-    gate = client.app.middleware_stack.app
-    gate._running = client.service.options.max_concurrent
-    answer = client.post("/search", json={"text": "red"})
-    assert answer.status_code == 503 and answer.headers["retry-after"] == "1"
-    assert client.get("/health").status_code == 200
+def test_too_many_requests_at_a_time(run, serve, monkeypatch):
+    client = serve(run, max_concurrent=1)
+    arrived, go_on, search = threading.Event(), threading.Event(), client.service.search
+
+    def slow_search(request):
+        arrived.set()
+        assert go_on.wait(60)
+        return search(request)
+
+    monkeypatch.setattr(client.service, "search", slow_search)
+    with ThreadPoolExecutor() as threads:
+        first = threads.submit(client.post, "/search", json={"text": "red"})
+        assert arrived.wait(60)
+        second = client.post("/search", json={"text": "red"})
+        assert second.status_code == 503 and second.headers["retry-after"] == "1"
+        assert client.get("/health").status_code == 200
+        go_on.set()
+        assert first.result().status_code == 200
 
 
 def test_documentation_and_page_need_no_other_site(run, serve):

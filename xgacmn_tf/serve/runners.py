@@ -142,7 +142,7 @@ def _rest_runner(version: ModelVersion, address: str, timeout: float) -> Runner:
     session.mount(base, requests.adapters.HTTPAdapter(max_retries=retry))
 
     def run(signature: str, inputs: Arrays) -> dict[str, np.ndarray]:
-        body = {
+        body: dict[str, Any] = {
             "signature_name": signature,
             "inputs": {key: _as_json(value) for key, value in inputs.items()},
         }

@@ -130,8 +130,8 @@ class Query(BaseModel):
     It is not understood if the encoder sees nothing in it, such as a text without a known word.
     """
 
-    modality: Modality
-    find: Modality
+    modality: str
+    find: str
     understood: bool
     category: str | None = None
     category_posterior: float | None = None

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -97,7 +98,7 @@ class Store:
         with self._writing, self._writer:
             yield self._writer
 
-    def _read(self, query: str, *values: object) -> list[tuple]:
+    def _read(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         with self._reading:
             return self._reader.execute(query, values).fetchall()
 
@@ -199,6 +200,6 @@ class Store:
             self._reader.close()
 
 
-def _item(row: tuple) -> Item:
+def _item(row: tuple[Any, ...]) -> Item:
     key, text, title, category, has_image, revision, deleted = row
     return Item(key, text, title, category, bool(has_image), revision, bool(deleted))
