@@ -16,7 +16,7 @@ import atheris
 with atheris.instrument_imports(include=["xgacmn_tf", "zipfile", "csv", "json"]):
     from tests.readers import READERS
     from xgacmn_tf.errors import InputError
-    from xgacmn_tf.serve.failure import RequestError
+    from xgacmn_tf.serve.errors import RequestError
 
 
 def main() -> None:

@@ -13,9 +13,7 @@ import h5py
 import numpy as np
 import scipy.io
 import tensorflow as tf
-from google.protobuf.message import DecodeError
 from PIL import Image
-from tensorflow_serving.apis.predict_pb2 import PredictRequest
 
 from tests.datasets.table_files import FORMATS, write_embedding_pair, write_table
 from xgacmn_tf import datasets, gallery
@@ -30,9 +28,9 @@ from xgacmn_tf.paper.scores import read_codes
 from xgacmn_tf.runs.folder import RunFolder
 from xgacmn_tf.search import load_index, make_index
 from xgacmn_tf.search.sources import table_in, texts_in
-from xgacmn_tf.serve import config_files, json_tensors, tensors
-from xgacmn_tf.serve.page.shown_gallery import ShownGallery
-from xgacmn_tf.serve.servable import Input, Servable, Signature
+from xgacmn_tf.serve import json_tensors
+from xgacmn_tf.serve.model_version import Input, Signature
+from xgacmn_tf.serve.runners import load_checked
 from xgacmn_tf.settings.config import Config
 
 DATASETS = Path(datasets.__file__).parent
@@ -93,15 +91,6 @@ def write_gallery(path):
 
 def read_gallery(path):
     return gallery.from_file(path, {"text": 3})
-
-
-def write_shown(path):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(path, id=np.array(["a", "b"]), title=np.array(["A", "B"]))
-
-
-def read_shown(path):
-    return ShownGallery(path.parent.parent).spread(9)
 
 
 def write_record(path):
@@ -202,32 +191,12 @@ def read_visual_words(path):
     return load_extractor(path.parent).encode([np.ones((2, 128), np.float32)])
 
 
-def write_models(path):
-    path.write_text(
-        "model_config_list { config { name: 'toy' base_path: '/' model_platform: 'tensorflow' "
-        "model_version_policy { specific { versions: 3 } } "
-        "version_labels { key: 'stable' value: 3 } } }"
-    )
-
-
-def write_batching(path):
-    path.write_text(
-        "max_batch_size { value: 8 }\nbatch_timeout_micros { value: 10 }\n"
-        "allowed_batch_sizes: 4\nallowed_batch_sizes: 8\n"
-    )
-
-
-def write_monitoring(path):
-    path.write_text("prometheus_config { enable: true path: '/metrics' }")
-
-
 SIGNATURE = Signature(
     "both",
     {
         "number": Input("number", tf.float32, tf.TensorShape([None, 2])),
         "text": Input("text", tf.string, tf.TensorShape([None])),
     },
-    ("out",),
 )
 
 
@@ -238,21 +207,6 @@ def write_request(path):
 
 def read_request(path):
     return json_tensors.arrays_of(json_tensors.parse(path.read_bytes()), SIGNATURE)
-
-
-def write_rpc(path):
-    request = PredictRequest()
-    request.inputs["number"].CopyFrom(tf.make_tensor_proto(np.ones((2, 2), np.float32)))
-    request.inputs["text"].CopyFrom(tf.make_tensor_proto(["a", "été"]))
-    path.write_bytes(request.SerializeToString())
-
-
-def read_rpc(path):
-    try:
-        request = PredictRequest.FromString(path.read_bytes())
-    except DecodeError as error:  # gRPC answers by itself.
-        raise InputError(str(error)) from error
-    return tensors.arrays_of(request.inputs, SIGNATURE, largest_bytes=2**20)
 
 
 class Total(tf.Module):
@@ -272,7 +226,7 @@ def write_saved_model(path):
 
 
 def read_saved_model(path):
-    return Servable("toy", path.parents[len(path.parts) - path.parts.index("7") - 2])
+    return load_checked(path.parents[len(path.parts) - path.parts.index("7") - 2])
 
 
 READERS = {
@@ -283,7 +237,6 @@ READERS = {
     "mat v7.3": ("pairs.mat", write_hdf5, read_features),
     "hdf5": ("pairs.h5", write_plain_hdf5, read_features),
     "gallery": ("gallery.npz", write_gallery, read_gallery),
-    "served gallery": ("1/assets.extra/gallery.npz", write_shown, read_shown),
     "config.json": ("config.json", write_record, read_record),
     "metrics.json": ("metrics.json", write_metrics, read_metrics),
     "per_query.npz": ("per_query.npz", write_per_query, read_per_query),
@@ -341,11 +294,7 @@ READERS = {
     "vocabulary": ("vocabulary.json", write_words, read_words),
     "topics": ("topics.npz", write_topics, read_words),
     "visual words": ("visual_words.npz", write_visual_words, read_visual_words),
-    "models.config": ("models.config", write_models, config_files.read_models),
-    "batching.config": ("batching.config", write_batching, config_files.read_batching),
-    "monitoring.config": ("monitoring.config", write_monitoring, config_files.read_monitoring),
     "JSON request": ("request.json", write_request, read_request),
-    "gRPC request": ("request.pb", write_rpc, read_rpc),
     **{
         f"served {name.split('/')[-1].split('-')[0]}": (
             f"7/{name}",

@@ -27,7 +27,7 @@ from xgacmn_tf.errors import InputError
 from xgacmn_tf.experiment import run as run_experiment
 from xgacmn_tf.runs.checkpoint import load_encoder
 from xgacmn_tf.runs.xgacmn import build_model
-from xgacmn_tf.serve.failure import RequestError
+from xgacmn_tf.serve.errors import RequestError
 from xgacmn_tf.settings.config import Config
 from xgacmn_tf.settings.fields import leaves
 from xgacmn_tf.training.progress import Checkpoints, Progress

@@ -15,7 +15,8 @@ from xgacmn_tf.commands.search import Search, run_search
 from xgacmn_tf.datasets.extraction import extract_features, extractor_files
 from xgacmn_tf.features import text_extractor
 from xgacmn_tf.runs.trained import TrainedRun
-from xgacmn_tf.serve.servable import Servable
+from xgacmn_tf.serve.model_version import ModelVersion
+from xgacmn_tf.serve.runners import local_runner
 from xgacmn_tf.settings.config import Config
 from xgacmn_tf.settings.sections import FeatureSpec
 
@@ -105,7 +106,7 @@ def test_sentences_from_extraction_to_the_exported_model(tmp_path, raw_pairs):
 
     readme = (version / "assets.extra" / "README.md").read_text()
     assert "`import tensorflow, tensorflow_text` before" in readme
-    served = Servable("xgacmn", version).run(
+    served = local_runner(ModelVersion(version))(
         "search_images_by_raw_text", {"text": np.array(SENTENCES, object)}
     )
     np.testing.assert_array_equal(served["ids"].astype(bytes), found["ids"])

@@ -1,268 +1,159 @@
-"""A toy model whose answers can be worked out by hand, and servers of it in this process."""
+"""A run small enough to check by hand: texts, images and items are colors.
 
-import asyncio
-import concurrent.futures
-import contextlib
+Version 1 knows the words red, green and blue. Version 2 knows sky, too, which means blue.
+"""
+
+import io
+import json
 import shutil
-import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import grpc
 import numpy as np
 import pytest
-import requests
 import tensorflow as tf
-from tensorflow.core.framework.tensor_pb2 import TensorProto
-from tensorflow_serving.apis import (
-    model_pb2,
-    model_service_pb2_grpc,
-    predict_pb2,
-    prediction_service_pb2_grpc,
-)
+from PIL import Image
 
-from xgacmn_tf.serve import config_files
-from xgacmn_tf.serve.servable import Servable
-
-# Longer than anything here takes; only a server that hangs meets it.
-PATIENCE = 60
-
-
-class ToyModel(tf.Module):
-    """Answers `y = 2 x + version`, texts in capitals, the size of pictures."""
-
-    def __init__(self, version: int):
-        self.version = tf.Variable(float(version))
-
-    def double(self, x):
-        return {"y": 2 * x + self.version}
-
-    def shout(self, text):
-        return {"upper": tf.strings.upper(text), "length": tf.strings.length(text)}
-
-    def measure(self, image_bytes):
-        def height(picture):
-            return tf.shape(tf.io.decode_png(picture))[0]
-
-        heights = tf.map_fn(height, image_bytes, fn_output_signature=tf.int32)
-        return {"height": heights, "copy_bytes": image_bytes}
-
-    def pick(self, either, choose):
-        return {"picked": tf.where(choose, either, -either)}
-
-    def total(self, x):
-        """Not one answer for each row: cannot be batched, but TensorFlow cannot know."""
-        return {"total": tf.reduce_sum(x), "unit": tf.constant("points")}
-
-    def negate(self, number):
-        return {"negative": -number}
-
-    def signatures(self) -> dict[str, Any]:
-        rows = {
-            "serving_default": (self.double, {"x": ([None, 3], tf.float32)}),
-            "wide": (self.double, {"x": ([None, None], tf.float32)}),
-            "shout": (self.shout, {"text": ([None], tf.string)}),
-            "measure": (self.measure, {"image_bytes": ([None], tf.string)}),
-            "pick": (self.pick, {"either": ([None], tf.int32), "choose": ([None], tf.bool)}),
-            "total": (self.total, {"x": ([None, 3], tf.float32)}),
-            "negate": (self.negate, {"number": ([], tf.float64)}),
-        }
-        return {
-            name: tf.function(function).get_concrete_function(
-                **{key: tf.TensorSpec(*spec, name=key) for key, spec in inputs.items()}
-            )
-            for name, (function, inputs) in rows.items()
-        }
+WORDS = {1: {"red": 0, "green": 1, "blue": 2}, 2: {"red": 0, "green": 1, "blue": 2, "sky": 2}}
+# id: (title, category, color, format of the thumbnail)
+ITEMS = {
+    "sky": ("blue sky", "nature", (30, 90, 220), "WEBP"),
+    "apple": ("red apple", "food", (200, 20, 30), "PNG"),
+    "leaf": ("green leaf", "nature", (20, 160, 40), "JPEG"),
+    "a/ä ?&#": ("an olive", "food", (110, 120, 20), None),
+    "fire": ('<img src=x onerror="alert(1)">', "<b>heat</b>", (250, 120, 0), "PNG"),
+}
+LABELS = ["food", "nature", "sea"]
 
 
-@pytest.fixture(scope="session")
-def toy_versions(tmp_path_factory) -> Path:
-    """The toy model's versions 1, 2 and 3, to be copied."""
-    folder = tmp_path_factory.mktemp("toy")
-    for version in (1, 2, 3):
-        model = ToyModel(version)
-        tf.saved_model.save(model, str(folder / str(version)), model.signatures())
-    return folder
+def image_file(color=(200, 20, 30), kind="PNG", size=(8, 6)) -> bytes:
+    """An image of one color, or b""."""
+    stream = io.BytesIO()
+    if kind is not None:
+        Image.new("RGB", size, color).save(stream, kind)
+    return stream.getvalue()
 
 
-@pytest.fixture
-def base_path(tmp_path) -> Path:
-    folder = tmp_path / "models" / "toy"
-    folder.mkdir(parents=True)
-    return folder
+def write_version(folder: Path, raw: bool = True) -> None:
+    """Write a version as `xgacmn export` does: a SavedModel, run.json and gallery.npz."""
+    words = WORDS[int(folder.name)]
+    module = tf.Module()
+    module.table = tf.lookup.StaticHashTable(
+        tf.lookup.KeyValueTensorInitializer(
+            tf.constant(list(words)), tf.constant(list(words.values()), tf.int64)
+        ),
+        default_value=-1,
+    )
 
+    def encode(colors):
+        unit = tf.math.l2_normalize(colors, axis=1)
+        posterior = colors / tf.maximum(tf.reduce_sum(colors, axis=1, keepdims=True), 1e-9)
+        return {"search": tf.concat([posterior, unit], axis=1)}
 
-@pytest.fixture
-def publish(toy_versions, base_path):
-    """Puts a version into the served folder, whole at once as an export does."""
+    def encode_text(text_features):
+        captions = 2 * tf.math.l2_normalize(text_features, axis=1)
+        return encode(text_features) | {"caption_features": captions}
 
-    def publish(version: int) -> None:
-        aside = base_path / f".{version}.partial"
-        shutil.copytree(toy_versions / str(version), aside)
-        aside.rename(base_path / str(version))
+    def encode_raw_text(text):
+        split = tf.strings.split(tf.strings.lower(text)).to_tensor("")
+        counts = tf.reduce_sum(tf.one_hot(module.table.lookup(split), 3), axis=1)
+        known = tf.cast(tf.reduce_sum(counts, axis=1), tf.int32)
+        return encode_text(counts) | {"known_words": known}
 
-    return publish
+    def encode_image_bytes(image_bytes):
+        def color(content):
+            pixels = tf.io.decode_image(content, channels=3, expand_animations=False)
+            return tf.reduce_mean(tf.cast(pixels, tf.float32), axis=(0, 1))
 
+        return encode(tf.map_fn(color, image_bytes, tf.float32))
 
-class Server:
-    """A server on a thread of this process, and clients of it."""
-
-    def __init__(self, settings: Any):
-        self._started: concurrent.futures.Future = concurrent.futures.Future()
-        self._thread = threading.Thread(target=asyncio.run, args=[self._main(settings)])
-        self._thread.start()
-        self._loop, self._stop, (self.address, self.url) = self._started.result(PATIENCE)
-        self.channel = grpc.insecure_channel(self.address)
-        self.prediction = prediction_service_pb2_grpc.PredictionServiceStub(self.channel)
-        self.model = model_service_pb2_grpc.ModelServiceStub(self.channel)
-        self._session = requests.Session()
-
-    async def _main(self, settings: Any) -> None:
-        from xgacmn_tf.serve.server import running
-
-        stop = asyncio.Event()
-        try:
-            async with running(settings) as addresses:
-                self._started.set_result((asyncio.get_running_loop(), stop, addresses))
-                await stop.wait()
-        except BaseException as error:
-            if self._started.done():
-                raise
-            self._started.set_exception(error)
-
-    def end(self) -> None:
-        """Tells the server to end, as a signal does."""
-        if self._thread.is_alive():
-            self._loop.call_soon_threadsafe(self._stop.set)
-
-    def close(self) -> None:
-        self._session.close()
-        self.channel.close()
-        self.end()
-        self._thread.join(PATIENCE)
-        assert not self._thread.is_alive()
-
-    def request(self, signature: str = "", model: str = "toy", **inputs: Any):
-        """A gRPC request; inputs are arrays or, with a dtype of their own, tensors."""
-        request = predict_pb2.PredictRequest(
-            model_spec=model_pb2.ModelSpec(name=model, signature_name=signature)
-        )
-        for name, value in inputs.items():
-            if not isinstance(value, TensorProto):
-                value = tf.make_tensor_proto(value)
-            request.inputs[name].CopyFrom(value)
-        return request
-
-    def predict(self, request, timeout: float = PATIENCE) -> dict[str, np.ndarray]:
-        answer = self.prediction.Predict(request, timeout=timeout)
-        return {name: tf.make_ndarray(value) for name, value in answer.outputs.items()}
-
-    def ask(self, value: float) -> float:
-        """Asks the toy model's default signature one row, answers its first number."""
-        row = np.full((1, 3), value, np.float32)
-        return float(self.predict(self.request(x=row))["y"][0, 0])
-
-    def get(self, path: str):
-        return self._session.get(self.url + path, timeout=PATIENCE)
-
-    def post(self, path: str, **keywords: Any):
-        return self._session.post(self.url + path, timeout=PATIENCE, **keywords)
-
-    def states(self, model: str = "toy") -> dict[str, str]:
-        """Version → state."""
-        found = self.get(f"/v1/models/{model}").json().get("model_version_status", ())
-        return {status["version"]: status["state"] for status in found}
-
-    def until(self, condition: Callable[[], bool]) -> None:
-        """Returns once the condition holds."""
-        end = time.monotonic() + PATIENCE
-        while not condition():
-            assert time.monotonic() < end, "waited in vain"
-            time.sleep(0.005)
-
-    def metric(self, name: str, **labels: str) -> float:
-        """The value of a metric with just these labels; 0 where it has not been seen."""
-        from prometheus_client.parser import text_string_to_metric_families
-
-        text = self.get(config_files.DEFAULT_METRICS_PATH).text
-        samples = [s for family in text_string_to_metric_families(text) for s in family.samples]
-        return sum(s.value for s in samples if s.name == name and s.labels == labels)
-
-
-def serve_toy(base_path: Path, policy=None, labels=None, **settings: Any) -> Server:
-    """Starts a server of the toy model; keywords replace what `Settings` says."""
-    reason = "the server is an extra: xgacmn_tf[serve]"
-    pytest.importorskip("aiohttp", reason=reason)
-    pytest.importorskip("prometheus_client", reason=reason)
-    from xgacmn_tf.serve.server import Settings
-
-    policy = policy or config_files.VersionPolicy()
-    model = config_files.model("toy", str(base_path), policy, labels or {})
-    defaults: dict[str, Any] = {
-        "models": {"toy": model},
-        "batching": None,
-        "metrics_path": config_files.DEFAULT_METRICS_PATH,
-        "allow_any_label": False,
-        "poll_seconds": 0.02,
-        "host": "127.0.0.1",
-        "grpc_port": 0,
-        "rest_port": 0,
-        "largest_bytes": 2**20,
-        "most_rows": 64,
-        "timeout": float(PATIENCE),
+    functions = {
+        "encode_image": (encode, [None, 3], tf.float32, "image_features"),
+        "encode_text": (encode_text, [None, 3], tf.float32, "text_features"),
     }
-    return Server(Settings(**{**defaults, **settings}))
-
-
-@pytest.fixture
-def start(base_path):
-    """Starts servers of the toy model's versions in `base_path`, see `serve_toy`."""
-    with contextlib.ExitStack() as stack:
-
-        def start(**keywords: Any) -> Server:
-            server = serve_toy(base_path, **keywords)
-            stack.callback(server.close)
-            return server
-
-        yield start
+    if raw:
+        functions |= {
+            "encode_raw_text": (encode_raw_text, [None], tf.string, "text"),
+            "encode_image_bytes": (encode_image_bytes, [None], tf.string, "image_bytes"),
+        }
+    signatures = {
+        name: tf.function(
+            function, input_signature=[tf.TensorSpec(shape, dtype, key)]
+        ).get_concrete_function()
+        for name, (function, shape, dtype, key) in functions.items()
+    }
+    tf.saved_model.save(module, str(folder), signatures)
+    extra = folder / "assets.extra"
+    extra.mkdir()
+    thresholds = {"image": None, "text": 0.6}
+    record = {
+        "similarity": "item",
+        "version": int(folder.name),
+        "gallery": {"split": "test"},
+        "encoder": {
+            "posteriors": 3, "label_names": LABELS, "code_dim": 3, "item_dim": 3,
+            "item_weight": 1.0, "text_dim": 3,
+            "match_thresholds": {"all": thresholds, "test": thresholds},
+        },
+    }  # fmt: skip
+    (extra / "run.json").write_text(json.dumps(record))
+    thumbnails = [image_file(color, kind) for _, _, color, kind in ITEMS.values()]
+    captions = [[w in title.split() for w in WORDS[1]] for title, *_ in ITEMS.values()]
+    np.savez(
+        extra / "gallery.npz",
+        id=np.array(list(ITEMS)),
+        title=np.array([title for title, *_ in ITEMS.values()]),
+        category=np.array([category for _, category, *_ in ITEMS.values()]),
+        image=np.array([color for _, _, color, _ in ITEMS.values()], np.float32),
+        text=np.array(captions, np.float32),
+        thumbnail=np.frombuffer(b"".join(thumbnails), np.uint8),
+        thumbnail_offset=np.cumsum([0, *map(len, thumbnails)], dtype=np.int64),
+    )
 
 
 @pytest.fixture(scope="session")
-def toy(toy_versions):
-    """A server of all versions of the toy model, for requests that change nothing."""
-    everything = config_files.VersionPolicy(latest=None)
-    server = serve_toy(toy_versions, everything, {"stable": 2}, poll_seconds=0)
-    yield server
-    server.close()
-
-
-class Gate:
-    """Holds back what models compute until it is opened, so that requests pile up."""
-
-    def __init__(self) -> None:
-        self._opened = threading.Event()
-        self.reached = threading.Semaphore(0)
-        self.rows: list[tuple[int, ...]] = []  # of each batch that the model got
-
-    def open(self) -> None:
-        self._opened.set()
-
-    def wait(self, inputs: Any) -> None:
-        self.rows.append(next(iter(inputs.values())).shape[:1])
-        self.reached.release()
-        assert self._opened.wait(PATIENCE)
+def versions(tmp_path_factory) -> Path:
+    """The folders of versions 1 and 2, to be copied."""
+    pytest.importorskip("fastapi", reason="the service is an extra: xgacmn_tf[serve]")
+    folder = tmp_path_factory.mktemp("versions")
+    for number in WORDS:
+        write_version(folder / str(number))
+    return folder
 
 
 @pytest.fixture
-def gate(monkeypatch):
-    gate, run = Gate(), Servable.run
+def run(versions, tmp_path) -> Path:
+    """A run folder with version 1."""
+    publish(versions, tmp_path / "run", 1)
+    return tmp_path / "run"
 
-    def held_back(servable, signature, inputs):
-        gate.wait(inputs)
-        return run(servable, signature, inputs)
 
-    monkeypatch.setattr(Servable, "run", held_back)
-    yield gate
-    gate.open()
+def publish(versions: Path, run: Path, number: int) -> None:
+    shutil.copytree(versions / str(number), run / "models" / "xgacmn" / str(number))
+
+
+@pytest.fixture
+def serve():
+    """Starts services in this process: `serve(run, key=None, **options)` returns a client."""
+    from starlette.testclient import TestClient
+
+    from xgacmn_tf.serve.app import make_app
+    from xgacmn_tf.serve.metrics import Metrics
+    from xgacmn_tf.serve.options import ServiceOptions
+    from xgacmn_tf.serve.service import Service
+
+    services = []
+
+    def serve(run, key=None, hosts=frozenset({"localhost"}), start=True, **options):
+        service = Service(ServiceOptions(run=str(run), **options), Metrics())
+        services.append(service)
+        if start:
+            service.reload()
+        client = TestClient(
+            make_app(service, key, hosts), "http://localhost", raise_server_exceptions=False
+        )
+        client.service = service
+        return client
+
+    yield serve
+    for service in services:
+        service.store.close()

@@ -1,57 +1,63 @@
-"""The server as its users start it: a process of its own, on free ports.
-
-with running_server("--model_name=xgacmn", f"--model_base_path={folder}") as server:
-    requests.get(f"{server.rest_url}/v1/models/xgacmn")
-"""
+"""The service as its users start it: a process of its own, on a free port."""
 
 import contextlib
+import os
 import re
 import subprocess
 import sys
-import tempfile
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from pathlib import Path
 
-READY = re.compile(r"serving: gRPC on (?P<grpc>\S+), REST on (?P<rest>\S+)\n")
-# Far beyond what a start or an end takes; only a server that hangs meets them.
-START_SECONDS = 120
+import requests
+
+READY = re.compile(r"serving: (?P<url>http://\S+)\n")
+# Far beyond what an end takes; only a service that hangs meets it.
 END_SECONDS = 60
 
 
-@dataclass(frozen=True)
-class RunningServer:
-    """A server that answers: `grpc_address` is host:port, `rest_url` http://host:port."""
+class RunningService:
+    """A service that answers at `url`."""
 
-    grpc_address: str
-    rest_url: str
-    process: subprocess.Popen
+    def __init__(self, process: subprocess.Popen, url: str):
+        self.process, self.url = process, url
+
+    def get(self, path: str, **keywords) -> requests.Response:
+        return requests.get(self.url + path, timeout=END_SECONDS, **keywords)
+
+    def post(self, path: str, **keywords) -> requests.Response:
+        return requests.post(self.url + path, timeout=END_SECONDS, **keywords)
+
+    def until(self, condition) -> None:
+        """Return once the condition holds."""
+        end = time.monotonic() + END_SECONDS
+        while not condition():
+            assert time.monotonic() < end
+            time.sleep(0.02)
 
 
 @contextlib.contextmanager
-def running_server(*flags: str) -> Iterator[RunningServer]:
-    """Starts `python -m xgacmn_tf.serve` with these flags and ends it with SIGTERM.
+def running_service(run: Path, *flags: str, end: str = "terminate") -> Iterator[RunningService]:
+    """Start `xgacmn serve` and end it: by SIGTERM, and then it must end cleanly, or "kill".
 
     Raises:
-      AssertionError: it did not start, or ended otherwise than cleanly; with what it printed.
+      AssertionError: it did not start, or did not end cleanly.
     """
-    command = [sys.executable, "-m", "xgacmn_tf.serve", "--port=0", "--rest_api_port=0", *flags]
-    with tempfile.TemporaryFile("w+") as errors:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
-        assert process.stdout is not None
-        try:
-            ready = READY.fullmatch(process.stdout.readline())
-            assert ready, f"the server did not start: {_ended(process, errors)}"
-            yield RunningServer(ready["grpc"], ready["rest"], process)
-            process.terminate()
-            assert process.wait(END_SECONDS) == 0, _ended(process, errors)
-        finally:
-            process.kill()
-            process.wait()
-            process.stdout.close()
-
-
-def _ended(process: subprocess.Popen, errors) -> str:
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(5)
-    errors.seek(0)
-    return f"status {process.returncode}, {errors.read()}"
+    command = [sys.executable, "-m", "xgacmn_tf", "serve", f"--run={run}", "--port=0", *flags]
+    log = run / "service.log"
+    with log.open("a") as errors:
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=errors, text=True, env=os.environ
+        )
+    assert process.stdout is not None
+    try:
+        ready = READY.fullmatch(process.stdout.readline())
+        assert ready, log.read_text()
+        yield RunningService(process, ready["url"])
+        getattr(process, end)()
+        status = process.wait(END_SECONDS)
+        assert end == "kill" or status == 0, log.read_text()
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()

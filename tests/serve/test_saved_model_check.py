@@ -4,15 +4,14 @@ import inspect
 import re
 import sys
 
-import numpy as np
 import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.serve import saved_model_check
+from xgacmn_tf.serve.runners import load_checked
 from xgacmn_tf.serve.saved_model_check import read_checked
-from xgacmn_tf.serve.servable import Servable
 
 TEXT = tf.TensorSpec([None], tf.string, name="text")
 
@@ -157,9 +156,9 @@ def test_what_only_saving_and_restoring_needs_is_harmless(tmp_path):
     tf.saved_model.save(module, str(tmp_path / "1"), {"serving_default": module.function})
     found = read_checked(tmp_path / "1").meta_graphs[0].graph_def.library.function
     assert "SaveV2" in {node.op for function in found for node in function.node_def}
-    servable = Servable("toy", tmp_path / "1")
-    outputs = servable.run("serving_default", {"text": np.array([b"a", b"b"], object)})
-    assert outputs["row"].tolist() == [5, -1]
+    model = load_checked(tmp_path / "1")
+    outputs = model.signatures["serving_default"](text=tf.constant(["a", "b"]))
+    assert outputs["row"].numpy().tolist() == [5, -1]
 
 
 def test_files_that_are_no_saved_model(tmp_path, monkeypatch):
@@ -185,20 +184,23 @@ def test_files_that_are_no_saved_model(tmp_path, monkeypatch):
         read_checked(folder)
 
 
-def test_a_model_without_its_variables(toy_versions, base_path, publish):
-    publish(1)
-    for file in (base_path / "1" / "variables").iterdir():
+def test_a_model_without_its_variables(tmp_path):
+    module = tf.Module()
+    module.weight = tf.Variable([2.0])
+    module.function = tf.function(lambda text: {"weight": module.weight}, input_signature=[TEXT])
+    tf.saved_model.save(module, str(tmp_path / "1"), {"serving_default": module.function})
+    for file in (tmp_path / "1" / "variables").iterdir():
         file.unlink()
-    with pytest.raises(InputError, match="1 cannot be loaded: "):
-        Servable("toy", base_path / "1")
+    with pytest.raises(InputError, match="cannot be loaded"):
+        load_checked(tmp_path / "1")
 
 
 def test_a_tokenizer_of_sentences(tmp_path, monkeypatch):
     tensorflow_text = pytest.importorskip("tensorflow_text", reason="pip install .[sentences]")
     tokenizer = tensorflow_text.FastBertTokenizer(["[UNK]", "red"], token_out_type=tf.int32)
     folder = save(tmp_path / "1", lambda text: {"tokens": tokenizer.tokenize(text).to_tensor()})
-    outputs = Servable("toy", folder).run("serving_default", {"text": np.array([b"red x"], object)})
-    assert outputs["tokens"].tolist() == [[1, 0]]
+    outputs = load_checked(folder).signatures["serving_default"](text=tf.constant(["red x"]))
+    assert outputs["tokens"].numpy().tolist() == [[1, 0]]
     monkeypatch.setitem(sys.modules, "tensorflow_text", None)
     with pytest.raises(InputError, match=r"saved_model.pb .*; run `pip install 'tensorflow-text"):
         read_checked(folder)

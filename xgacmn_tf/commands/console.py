@@ -16,7 +16,7 @@ COMMANDS = {
     "gallery": ("xgacmn_tf.commands.gallery", "make a gallery file of items to search"),
     "features": ("xgacmn_tf.commands.features", "extract features from images and texts"),
     "export": ("xgacmn_tf.commands.export", "export a run as SavedModel or ONNX"),
-    "serve": ("xgacmn_tf.serve.__main__", "serve an exported model"),
+    "serve": ("xgacmn_tf.commands.serve", "serve searches and a catalog over HTTP"),
     "compare": ("xgacmn_tf.compare", "compare systems on data sets"),
     "reproduce": ("xgacmn_tf.reproduce", "write the paper's tables and figures"),
     "compare-runs": ("xgacmn_tf.commands.compare_runs", "compare two runs on common test pairs"),

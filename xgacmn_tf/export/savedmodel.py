@@ -3,7 +3,7 @@
 <base>/<name>/<version>/saved_model.pb, variables/   what a server loads
 <base>/<name>/<version>/assets.extra/README.md       every signature with its inputs and outputs
 <base>/<name>/<version>/assets.extra/run.json        the run's settings and data, and the gallery
-<base>/<name>/<version>/assets.extra/gallery.npz     the gallery's ids, titles, categories, images
+<base>/<name>/<version>/assets.extra/gallery.npz     the gallery: features, ids, titles, images
 <base>/<name>/<version>/assets.extra/tf_serving_warmup_requests
 """
 
@@ -30,7 +30,7 @@ from xgacmn_tf.features.sentences import SentenceReader
 from xgacmn_tf.gallery import ALL, TEST, TRAIN, Gallery
 from xgacmn_tf.io.files import write_json
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
-from xgacmn_tf.names import model_name
+from xgacmn_tf.names import MODALITIES, SEARCH_SPLITS, model_name
 from xgacmn_tf.runs.folder import RunFolder
 from xgacmn_tf.runs.provenance import git_commit, versions
 from xgacmn_tf.runs.trained import TrainedRun
@@ -183,7 +183,8 @@ def export_encoder(
         split,
     )
     record = _record(encoder, similarity, gallery, folder)
-    record["gallery"] |= {"source": source, "searched": sizes, "depth": depth}
+    record["gallery"] |= {"source": source, "searched": sizes, "depth": depth, "split": split}
+    record["encoder"] = _encoder_record(encoder, similarity, label_names)
     # The modules that Python must import before it loads the model.
     imports = ["tensorflow", *["tensorflow_text"] * isinstance(text_reader, SentenceReader)]
     with new_version(Path(base_dir) / name, version) as (number, path):
@@ -192,12 +193,33 @@ def export_encoder(
         extra.mkdir()
         record |= {"version": number, "imports": imports}
         write_json(extra / "run.json", record)
-        gallery.write(extra / "gallery.npz", with_features=False)
+        gallery.write(extra / "gallery.npz")
         written = tf.saved_model.load(str(path)).signatures
         write_warmup_requests(extra, name, written, gallery)
         readme = signature_readme(written, name, record)
         (extra / "README.md").write_text(readme, encoding="utf-8")
     return Path(base_dir) / name / str(number)
+
+
+def _encoder_record(
+    encoder: CommonSpaceEncoder, similarity: str, label_names: Sequence[str] | None
+) -> dict[str, Any]:
+    """Return the part of run.json that tells how to read the outputs of the encode signatures."""
+    has_posteriors = encoder.has_posteriors(similarity)
+    return {
+        # The output `search` begins with this number of class posteriors.
+        "posteriors": encoder.num_classes if has_posteriors else 0,
+        "label_names": list(label_names) if label_names and has_posteriors else None,
+        "code_dim": encoder.code_dim,
+        # It ends with this number of columns of √item_weight times the item embedding.
+        "item_dim": encoder.item_dim if encoder.has_items else 0,
+        "item_weight": encoder.item_weight,
+        "text_dim": encoder.text_map.output_dim,
+        "match_thresholds": {
+            split: {m: encoder.match_threshold(similarity, split, m) for m in MODALITIES}
+            for split in SEARCH_SPLITS
+        },
+    }
 
 
 def _record(

@@ -87,8 +87,9 @@ def serving_module(
         outputs = {"embedding": _represented(encoder, queries, "cosine")}
         if "posterior" in encoder.similarities():
             outputs["posterior"] = _represented(encoder, queries, "posterior")
-        if encoder.has_items:
-            outputs["search"] = _represented(encoder, queries, "item")
+        outputs["search"] = _represented(encoder, queries, similarity)
+        if queries.modality == "text" and encoder.has_items:
+            outputs["caption_features"] = encoder.caption_features(queries.features)
         return outputs
 
     searches = _searches(encoder, similarity, gallery, depth, label_names, split)

@@ -15,6 +15,8 @@ MEANING = {
     "embedding": "unit-length code on the hypersphere; cosine is the inner product",
     "posterior": "probability of each class",
     "search": "what searches rank images and texts by: their similarity is the inner product",
+    "caption_features": "preprocessed features of a text, at length 2: what a search of images by "
+    "text compares with captions",
     "known_words": "number of words of the text that the vocabulary has; with 0, a search finds "
     "nothing and a code means nothing",
     "ids": "the nearest items, best first; all empty if the query was not understood",

@@ -1,55 +1,58 @@
-"""JSON of TensorFlow Serving's REST API ↔ NumPy's arrays.
+"""Conversion between the JSON of TensorFlow Serving's REST API and NumPy arrays.
 
 A request has rows, `{"instances": [{"name": value, …}, …]}`, or columns, `{"inputs": {"name":
 [value, …], …}}`; where a signature has one input its name may be left out. The answer has the same
 form, `predictions` or `outputs`, without names where there is one output.
 """
 
+from __future__ import annotations
+
 import base64
 import itertools
 import json
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
 
-from xgacmn_tf.serve.checks import check_names
-from xgacmn_tf.serve.failure import invalid
-from xgacmn_tf.serve.servable import Input, Signature
+from xgacmn_tf.serve.errors import RequestError
 
-# Parsed, JSON takes up to 30 times its size. This many are the features of 6,000 pictures.
-MOST_VALUES = 8_000_000
-DEEPEST = 32
+if TYPE_CHECKING:
+    from xgacmn_tf.serve.model_version import Input, Signature
+
+# Parsed, JSON takes up to 30 times its size. This many are the features of 6,000 images.
+MAX_VALUES = 8_000_000
+MAX_DEPTH = 32
 
 
 def parse(body: bytes) -> dict[str, Any]:
-    """The object that a request's body holds, with `instances` or `inputs`.
+    """Return the object that a request's body holds, with `instances` or `inputs`.
 
     Raises:
       RequestError: it is not JSON, too nested or holds too many values, or is no such object.
     """
-    if sum(map(body.count, (b",", b"[", b"{"))) > MOST_VALUES:
-        raise invalid(f"The JSON holds more than {MOST_VALUES:,} values; send fewer, or use gRPC.")
+    if sum(map(body.count, (b",", b"[", b"{"))) > MAX_VALUES:
+        raise RequestError(f"The JSON holds more than {MAX_VALUES:,} values; send fewer.")
     try:
         request = json.loads(body)
     except RecursionError as error:
-        raise invalid("JSON Parse error: nested too deeply.") from error
+        raise RequestError("JSON Parse error: nested too deeply.") from error
     except ValueError as error:  # also bytes that are not UTF-8, numbers of too many digits
-        raise invalid(f"JSON Parse error: {error}.") from error
+        raise RequestError(f"JSON Parse error: {error}.") from error
     if not isinstance(request, dict):
-        raise invalid('The JSON is not an object; expected {"instances": …} or {"inputs": …}.')
+        raise RequestError('The JSON is not an object; expected {"instances": …} or {"inputs": …}.')
     name = request.get("signature_name", "")
     if not isinstance(name, str) or re.search("[\ud800-\udfff]", name):
-        raise invalid("'signature_name' key must be a string value.")
+        raise RequestError("'signature_name' key must be a string value.")
     if ("instances" in request) == ("inputs" in request):
-        raise invalid("Expected one of the keys 'instances' and 'inputs', and not both.")
+        raise RequestError("Expected one of the keys 'instances' and 'inputs', and not both.")
     return request
 
 
 def arrays_of(request: Mapping[str, Any], signature: Signature) -> dict[str, np.ndarray]:
-    """The arrays that a parsed request holds, of the signature's names and dtypes.
+    """Return the arrays that a parsed request holds, of the signature's names and dtypes.
 
     Raises:
       RequestError: names, dtypes or shapes do not fit.
@@ -57,14 +60,14 @@ def arrays_of(request: Mapping[str, Any], signature: Signature) -> dict[str, np.
     columns = request["inputs"] if "inputs" in request else _columns(request["instances"])
     if not isinstance(columns, dict) or _is_bytes(columns):
         if len(signature.inputs) != 1:
-            check_names(signature, ())
+            _check_names(signature, ())
         columns = {name: columns for name in signature.inputs}
-    check_names(signature, columns.keys())
+    _check_names(signature, columns.keys())
     return {name: _array(columns[name], each) for name, each in signature.inputs.items()}
 
 
 def answer(request: Mapping[str, Any], outputs: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """What `json.dumps` makes the answer of; rows where the request had rows.
+    """Return the answer for `json.dumps`; it has rows where the request had rows.
 
     Raises:
       RequestError: the request had rows, but the outputs do not have as many of them.
@@ -73,29 +76,41 @@ def answer(request: Mapping[str, Any], outputs: Mapping[str, np.ndarray]) -> dic
     if "inputs" in request:
         return {"outputs": values if len(values) > 1 else next(iter(values.values()))}
     if any(not array.ndim or len(array) != len(request["instances"]) for array in outputs.values()):
-        raise invalid("The outputs have no rows; send 'inputs' instead of 'instances'.")
+        raise RequestError("The outputs have no rows; send 'inputs' instead of 'instances'.")
     if len(values) == 1:
         return {"predictions": next(iter(values.values()))}
     rows = zip(*values.values(), strict=True)
     return {"predictions": [dict(zip(values, row, strict=True)) for row in rows]}
 
 
+def _check_names(signature: Signature, names: Collection[str]) -> None:
+    """Raise a `RequestError` unless these are the names of the signature's inputs."""
+    if set(names) != signature.inputs.keys():
+        expected = "; ".join(f"{name!r}: {each}" for name, each in signature.inputs.items())
+        given = ", ".join(map(repr, sorted(names))) or "none"
+        raise RequestError(
+            f"Signature {signature.name!r} takes the inputs {expected}; given: {given}."
+        )
+
+
 def _columns(instances: Any) -> Any:
-    """Rows as columns: a dict where they have names, else the rows themselves."""
+    """Return rows as columns: a dict where they have names, else the rows themselves."""
     if not isinstance(instances, list):
-        raise invalid("'instances' must be a list, one element for each row.")
+        raise RequestError("'instances' must be a list, one element for each row.")
     if not instances:
-        raise invalid("'instances' is empty; expected at least one row.")
+        raise RequestError("'instances' is empty; expected at least one row.")
     named = [isinstance(row, dict) and not _is_bytes(row) for row in instances]
     if not any(named):
         return instances
     if not all(named) or any(row.keys() != instances[0].keys() for row in instances):
-        raise invalid("All elements of 'instances' must be objects with the same names, or none.")
+        raise RequestError(
+            "All elements of 'instances' must be objects with the same names, or none."
+        )
     return {name: [row[name] for row in instances] for name in instances[0]}
 
 
 def _is_bytes(value: Any) -> bool:
-    """Whether this is how JSON says bytes: {"b64": "…"}."""
+    """Return whether this is how JSON writes bytes: {"b64": "…"}."""
     return isinstance(value, dict) and value.keys() == {"b64"} and isinstance(value["b64"], str)
 
 
@@ -105,35 +120,35 @@ def _array(value: Any, expected: Input) -> np.ndarray:
     allowed = _python_types(expected.dtype)
     if not types <= allowed:
         wrong = next(leaf for leaf in leaves if type(leaf) not in allowed)
-        raise invalid(f"Input {expected.name!r} is {expected}; given: {_shown(wrong)}.")
+        raise RequestError(f"Input {expected.name!r} is {expected}; given: {_shown(wrong)}.")
     try:
         if expected.dtype == tf.string:
             array = np.empty(len(leaves), object)
             array[:] = [_bytes(leaf) for leaf in leaves]
         else:
-            with np.errstate(over="ignore"):  # infinity is refused with all other inputs' checks
+            with np.errstate(over="ignore"):  # the model rejects infinity
                 array = np.array(leaves, _numpy_dtype(expected.dtype))
                 array = array.astype(expected.dtype.as_numpy_dtype)
     except (OverflowError, ValueError) as error:
-        raise invalid(f"Input {expected.name!r} is {expected}; {error}.") from error
+        raise RequestError(f"Input {expected.name!r} is {expected}; {error}.") from error
     return array.reshape(shape)
 
 
 def _flat(value: Any, expected: Input) -> tuple[list[Any], list[int]]:
-    """The values of nested lists in order, and the lists' lengths from the outermost in."""
+    """Return the values of nested lists in order, and the lists' lengths from the outermost in."""
     level: list[Any] = [value]
     shape: list[int] = []
     while level and isinstance(level[0], list):
         lengths = {len(each) if isinstance(each, list) else -1 for each in level}
         if len(lengths) > 1:
-            raise invalid(
+            raise RequestError(
                 f"Input {expected.name!r} is {expected}; the JSON's lists at depth "
                 f"{len(shape) + 1} do not have the same length."
             )
         shape.append(lengths.pop())
-        if len(shape) > DEEPEST:
-            raise invalid(
-                f"Input {expected.name!r} is {expected}; given: over {DEEPEST} lists deep."
+        if len(shape) > MAX_DEPTH:
+            raise RequestError(
+                f"Input {expected.name!r} is {expected}; given: over {MAX_DEPTH} lists deep."
             )
         level = list(itertools.chain.from_iterable(level))
     return level, shape

@@ -1,21 +1,26 @@
-// What is asked for, and the page's address, which holds it.
-//
-// ?q=… searches by words, so a search can be shared; ?model=…&version=… choose what answers.
+// The search page. Its address holds a text query, ?q=…, so that a search can be shared.
 
-import { prepared } from "./picture.js";
-import { Model, servedModels, statesOf } from "./server.js";
-import { offerPictures, offerWords, varied } from "./examples.js";
-import { $, busy, counted, percent, show, showError, showNothing } from "./show.js";
-
-const BY_WORDS = "search_images_by_raw_text";
-const BY_PICTURE = "search_texts_by_image_bytes";
+import { prepared } from "./image.js";
+import { $, busy, counted, example, percent, show, showError } from "./show.js";
 
 let model = null;
 let running = new AbortController();
 
-// ---- Searching
+async function ask(address, body, signal) {
+  let response;
+  try {
+    response = await fetch(address, { ...(body && { method: "POST", body }), signal });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Error("The service does not answer. Is it still running?");
+  }
+  const answer = await response.json().catch(() => ({}));
+  if (!response.ok) throw new Error(answer.error ?? `The service answered ${response.status}.`);
+  return answer;
+}
 
-// Of several searches the last one counts.
+// ---- Searches. Of several, the last one counts.
+
 function cancel() {
   running.abort();
   running = new AbortController();
@@ -23,18 +28,17 @@ function cancel() {
   return running.signal;
 }
 
-// `prepare` gives the signature's inputs, a heading, the picture asked with if there is one, and the
-// gallery's item that is asked with, `own`, if it is one.
-async function search(signature, prepare) {
+// `prepare` returns the fields of the form, a heading, and the query's image if there is one.
+async function search(find, prepare) {
   const signal = cancel();
   busy(true);
   try {
-    const { inputs, ...asked } = await prepare();
+    const { fields, ...shown } = await prepare();
+    const form = new FormData();
+    for (const [name, value] of Object.entries({ ...fields, find })) form.append(name, value);
     const start = performance.now();
-    const outputs = await model.predict(signature, inputs, signal);
-    const milliseconds = performance.now() - start;
-    const hits = await model.describe(outputs, signal);
-    if (!signal.aborted) showAnswer(signature, asked, hits, outputs, milliseconds);
+    const answer = await ask("search", form, signal);
+    if (!signal.aborted) showAnswer(find, shown, answer, performance.now() - start);
   } catch (error) {
     if (!signal.aborted) showError(error.message);
   } finally {
@@ -42,138 +46,75 @@ async function search(signature, prepare) {
   }
 }
 
-function searchWords(text, own) {
+function searchText(text) {
   $("q").value = text;
-  return search(BY_WORDS, async () => ({
-    inputs: { text: [text] },
-    heading: `Pictures for “${text}”`,
-    own,
-  }));
+  return search("image", async () => ({ fields: { text }, heading: `Images for “${text}”` }));
 }
 
-function searchPicture(blob, name, own) {
+function searchImage(blob, name, find = "text") {
   remember("");
   $("q").value = "";
-  return search(BY_PICTURE, async () => {
-    // Dropping and pasting work everywhere on the page, whatever the model can do.
-    if (!model.signatures.has(BY_PICTURE)) throw new Error($("why-picture").textContent);
-    const { canvas, content } = await prepared(blob, name);
-    const inputs = { image_bytes: [{ b64: content }] };
-    return { inputs, heading: `Texts for ${name}`, canvas, own };
+  return search(find, async () => {
+    if (!model.images) throw new Error($("why-image").textContent);
+    const { canvas, file } = await prepared(await blob, name);
+    const heading = find === "text" ? `Texts for ${name}` : `Images like “${name}”`;
+    return { fields: { image: file }, heading, canvas };
   });
 }
 
-function showAnswer(signature, asked, hits, outputs, milliseconds) {
-  const knownWords = outputs.known_words?.[0];
-  const kind = signature === BY_PICTURE ? "texts" : "pictures";
-  if (knownWords === 0) {
-    const why = "The model knows none of these words, so it can rank nothing by them. Try others.";
-    return show(kind, asked, [why], []);
-  }
-  if (!hits.length) {
-    return show(kind, asked, ["The model sees nothing in this query, so it finds nothing."], []);
-  }
-  // An image with several captions is one item of several in the gallery, but is found once.
-  const size = model.searched[kind === "texts" ? "text" : "image"] ?? model.size;
-  const all = size === null ? "" : ` of ${counted(size, "item")}`;
-  const by = model.similarity === null ? "" : ` by ${model.similarity} similarity`;
-  const time = milliseconds < 9.5 ? milliseconds.toFixed(1) : Math.round(milliseconds);
-  const facts = [`Best ${hits.length}${all}${by}`, `${time} ms`];
-  if (knownWords) facts.push(counted(knownWords, "known word"));
-  // Models exported by older versions say neither.
-  const probability = outputs.query_category_posterior?.[0];
-  if (probability !== undefined) {
-    facts.push(`most probable category: ${outputs.query_category[0]}, ${percent(probability)}`);
-  }
-  const note = outputs.no_good_match?.[0] ? "No good match: the nearest items are shown." : "";
-  return show(kind, { ...asked, note }, facts, hits);
+async function fetched(address) {
+  return (await fetch(address)).blob();
 }
 
-// What can be found, before anyone has asked for something.
-function showGallery() {
-  $("q").value = "";
-  const items = varied(model.examples, 10);
-  if (!items.length) return showNothing();
-  const size = model.searched.image ?? model.size;
-  const facts = [`${items.length} of ${counted(size, "item")}`];
-  return show("pictures", { heading: "In the gallery" }, facts, items);
+const similar = (hit) => searchImage(fetched(hit.thumbnail), hit.title, "image");
+
+function showAnswer(find, shown, { query, hits, no_good_match: poor }, milliseconds) {
+  if (!query.understood) {
+    const why = query.unknown_words.length
+      ? "The model knows none of these words. Try others."
+      : "The model sees nothing in this query, so it finds nothing.";
+    return show(find, shown, [why], [], similar);
+  }
+  const time = milliseconds < 9.5 ? milliseconds.toFixed(1) : Math.round(milliseconds);
+  const facts = [`Best ${hits.length} of ${counted(model.items, "item")}`, `${time} ms`];
+  if (query.category_posterior !== null) {
+    facts.push(`most probable category: ${query.category}, ${percent(query.category_posterior)}`);
+  }
+  const notes = [];
+  if (poor) notes.push("No good match: the nearest items are shown.");
+  if (query.unknown_words.length) notes.push(`Unknown: ${query.unknown_words.join(", ")}.`);
+  return show(find, { ...shown, note: notes.join(" ") }, facts, hits, similar);
 }
 
 // ---- The address
 
-const parameter = (name) => new URLSearchParams(location.search).get(name) ?? "";
-
-function addressWith(parameters) {
-  const address = new URL(location);
-  for (const [name, value] of Object.entries(parameters)) address.searchParams.set(name, value);
-  return address;
-}
-
 function remember(query) {
-  const address = addressWith({ q: query });
-  if (!query) address.searchParams.delete("q");
+  const address = new URL(location);
+  if (query) address.searchParams.set("q", query);
+  else address.searchParams.delete("q");
   if (address.href !== location.href) history.pushState(null, "", address);
 }
 
 function followAddress() {
-  const query = parameter("q").trim();
-  if (query && model.signatures.has(BY_WORDS)) return searchWords(query);
+  const query = (new URLSearchParams(location.search).get("q") ?? "").trim();
+  if (query && model.texts) return searchText(query);
   cancel();
-  return showGallery();
+  $("q").value = "";
+  return show("image", { heading: "In the gallery" }, [counted(model.items, "item")], model.examples, similar);
 }
 
-function ask(text, own) {
+function askText(text) {
   remember(text);
-  return searchWords(text, own);
+  return searchText(text);
 }
 
-// ---- Starting
-
-function offerModels(served, chosen) {
-  const menu = $("model");
-  menu.append(...served.map(({ name, version }) => new Option(`${name}, version ${version}`)));
-  menu.selectedIndex = chosen;
-  menu.addEventListener("change", () => {
-    const { name, version } = served[menu.selectedIndex];
-    location.assign(addressWith({ model: name, version }));
-  });
-  $("pick").hidden = !served.length || (served.length === 1 && chosen === 0);
-}
-
-// Why the model cannot search in a way, or "" where it can.
-function missing(signature, { raw, features, asks, finds }) {
-  const has = (name) => model.signatures.has(name);
-  if (has(signature)) return "";
-  let reason = "it was made for something else.";
-  if (has(raw)) {
-    reason = `its gallery has no ${finds} to find.`;
-  } else if (has(features)) {
-    reason =
-      `it was exported without what turns ${asks} into features. Either the run was trained on ` +
-      "features alone, or the extractor's package was not installed.";
-  }
-  return `This model has no signature ${signature}: ${reason}`;
-}
-
-function open(panel, why) {
-  $(panel).hidden = Boolean(why);
-  $(`why-${panel}`).hidden = !why;
-  $(`why-${panel}`).textContent = why;
-}
-
-function openPanels() {
-  const words = { raw: "encode_raw_text", features: "encode_text" };
-  const picture = { raw: "encode_image_bytes", features: "encode_image" };
-  open("words", missing(BY_WORDS, { ...words, asks: "sentences", finds: "pictures" }));
-  open("picture", missing(BY_PICTURE, { ...picture, asks: "pictures", finds: "texts" }));
-  $("ask").hidden = false;
-}
+// ---- Start
 
 function listen() {
-  $("words").addEventListener("submit", (event) => {
+  $("text").addEventListener("submit", (event) => {
     event.preventDefault();
     const text = $("q").value.trim();
-    if (text) ask(text);
+    if (text) askText(text);
   });
   $("file").addEventListener("change", () => {
     searchFirst($("file").files);
@@ -195,36 +136,21 @@ function dragged(kind, event) {
 }
 
 function searchFirst([file]) {
-  if (file) searchPicture(file, file.name);
+  if (file) searchImage(file, file.name);
 }
 
 async function start() {
-  const models = await servedModels();
-  const served = models.flatMap(({ name, versions }) =>
-    versions.map((version) => ({ name, version })).reverse(),
-  );
-  const [name, version] = [parameter("model"), parameter("version")];
-  const chosen = served.findIndex(
-    (one) => (!name || one.name === name) && (!version || String(one.version) === version),
-  );
-  offerModels(served, chosen);
-  if (chosen < 0) {
-    const names = name ? [name] : models.map((one) => one.name);
-    const what = name || version ? "What this page's address asks for is not" : "Nothing is";
-    throw new Error(`${what} served. ${(await Promise.all(names.map(statesOf))).join(" ")}`);
+  model = await ask("model");
+  $("about").textContent = `${counted(model.items, "item")} · ${model.name}, version ${model.version}`;
+  for (const [panel, isOpen] of [["text", model.texts], ["image", model.images]]) {
+    $(panel).hidden = !isOpen;
+    $(`why-${panel}`).hidden = isOpen;
   }
-  model = new Model(served[chosen]);
-  await model.read();
-  // Distinct images or texts: pairs count twice where an image has two captions.
-  const distinct = Object.values(model.searched);
-  const size = distinct.length ? Math.max(...distinct) : model.size;
-  const items = size === null ? [] : [counted(size, "item")];
-  $("about").textContent = [...items, `${model.name}, version ${model.version}`].join(" · ");
-  openPanels();
+  $("ask").hidden = false;
+  const titles = model.examples.map(({ title }) => title).filter((title) => title.length <= 40);
+  $("examples").append(...titles.slice(0, 3).map((title) => example(title, () => askText(title))));
+  $("examples").hidden = !titles.length;
   listen();
-  if (model.signatures.has(BY_PICTURE)) offerPictures(model, searchPicture);
-  // The page works without examples, too.
-  if (model.signatures.has(BY_WORDS)) offerWords(model, ask).catch(() => {});
   await followAddress();
 }
 

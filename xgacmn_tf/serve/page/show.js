@@ -1,40 +1,36 @@
-// What the page shows. Titles come from strangers: they are only ever set as text, never as markup.
+// Rendering of answers. Titles come from strangers: they are only set as text, never as markup.
 
 export const $ = (id) => document.getElementById(id);
 
-export const percent = (share) => `${Math.round(100 * share)}%`;
-
 export const counted = (n, what) => `${n.toLocaleString("en")} ${what}${n === 1 ? "" : "s"}`;
 
-export function element(tag, className, text) {
-  const made = document.createElement(tag);
-  made.className = className;
-  if (text !== undefined) made.textContent = text;
-  return made;
+export const percent = (share) => `${Math.round(100 * share)}%`;
+
+function element(tag, className, text) {
+  const node = document.createElement(tag);
+  node.className = className;
+  if (text !== undefined) node.textContent = text;
+  return node;
 }
 
-// While an answer is on its way, screen readers wait and what is still shown fades.
-export const busy = (on) => $("main").setAttribute("aria-busy", on);
+// While an answer is on its way, screen readers wait and the earlier one fades.
+export function busy(isBusy) {
+  $("main").ariaBusy = String(isBusy);
+}
 
-// `kind` is "pictures" or "texts": which of the two an item was found by, so which stands out.
-// `own` is the gallery's item that was asked with; of other queries nobody knows what is right.
-export function show(kind, { heading, canvas, note = "", own }, facts, hits) {
-  const pictures = hits.some((hit) => hit.picture);
+// `canvas` is the image of the query; `similar` is called with a hit whose image is clicked.
+export function show(kind, { heading, canvas, note = "" }, facts, hits, similar) {
   $("asked").textContent = heading;
   $("facts").textContent = facts.join(" · ");
   $("note").textContent = note;
   $("note").hidden = !note;
   $("shown").replaceChildren(...(canvas ? [canvas] : []));
-  $("hits").className = kind;
-  $("hits").replaceChildren(...hits.map((hit, row) => card(hit, row + 1, pictures, own)));
+  $("hits").className = `${kind}s`;
+  $("hits").replaceChildren(...hits.map((hit) => card(hit, similar)));
   $("answer").hidden = false;
   $("error").hidden = true;
   document.title = `${heading} · X-GACMN search`;
   $("status").textContent = [heading, note, ...facts].filter(Boolean).join(", ");
-}
-
-export function showNothing() {
-  $("answer").hidden = $("error").hidden = true;
 }
 
 export function showError(message) {
@@ -43,59 +39,36 @@ export function showError(message) {
   $("error").hidden = false;
 }
 
-// How a hit fits the item that was asked with: [class, words], or nothing.
-function grade(hit, own) {
-  const shared = (name) => {
-    const names = (item) => (item[name] ?? "").split(", ").filter(Boolean);
-    return names(hit).some((one) => names(own).includes(one));
-  };
-  // A picture's address ends in a checksum of its content.
-  const checksum = (item) => item.picture?.split("?")[1];
-  const same = hit.id === own.id || (checksum(hit) && checksum(hit) === checksum(own));
-  if (same) return ["own", "the item itself"];
-  if (shared("fine_label")) return ["fine", `same fine label: ${own.fine_label}`];
-  if (shared("category")) return ["same", "same category"];
-  return null;
+export function example(text, search) {
+  const button = element("button", "example", text);
+  button.type = "button";
+  button.addEventListener("click", search);
+  return button;
 }
 
-function card(hit, rank, pictures, own) {
+function card(hit, similar) {
   const item = element("li", "hit card");
-  const graded = own && grade(hit, own);
   item.dataset.id = hit.id;
-  if (pictures) {
-    const frame = item.appendChild(element("div", "frame"));
-    if (hit.picture) frame.append(image(hit.picture, "")); // The title stands beside it.
+  if (hit.thumbnail) {
+    const frame = item.appendChild(element("button", "frame"));
+    frame.ariaLabel = `Find images like ${hit.title}`;
+    frame.addEventListener("click", () => similar(hit));
+    const image = frame.appendChild(element("img", ""));
+    image.src = hit.thumbnail;
+    image.alt = ""; // The title stands beside it.
   }
   const body = item.appendChild(element("div", "body"));
-  body.append(element("p", "title", hit.title || hit.id));
-  const category = categoryOf(hit);
-  if (category) body.append(element("p", "category", category));
-  if (graded) body.append(element("p", `grade ${graded[0]}`, graded[1]));
+  body.append(element("p", "title", hit.title));
+  if (hit.category) body.append(element("p", "category", categoryOf(hit)));
   if (hit.score !== undefined) {
     const foot = body.appendChild(element("p", "foot"));
-    foot.append(element("span", "rank", rank), element("span", "score", hit.score.toFixed(3)));
+    foot.append(element("span", "rank", hit.rank), element("span", "score", hit.score.toFixed(3)));
   }
   return item;
 }
 
-// The category with its probability; what only the model says ends in "?".
-function categoryOf({ category, classed, posterior }) {
-  if (posterior === undefined) return category;
-  const known = !category || category === classed ? "" : `${category} · `;
-  return `${known}${classed}${category === classed ? "" : "?"} ${percent(posterior)}`;
-}
-
-export function image(address, description) {
-  const made = element("img", "");
-  made.src = address;
-  made.alt = description;
-  return made;
-}
-
-export function example(label, action) {
-  const made = element("button", "example");
-  made.type = "button";
-  made.append(label);
-  made.addEventListener("click", action);
-  return made;
+// The category with its probability; one that only the model predicts ends in "?".
+function categoryOf({ category, category_posterior: posterior, category_known: known }) {
+  if (posterior === null || posterior === undefined) return category;
+  return `${category}${known ? "" : "?"} ${percent(posterior)}`;
 }

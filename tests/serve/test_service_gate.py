@@ -1,0 +1,103 @@
+"""API key, Host, Origin, limits, and what is answered before the gallery is encoded."""
+
+import base64
+import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.serve.conftest import image_file
+
+KEY = "0123456789abcdef"
+
+
+def test_the_key_is_needed_for_everything_but_health(run, serve):
+    client = serve(run, key=KEY)
+    for path in ("/", "/model", "/docs", "/openapi.json", "/metrics", "/v1/models/xgacmn"):
+        answer = client.get(path)
+        assert answer.status_code == 401 and "X-API-Key" in answer.json()["error"], path
+        assert answer.headers["www-authenticate"].startswith("Basic ")
+        for headers in (
+            {"X-API-Key": KEY},
+            {"Authorization": f"Bearer {KEY}"},
+            {"Authorization": "Basic " + base64.b64encode(f"user:{KEY}".encode()).decode()},
+        ):
+            assert client.get(path, headers=headers).status_code == 200, path
+        for headers in ({"X-API-Key": KEY[:-1]}, {"Authorization": "Basic ?"}):
+            assert client.get(path, headers=headers).status_code == 401
+    assert client.get("/health").status_code == client.get("/ready").status_code == 200
+
+
+def test_other_hosts_and_origins_are_rejected(run, serve):
+    client = serve(run)
+    assert client.get("/model", headers={"Host": "evil.example"}).status_code == 421
+    for origin, status in (("http://evil.example", 403), ("null", 403), ("http://localhost", 200)):
+        answer = client.post("/search", json={"text": "red"}, headers={"Origin": origin})
+        assert answer.status_code == status, origin
+
+
+def test_bodies_are_bounded(run, serve):
+    client = serve(run, max_body_bytes=2000)
+    large = json.dumps({"text": "red " * 1000}).encode()
+    assert client.post("/search", content=large).status_code == 413
+    assert client.post("/search", content=iter([large[:1500], large[1500:]])).status_code == 413
+    two = [("image", image_file()), ("image", image_file())]
+    assert client.post("/search", files=two).status_code == 400
+
+
+def test_before_the_gallery_is_encoded(run, serve):
+    client = serve(run, start=False)
+    assert client.get("/health").status_code == 200
+    for answer in (client.get("/ready"), client.post("/search", json={"text": "red"})):
+        assert answer.status_code == 503 and answer.headers["retry-after"]
+
+
+def test_too_many_requests_at_a_time(run, serve, monkeypatch):
+    client = serve(run, max_concurrent=1)
+    arrived, go_on, search = threading.Event(), threading.Event(), client.service.search
+
+    def slow_search(request):
+        arrived.set()
+        assert go_on.wait(60)
+        return search(request)
+
+    monkeypatch.setattr(client.service, "search", slow_search)
+    with ThreadPoolExecutor() as threads:
+        first = threads.submit(client.post, "/search", json={"text": "red"})
+        assert arrived.wait(60)
+        second = client.post("/search", json={"text": "red"})
+        assert second.status_code == 503 and second.headers["retry-after"] == "1"
+        assert client.get("/health").status_code == 200
+        go_on.set()
+        assert first.result().status_code == 200
+
+
+def test_documentation_and_page_need_no_other_site(run, serve):
+    client = serve(run)
+    assert "https://" not in client.get("/docs").text
+    assert {"/search", "/items", "/reload"} <= set(client.get("/openapi.json").json()["paths"])
+    page = client.get("/")
+    assert "script-src 'self'" in page.headers["content-security-policy"]
+    assert client.get("/page/page.js").headers["content-type"].startswith("text/javascript")
+    assert client.get("/page/__init__.py").status_code == 404
+
+
+@pytest.mark.parametrize("version", ["", "/versions/1"])
+def test_tensorflow_servings_rest_api(run, serve, version):
+    client = serve(run)
+    path = f"/v1/models/xgacmn{version}"
+    assert client.get(path).json()["model_version_status"][0]["state"] == "AVAILABLE"
+    described = client.get(f"{path}/metadata").json()["metadata"]["signature_def"]["signature_def"]
+    assert "encode_raw_text" in described
+    body = {"signature_name": "encode_raw_text", "instances": ["red", "whale"]}
+    rows = client.post(f"{path}:predict", json=body).json()["predictions"]
+    assert [row["known_words"] for row in rows] == [1, 0]
+    image = {"b64": base64.b64encode(image_file()).decode()}
+    body = {"signature_name": "encode_image_bytes", "inputs": {"image_bytes": [image]}}
+    assert len(client.post(f"{path}:predict", json=body).json()["outputs"][0]) == 6
+    for body in ({}, {"inputs": [1]}, {"signature_name": "none", "inputs": [1]}):
+        answer = client.post(f"{path}:predict", json=body)
+        assert answer.status_code == 400 and answer.json()["error"]
+    assert client.get("/v1/models/other").status_code == 404
+    assert client.get("/v1/models/xgacmn/versions/2").status_code == 404

@@ -1,0 +1,111 @@
+"""An exported version on disk: its signatures, and what its export recorded."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+from tensorflow_serving.apis import get_model_metadata_pb2
+
+from xgacmn_tf.errors import InputError
+from xgacmn_tf.export.savedmodel import MODEL_NAME
+from xgacmn_tf.export.versions import versions
+from xgacmn_tf.io.files import read_json
+from xgacmn_tf.serve.saved_model_check import read_checked
+
+_REMEDY = "export the run again: xgacmn export --run=RUN --output=RUN/models"
+
+
+@dataclass(frozen=True)
+class Input:
+    """An input of a signature."""
+
+    name: str
+    dtype: tf.DType
+    shape: tf.TensorShape
+
+    def __str__(self) -> str:
+        sizes = self.shape.dims and ["n" if size is None else str(size) for size in self.shape]
+        return f"{self.dtype.name} ({'…' if sizes is None else ', '.join(sizes)})"
+
+
+@dataclass(frozen=True)
+class Signature:
+    """A function of a model."""
+
+    name: str
+    inputs: Mapping[str, Input]
+
+
+class ModelVersion:
+    """A version that `xgacmn export` wrote.
+
+    Args:
+      folder: `<base>/<name>/<version>`.
+
+    Attributes:
+      folder: the same.
+      name, number: the last two parts of its path.
+      record: the content of run.json.
+      fingerprint: differs between versions with different encoders.
+      signatures: by name.
+      signature_def: the same as TensorFlow Serving describes it.
+
+    Raises:
+      InputError: the version is damaged, holds operations that a server does not run, or was
+        written by an earlier version of this package.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder, self.name, self.number = folder, folder.parent.name, int(folder.name)
+        described = read_checked(folder).meta_graphs[0].signature_def
+        self.signature_def = get_model_metadata_pb2.SignatureDefMap()
+        self.signatures = {}
+        for name, signature in described.items():
+            if name.startswith("__"):
+                continue
+            self.signature_def.signature_def[name].CopyFrom(signature)
+            inputs = {
+                key: Input(key, tf.as_dtype(info.dtype), tf.TensorShape(info.tensor_shape))
+                for key, info in sorted(signature.inputs.items())
+            }
+            self.signatures[name] = Signature(name, inputs)
+        extra = folder / "assets.extra"
+        try:
+            self.record: dict[str, Any] = read_json(extra / "run.json")
+            if not isinstance(self.record["encoder"], dict) or "similarity" not in self.record:
+                raise ValueError("it does not describe the encoder")
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            raise InputError(
+                f"{extra / 'run.json'}: not a record of this version's encoder; {_REMEDY}"
+            ) from error
+        digest = hashlib.sha256((extra / "run.json").read_bytes())
+        if (folder / "fingerprint.pb").is_file():
+            digest.update((folder / "fingerprint.pb").read_bytes())
+        self.fingerprint = digest.hexdigest()[:16]
+
+    @property
+    def gallery_file(self) -> Path:
+        return self.folder / "assets.extra" / "gallery.npz"
+
+
+def latest_version(run: str | Path) -> Path:
+    """Return the folder of the highest version of the model in `RUN/models`.
+
+    Raises:
+      InputError: the run has no exported model, or several under other names than "xgacmn".
+    """
+    models = Path(run) / "models"
+    names = {p.name: versions(p) for p in models.glob("*") if p.is_dir() and versions(p)}
+    if not names:
+        raise InputError(f"--run={run}: there is no version in {models}; {_REMEDY}")
+    name = MODEL_NAME if MODEL_NAME in names else min(names)
+    if name != MODEL_NAME and len(names) > 1:
+        raise InputError(
+            f"--run={run}: {models} holds {', '.join(sorted(names))}; expected one model"
+        )
+    return models / name / str(names[name][-1])

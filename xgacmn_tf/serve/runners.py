@@ -1,0 +1,171 @@
+"""Running a version's signatures: in this process, or in TensorFlow Serving over gRPC or REST.
+
+A runner takes the name of a signature and its inputs by name, and returns the outputs by name.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import requests
+import tensorflow as tf
+from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+from urllib3.util import Retry
+
+from xgacmn_tf.errors import InputError, one_line
+from xgacmn_tf.serve.errors import RequestError, model_message
+from xgacmn_tf.serve.model_version import ModelVersion
+from xgacmn_tf.serve.saved_model_check import read_checked
+
+Arrays = Mapping[str, np.ndarray]
+Runner = Callable[[str, Arrays], dict[str, np.ndarray]]
+
+_ADDRESS = re.compile(r"(?P<scheme>grpc|https?)://(?P<host>[^/]+)/(?P<name>[^/:]+)")
+_RETRIES = 3
+_MAX_MESSAGE_BYTES = 64 * 2**20
+# gRPC retries by itself, within the deadline of the call.
+_SERVICE_CONFIG = json.dumps(
+    {
+        "methodConfig": [
+            {
+                "name": [{}],
+                "retryPolicy": {
+                    "maxAttempts": _RETRIES + 1,
+                    "initialBackoff": "0.1s",
+                    "maxBackoff": "2s",
+                    "backoffMultiplier": 2,
+                    "retryableStatusCodes": ["UNAVAILABLE"],
+                },
+            }
+        ]
+    }
+)
+
+
+def make_runner(version: ModelVersion, address: str | None, timeout: float) -> Runner:
+    """Return the runner of a version.
+
+    Args:
+      version: the version.
+      address: `grpc://HOST:PORT/NAME` or `http://HOST:PORT/NAME` of a TensorFlow Serving that
+        serves it; None to load it into this process.
+      timeout: seconds until a remote call is given up, retries included for gRPC.
+
+    Raises:
+      InputError: the address is malformed, or the version cannot be loaded.
+    """
+    if address is None:
+        return local_runner(version)
+    parts = _ADDRESS.fullmatch(address)
+    if parts is None:
+        raise InputError(
+            f"--encoder={address}: expected grpc://HOST:PORT/NAME or http://HOST:PORT/NAME"
+        )
+    if parts["scheme"] == "grpc":
+        return _grpc_runner(version, parts["host"], parts["name"], timeout)
+    return _rest_runner(version, address, timeout)
+
+
+def load_checked(folder: Path) -> Any:
+    """Return the SavedModel in a folder.
+
+    Raises:
+      InputError: it cannot be loaded, or may not be, see `saved_model_check`.
+    """
+    read_checked(folder)
+    try:
+        return tf.saved_model.load(str(folder))
+    except Exception as error:  # TensorFlow raises many types for damaged files.
+        raise InputError(f"{folder} cannot be loaded: {one_line(error)}") from error
+
+
+def local_runner(version: ModelVersion) -> Runner:
+    """Return a runner of the SavedModel in this process."""
+    model = load_checked(version.folder)
+
+    def run(signature: str, inputs: Arrays) -> dict[str, np.ndarray]:
+        specs = version.signatures[signature].inputs
+        try:
+            tensors = {name: tf.constant(inputs[name], specs[name].dtype) for name in specs}
+            outputs = model.signatures[signature](**tensors)
+        except tf.errors.InvalidArgumentError as error:
+            raise RequestError(model_message(error.message)) from error
+        except (ValueError, TypeError) as error:  # The shape or the dtype does not fit.
+            expected = ", ".join(f"{name}: {spec}" for name, spec in specs.items())
+            raise RequestError(f"{signature} takes {expected}; {one_line(error)}") from error
+        return {
+            name: np.asarray(value.numpy(), object if value.dtype == tf.string else None)
+            for name, value in outputs.items()
+        }
+
+    return run
+
+
+def _grpc_runner(version: ModelVersion, host: str, name: str, timeout: float) -> Runner:
+    options = [
+        ("grpc.service_config", _SERVICE_CONFIG),
+        ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
+        ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
+    ]
+    stub = prediction_service_pb2_grpc.PredictionServiceStub(grpc.insecure_channel(host, options))
+
+    def run(signature: str, inputs: Arrays) -> dict[str, np.ndarray]:
+        request = predict_pb2.PredictRequest()
+        request.model_spec.name, request.model_spec.signature_name = name, signature
+        request.model_spec.version.value = version.number
+        for key, value in inputs.items():
+            dtype = version.signatures[signature].inputs[key].dtype
+            request.inputs[key].CopyFrom(tf.make_tensor_proto(value, dtype))
+        try:
+            answer = stub.Predict(request, timeout=timeout)
+        except grpc.RpcError as error:
+            raise _remote_error(
+                error.details() or "", error.code() == grpc.StatusCode.INVALID_ARGUMENT, host
+            ) from error
+        return {key: tf.make_ndarray(value) for key, value in answer.outputs.items()}
+
+    return run
+
+
+def _rest_runner(version: ModelVersion, address: str, timeout: float) -> Runner:
+    base, name = address.rsplit("/", 1)
+    url = f"{base}/v1/models/{name}/versions/{version.number}:predict"
+    session = requests.Session()
+    retry = Retry(_RETRIES, allowed_methods=None, status_forcelist=[503], backoff_factor=0.1)
+    session.mount(base, requests.adapters.HTTPAdapter(max_retries=retry))
+
+    def run(signature: str, inputs: Arrays) -> dict[str, np.ndarray]:
+        body: dict[str, Any] = {
+            "signature_name": signature,
+            "inputs": {key: _as_json(value) for key, value in inputs.items()},
+        }
+        try:
+            response = session.post(url, json=body, timeout=timeout)
+            answer = response.json()
+        except (requests.RequestException, ValueError) as error:
+            raise _remote_error(one_line(error), False, base) from error
+        if not response.ok:
+            raise _remote_error(str(answer.get("error")), response.status_code == 400, base)
+        outputs = answer["outputs"]
+        return {key: np.asarray(value) for key, value in outputs.items()}
+
+    return run
+
+
+def _remote_error(message: str, is_clients: bool, host: str) -> RequestError:
+    if is_clients:
+        return RequestError(model_message(message))
+    return RequestError(f"the encoder at {host} does not answer: {model_message(message)}", 503)
+
+
+def _as_json(value: np.ndarray) -> Any:
+    if value.dtype != object:
+        return value.tolist()
+    return [{"b64": base64.b64encode(each).decode("ascii")} for each in value.tolist()]

@@ -1,0 +1,213 @@
+"""Requests and answers of the service, as Pydantic models.
+
+A request is a JSON object or a multipart form with the same fields; in a form, `image` is a file.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Annotated, Any, Literal, Self
+
+from fastapi import Request
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
+from starlette.datastructures import UploadFile
+
+from xgacmn_tf.serve.errors import RequestError
+
+MAX_TEXT = 10_000
+MAX_FEATURES = 100_000
+Modality = Literal["image", "text"]
+
+
+def _image(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    if value[:8].lower().startswith(("http://", "https://")):
+        raise ValueError("addresses are not fetched; send the file, or its bytes in base64")
+    try:
+        return base64.b64decode(value, validate=True)
+    except binascii.Error as error:
+        raise ValueError("not base64; send the bytes of a JPEG or PNG file in base64") from error
+
+
+def _id(value: str) -> str:
+    if not value.isprintable() or value != value.strip():
+        raise ValueError("expected printable characters without a blank at an end")
+    parts = value.split("/")
+    if {".", ".."} & set(parts) or parts[-1] == "thumbnail":
+        raise ValueError("'.' and '..' must not be parts, and 'thumbnail' not the last part")
+    return value
+
+
+Image = Annotated[bytes, BeforeValidator(_image), Field(min_length=1, json_schema_extra={
+    "type": "string", "format": "byte", "description": "a JPEG or PNG file in base64"
+})]  # fmt: skip
+Text = Annotated[str, StringConstraints(min_length=1, max_length=MAX_TEXT, strip_whitespace=True)]
+Id = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_id)]
+Label = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+Features = Annotated[list[FiniteFloat], Field(min_length=1, max_length=MAX_FEATURES)]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class SearchRequest(_Body):
+    """A query by a text, an image or features, of which exactly one is given."""
+
+    text: Text | None = None
+    image: Image | None = None
+    image_features: Features | None = None
+    text_features: Features | None = None
+    k: int = Field(10, ge=1, description="number of hits")
+    category: Label | None = Field(None, description="find items of this category only")
+    find: Modality | None = Field(None, description="by default the other modality")
+
+    @model_validator(mode="after")
+    def _one_query(self) -> Self:
+        if len(self.queries()) != 1:
+            raise ValueError("give exactly one of text, image, image_features and text_features")
+        return self
+
+    def queries(self) -> list[tuple[str, str, Any]]:
+        """Return (modality, "raw" or "features", value) of each query that is given."""
+        given = [
+            ("text", "raw", self.text),
+            ("image", "raw", self.image),
+            ("image", "features", self.image_features),
+            ("text", "features", self.text_features),
+        ]
+        return [query for query in given if query[2] is not None]
+
+
+class ItemRequest(_Body):
+    """An item with an image, a text or both; it replaces an item with the same id."""
+
+    id: Id
+    text: Text | None = None
+    image: Image | None = None
+    title: Text | None = None
+    category: Label | None = Field(None, description="several are joined by ', '")
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if self.text is None and self.image is None:
+            raise ValueError("give text, image or both")
+        return self
+
+
+class Hit(BaseModel):
+    """An item found.
+
+    `category_posterior` is the probability of `category` by the item itself, whatever the query;
+    where the item has no category, `category` is its most probable class.
+    """
+
+    rank: int
+    id: str
+    score: float
+    title: str
+    category: str | None
+    category_posterior: float | None
+    category_known: bool
+    thumbnail: str | None
+
+
+class Query(BaseModel):
+    """What the model made of the query.
+
+    It is not understood if the encoder sees nothing in it, such as a text without a known word.
+    """
+
+    modality: str
+    find: str
+    understood: bool
+    category: str | None = None
+    category_posterior: float | None = None
+    known_words: int | None = None
+    unknown_words: list[str] = []
+
+
+class SearchAnswer(BaseModel):
+    """Hits, best first."""
+
+    query: Query
+    hits: list[Hit]
+    no_good_match: bool | None
+    model_version: int
+
+
+class ItemAnswer(BaseModel):
+    """A stored item. If it is not searchable now, the next reload tries again."""
+
+    id: str
+    created: bool
+    searchable: bool
+
+
+class StoredItem(BaseModel):
+    """An item; `written` tells whether a client wrote it or it is from the base gallery."""
+
+    id: str
+    title: str
+    text: str | None
+    category: str | None
+    written: bool
+    thumbnail: str | None
+
+
+async def read_body(request: Request, kind: type[_Body]) -> Any:
+    """Return the body of a request as a model.
+
+    Raises:
+      RequestError: the body is malformed, or fields are missing, unknown or out of range.
+    """
+    content_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    try:
+        if content_type in ("multipart/form-data", "application/x-www-form-urlencoded"):
+            async with request.form(max_files=1, max_fields=20) as form:
+                if len(form.multi_items()) > len(form):
+                    raise RequestError("a field of the form is given twice")
+                fields: Any = {
+                    name: await value.read() if isinstance(value, UploadFile) else value
+                    for name, value in form.items()
+                }
+        else:
+            fields = await request.json()
+        return kind.model_validate(fields)
+    except ValidationError as error:
+        raise RequestError(validation_message(error.errors())) from error
+    except (ValueError, RecursionError) as error:
+        raise RequestError(f"the body is not JSON: {error}") from error
+
+
+def validation_message(errors: Any) -> str:
+    """Return one line on Pydantic's errors."""
+    lines = []
+    for error in errors[:5]:
+        name = ".".join(str(part) for part in error["loc"] if part not in ("body", "query"))
+        message = str(error["msg"]).removeprefix("Value error, ")
+        lines.append(f"{name}: {message}" if name else message)
+    return "; ".join(lines).encode("utf-8", "replace").decode()
+
+
+def body_schema(kind: type[_Body]) -> dict[str, Any]:
+    """Return what OpenAPI documents of a body that `read_body` reads."""
+    schema = kind.model_json_schema()
+    form = kind.model_json_schema()
+    for option in form["properties"].get("image", {}).get("anyOf", []):
+        if option.get("type") == "string":
+            option["format"] = "binary"
+    content = {"application/json": {"schema": schema}, "multipart/form-data": {"schema": form}}
+    return {"requestBody": {"required": True, "content": content}}
