@@ -3,7 +3,6 @@
     python export/client.py --search "a red apple"          the service at http://127.0.0.1:8080
     python export/client.py --image=photo.jpg -k 5 --rest=https://search.example.org
     python export/client.py --search "a red apple" --grpc=localhost:8500 --label=stable
-    python export/client.py --status --grpc=localhost:8500
 
 From Python:
 
@@ -38,16 +37,9 @@ from typing import Any
 
 import numpy as np
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0  # seconds
-
 
 class ServingError(Exception):
-    """A request without an answer.
-
-    Attributes:
-      code: gRPC's name of the failure, such as UNAVAILABLE, or `HTTP 404`.
-      transient: whether the same request may succeed later.
-    """
+    """A request without an answer; `code` is gRPC's, such as UNAVAILABLE, or `HTTP 404`."""
 
     def __init__(self, code: str, message: str, transient: bool = False):
         self.code, self.transient = code, transient
@@ -55,10 +47,10 @@ class ServingError(Exception):
 
 
 class _Client(contextlib.AbstractContextManager):
-    """Deadlines and retries: a call takes at most `timeout` seconds, retries included.
+    """Calls that take at most `timeout` seconds, retries included.
 
-    It is repeated up to `retries` times, after pauses that double and vary at random, if the server
-    was not reached or was overloaded.
+    A call is repeated, after pauses that double and vary at random, if the server was not reached
+    or was overloaded.
     """
 
     def __init__(self, server: str, timeout: float, retries: int):
@@ -71,8 +63,7 @@ class _Client(contextlib.AbstractContextManager):
             try:
                 return call(deadline)
             except ServingError as error:
-                longest = min(FIRST_PAUSE * 2**attempt, LONGEST_PAUSE)
-                pause = longest * random.uniform(0.5, 1)  # noqa: S311 - no secret
+                pause = min(0.1 * 2**attempt, 2) * random.uniform(0.5, 1)  # noqa: S311 - no secret
                 last = attempt == self.retries or time.monotonic() + pause >= deadline
                 if last or not error.transient:
                     error.args = (f"{self.server}, {what}: {error}",)
@@ -88,14 +79,9 @@ def _time_left(deadline: float) -> float:
 
 
 class ServiceClient(_Client):
-    """Client of `xgacmn serve`; threads may share it.
+    """Client of `xgacmn serve` at `url`; threads may share it.
 
-    Args:
-      url: http://host:port, or https.
-      api_key: sent with every request, if given.
-      root_certificates: PEM file of certificate authorities, for https.
-      timeout: seconds for a call, retries included.
-      retries: maximum number of repetitions of a call.
+    `root_certificates` names a PEM file of certificate authorities, for https.
     """
 
     def __init__(self, url, api_key=None, root_certificates=None, timeout=10.0, retries=5):
@@ -172,12 +158,9 @@ def _answer(status: int, content: bytes, write: bool) -> dict[str, Any]:
 
 
 class GrpcClient(_Client):
-    """Client of TensorFlow Serving over gRPC; threads may share it.
+    """Client of TensorFlow Serving at `address`, host:port, over gRPC; threads may share it.
 
-    Args:
-      address: host:port.
-      root_certificates: PEM file of certificate authorities; without it there is no encryption.
-      timeout, retries: as for the service.
+    The connection is encrypted if `root_certificates` names a PEM file of certificate authorities.
     """
 
     def __init__(self, address, root_certificates=None, timeout=10.0, retries=5):
@@ -211,11 +194,8 @@ class GrpcClient(_Client):
     ) -> dict[str, np.ndarray]:
         """Return the outputs of a signature, strings as object arrays of `str`.
 
-        Args:
-          inputs: rows of numbers, sent as float32, or lists of `str` or `bytes`, by name.
-          signature: its name; the model's assets.extra/README.md lists them.
-          model, version, label: the model, and one of version and label; by default the newest.
-          timeout: seconds, instead of the client's.
+        Inputs are rows of numbers, sent as float32, or lists of `str` or `bytes`. Without a version
+        or label, the newest version answers.
         """
         request = stub("predict", "_pb2").PredictRequest()
         request.model_spec.name, request.model_spec.signature_name = model, signature
@@ -228,14 +208,6 @@ class GrpcClient(_Client):
             _fill(request.inputs[name], value)
         response = self.call(self.predictions.Predict, request, where, timeout)
         return {name: _array(tensor) for name, tensor in response.outputs.items()}
-
-    def status(self, model: str = "xgacmn") -> dict[int, str]:
-        """Return the state of each version, newest first: AVAILABLE, LOADING, END …"""
-        request = stub("get_model_status", "_pb2").GetModelStatusRequest()
-        request.model_spec.name = model
-        answer = self.call(self.models.GetModelStatus, request, f"status of {model}")
-        states = sorted(answer.model_version_status, key=lambda each: -each.version)
-        return {each.version: each.State.Name(each.state) for each in states}
 
     def call(self, method: Any, request: Any, what: str, timeout: float | None = None) -> Any:
         """Return the answer of a method of the official stubs; `what` describes it in errors."""
@@ -253,8 +225,8 @@ class GrpcClient(_Client):
 def stub(name: str, suffix: str = "_pb2_grpc") -> types.ModuleType:
     """Import a module of TensorFlow Serving's API.
 
-    Its messages lie in the package `tensorflow`, whose import takes seconds. An empty package with
-    the same path stands in for it meanwhile.
+    Its messages are below `tensorflow`, whose import takes seconds; an empty package with the same
+    path stands in for it meanwhile.
     """
     found = importlib.util.find_spec("tensorflow")
     if found is None:
@@ -305,17 +277,15 @@ def hits_of(outputs: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
     ids, titles, scores = (outputs[name][0].tolist() for name in ("ids", "titles", "scores"))
     categories = outputs.get("category", [[""] * len(ids)])[0]
     rows = zip(ids, titles, scores, categories, strict=True)
-    names = ("id", "title", "score", "category")
-    return [dict(zip(names, row, strict=True)) for row in rows if row[0]]
+    return [dict(id=i, title=t, score=s, category=c) for i, t, s, c in rows if i]
 
 
 def _parser() -> argparse.ArgumentParser:
     layout = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=layout)
-    action = parser.add_mutually_exclusive_group(required=True)
-    action.add_argument("--search", metavar="TEXT", help="find images that fit a text")
-    action.add_argument("--image", type=Path, metavar="FILE", help="find items that fit an image")
-    action.add_argument("--status", action="store_true", help="print the state of the server")
+    query = parser.add_mutually_exclusive_group(required=True)
+    query.add_argument("--search", metavar="TEXT", help="find images that fit a text")
+    query.add_argument("--image", type=Path, metavar="FILE", help="find items that fit an image")
     server = parser.add_mutually_exclusive_group()
     server.add_argument("--rest", default="http://127.0.0.1:8080", help="default: %(default)s")
     server.add_argument("--grpc", metavar="HOST:PORT", help="TensorFlow Serving instead")
@@ -327,40 +297,30 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _over_grpc(flags: argparse.Namespace, image: bytes | None) -> list[dict[str, Any]]:
+def _hits(flags: argparse.Namespace) -> list[dict[str, Any]]:
+    query = {"image": flags.image.read_bytes()} if flags.image else {"text": flags.search}
+    if not flags.grpc:
+        key = os.environ.get("XGACMN_API_KEY")
+        with ServiceClient(flags.rest, key, flags.root_certificates, flags.timeout) as service:
+            return service.search(**query, k=flags.k)["hits"]
+    signature, name = "search_images_by_raw_text", "text"
+    if flags.image:
+        signature, name = "search_texts_by_image_bytes", "image_bytes"
     with GrpcClient(flags.grpc, flags.root_certificates, flags.timeout) as serving:
-        if flags.status:
-            return [{"version": v, "state": state} for v, state in serving.status().items()]
-        name, inputs = "search_images_by_raw_text", {"text": [flags.search]}
-        if image is not None:
-            name, inputs = "search_texts_by_image_bytes", {"image_bytes": [image]}
-        outputs = serving.predict(inputs, name, version=flags.version, label=flags.label)
+        inputs = {name: list(query.values())}
+        outputs = serving.predict(inputs, signature, version=flags.version, label=flags.label)
         return hits_of(outputs)[: flags.k]
-
-
-def _over_rest(flags: argparse.Namespace, image: bytes | None) -> list[dict[str, Any]]:
-    key = os.environ.get("XGACMN_API_KEY")
-    with ServiceClient(flags.rest, key, flags.root_certificates, flags.timeout) as service:
-        if flags.status:
-            return [service.request("GET", "/ready")]
-        query = {"text": flags.search} if image is None else {"image": image}
-        return service.search(**query, k=flags.k)["hits"]
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; return the exit status."""
     flags = _parser().parse_args(argv)
     try:
-        image = flags.image.read_bytes() if flags.image else None
-        rows = (_over_grpc if flags.grpc else _over_rest)(flags, image)
-        for row in rows:
-            print(json.dumps(row, ensure_ascii=False))
-    except (OSError, ValueError, ImportError) as error:
+        for hit in _hits(flags):
+            print(json.dumps(hit, ensure_ascii=False))
+    except (OSError, ValueError, ImportError, ServingError) as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
-    except ServingError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return 1 if isinstance(error, ServingError) else 2
     return 0
 
 
