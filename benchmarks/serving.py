@@ -40,15 +40,18 @@ SEARCHES = {
 @contextlib.contextmanager
 def running_service(run_folder: Path, flags: list[str]) -> Iterator[str]:
     """Start the service; yield its URL."""
-    with tempfile.TemporaryDirectory() as items:
+    with tempfile.TemporaryDirectory() as items, tempfile.TemporaryFile("w+") as log:
         command = [sys.executable, "-m", "xgacmn_tf", "serve", f"--run={run_folder}", "--port=0"]
         command += [f"--items_dir={items}", *flags]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY)
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=log, text=True, cwd=REPOSITORY
+        )
         try:
             assert process.stdout is not None
             ready = next(filter(None, map(READY.match, process.stdout)), None)
             if not ready:
-                raise SystemExit(f"error: the service did not start: {' '.join(command)}")
+                log.seek(0)
+                raise SystemExit(f"error: the service did not start: {log.read()}")
             yield ready[1]
         finally:
             process.terminate()
