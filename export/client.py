@@ -92,9 +92,8 @@ class ServiceClient(_Client):
         super().__init__(url.rstrip("/"), timeout, retries)
         self._errors = urllib3.exceptions
         self._pool = urllib3.PoolManager(maxsize=16, ca_certs=root_certificates)
-        self._headers = {"Content-Type": "application/json"}
-        if api_key:
-            self._headers["X-API-Key"] = api_key
+        key = {"X-API-Key": api_key} if api_key else {}
+        self._headers = {"Content-Type": "application/json", **key}
 
     def __exit__(self, *_) -> None:
         self._pool.clear()
@@ -110,7 +109,11 @@ class ServiceClient(_Client):
 
         A write is not repeated if the connection breaks after it was sent.
         """
-        body = None if content is None else json.dumps(content, default=_to_json).encode()
+
+        def encoded(value: Any) -> Any:
+            return base64.b64encode(value).decode() if isinstance(value, bytes) else value.tolist()
+
+        body = None if content is None else json.dumps(content, default=encoded).encode()
         write = method != "GET" and path != "/search"
 
         def call(deadline: float) -> dict[str, Any]:
@@ -140,21 +143,15 @@ class ServiceClient(_Client):
         return self._retry(f"{method} {path}", timeout, call)
 
 
-def _to_json(value: Any) -> Any:
-    return base64.b64encode(value).decode() if isinstance(value, bytes) else value.tolist()
-
-
 def _answer(status: int, content: bytes, write: bool) -> dict[str, Any]:
-    page = content[:200].decode(errors="replace")  # of a proxy, or of another kind of server
-    try:
+    message = content[:200].decode(errors="replace")  # a page of a proxy or of another server
+    with contextlib.suppress(ValueError, LookupError, TypeError):
         answer = json.loads(content)
         if status in (200, 201):
             return answer
-        page = answer["error"]
-    except (ValueError, LookupError, TypeError):
-        pass
+        message = answer["error"]
     transient = status in (429, 503) or (status == 502 and not write)
-    raise ServingError(f"HTTP {status}", page, transient)
+    raise ServingError(f"HTTP {status}", message, transient)
 
 
 class GrpcClient(_Client):
@@ -222,7 +219,7 @@ class GrpcClient(_Client):
         return self._retry(what, timeout, call)
 
 
-def stub(name: str, suffix: str = "_pb2_grpc") -> types.ModuleType:
+def stub(name: str, suffix: str = "_pb2_grpc") -> Any:
     """Import a module of TensorFlow Serving's API.
 
     Its messages are below `tensorflow`, whose import takes seconds; an empty package with the same

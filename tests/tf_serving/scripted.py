@@ -74,6 +74,7 @@ class _Prediction(prediction_service_pb2_grpc.PredictionServiceServicer):
 
 class _Rest(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # otherwise the second packet of an answer waits for 40 ms
     script: Script
 
     def _handle(self) -> None:

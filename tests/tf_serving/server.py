@@ -211,6 +211,7 @@ class RestApi(BaseHTTPRequestHandler):
     """`/v1/models/NAME[/versions/N|/labels/L]` with `:predict`, `/metadata` or nothing."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # otherwise the second packet of an answer waits for 40 ms
     path_pattern = re.compile(
         r"/v1/models/([^/:]+)(?:/versions/(\d+)|/labels/([^/:]+))?(:predict|/metadata|)"
     )
