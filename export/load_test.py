@@ -1,291 +1,214 @@
-"""Load on a model server: throughput, latency percentiles, errors by code.
+"""Load on a server: throughput, latency percentiles, errors by code.
 
-    python export/load_test.py --signature=encode_text --concurrency=16
-        closed loop: 16 clients, each of which asks again as soon as it is answered.
-    python export/load_test.py --signature=search_images_by_raw_text --rate=200
-        open loop: 200 requests a second, come what may, as independent users send them. Latency
-        counts from when a request was due, so that a stall counts for all that it delays.
-    python export/load_test.py --protocol=rest --address=http://localhost:8501 --batch=8 --json
-        over REST, 8 rows a request.
+    python export/load_test.py --clients=16
+        closed loop on POST /search of the service: 16 clients, each of which sends its next query
+        as soon as it has an answer.
+    python export/load_test.py --rate=200
+        open loop: 200 queries a second, as independent users send them. Latency counts from the
+        moment when a query was due, so that a stall counts for all that it delays.
+    python export/load_test.py --grpc=localhost:8500 --signature=encode_text --batch=8 --json
+        TensorFlow Serving. Features are uniform in [0, 1), images are small and noisy.
 
-Inputs are made up (features uniform in [0, 1), common words, small noisy pictures) or come from
---inputs=FILE.npz, arrays named as the signature's inputs. Requests are encoded before the start and
-answers are not decoded, so that the generator does not limit what it measures: a request costs it
-about .2 ms of a core. How busy it was is part of the result; near one core for each process, raise
---processes.
+Queries are made up. Clients are threads of one process, which can send about 2,000 small requests a
+second; above 0.8 busy cores the load test may be the limit.
 """
 
 import argparse
-import asyncio
 import dataclasses
+import io
 import itertools
 import json
-import multiprocessing
+import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
-from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
-from client import (
-    HTTP_CODES,
-    PREDICT,
-    Client,
-    GrpcClient,
-    Parser,
-    RestClient,
-    ServingError,
-    Target,
-    rest_path,
-)
-from made_up import batches
+from client import GrpcClient, ServiceClient, ServingError, stub
 
-ADDRESSES = {"grpc": "localhost:8500", "rest": "http://localhost:8501"}
-# Clients of a closed loop; in the open loop, how many requests may be under way.
-CONCURRENCY = {"closed": 16, "open": 256}
-BUSY = 0.8
+VARIETY = 16  # different requests, so that no cache makes the answers too cheap
+WORDS = "red blue green apple tree cat dog bird house car flower star sun happy small old".split()
 PERCENTILES = (50, 90, 99, 99.9)
-
-
-@dataclasses.dataclass(frozen=True)
-class Load:
-    """What one process sends.
-
-    Attributes:
-      protocol: "grpc" or "rest".
-      address: host:port, or a URL.
-      path: what is called: the gRPC method or the URL's path.
-      bodies: encoded requests, sent in turn.
-      seconds: how long requests are sent.
-      concurrency: requests under way at once, at most.
-      rate: requests a second, or None for a closed loop.
-      timeout: seconds until a request counts as failed.
-    """
-
-    protocol: str
-    address: str
-    path: str
-    bodies: tuple[bytes, ...]
-    seconds: float
-    concurrency: int
-    rate: float | None = None
-    timeout: float = 10.0
-
-    def split(self, processes: int) -> list["Load"]:
-        rate = self.rate and self.rate / processes
-        # The remainder goes to the first ones; nobody is left without a client.
-        shares = [max(len(range(i, self.concurrency, processes)), 1) for i in range(processes)]
-        return [dataclasses.replace(self, concurrency=n, rate=rate) for n in shares]
 
 
 @dataclasses.dataclass
 class Outcome:
-    """latency: seconds of each answered request; errors: by code; seconds: until the last answer;
-    busy: cores that the generator used, on average."""
+    """Results of a load.
+
+    Attributes:
+      latency: seconds of each answered request.
+      errors: number of failed requests by code.
+      seconds: from the start to the last answer.
+      busy_cores: mean number of cores that this process used.
+    """
 
     latency: list[float]
     errors: Counter[str]
     seconds: float
-    busy: float
+    busy_cores: float
 
 
-Send = Callable[[bytes, float], Awaitable[str | None]]
+def run(
+    send: Callable[[int], Any], clients: int, seconds: float, rate: float | None = None
+) -> Outcome:
+    """Call `send(number)` from several threads.
 
-
-async def _generate(load: Load, send: Send) -> Outcome:
-    """`send` takes a body and a timeout, and returns None or the code of an error."""
+    Args:
+      send: sends the request of a number and waits for its answer; raises `ServingError`.
+      clients: number of threads.
+      seconds: time during which requests are sent.
+      rate: requests a second of an open loop; None for a closed loop.
+    """
     latency: list[float] = []
     errors: Counter[str] = Counter()
     numbers = itertools.count()
     start, cpu = time.perf_counter(), time.process_time()
 
-    async def client() -> None:
+    def client(_: int) -> None:
         for number in numbers:
-            due = start + number / load.rate if load.rate else time.perf_counter()
-            if due >= start + load.seconds:
+            due = start + number / rate if rate else time.perf_counter()
+            if due >= start + seconds:
                 return
-            await asyncio.sleep(max(due - time.perf_counter(), 0))
-            # What nobody was free to send in time has failed for the one who waited for it.
-            left = due + load.timeout - time.perf_counter()
-            body = load.bodies[number % len(load.bodies)]
-            error = await send(body, left) if left > 0 else "DEADLINE_EXCEEDED"
-            if error:
-                errors[error] += 1
+            time.sleep(max(due - time.perf_counter(), 0))
+            try:
+                send(number)
+            except ServingError as error:
+                errors[error.code] += 1
             else:
                 latency.append(time.perf_counter() - due)
 
-    await asyncio.gather(*(client() for _ in range(load.concurrency)))
-    seconds = time.perf_counter() - start
-    return Outcome(latency, errors, seconds, (time.process_time() - cpu) / seconds)
+    with ThreadPoolExecutor(clients) as pool:
+        list(pool.map(client, range(clients)))
+    elapsed = time.perf_counter() - start
+    return Outcome(latency, errors, elapsed, (time.process_time() - cpu) / elapsed)
 
 
-async def _over_grpc(load: Load) -> Outcome:
-    import grpc
-
-    options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
-    async with grpc.aio.insecure_channel(load.address, options) as channel:
-        call = channel.unary_unary(load.path)  # bytes in, bytes out
-
-        async def send(body: bytes, timeout: float) -> str | None:
-            try:
-                await call(body, timeout=timeout)
-            except grpc.aio.AioRpcError as error:
-                return error.code().name
-            return None
-
-        return await _generate(load, send)
-
-
-async def _over_rest(load: Load) -> Outcome:
-    import aiohttp
-
-    url, headers = load.address + load.path, {"Content-Type": "application/json"}
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
-
-        async def send(body: bytes, timeout: float) -> str | None:
-            limit = aiohttp.ClientTimeout(total=timeout)
-            try:
-                async with session.post(url, data=body, headers=headers, timeout=limit) as answer:
-                    await answer.read()
-            except TimeoutError:
-                return "DEADLINE_EXCEEDED"
-            except aiohttp.ClientError:
-                return "UNAVAILABLE"
-            return None if answer.status == 200 else HTTP_CODES.get(answer.status, "UNKNOWN")
-
-        return await _generate(load, send)
-
-
-def run_load(load: Load) -> Outcome:
-    """Sends the load from this process."""
-    return asyncio.run((_over_grpc if load.protocol == "grpc" else _over_rest)(load))
-
-
-def run_processes(load: Load, processes: int) -> Outcome:
-    """Sends the load from several processes at once."""
-    if processes == 1:
-        return run_load(load)
-    # gRPC does not survive a fork.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, context) as pool:
-        parts = list(pool.map(run_load, load.split(processes)))
-    return Outcome(
-        latency=[seconds for part in parts for seconds in part.latency],
-        errors=sum((part.errors for part in parts), Counter()),
-        seconds=max(part.seconds for part in parts),
-        busy=sum(part.busy for part in parts),
-    )
-
-
-def summary(outcome: Outcome, batch: int) -> dict:
-    """Requests and rows a second, latency in milliseconds, errors."""
+def summary(outcome: Outcome, batch: int = 1) -> dict[str, Any]:
+    """Return requests and rows a second, latency in milliseconds, and errors."""
     answered = len(outcome.latency)
-    times = 1000 * np.array(outcome.latency or [np.nan])
-    latency = {f"p{p}": float(np.percentile(times, p)) for p in PERCENTILES}
+    times = 1000 * np.array(outcome.latency)
+    latency = {f"p{p}": float(np.percentile(times, p)) for p in PERCENTILES} if answered else None
     return {
         "answered": answered,
         "errors": dict(sorted(outcome.errors.items())),
         "requests_per_second": answered / outcome.seconds,
-        "items_per_second": answered * batch / outcome.seconds,
-        "latency_ms": latency | {"max": float(times.max())} if answered else None,
-        "generator_cores": outcome.busy,
+        "rows_per_second": answered * batch / outcome.seconds,
+        "latency_ms": latency,
+        "busy_cores": outcome.busy_cores,
     }
 
 
-def report(numbers: dict, processes: int) -> str:
-    rate, items = numbers["requests_per_second"], numbers["items_per_second"]
-    failed = ", ".join(f"{code} {count}" for code, count in numbers["errors"].items())
-    lines = [f"{rate:,.1f} requests/s, {items:,.1f} items/s, {numbers['answered']:,} answered"]
-    if numbers["latency_ms"]:
-        times = "  ".join(f"{name} {value:.2f}" for name, value in numbers["latency_ms"].items())
-        lines.append(f"latency, ms: {times}")
-    lines.append(f"errors: {failed or 'none'}")
-    lines.append(f"generator: {numbers['generator_cores']:.2f} cores busy")
-    if numbers["generator_cores"] > BUSY * processes:
-        lines.append("the generator itself may be the limit; raise --processes")
-    return "\n".join(lines)
+def text(generator: np.random.Generator) -> str:
+    """Three common words."""
+    return " ".join(generator.choice(WORDS, 3))
+
+
+def image(generator: np.random.Generator) -> bytes:
+    """A JPEG file of smooth noise, 320 × 240 pixels."""
+    from PIL import Image
+
+    stream = io.BytesIO()
+    noise = Image.fromarray(generator.integers(0, 256, (15, 20, 3), np.uint8))
+    noise.resize((320, 240)).save(stream, "JPEG", quality=90)
+    return stream.getvalue()
+
+
+def batches(inputs: Mapping[str, Any], rows: int) -> list[dict[str, Any]]:
+    """Return 16 different inputs of a signature.
+
+    Args:
+      inputs: the `TensorInfo` by input of its `SignatureDef`.
+      rows: size of the batch.
+    """
+    generator = np.random.default_rng(0)
+
+    def column(name: str, tensor: Any) -> Any:
+        if tensor.dtype == 7:  # DT_STRING
+            return [
+                image(generator) if name == "image_bytes" else text(generator) for _ in range(rows)
+            ]
+        shape = [dim.size for dim in tensor.tensor_shape.dim[1:]]
+        return generator.random((rows, *shape)).astype(np.float32)
+
+    return [{k: column(k, tensor) for k, tensor in inputs.items()} for _ in range(VARIETY)]
+
+
+def signature_inputs(serving: GrpcClient, signature: str, model: str = "xgacmn") -> Any:
+    """Return the `TensorInfo` by input of a signature of the newest version.
+
+    Raises:
+      ValueError: there is no such signature.
+    """
+    api = stub("get_model_metadata", "_pb2")
+    request = api.GetModelMetadataRequest(metadata_field=["signature_def"])
+    request.model_spec.name = model
+    method = serving.predictions.GetModelMetadata
+    answer = serving.call(method, request, f"metadata of {model}")
+    found = api.SignatureDefMap()
+    answer.metadata["signature_def"].Unpack(found)
+    if signature not in found.signature_def:
+        names = ", ".join(sorted(found.signature_def))
+        raise ValueError(f"--signature={signature}: expected one of {names}")
+    return found.signature_def[signature].inputs
 
 
 def _parser() -> argparse.ArgumentParser:
     layout = argparse.RawDescriptionHelpFormatter
-    parser = Parser(description=__doc__, formatter_class=layout, allow_abbrev=False)
-    parser.add_argument("--protocol", choices=tuple(ADDRESSES), default="grpc")
-    parser.add_argument("--address", help="host:port, or a URL (default: localhost)")
-    parser.add_argument("--model", default="xgacmn", help="name (default: %(default)s)")
-    which = parser.add_mutually_exclusive_group()
-    which.add_argument("--version", type=int, help="default: the newest")
-    which.add_argument("--label", help="such as stable or canary")
-    parser.add_argument("--signature", default="serving_default", help="default: %(default)s")
-    parser.add_argument("--batch", type=int, default=1, help="rows a request (default: 1)")
-    parser.add_argument("--inputs", type=Path, metavar="FILE.npz", help="instead of made-up ones")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=layout)
+    server = parser.add_mutually_exclusive_group()
+    server.add_argument("--rest", default="http://127.0.0.1:8080", help="default: %(default)s")
+    server.add_argument("--grpc", metavar="HOST:PORT", help="TensorFlow Serving instead")
+    parser.add_argument("--signature", default="search_images_by_raw_text", help="for gRPC")
+    parser.add_argument("--batch", type=int, default=1, help="rows a request, for gRPC")
     parser.add_argument("--seconds", type=float, default=10.0, help="default: 10")
-    parser.add_argument("--concurrency", type=int, help=f"default: {CONCURRENCY}")
-    parser.add_argument("--rate", type=float, help="requests a second: the open loop")
-    parser.add_argument("--timeout", type=float, default=10.0, help="seconds (default: 10)")
-    parser.add_argument("--processes", type=int, default=1, help="generators (default: 1)")
+    parser.add_argument("--clients", type=int, default=16, help="default: 16")
+    parser.add_argument("--rate", type=float, help="requests a second of an open loop")
     parser.add_argument("--json", action="store_true", help="print the numbers as JSON")
     return parser
 
 
-def connect(protocol: str, address: str) -> Client:
-    return GrpcClient(address) if protocol == "grpc" else RestClient(address)
+def _measure(flags: argparse.Namespace) -> dict[str, Any]:
+    # Without retries: a rejected request is an error here.
+    if flags.grpc:
+        with GrpcClient(flags.grpc, retries=0) as serving:
+            made = batches(signature_inputs(serving, flags.signature), flags.batch)
 
+            def send(number: int) -> Any:
+                return serving.predict(made[number % VARIETY], flags.signature)
 
-def path_of(protocol: str, target: Target) -> str:
-    return PREDICT if protocol == "grpc" else f"{rest_path(target)}:predict"
-
-
-def encoded(
-    client: Client, target: Target, signature: str, batch: int, inputs: Path | None = None
-) -> tuple[bytes, ...]:
-    """Requests to send; the first was answered once.
-
-    Raises:
-      ServingError: the server is not there, or refuses.
-      ValueError: the inputs do not fit the signature.
-    """
-    found = client.metadata(target.model, target.version, target.label)
-    if signature not in found:
-        raise ValueError(f"--signature={signature}: the model has {', '.join(sorted(found))}")
-    made = batches(found[signature].inputs, batch, inputs)
-    client.predict(made[0], signature, target.model, target.version, target.label)
-    return tuple(client.encode(each, signature, target) for each in made)
+            send(0)  # a server that rejects it ends the test here
+            return summary(run(send, flags.clients, flags.seconds, flags.rate), flags.batch)
+    generator = np.random.default_rng(0)
+    texts = [text(generator) for _ in range(VARIETY)]
+    with ServiceClient(flags.rest, os.environ.get("XGACMN_API_KEY"), retries=0) as service:
+        service.search(text=texts[0])
+        ask = lambda number: service.search(text=texts[number % VARIETY])  # noqa: E731
+        return summary(run(ask, flags.clients, flags.seconds, flags.rate))
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Run the command; return the exit status."""
     parser = _parser()
-    arguments = parser.parse_args(argv)
-    for name in ("batch", "seconds", "concurrency", "rate", "timeout", "processes"):
-        value = getattr(arguments, name)
+    flags = parser.parse_args(argv)
+    for name in ("batch", "seconds", "clients", "rate"):
+        value = getattr(flags, name)
         if value is not None and not value > 0:
             parser.error(f"--{name}={value}: expected more than 0")
-    address = arguments.address or ADDRESSES[arguments.protocol]
-    target = Target(arguments.model, arguments.version, arguments.label)
     try:
-        with connect(arguments.protocol, address) as client:
-            bodies = encoded(client, target, arguments.signature, arguments.batch, arguments.inputs)
-        loop = "open" if arguments.rate else "closed"
-        load = Load(
-            arguments.protocol,
-            address.rstrip("/"),
-            path_of(arguments.protocol, target),
-            bodies,
-            arguments.seconds,
-            arguments.concurrency or CONCURRENCY[loop],
-            arguments.rate,
-            arguments.timeout,
-        )
-        numbers = summary(run_processes(load, arguments.processes), arguments.batch)
-    except (ValueError, OSError) as error:
+        numbers = _measure(flags)
+    except (ValueError, ImportError) as error:
         parser.error(str(error))
     except ServingError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        return 130
-    print(json.dumps(numbers, indent=2) if arguments.json else report(numbers, arguments.processes))
+    if flags.json:
+        print(json.dumps(numbers, indent=2))
+    else:
+        for name, value in numbers.items():
+            print(f"{name}: {value:,.1f}" if isinstance(value, float) else f"{name}: {value}")
     return 0 if numbers["answered"] else 1
 
 

@@ -1,339 +1,256 @@
-"""export/client.py against servers: every answer, every refusal, over gRPC and REST.
+"""export/client.py: answers, deadlines, retries, one-line errors, TLS; no TensorFlow."""
 
-The development server is always tested. A TensorFlow Serving is tested as well where three
-variables name it:
-
-    python export/export_savedmodel.py --run=RUN --output=models              # 1, of the clip art
-    python export/export_savedmodel.py --run=RUN --output=models --depth=5    # 2
-    MODELS=$PWD/models docker compose -f export/serving/compose.yaml up --detach --wait
-    python export/move_label.py canary=2
-    XGACMN_SERVING_GRPC=localhost:8500 XGACMN_SERVING_REST=http://localhost:8501 \
-        XGACMN_SERVING_MODELS=$PWD/models python -m pytest tests/export/test_client.py
-
-Answers are compared with those of the same SavedModels in this process.
-"""
-
+import base64
 import importlib
-import re
-import shutil
+import socket
+import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
+import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
-from xgacmn_tf.export import export_run
+from tests.tf_serving.running import REPOSITORY
+from tests.tf_serving.scripted import DROP, WAIT, Script, scripted
 
-sys.path.append(str(Path(__file__).parent))
-served_model = importlib.import_module("served_model")
-client, made_up = served_model.client, served_model.made_up
-assert_answers, inputs_for, refused, specs_of = (
-    getattr(served_model, name) for name in ("assert_answers", "inputs_for", "refused", "specs_of")
-)
-LARGEST_REQUEST = served_model.LARGEST_REQUEST
-
-SIGNATURES = [
-    "serving_default",
-    "encode_image",
-    "encode_text",
-    "encode_raw_text",
-    "search_images_by_text",
-    "search_texts_by_image",
-    "search_images_by_raw_text",
-]
+sys.path.append(str(REPOSITORY / "export"))
+client = importlib.import_module("client")
+X = np.array([[1.5, -2.0]], np.float32)
+# By protocol: the failure that is repeated, and those that are not.
+OVERLOADED = {"grpc": "UNAVAILABLE", "rest": 503}
+FINAL = [("grpc", code) for code in ("INVALID_ARGUMENT", "NOT_FOUND", "DEADLINE_EXCEEDED")]
+FINAL += [("rest", status) for status in (400, 401, 404, 413, 500)]
 
 
-@pytest.fixture(scope="module")
-def exported(make_clip_art_run, tmp_path_factory):
-    """Two versions of encoders for the clip art; the second one's searches find 5 items."""
-    path = tmp_path_factory.mktemp("served")
-    folder, _ = make_clip_art_run(path / "run")
-    shutil.rmtree(folder.extractors / "image")  # see test_client_pictures.py
-    export_run(folder.path, path / "models")
-    export_run(folder.path, path / "models", depth=5)
-    return path / "models" / "xgacmn"
+class Connection:
+    """A client of either protocol, with one way to send something."""
+
+    def __init__(self, protocol, port, **options):
+        self.protocol = protocol
+        kind = client.GrpcClient if protocol == "grpc" else client.ServiceClient
+        tls = "s" if "root_certificates" in options else ""
+        scheme = "" if protocol == "grpc" else f"http{tls}://"
+        self.client = kind(f"{scheme}localhost:{port}", **options)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.client.__exit__()
+
+    def send(self, timeout=None):
+        if self.protocol == "grpc":
+            return self.client.predict({"x": X}, "s", timeout=timeout)["x"].tolist()
+        return self.client.request("POST", "/search", {"text": "a"}, timeout=timeout)["hits"]
 
 
-@pytest.fixture(scope="module")
-def development_server(exported):
-    with served_model.development_server(exported) as server:
-        yield server
+EXPECTED = {"grpc": X.tolist(), "rest": []}
 
 
-@pytest.fixture(scope="module", params=served_model.SERVERS)
-def server(request):
-    if request.param == "development server":
-        return request.getfixturevalue("development_server")
-    return served_model.tensorflow_serving()
+@pytest.fixture(params=["grpc", "rest"])
+def protocol(request):
+    return request.param
 
 
-@pytest.fixture(scope="module")
-def in_process(server):
-    return {version: server.in_process(version) for version in (1, 2)}
+@pytest.fixture
+def no_pauses(monkeypatch):
+    """Pauses take no time; returns their lengths."""
+    lengths = []
+    quick = SimpleNamespace(monotonic=client.time.monotonic, sleep=lengths.append)
+    monkeypatch.setattr(client, "time", quick)
+    return lengths
 
 
-@pytest.fixture(scope="module", params=served_model.PROTOCOLS)
-def served(request, server):
-    with server.client(request.param) as each:
-        yield each
+def test_an_overloaded_server_is_asked_again(protocol, no_pauses):
+    script = Script(OVERLOADED[protocol], OVERLOADED[protocol], None)
+    with scripted(protocol, script) as port, Connection(protocol, port) as connection:
+        assert connection.send() == EXPECTED[protocol]
+    assert len(script.requests) == 3
 
 
-@pytest.mark.parametrize("rows", [1, 3])
-@pytest.mark.parametrize("signature", SIGNATURES)
-def test_answers_are_those_of_the_model(served, in_process, signature, rows):
-    inputs = inputs_for(in_process[1][signature], rows)
-    answer = served.predict(inputs, signature, version=1)
-    assert_answers(answer, in_process[1][signature], inputs)
+@pytest.mark.parametrize("protocol, code", FINAL)
+def test_other_failures_end_in_one_line(protocol, no_pauses, code):
+    script = Script(code)
+    with scripted(protocol, script) as port, Connection(protocol, port) as connection:
+        with pytest.raises(client.ServingError) as caught:
+            connection.send()
+    name = code if protocol == "grpc" else f"HTTP {code}"
+    what = "signature s of xgacmn" if protocol == "grpc" else "POST /search"
+    assert str(caught.value).endswith(f"localhost:{port}, {what}: {name}: it says so")
+    assert caught.value.code == name and len(script.requests) == 1 and no_pauses == []
 
 
-def test_the_signature_without_a_name_is_encode_image(served, in_process):
-    inputs = inputs_for(in_process[1]["encode_image"], 2)
-    answer = served.predict(inputs, version=1)
-    assert_answers(answer, in_process[1]["encode_image"], inputs)
+def test_pauses_double_up_to_a_limit(protocol, no_pauses):
+    script = Script(OVERLOADED[protocol])
+    options = {"retries": 7, "timeout": 60}
+    with scripted(protocol, script) as port, Connection(protocol, port, **options) as connection:
+        with pytest.raises(client.ServingError, match="it says so"):
+            connection.send()
+    longest = np.array([0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0])
+    assert (no_pauses <= longest).all() and (no_pauses >= longest / 2).all()
+    assert len(set(no_pauses / longest)) > 1, "without jitter all clients return at once"
 
 
-@pytest.mark.parametrize(
-    "whom, version",
-    [
-        ({"version": 1}, 1),
-        ({"version": 2}, 2),
-        ({"label": "stable"}, 1),
-        ({"label": "canary"}, 2),
-        ({}, 2),
-    ],
-)
-def test_versions_and_labels(served, in_process, whom, version):
-    function = in_process[version]["search_images_by_text"]
-    inputs = inputs_for(function, 2)
-    answer = served.predict(inputs, "search_images_by_text", **whom)
-    assert_answers(answer, function, inputs)
-    assert answer["ids"].shape == (2, {1: 10, 2: 5}[version])
+def test_retries_end_at_the_deadline(protocol):
+    script = Script(OVERLOADED[protocol])
+    options = {"retries": 1000, "timeout": 1}
+    with scripted(protocol, script) as port, Connection(protocol, port, **options) as connection:
+        with pytest.raises(client.ServingError, match="it says so"):
+            connection.send()
+    assert 2 <= len(script.requests) <= 6
 
 
-def test_status(served):
-    assert served.status() == [(2, "AVAILABLE", ""), (1, "AVAILABLE", "")]
+def test_a_server_that_does_not_answer(protocol):
+    script = Script(WAIT)
+    with scripted(protocol, script) as port, Connection(protocol, port) as connection:
+        with pytest.raises(client.ServingError) as caught:
+            connection.send(timeout=0.3)
+    assert caught.value.code == "DEADLINE_EXCEEDED" and len(script.requests) == 1
 
 
-@pytest.mark.parametrize("whom, version", [({"version": 1}, 1), ({"label": "canary"}, 2), ({}, 2)])
-def test_metadata(served, in_process, whom, version):
-    found = served.metadata(**whom)
-    found.pop("__saved_model_init_op", None)
-    assert found == {
-        name: client.Signature(
-            specs_of(function.structured_input_signature[1]),
-            specs_of(function.structured_outputs),
-        )
-        for name, function in in_process[version].items()
-    }
+def test_a_server_that_appears_late(protocol):
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        port = probe.getsockname()[1]
+    with Connection(protocol, port, retries=0) as connection:
+        with pytest.raises(client.ServingError, match="UNAVAILABLE"):
+            connection.send()
+    over = threading.Event()
 
+    def late():
+        with scripted(protocol, Script(None), port):
+            over.wait()
 
-def test_texts_of_any_script(served, in_process):
-    inputs = {"text": ["Ein grüner Apfel", "", "リンゴ", 'a "red"\\apple\n', b"caf\xc3\xa9"]}
-    answer = served.predict(inputs, "search_images_by_raw_text", version=1)
-    assert_answers(answer, in_process[1]["search_images_by_raw_text"], inputs)
-
-
-def test_each_client_gets_its_own_rows(served, in_process):
-    """Requests that a server joins must not be mixed up."""
-    function = in_process[1]["search_images_by_text"]
-    batches = made_up.batches(specs_of(function.structured_input_signature[1]), 3)
-
-    def ask(inputs):
-        return served.predict(inputs, "search_images_by_text", version=1)
-
-    with ThreadPoolExecutor(len(batches)) as pool:
-        for inputs, answer in zip(batches, pool.map(ask, batches), strict=True):
-            assert_answers(answer, function, inputs)
-
-
-WRONG_INPUTS = {
-    "dimension": ("encode_text", {"text_features": np.ones((1, 7), np.float32)}, "1000|7"),
-    "dimensions": ("encode_text", {"text_features": np.ones(1000, np.float32)}, "1000|rank|shape"),
-    "strings for numbers": ("encode_text", {"text_features": [["a"] * 1000]}, "float|string"),
-    "numbers for strings": ("encode_raw_text", {"text": [1.0]}, "string|float"),
-    "name": ("encode_raw_text", {"words": ["a"]}, "words|text"),
-    "no input": ("encode_raw_text", {}, "text"),
-    "not UTF-8": ("encode_raw_text", {"text": [b"caf\xe9"]}, "UTF-8|Invalid"),
-}
-
-
-def assert_alive(served, in_process):
-    inputs = {"text": ["a red apple"]}
-    answer = served.predict(inputs, "encode_raw_text", version=1)
-    assert_answers(answer, in_process[1]["encode_raw_text"], inputs)
-
-
-@pytest.mark.parametrize("case", WRONG_INPUTS)
-def test_wrong_inputs(served, in_process, case):
-    signature, inputs, message = WRONG_INPUTS[case]
-    error = refused(served, inputs, signature)
-    assert error.code == "INVALID_ARGUMENT"
-    assert re.search(message, error.message), error
-    assert f"signature {signature} of model xgacmn, version 1: INVALID_ARGUMENT: " in str(error)
-    assert_alive(served, in_process)
-
-
-def test_float64_is_refused_over_grpc_and_read_over_rest(served, in_process):
-    inputs = inputs_for(in_process[1]["encode_text"], 1)
-    doubles = {name: value.astype(np.float64) for name, value in inputs.items()}
-    if isinstance(served, client.GrpcClient):
-        assert refused(served, doubles, "encode_text").code == "INVALID_ARGUMENT"
-    else:  # JSON has one kind of number
-        answer = served.predict(doubles, "encode_text", version=1)
-        assert_answers(answer, in_process[1]["encode_text"], inputs)
-
-
-@pytest.mark.parametrize(
-    "whom, signature, code, message",
-    [
-        ({"version": 99}, "encode_text", "NOT_FOUND", r"Specific\(xgacmn, 99\)"),
-        ({"model": "other", "version": None}, "encode_text", "NOT_FOUND", r"Latest\(other\)"),
-        ({"label": "none", "version": None}, "encode_text", "INVALID_ARGUMENT", "label: none"),
-        ({}, "encode", "FAILED_PRECONDITION", "encode"),
-    ],
-    ids=["version", "model", "label", "signature"],
-)
-def test_what_is_not_there(served, in_process, whom, signature, code, message):
-    inputs = {"text_features": np.ones((1, 1000), np.float32)}
-    error = refused(served, inputs, signature, **whom)
-    if isinstance(served, client.RestClient) and code == "FAILED_PRECONDITION":
-        code = "INVALID_ARGUMENT"  # both are HTTP's 400
-    assert error.code == code
-    assert re.search(message, error.message), error
-    assert_alive(served, in_process)
-
-
-def test_status_and_metadata_of_what_is_not_there(served):
-    for ask in (served.status, served.metadata):
-        with pytest.raises(client.ServingError, match="of model other: NOT_FOUND: .*other"):
-            ask("other")
-    with pytest.raises(client.ServingError, match="version 99: NOT_FOUND"):
-        served.metadata(version=99)
-
-
-def test_empty_batches_and_nan(served, server, in_process):
-    if not server.development:
-        pytest.skip("TensorFlow Serving has answers for them, which mean nothing")
-    for rows in (np.ones((0, 1000)), np.full((1, 1000), np.nan)):
-        inputs = {"text_features": rows.astype(np.float32)}
-        assert refused(served, inputs, "encode_text").code == "INVALID_ARGUMENT"
-    assert_alive(served, in_process)
-
-
-@pytest.mark.parametrize("signature", ["encode_text", "search_images_by_text"])
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_features_that_mean_nothing_are_refused_by_name(served, in_process, signature, value):
-    """TensorFlow Serving answers so too: the model itself rejects them."""
-    rows = np.ones((2, 1000), np.float32)
-    rows[1] = value
-    error = refused(served, {"text_features": rows}, signature)
-    assert error.code == "INVALID_ARGUMENT" and "text_features" in error.message, error
-    assert_alive(served, in_process)
-
-
-def test_a_query_of_zeros_finds_nothing(served):
-    inputs = {"text_features": np.zeros((1, 1000), np.float32)}
-    found = served.predict(inputs, "search_images_by_text", version=1)
-    assert found["ids"].tolist() == found["titles"].tolist() == [[""] * 10]
-    assert found["scores"].tolist() == [[0] * 10]
-
-
-def test_an_oversized_request(served, server, in_process):
-    if not server.development:
-        pytest.skip("tests the development server's own limit")
-    inputs = {"text": ["x" * 2 * LARGEST_REQUEST]}
-    assert refused(served, inputs, "encode_raw_text").code == "RESOURCE_EXHAUSTED"
-    assert_alive(served, in_process)
-
-
-def test_a_version_and_a_label(served):
-    with pytest.raises(client.ServingError, match="INVALID_ARGUMENT: give a version or a label"):
-        served.predict({"text": ["a"]}, version=1, label="stable")
-
-
-@pytest.fixture(params=["--address", "--rest"])
-def command(request, server, capsys):
-    """Runs the command line over one of the protocols; returns status, output and errors."""
-    address = server.grpc if request.param == "--address" else server.rest
-
-    def run(*arguments):
-        status = client.main([f"{request.param}={address}", *arguments])
-        return status, *capsys.readouterr()
-
-    return run
-
-
-def test_command_search(command, in_process):
-    found = in_process[1]["search_images_by_raw_text"](text=tf.constant(["a red apple"]))
-    status, output, _ = command("--search=a red apple", "--label=stable")
-    lines = output.splitlines()
-    assert status == 0 and len(lines) == 10
-    for rank, line in enumerate(lines):
-        number, score, item, title = line.split(maxsplit=3)
-        assert (int(number), item) == (rank + 1, found["ids"][0, rank].numpy().decode())
-        assert float(score) == pytest.approx(float(found["scores"][0, rank]), abs=1e-4)
-        assert title == found["titles"][0, rank].numpy().decode()
-    status, output, _ = command("--search=xyzzy", "--version=1")
-    assert (status, output) == (0, "none of the words is known to the model: nothing is found\n")
-
-
-def test_answers_of_older_and_of_newer_models_are_printed(capsys):
-    """They had arbitrary items for a text without a known word, and named no categories."""
-    hits = {"ids": np.array([["a"]]), "titles": np.array([["A"]]), "scores": np.array([[0.5]])}
-    client._print_found(hits | {"known_words": np.array([0])})
-    assert capsys.readouterr().out.splitlines() == [
-        "none of the words is known to the model: nothing is found"
-    ]
-    client._print_found(hits | {"known_words": np.array([1])})
-    assert capsys.readouterr().out == "  1  0.5000  a  A\n"
-    client._print_found(hits | {"no_good_match": np.array([False])})
-    assert capsys.readouterr().out == "  1  0.5000  a  A\n"
-    client._print_found(
-        hits
-        | {
-            "category": np.array([["food"]]),
-            "category_posterior": np.array([[0.914]]),
-            "query_category": np.array(["tools"]),
-            "query_category_posterior": np.array([0.5]),
-            "no_good_match": np.array([True]),
-        }
-    )
-    assert capsys.readouterr().out.splitlines() == [
-        "most probable category: tools (0.50)",
-        "No good match: the nearest items are shown.",
-        "  1  0.5000  a  A  food (0.91)",
-    ]
-    client._print_found({name: np.array([[""]]) for name in hits})
-    assert capsys.readouterr().out == "all features of the query are zero: nothing is found\n"
-
-
-def test_command_status_and_metadata(command):
-    assert command("--status") == (0, "2 AVAILABLE\n1 AVAILABLE\n", "")
-    status, output, _ = command("--metadata", "--label=stable")
-    assert status == 0
-    expected = "encode_text\n  input text_features: float32 (n, 1000)\n  output embedding: float32"
-    assert expected in output
-    status, output, errors = command("--status", "--model=other")
-    assert (status, output, errors.count("\n")) == (1, "", 1)
-    assert errors.startswith("error: ") and "status of model other: NOT_FOUND: " in errors
-
-
-@pytest.mark.parametrize(
-    "arguments, message",
-    [
-        ([], "one of the arguments --search --image --status --metadata is required"),
-        (["--image=none.jpg"], "No such file or directory: 'none.jpg'"),
-        (["--status", "--rest=localhost:8501"], "'localhost:8501' is no URL of a server, such as"),
-        (["--status", "--version=1", "--label=a"], "not allowed with argument --version"),
-    ],
-)
-def test_command_bad_use(arguments, message, capsys):
+    thread = threading.Timer(0.5, late)
+    thread.start()
     try:
-        status = client.main(arguments)
-    except SystemExit as end:
-        status = end.code
-    errors = capsys.readouterr().err
-    assert status == 2 and errors.startswith("error: ") and errors.count("\n") == 1
-    assert message in errors
+        with Connection(protocol, port, retries=1000, timeout=60) as connection:
+            assert connection.send() == EXPECTED[protocol]
+    finally:
+        over.set()
+        thread.join()
+
+
+def test_a_broken_connection_repeats_reads_and_not_writes(no_pauses):
+    for method, path, attempts in (("POST", "/search", 2), ("POST", "/items", 1)):
+        script = Script(DROP, None)
+        with scripted("rest", script) as port, Connection("rest", port) as connection:
+            if attempts == 2:
+                connection.client.request(method, path, {})
+            else:
+                with pytest.raises(client.ServingError, match="UNAVAILABLE"):
+                    connection.client.request(method, path, {})
+        assert len(script.requests) == attempts
+
+
+def test_another_kind_of_server():
+    with scripted("rest", Script(418)) as port, Connection("rest", port) as connection:
+        with pytest.raises(client.ServingError, match="HTTP 418: <html>hello</html>"):
+            connection.send()
+
+
+def test_what_the_service_gets():
+    script = Script(None)
+    with scripted("rest", script) as port:
+        url = f"http://localhost:{port}/"
+        with client.ServiceClient(url, api_key="secret") as service:
+            service.search(image=b"\xff\0", image_features=np.ones(2, np.float32), k=3)
+    ((method, path, headers, content),) = script.requests
+    assert (method, path, headers["X-API-Key"]) == ("POST", "/search", "secret")
+    image = base64.b64encode(b"\xff\0").decode()
+    assert content == {"image": image, "image_features": [1.0, 1.0], "k": 3}
+
+
+@pytest.mark.parametrize(
+    "value, expected",
+    [
+        ([[1.0, 2]], np.array([[1, 2]], np.float32)),
+        (np.ones((2, 3)), np.ones((2, 3), np.float32)),
+        (np.zeros((1, 4), np.float32), np.zeros((1, 4), np.float32)),
+        (["a", "grün", b"\xc3\xa4\0"], np.array(["a", "grün", "ä\0"], object)),
+        (np.array(["b"]), np.array(["b"], object)),
+    ],
+)
+def test_tensors_there_and_back(value, expected):
+    with scripted("grpc", Script(None)) as port, Connection("grpc", port) as connection:
+        answer = connection.client.predict({"x": value}, "s")["x"]
+    np.testing.assert_array_equal(answer, expected)
+    assert answer.dtype == expected.dtype
+
+
+def test_every_dtype_of_an_answer_packed_or_not():
+    for array in (np.array([0.5, 0.5], np.float32), np.array([3, 3]), np.array([True, True])):
+        api = pytest.importorskip("tensorflow")
+        tensor = api.make_tensor_proto(array)
+        np.testing.assert_array_equal(client._array(tensor), array)
+        one_value = api.make_tensor_proto(array[0], shape=(2,))
+        one_value.tensor_shape.dim[0].size = 5
+        np.testing.assert_array_equal(client._array(one_value), np.resize(array, 5))
+
+
+HITS = {"ids": np.array([["a", ""]]), "titles": np.array([["A", ""]]), "scores": np.ones((1, 2))}
+
+
+def test_answers_of_older_models():
+    """They had arbitrary items for a text without a known word, and named no categories."""
+    hit = {"id": "a", "title": "A", "score": 1.0, "category": ""}
+    assert client.hits_of(HITS) == [hit]
+    assert client.hits_of(HITS | {"known_words": np.array([0])}) == []
+    named = HITS | {"known_words": np.array([2]), "category": np.array([["food", ""]])}
+    assert client.hits_of(named) == [hit | {"category": "food"}]
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    """A self-signed certificate and its key, in one file."""
+    pem = tmp_path_factory.mktemp("tls") / "both.pem"
+    command = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost"
+    command += f" -addext subjectAltName=DNS:localhost -keyout {pem} -out {pem}.crt"
+    try:
+        subprocess.run(command.split(), check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("needs the command openssl, to make a certificate")
+    pem.write_bytes(pem.read_bytes() + Path(f"{pem}.crt").read_bytes())
+    return pem
+
+
+def test_tls(protocol, certificate):
+    options = {"root_certificates": str(certificate), "retries": 0}
+    with scripted(protocol, Script(None), certificate=certificate) as port:
+        with Connection(protocol, port, **options) as connection:
+            assert connection.send() == EXPECTED[protocol]
+        if protocol == "rest":  # the system trusts nobody who signed it
+            with client.ServiceClient(f"https://localhost:{port}", retries=0) as service:
+                with pytest.raises(client.ServingError, match="UNAVAILABLE"):
+                    service.search(text="a")
+
+
+def test_tensorflow_is_not_loaded_and_can_be_loaded_later():
+    code = """
+import json, sys, client
+with client.GrpcClient("localhost:1") as serving:
+    assert not hasattr(sys.modules.get("tensorflow"), "constant")
+import tensorflow as tf
+print(tf.make_tensor_proto([1.0]).dtype)
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY / "export", capture_output=True, text=True
+    )
+    assert run.stdout == "1\n", run.stderr
+
+
+def test_command(capsys):
+    with scripted("rest", Script(None)) as port:
+        rest = f"--rest=http://localhost:{port}"
+        assert client.main(["--search=a", rest]) == 0
+        assert capsys.readouterr().out == ""
+    for arguments, status, message in (
+        (["--image=none.jpg"], 2, "No such file or directory: 'none.jpg'"),
+        (["--search=a", "--rest=localhost:1"], 2, "--rest=localhost:1: expected a URL, such as"),
+        (["--search=a", "--grpc=localhost:1", "--timeout=.1"], 1, "raw_text of xgacmn: "),
+    ):
+        assert client.main(arguments) == status
+        errors = capsys.readouterr().err
+        assert errors.startswith("error: ") and errors.count("\n") == 1 and message in errors

@@ -1,8 +1,6 @@
 """Encoders as ONNX files: TensorFlow's numbers, what lower precisions lose, whole folders only."""
 
-import importlib.util
 import json
-import subprocess
 import sys
 
 import keras
@@ -16,6 +14,7 @@ onnxruntime = pytest.importorskip("onnxruntime", reason=reason)
 pytest.importorskip("tf2onnx", reason=reason)
 
 from xgacmn_tf import datasets  # noqa: E402
+from xgacmn_tf.commands import export  # noqa: E402
 from xgacmn_tf.errors import InputError  # noqa: E402
 from xgacmn_tf.export import onnx_readme  # noqa: E402
 from xgacmn_tf.export.onnx_files import export_onnx  # noqa: E402
@@ -290,24 +289,16 @@ def test_exports_that_cannot_be_made(known_run, tmp_path, monkeypatch):
     assert not (tmp_path / "out").exists()
 
 
-def test_the_command(known_run, tmp_path, request, capsys):
-    script = request.config.rootpath / "export" / "export_onnx.py"
-    specification = importlib.util.spec_from_file_location("export_onnx", script)
-    command = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(command)
+def test_the_command(known_run, tmp_path, capsys):
     (tmp_path / "out").mkdir()  # empty, so it may be used
-    arguments = [f"--run={known_run()}", f"--output={tmp_path / 'out'}"]
-    command.main(["", *arguments, "--precision=float16"])
+    arguments = [f"--run={known_run()}", f"--output={tmp_path / 'out'}", "--format=onnx"]
+    export.main(["", *arguments, "--precision=float16"])
     assert capsys.readouterr().out == f"{tmp_path / 'out'}\n"
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "README.md", "encode_image.onnx", "encode_text.onnx", "report.json",
     ]  # fmt: skip
     for wrong in (arguments, ["--precision=int4"], ["--what=1"], ["stray"], arguments[:1]):
         with pytest.raises(SystemExit) as stopped:
-            command.main(["", *wrong])
+            export.main(["", *wrong])
         output, error = capsys.readouterr()
         assert stopped.value.code == 2 and not output and error.startswith("error: "), wrong
-    helped = subprocess.run(
-        [sys.executable, str(script), "--help"], capture_output=True, text=True, timeout=60
-    )
-    assert helped.returncode == 0 and "max_map_loss" in helped.stdout

@@ -1,40 +1,159 @@
-"""export/serving/: files that TensorFlow Serving and Docker Compose accept, and what they say."""
+"""The files of export/serving/: valid by their schemas, and consistent with each other."""
 
-import importlib
+import json
 import re
 import subprocess
-import sys
 from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pytest
+import requests
 import tensorflow as tf
 from google.protobuf import text_format
-from tensorflow_serving.config import model_server_config_pb2
+from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
-from xgacmn_tf.serve import config_files
+from tests.tf_serving.config_messages import BatchingParameters, MonitoringConfig
+from tests.tf_serving.running import REPOSITORY, SERVING, models_config, running_server
 
-HERE = Path(__file__).parent
-REPOSITORY = HERE.parents[1]
-SERVING = REPOSITORY / "export" / "serving"
-sys.path += [str(HERE.parent / "serve"), str(REPOSITORY / "export")]
-client, running = map(importlib.import_module, ("client", "running"))
+yaml = pytest.importorskip("yaml", reason="reads the compose file")
+# Fixed between the service, Prometheus and the dashboard.
+METRICS = {
+    "xgacmn_requests_total": {"route", "status"},
+    "xgacmn_request_seconds_bucket": {"route", "le"},
+    "xgacmn_items": set(),
+    "xgacmn_model_version": set(),
+    "xgacmn_index_errors_total": set(),
+    "xgacmn_reloads_total": {"result"},
+}
+
+
+def parsed(name, message):
+    return text_format.Parse((SERVING / name).read_text(), message)
 
 
 @pytest.fixture(scope="module")
-def compose():
-    yaml = pytest.importorskip("yaml", reason="reads compose.yaml")
-    return yaml.safe_load((SERVING / "compose.yaml").read_text())
+def services():
+    return yaml.safe_load((SERVING / "compose.yaml").read_text())["services"]
 
 
-@pytest.fixture(scope="module")
-def serving(compose):
-    return compose["services"]["serving"]
+def test_models_config():
+    (model,) = parsed("models.config", ModelServerConfig()).model_config_list.config
+    assert (model.name, model.base_path) == ("xgacmn", "/models/xgacmn")
+    assert model.model_platform == "tensorflow"
+    assert model.model_version_policy.WhichOneof("policy_choice") == "all"
+    # At the first start there is one version only, and both labels must be answered.
+    assert dict(model.version_labels) == {"stable": 1, "canary": 1}
+
+
+def test_batching_config(services):
+    batching = parsed("batching.config", BatchingParameters())
+    assert batching.max_batch_size.value == 64 and not batching.allowed_batch_sizes
+    assert 0 < batching.batch_timeout_micros.value <= 2000, "requests take milliseconds"
+    threads = batching.num_batch_threads.value
+    serving = services["tensorflow-serving"]
+    assert serving["cpus"] == threads
+    assert f"--tensorflow_intra_op_parallelism={threads}" in serving["command"]
+
+
+def test_prometheus_finds_the_metrics(services):
+    monitoring = parsed("monitoring.config", MonitoringConfig()).prometheus_config
+    jobs = yaml.safe_load((SERVING / "prometheus.yml").read_text())["scrape_configs"]
+    assert [job["metrics_path"] for job in jobs] == ["/metrics", monitoring.path]
+    assert monitoring.enable
+    for job in jobs:
+        host, port = job["static_configs"][0]["targets"][0].split(":")
+        assert any(published.endswith(f":{port}") for published in services[host]["ports"])
+
+
+def test_the_compose_file_by_the_official_schema(services):
+    builtin = pytest.importorskip("check_jsonschema.builtin_schemas", reason="has the schema")
+    schema = Path(builtin.__file__).parent / "vendor" / "compose-spec.json"
+    content = yaml.safe_load((SERVING / "compose.yaml").read_text())
+    jsonschema.validate(content, json.loads(schema.read_text()))
+    for service in services.values():
+        for name in service.get("depends_on", ()):
+            assert name in services
+        for volume in service.get("volumes", ()):
+            source = volume.removesuffix(":ro").rpartition(":")[0]
+            known = source in content["volumes"] or source.startswith("${RUN:?")
+            assert known or (SERVING / source).exists(), volume
+
+
+def test_only_this_host_reaches_the_ports(services):
+    for name, service in services.items():
+        for port in service.get("ports", ()):
+            assert re.fullmatch(r"127\.0\.0\.1:(\d+):\1", port), (name, port)
+
+
+def test_images_are_pinned_and_limited(services):
+    for service in services.values():
+        image = service.get("image", "built here:1.0.0")
+        assert re.fullmatch(r".*:(v?\d+\.\d+\.\d+|RELEASE\.[\dTZ-]+)", image)
+        assert "mem_limit" in service and "no-new-privileges:true" in service["security_opt"]
+    # An older server may not read what a newer TensorFlow writes.
+    release = services["tensorflow-serving"]["image"].partition(":")[2]
+    bounds = (REPOSITORY / "setup.cfg").read_text()
+    assert f"tensorflow >={release.rpartition('.')[0]}," in bounds
+
+
+def flags_of_the_service():
+    options = pytest.importorskip("xgacmn_tf.serve.options", reason="the service")
+    return set(options.ServiceOptions.__dataclass_fields__)
+
+
+def test_the_service_has_the_flags_of_the_compose_file(services):
+    flags = [flag.removeprefix("--").partition("=")[0] for flag in services["service"]["command"]]
+    assert set(flags) <= flags_of_the_service()
+
+
+def test_kubernetes_by_the_official_schema(services):
+    validate = pytest.importorskip("kubernetes_validate", reason="has the schemas")
+    resources = list(yaml.safe_load_all((SERVING / "kubernetes.yaml").read_text()))
+    for resource in resources:
+        validate.validate(resource, validate.latest_version(), strict=True)
+    # The same images and arguments as in the compose file.
+    pods = [r["spec"]["template"]["spec"] for r in resources if r["kind"] == "Deployment"]
+    (serving,), (service,) = (pod["containers"] for pod in pods)
+    of_compose = services["tensorflow-serving"]
+    assert serving["image"] == of_compose["image"]
+    assert set(serving["args"]) <= set(of_compose["command"])
+    flags = [flag.replace("/run/secrets/", "/secrets/") for flag in services["service"]["command"]]
+    assert service["args"] == flags
+
+
+def test_the_dashboard_shows_metrics_that_exist():
+    (path,) = (SERVING / "grafana" / "dashboards").iterdir()
+    dashboard = json.loads(path.read_text())
+    expressions = [t["expr"] for panel in dashboard["panels"] for t in panel["targets"]]
+    assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
+    for expression in expressions:
+        for name in re.findall(r"\bxgacmn_\w+", expression):
+            grouped = re.findall(r"by \(([\w, ]+)\)", expression)
+            labels = {label for group in grouped for label in group.split(", ")}
+            labels |= set(re.findall(r"[{,](\w+)=", expression))
+            assert labels <= METRICS[name], expression
+    assert {name for text in expressions for name in re.findall(r"xgacmn_\w+", text)} == set(
+        METRICS
+    )
+    sources = yaml.safe_load((SERVING / "grafana" / "datasource.yml").read_text())["datasources"]
+    assert {panel["datasource"]["uid"] for panel in dashboard["panels"]} == {sources[0]["uid"]}
+
+
+@pytest.mark.parametrize("path", ["serving/Dockerfile.service", "training/Dockerfile"])
+def test_dockerfiles_copy_what_exists_and_install_extras_that_exist(path):
+    text = (REPOSITORY / "export" / path).read_text()
+    for line in re.findall(r"^COPY (.*)", text, flags=re.MULTILINE):
+        assert all((REPOSITORY / source).exists() for source in line.split()[:-1]), line
+    (extras,) = re.findall(r'"/src\[([\w,]+)\]"', text)
+    setup = (REPOSITORY / "setup.cfg").read_text()
+    assert all(f"\n{extra} =\n" in setup for extra in extras.split(","))
+    assert re.search(r"^USER \w+", text, flags=re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
-    """A folder of models with version 1 of a very small one."""
+    """A folder with version 1 of a very small model."""
     module = tf.Module()
     module.double = tf.function(
         lambda x: {"y": 2 * x}, input_signature=[tf.TensorSpec([None, 1], tf.float32, "x")]
@@ -45,104 +164,23 @@ def models(tmp_path_factory):
     return base
 
 
-def test_models_config_by_the_official_message():
-    config = text_format.Parse(
-        (SERVING / "models.config").read_text(), model_server_config_pb2.ModelServerConfig()
-    )
-    (model,) = config.model_config_list.config
-    assert (model.name, model.base_path) == ("xgacmn", "/models/xgacmn")
-    assert model.model_platform == "tensorflow"
-    assert model.model_version_policy.WhichOneof("policy_choice") == "all"
-    # Of the first start, when there is one version only, both labels must be answered.
-    assert dict(model.version_labels) == {"stable": 1, "canary": 1}
-
-
-def test_batching_config():
-    batching = config_files.read_batching(SERVING / "batching.config")
-    # The benchmark's and the load generator's largest batches must fit.
-    assert batching.max_batch_size == 64 and batching.allowed_batch_sizes == ()
-    assert 0 < batching.batch_timeout <= 0.002, "requests take milliseconds"
-    assert batching.max_enqueued_batches == 16
-
-
-def test_monitoring_config_and_prometheus_name_one_page(compose):
-    yaml = pytest.importorskip("yaml")
-    page = config_files.read_monitoring(SERVING / "monitoring.config")
-    (job,) = yaml.safe_load((SERVING / "prometheus.yml").read_text())["scrape_configs"]
-    assert job["metrics_path"] == page == "/monitoring/prometheus/metrics"
-    assert job["static_configs"] == [{"targets": ["serving:8501"]}]
-    assert "serving" in compose["services"], "the target's host"
-
-
-def test_only_this_host_reaches_the_ports(compose):
-    for name, service in compose["services"].items():
-        for port in service["ports"]:
-            assert re.fullmatch(r"127\.0\.0\.1:(\d+):\1", port), (name, port)
-
-
-def test_images_are_pinned(compose):
-    for service in compose["services"].values():
-        assert re.fullmatch(r"[\w/]+:v?\d+\.\d+\.\d+", service["image"])
-    # An older server may not read what a newer TensorFlow writes.
-    release = compose["services"]["serving"]["image"].partition(":")[2]
-    bounds = (REPOSITORY / "setup.cfg").read_text()
-    assert f"tensorflow >={release.rpartition('.')[0]}," in bounds
-
-
-def test_the_server_can_change_nothing(serving):
-    assert serving["volumes"] and all(volume.endswith(":ro") for volume in serving["volumes"])
-    assert "no-new-privileges:true" in serving["security_opt"]
-
-
-def test_resources_are_limited(compose, serving):
-    assert all("mem_limit" in service for service in compose["services"].values())
-    threads = config_files.read_batching(SERVING / "batching.config").num_batch_threads
-    assert serving["cpus"] == threads
-    assert f"--tensorflow_intra_op_parallelism={threads}" in serving["command"]
-
-
-@pytest.fixture(scope="module")
-def started(serving, models, tmp_path_factory):
-    """The development server with the flags of compose.yaml and the files that they name."""
-    config = tmp_path_factory.mktemp("config")
-    for file in SERVING.glob("*.config"):
-        (config / file.name).write_text(file.read_text().replace("/models/", f"{models}/"))
-    flags = [flag.replace("=/config/", f"={config}/") for flag in serving["command"]]
-    # Sizes of thread pools are the one thing that the development server leaves to TensorFlow.
-    flags.append("--undefok=tensorflow_intra_op_parallelism,tensorflow_inter_op_parallelism")
-    with running.running_server(*flags) as server:
-        yield server, config
-
-
-def test_a_server_starts_with_them(started):
-    server, _ = started
-    with client.GrpcClient(server.grpc_address) as served:
-        assert [v.version for v in served.status() if v.state == "AVAILABLE"] == [1]
-        for label in (None, "stable", "canary"):
-            answer = served.predict({"x": [[3.0]]}, label=label)
-            np.testing.assert_array_equal(answer["y"], [[6]])
-
-
-def test_its_metrics_are_where_prometheus_looks(started):
-    import urllib3
-
-    server, _ = started
-    page = urllib3.request("GET", f"{server.rest_url}/monitoring/prometheus/metrics")
-    assert page.status == 200 and b"# TYPE " in page.data
-
-
-def test_healthcheck(serving, started):
-    server, _ = started
-    how, *check = serving["healthcheck"]["test"]
+def test_a_server_starts_with_models_config_and_is_healthy(services, models):
+    how, *check = services["tensorflow-serving"]["healthcheck"]["test"]
     assert how == "CMD"
+    with running_server(models_config(models / "xgacmn"), models) as (_, url):
+        predict = {"inputs": [[3.0]]}
+        answer = requests.post(f"{url}/v1/models/xgacmn/labels/canary:predict", json=predict)
+        np.testing.assert_array_equal(answer.json()["outputs"], [[6]])
 
-    def healthy(port):
-        command = [part.replace("/127.0.0.1/8501", f"/127.0.0.1/{port}") for part in check]
-        assert command != check
-        return subprocess.run(command, capture_output=True).returncode == 0
+        def healthy(port, model="xgacmn"):
+            command = [
+                part.replace("/127.0.0.1/8501", f"/127.0.0.1/{port}").replace("xgacmn", model)
+                for part in check
+            ]
+            assert command != check
+            return subprocess.run(command, capture_output=True).returncode == 0
 
-    port = server.rest_url.rpartition(":")[2]
-    assert healthy(port)
-    assert not healthy(1)
-    check = [part.replace("models/xgacmn", "models/other") for part in check]
-    assert not healthy(port), "another model's absence is not health"
+        port = url.rpartition(":")[2]
+        assert healthy(port)
+        assert not healthy(1)
+        assert not healthy(port, "other"), "another model's absence is not health"
