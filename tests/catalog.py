@@ -44,7 +44,7 @@ def products(count: int, start: int = 0) -> list[Product]:
         own = []
         for entry, image in zip(entries, thumbnails, strict=True):
             name = entry["title"]
-            if entry["id"].split("/")[0].replace("-", " ") != category or name in seen:
+            if entry["id"].split("/")[0].replace("_", " ") != category or name in seen:
                 continue
             seen.add(name)
             keywords = entry["text"].removeprefix(name).strip(", ")
