@@ -1,0 +1,106 @@
+"""The catalog guide, command by command: train, serve, add, delete, train again, compare, switch."""
+
+import json
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.catalog import products, write_catalog
+from xgacmn_tf.features.extractor import install_command
+from xgacmn_tf.features.registry import image_extractor, text_extractor
+
+GUIDE = Path(__file__).parent.parent / "docs" / "catalog.md"
+FIRST, ALL = 300, 360
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Iterator["Shop"]:
+    shop = Shop(tmp_path)
+    yield shop
+    shop.close()
+
+
+class Shop:
+    """Runs the guide's commands in a folder, and keeps the service that one of them starts."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.seconds: dict[str, float] = {}
+        self.service: subprocess.Popen[str] | None = None
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            self.port = listener.getsockname()[1]
+        (folder / "bin").mkdir()
+        command = folder / "bin" / "xgacmn"
+        command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m xgacmn_tf "$@"\n')
+        command.chmod(0o755)
+
+    def run(self, script: str) -> str:
+        """Run a block of the guide; one that starts the service returns when it is ready."""
+        script = script.replace(":8080", f":{self.port}").replace("=8080", f"={self.port}")
+        for extractor, cheap in ((image_extractor("efficientnet_lite0"), "sift"),):
+            if install_command(extractor.missing()):
+                script = script.replace(extractor.name, cheap)
+        if install_command(text_extractor("minilm").missing()):
+            script = script.replace("minilm", "bow")
+        environment = {"PATH": f"{self.folder / 'bin'}:/usr/bin:/bin", "HOME": str(self.folder)}
+        start = time.perf_counter()
+        arguments = ["bash", "-euc", script]
+        if "xgacmn serve" in script:
+            arguments[-1] = "exec " + script
+            self.service = subprocess.Popen(
+                arguments, cwd=self.folder, env=environment, stdout=subprocess.PIPE, text=True
+            )
+            assert self.service.stdout is not None
+            output = next(line for line in self.service.stdout if "serving: " in line)
+        else:
+            done = subprocess.run(
+                arguments, cwd=self.folder, env=environment, capture_output=True, text=True
+            )
+            output = done.stdout + done.stderr
+            assert done.returncode == 0, output
+        self.seconds[script.splitlines()[0]] = time.perf_counter() - start
+        return output
+
+    def close(self) -> None:
+        if self.service is not None:
+            self.service.terminate()
+            self.service.wait()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("curl") is None, reason="the guide uses curl, which is missing")
+def test_the_story(shop: Shop) -> None:
+    blocks = re.findall(r"```bash\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)
+    train, gallery, serve, search, add, single, again, compare, switch = blocks
+    everything = products(ALL)
+    catalog = shop.folder / "catalog"
+    # The first products of each category; the others are added later.
+    first = products(FIRST)
+    write_catalog(catalog, first)
+
+    assert "sku, price" in shop.run(train)
+    shop.run(gallery)
+    shop.run(serve)
+    answer = json.loads(shop.run(search))
+    assert len(answer["hits"]) == 3 and answer["model_version"] == 1
+
+    write_catalog(catalog, everything)
+    output = shop.run(add)
+    assert f"{FIRST} of {ALL} images" in output
+    assert json.loads(output.splitlines()[-1])["items"] == ALL
+
+    assert '"NEW-1"' in shop.run(single)
+
+    shop.run(again)
+    assert "R@10" in shop.run(compare)
+    shop.run(switch)
+    assert json.loads(shop.run(search))["model_version"] == 2
+    print(*(f"{seconds:6.1f} s  {line}" for line, seconds in shop.seconds.items()), sep="\n")
