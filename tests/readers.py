@@ -18,7 +18,6 @@ from PIL import Image
 from tests.datasets.table_files import FORMATS, write_embedding_pair, write_table
 from xgacmn_tf import datasets, gallery
 from xgacmn_tf.datasets import load, load_raw
-from xgacmn_tf.errors import InputError
 from xgacmn_tf.features.extractor import MANIFEST
 from xgacmn_tf.features.image_files import open_image
 from xgacmn_tf.features.registry import load_extractor

@@ -1,4 +1,4 @@
-"""The catalog guide, command by command: train, serve, add, delete, train again, compare, switch."""
+"""The catalog guide, command by command, from the first training to a switch of models."""
 
 import json
 import re

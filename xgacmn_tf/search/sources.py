@@ -28,7 +28,7 @@ from xgacmn_tf.datasets import feature_file
 from xgacmn_tf.datasets.columns import Columns
 from xgacmn_tf.datasets.distribution import read_text
 from xgacmn_tf.datasets.extraction.extract import title
-from xgacmn_tf.datasets.extraction.feature_store import FeatureStore, item_keys
+from xgacmn_tf.datasets.extraction.feature_store import item_keys, stored_features
 from xgacmn_tf.datasets.folders import IMAGE_SUFFIXES
 from xgacmn_tf.datasets.table_formats import FORMATS
 from xgacmn_tf.datasets.tables import LABEL_SEPARATOR, read_table
@@ -216,7 +216,7 @@ def _extracted(
         keys = item_keys(modality, [contents[row] for row in rows])
         distinct = {key: contents[row] for key, row in zip(keys, rows, strict=True)}
         with tqdm(total=len(distinct), desc=f"{modality}s: {extractor.name}", leave=False) as bar:
-            stored = FeatureStore(folder).features(distinct, extractor, SKIP, bar.update)
+            stored = stored_features(folder, distinct, extractor, SKIP, bar.update)
         reasons = [
             f"{items[row].id}: {stored.bad[key]}"
             for key, row in zip(keys, rows, strict=True)
