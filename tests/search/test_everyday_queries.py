@@ -21,8 +21,9 @@ def benchmark(request, monkeypatch):
 
 
 @pytest.fixture
-def run(benchmark, colour_run, tmp_path, capsys):
+def run(benchmark, colour_run, tmp_path, capsys, caplog):
     """Runs the benchmark with a file of queries; returns what it printed."""
+    caplog.set_level("WARNING", "xgacmn_tf")  # Other tests make log lines appear, too.
 
     def run(*arguments, queries=QUERIES, folder=colour_run):
         file = tmp_path / "queries.tsv"
