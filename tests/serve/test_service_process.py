@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 import time
 
@@ -64,7 +65,9 @@ def test_signals_logs_and_a_second_service(run, versions):
         service.process.send_signal(signal.SIGHUP)
         service.until(lambda: service.get("/ready").json()["model_version"] == 2)
         done = subprocess.run(
-            ["xgacmn", "serve", f"--run={run}", "--port=0"], capture_output=True, text=True
+            [sys.executable, "-m", "xgacmn_tf", "serve", f"--run={run}", "--port=0"],
+            capture_output=True,
+            text=True,
         )
         assert done.returncode == 2 and "another service uses" in done.stderr.splitlines()[-1]
         service.post("/search", json={"text": "red secret"})
@@ -124,7 +127,9 @@ def test_encoding_by_tensorflow_servings_rest_api(run, serve):
 
 def test_the_former_server_names_its_replacement():
     done = subprocess.run(
-        ["python", "-m", "xgacmn_tf.serve", "--model_base_path=x"], capture_output=True, text=True
+        [sys.executable, "-m", "xgacmn_tf.serve", "--model_base_path=x"],
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 2 and "xgacmn serve --run=RUN" in done.stderr
     assert done.stderr.count("\n") == 1

@@ -154,6 +154,9 @@ def _rest_runner(version: ModelVersion, address: str, timeout: float) -> Runner:
         if not response.ok:
             raise _remote_error(str(answer.get("error")), response.status_code == 400, base)
         outputs = answer["outputs"]
+        if not isinstance(outputs, dict):  # A single output has no name.
+            (key,) = version.signature_def.signature_def[signature].outputs
+            outputs = {key: outputs}
         return {key: np.asarray(value) for key, value in outputs.items()}
 
     return run
