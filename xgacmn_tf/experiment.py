@@ -25,7 +25,7 @@ from xgacmn_tf.report.model_card import write_model_card
 from xgacmn_tf.report.results_page import write_results_page
 from xgacmn_tf.report.table import results_table
 from xgacmn_tf.report.tensorboard import write_test_results
-from xgacmn_tf.runs.checkpoint import load_encoder
+from xgacmn_tf.runs.checkpoint import check_dims, load_encoder
 from xgacmn_tf.runs.evaluation import Evaluation, evaluate_run
 from xgacmn_tf.runs.folder import RunFolder
 from xgacmn_tf.runs.systems import train_system
@@ -144,13 +144,7 @@ def evaluate_checkpoint(config: Config, checkpoint: str | os.PathLike[str]) -> d
     dataset = datasets.for_config(config)
     report = data_report(dataset)
     logger.info("%s", report)
-    for modality, dim in (("image", dataset.image_dim), ("text", dataset.text_dim)):
-        expected = getattr(encoder, f"{modality}_map").input_dim
-        if dim != expected:
-            raise InputError(
-                f"--checkpoint={checkpoint} takes {modality} features of dimension {expected}, "
-                f"--dataset={config.data.dataset} has {dim}; name the data set it was trained on"
-            )
+    check_dims(encoder, dataset, f"--checkpoint={checkpoint}")
     evaluation = evaluate_run(encoder, dataset, config, report)
     if config.output.output_dir:
         folder = RunFolder(config.output.output_dir)

@@ -11,7 +11,7 @@ from xgacmn_tf.datasets.paired import PairedDataset, Split
 from xgacmn_tf.paper import experiments, tuning
 from xgacmn_tf.runs.xgacmn import build_model
 from xgacmn_tf.settings.config import Config
-from xgacmn_tf.settings.sections import XGACMNSettings
+from xgacmn_tf.settings.xgacmn_sections import XGACMNSettings
 
 SHARING = ("acmr", "dscmr", "supcon", "two_tower", "kernel_posteriors")
 

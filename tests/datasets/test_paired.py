@@ -105,7 +105,7 @@ TWO = np.array([[1, 0, 0], [0, 2, 0], [0, 0, 1]] * 2)
         ({"text_test": np.ones((6, 3))}, "text_test has 3 columns, text_train has 2"),
         ({"image_validation": np.ones((6, 5))}, "image_validation has 5 columns"),
         ({"label_train": np.array([0, 1, 3, 0, 1, 2])}, "label_train holds 3 at row 2.*0 to 2"),
-        ({"label_train": np.array([0, -1, 1, 0, 1, 2])}, "label_train holds -1 at row 1"),
+        ({"label_train": np.array([0, -2, 1, 0, 1, 2])}, "label_train holds -2 at row 1"),
         ({"label_train": np.array([0, 1, 1.5, 0, 1, 2])}, "label_train holds 1.5 at row 2"),
         (
             {"label_train": np.array([0, 1, np.nan, 0, 1, 2])},
@@ -116,7 +116,11 @@ TWO = np.array([[1, 0, 0], [0, 2, 0], [0, 0, 1]] * 2)
         ({"label_train": np.zeros((6, 3, 1))}, r"label_train has shape \(6, 3, 1\)"),
         ({"label_train": np.ones((6, 4))}, "label_train has 4 columns.* 3 label names"),
         ({"label_train": TWO}, "label_train holds 2 at row 1, column 1"),
-        ({"label_train": EMPTY_ROW}, "label_train has no label in row 3"),
+        (
+            {"label_train": TWO.clip(max=1), "label_test": EMPTY_ROW},
+            "label_test has no label in row 3",
+        ),
+        ({"label_test": np.array([0, -1, 1, 0, 1, 2])}, "label_test has no label in row 1"),
         ({"label_train": TWO.clip(max=1)}, "label_test and label_train differ in kind"),
         ({"label_train": np.ones(6, int)}, "label_train holds 1 class; .* at least 2"),
         ({"id_train": np.array(list("abcbad"))}, "id_train holds 'b' twice"),

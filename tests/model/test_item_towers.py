@@ -9,7 +9,13 @@ import pytest
 import tensorflow as tf
 
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
-from xgacmn_tf.model.item_towers import ItemTower, ItemTowers, contrastive_loss, pair_keys
+from xgacmn_tf.model.item_towers import (
+    ItemTower,
+    ItemTowers,
+    TowerSettings,
+    contrastive_loss,
+    pair_keys,
+)
 from xgacmn_tf.model.map_choice import fit_map
 from xgacmn_tf.model.networks import Encoder
 from xgacmn_tf.runs.checkpoint import load_encoder
@@ -75,7 +81,7 @@ def towers(**settings) -> ItemTowers:
         "hidden": (16,), "dim": 8, "dropout": 0.3, "temperature": 0.1, "learning_rate": 5e-4,
         "average_decay": 0.99, "members": 1,
     }  # fmt: skip
-    return ItemTowers({"image": 7, "text": 4}, **(defaults | settings))
+    return ItemTowers({"image": 7, "text": 4}, TowerSettings(**(defaults | settings)))
 
 
 def batch(rows: int = 32):
@@ -165,7 +171,7 @@ def test_members_learn_as_if_each_were_alone():
     terms = [
         contrastive_loss(
             *(tf.math.l2_normalize(member(data[m]), axis=-1) for m, member in pair.items()),
-            data["key"], both.temperature,
+            data["key"], both.settings.temperature,
         )
         for pair in (
             {m: both.towers[m].members[number] for m in ("image", "text")} for number in (0, 1)

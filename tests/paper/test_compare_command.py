@@ -12,7 +12,7 @@ from xgacmn_tf.evaluation.significance import randomization_test
 from xgacmn_tf.paper import compare_command as command
 from xgacmn_tf.paper import comparison, document, experiments, table_comparison
 from xgacmn_tf.paper.published import PUBLISHED
-from xgacmn_tf.settings.sections import TrainingSettings
+from xgacmn_tf.settings.xgacmn_sections import TrainingSettings
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,8 @@ from xgacmn_tf.export import export_run
 from xgacmn_tf.gallery import from_split, search_embeddings
 from xgacmn_tf.runs.checkpoint import load_encoder
 from xgacmn_tf.runs.folder import RunFolder
+from xgacmn_tf.runs.items import add_items, train_items
 from xgacmn_tf.runs.trained import TrainedRun
-from xgacmn_tf.runs.xgacmn import add_items, train_items
 from xgacmn_tf.search.indexing import RunItems
 from xgacmn_tf.search.kept import KeptGallery
 from xgacmn_tf.search.kept_index import open_engine

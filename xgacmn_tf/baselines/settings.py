@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from xgacmn_tf.names import MAP_NAMES
 from xgacmn_tf.settings.fields import Section, setting
-from xgacmn_tf.settings.sections import XGACMNSettings
+from xgacmn_tf.settings.xgacmn_sections import XGACMNSettings
 
 
 @dataclasses.dataclass(frozen=True)

@@ -22,10 +22,10 @@ from xgacmn_tf.baselines import System, TrainingData
 from xgacmn_tf.baselines.epochs import train_epochs
 from xgacmn_tf.baselines.settings import MapSettings
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
-from xgacmn_tf.model.item_towers import ItemTowers, pair_keys
+from xgacmn_tf.model.item_towers import ItemTowers, TowerSettings, pair_keys
 from xgacmn_tf.model.map_choice import fit_maps
 from xgacmn_tf.settings.fields import setting
-from xgacmn_tf.settings.sections import ItemSettings, TrainingSettings
+from xgacmn_tf.settings.xgacmn_sections import ItemSettings, TrainingSettings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,13 +55,15 @@ def fit(data: TrainingData, settings: Settings) -> CommonSpaceEncoder:
     maps = fit_maps(settings, data.image, data.text)
     towers = ItemTowers(
         {"image": maps[0].output_dim, "text": maps[1].output_dim},
-        hidden=(settings.hidden,),
-        dim=settings.code_dim,
-        dropout=settings.dropout,
-        temperature=settings.temperature,
-        learning_rate=settings.learning_rate,
-        average_decay=settings.average_decay,
-        members=1,
+        TowerSettings(
+            hidden=(settings.hidden,),
+            dim=settings.code_dim,
+            dropout=settings.dropout,
+            temperature=settings.temperature,
+            learning_rate=settings.learning_rate,
+            average_decay=settings.average_decay,
+            members=1,
+        ),
     )
     encoder = CommonSpaceEncoder(*maps, towers.averaged["image"], towers.averaged["text"], None)
 

@@ -25,7 +25,8 @@ class Batches:
     `steps_per_execution` steps in a compiled call. Each epoch has an order of its own, which
     depends on the seed and the number of the epoch alone, and drops the rows that do not fill a
     batch. A split smaller than one batch is one batch. Iterating gives all pairs in their order,
-    with raw features: dicts of "image" (n, d_v), "text" (n, d_t) and "label".
+    with raw features: dicts of "image" (n, d_v), "text" (n, d_t) and "label", and the `masks` of
+    the split.
 
     Args:
         split: n pairs.
@@ -62,7 +63,9 @@ class Batches:
             features = {"image": split.image, "text": split.text}
         else:
             features = mapped_features(model, split.image, split.text)
-        pairs = tf.data.Dataset.from_tensor_slices({**features, "label": split.label})
+        pairs = tf.data.Dataset.from_tensor_slices(
+            {**features, "label": split.label, **split.masks()}
+        )
         return pairs.batch(self.batch_size)
 
     def steps(self, devices: Devices) -> int:
@@ -98,7 +101,8 @@ class RowsInMemory:
         """This worker's rows of each batch of an epoch, (steps, batch_size / workers) int32."""
         if not self._features:
             features = mapped_features(self.model, self.split.image, self.split.text)
-            self._features = {**features, "label": tf.constant(self.split.label)}
+            arrays = {"label": self.split.label, **self.split.masks()}
+            self._features = features | {name: tf.constant(a) for name, a in arrays.items()}
         rows = tf.random.experimental.stateless_shuffle(
             tf.range(len(self.split)), seed=[self.seed, epoch]
         )

@@ -31,8 +31,18 @@ def checked_features(values: Any, name: str) -> np.ndarray:
     return array
 
 
-def checked_labels(values: Any, num_classes: int, name: str) -> np.ndarray:
-    """Return values in the type of `Split.label`; errors call them `name`."""
+def checked_labels(values: Any, num_classes: int, name: str, may_lack: bool = False) -> np.ndarray:
+    """Return values in the type of `Split.label`; errors call them `name`.
+
+    Args:
+        values: (n,) whole numbers, or multi-hot rows (n, c).
+        num_classes: c.
+        name: of the array, in errors.
+        may_lack: whether −1 or a row of zeros may stand for no category.
+
+    Raises:
+        InputError: the values are no labels of `num_classes` classes.
+    """
     array = np.asarray(values)
     if array.dtype.kind not in "fiub":
         raise InputError(
@@ -47,9 +57,12 @@ def checked_labels(values: Any, num_classes: int, name: str) -> np.ndarray:
     # MATLAB saves doubles, in which a fraction or NaN is not a label. Ranges are tested before the
     # cast, which would wrap large numbers around.
     if array.ndim == 1:
-        bad = ~((array >= 0) & (array < num_classes) & (array == np.floor(array)))
+        lowest = -1 if may_lack else 0
+        bad = ~((array >= lowest) & (array < num_classes) & (array == np.floor(array)))
         if bad.any():
             row = int(np.argmax(bad))
+            if array[row] == -1:
+                raise InputError(_without_category(int((array == -1).sum()), row, name))
             raise InputError(
                 f"{name} holds {array[row]} at row {row}; expected whole numbers from 0 to "
                 f"{num_classes - 1}, one for each of the {num_classes} label names."
@@ -67,13 +80,63 @@ def checked_labels(values: Any, num_classes: int, name: str) -> np.ndarray:
             f"{name} holds {array[row, column]} at row {row}, column {column}; multi-hot labels "
             "are 0 or 1."
         )
-    bare = ~array.any(axis=1)
-    if bare.any():
-        raise InputError(
-            f"{name} has no label in row {int(np.argmax(bare))} (and {int(bare.sum()) - 1} other "
-            "rows); every pair needs at least one."
-        )
+    bare = ~has_category(array)
+    if bare.any() and not may_lack:
+        raise InputError(_without_category(int(bare.sum()), int(np.argmax(bare)), name))
     return array.astype(np.uint8, copy=False)
+
+
+def _without_category(count: int, row: int, name: str) -> str:
+    return (
+        f"{name} has no label in row {row} (and {count - 1:,} other rows); every pair needs at "
+        "least one, except in the training split: label them, or move them there"
+    )
+
+
+def has_category(label: np.ndarray) -> np.ndarray:
+    """Return (n,) bool, whether each pair has a category; labels as of `Split.label`."""
+    return np.asarray(label >= 0 if label.ndim == 1 else label.any(axis=1))
+
+
+def checked_presence(
+    values: Any, features: np.ndarray, name: str, may_lack: bool
+) -> np.ndarray | None:
+    """Return values in the type of `Split.has_image`; None if all are true.
+
+    Args:
+        values: (n,) booleans, or zeros and ones.
+        features: (n, d) of the modality.
+        name: of the array, in errors.
+        may_lack: whether items may be missing.
+
+    Raises:
+        InputError: the values are no booleans, an item is missing where none may be, or a missing
+            item has features other than zeros.
+    """
+    array = np.asarray(values)
+    if array.dtype.kind not in "fiub" or array.shape != (len(features),):
+        raise InputError(
+            f"{name} has shape {array.shape} and dtype {array.dtype}; expected a boolean for each "
+            f"of {len(features)} pairs"
+        )
+    if not np.isin(array, (0, 1)).all():
+        raise InputError(f"{name} holds values other than 0 and 1; expected booleans")
+    missing = array == 0
+    if not missing.any():
+        return None
+    row = int(np.argmax(missing))
+    if not may_lack:
+        raise InputError(
+            f"{name} is false in row {row} (and {int(missing.sum()) - 1:,} other rows); pairs "
+            "without an image or a text are allowed only in the training split"
+        )
+    filled = missing & features.any(axis=1)
+    if filled.any():
+        raise InputError(
+            f"{name} is false in row {int(np.argmax(filled))}, which has features; set them to "
+            "zero, or the value to true"
+        )
+    return ~missing
 
 
 def check_labels_given(label: np.ndarray, name: str) -> None:
@@ -96,7 +159,7 @@ def check_labels_given(label: np.ndarray, name: str) -> None:
         raise InputError(
             f"{name}: {len(rows):,} of {len(label):,} pairs have no label ({value}), in row"
             f"{'s'[: len(rows) > 1]} {shown}{more} counted from 0; remove these rows from images, "
-            "texts and labels, or label them"
+            "texts and labels, or label them; the label −1 marks training pairs without a category"
         )
 
 

@@ -3,11 +3,13 @@
     image_train, text_train, label_train, image_test, text_test, label_test    always
     image_validation, text_validation, label_validation                        all three or none
     id_<split>, title_<split>, group_<split>, fine_label_<split>, label_names  where there are any
+    has_image_train, has_text_train                        where training pairs lack an item
 
 Features are (pairs, dimension), of any dimension. Labels are whole numbers from 0, one a pair, or
-multi-hot rows (pairs, classes), or strings as in tables. Pairs of one group, strings or whole
-numbers, are never divided between splits; without groups, pairs with identical image rows belong
-together.
+multi-hot rows (pairs, classes), or strings as in tables. In the training split −1 or a row of zeros
+stands for no category. `has_image` and `has_text` are booleans; the features of a missing item are
+zeros. Pairs of one group, strings or whole numbers, are never divided between splits; without
+groups, pairs with identical image rows belong together.
 """
 
 from collections.abc import Collection, Sequence
@@ -26,7 +28,7 @@ SPLITS = ("train", "validation", "test")
 # Up to here, every whole number has an exact double.
 _LARGEST_WHOLE = 2.0**53
 REQUIRED = ("image", "text", "label")
-OPTIONAL = ("id", "title", "group", "fine_label")
+OPTIONAL = ("id", "title", "group", "fine_label", "has_image", "has_text")
 ALLOWED = (*(f"{field}_{part}" for part in SPLITS for field in REQUIRED + OPTIONAL), "label_names")
 
 
@@ -77,7 +79,8 @@ def load(path: Path, columns: Columns = ()) -> PairedDataset:
     for part in parts:
         image = arrays[f"image_{part}"]
         rows = len(np.atleast_1d(image))
-        ids, title, group, fine = (arrays.get(f"{field}_{part}") for field in OPTIONAL)
+        ids, title, group, fine, *has = (arrays.get(f"{field}_{part}") for field in OPTIONAL)
+        has_image, has_text = (None if mask is None else _vector(mask, rows) for mask in has)
         splits[part] = Split(
             image=image,
             text=arrays[f"text_{part}"],
@@ -86,6 +89,8 @@ def load(path: Path, columns: Columns = ()) -> PairedDataset:
             title=None if title is None else _strings(title, rows),
             group=None if group is None else _strings(group, rows),
             fine_label=None if fine is None else _strings(fine, rows),
+            has_image=has_image,
+            has_text=has_text,
         )
     return PairedDataset(
         path.stem, splits["train"], splits["test"], names, splits.get("validation"), str(path)
@@ -109,7 +114,7 @@ def class_names(
 
     Raises:
         InputError: if a label is missing (NaN), single labels count from 1, or have no names and
-            are not 0 … c − 1.
+            are not 0 … c − 1; −1 is no category.
     """
     odd = [array.dtype for array in labels if array.dtype.kind not in "fiub"]
     if odd:
@@ -120,6 +125,7 @@ def class_names(
     if rows:
         return tuple(map(str, range(rows[0].shape[1]))) if names is None else names
     values = np.unique(np.concatenate([array.ravel() for array in labels]))
+    values = values[values != -1]  # Pairs without a category.
     if values.size == 0:
         raise InputError(f"{source}: there are no labels.")
     count = len(values) if names is None else len(names)

@@ -150,9 +150,9 @@ def check(dataset: PairedDataset) -> dict[str, Any]:
     Raises:
         InputError: naming the source, the array (such as "text_test"), what was found and what
             was expected, at the first of: an empty split; a wrong number of dimensions, dtype or
-            row count; a value that is not finite; a label out of range or a multi-hot row without
-            labels; duplicate ids within or between splits; widths that differ between splits;
-            fewer than two classes in training.
+            row count; a value that is not finite; a label out of range; an incomplete pair outside
+            of the training split; duplicate ids within or between splits; widths that differ
+            between splits; fewer than two classes in training.
     """
     source = dataset.source or f"data set {dataset.name!r}"
     names = tuple(str(name) for name in dataset.label_names)
@@ -190,8 +190,7 @@ def check(dataset: PairedDataset) -> dict[str, Any]:
                 )
                 raise InputError(f"{source}: {where}; every pair needs an id of its own.")
             owner[value] = part
-    label = train.label
-    present = len(np.unique(label)) if label.ndim == 1 else int(label.any(axis=0).sum())
+    present = np.count_nonzero(pairs_per_category(train.label, len(names)))
     if present < 2:
         raise InputError(
             f"{source}: label_train holds {present} class; training needs at least 2 classes."
@@ -204,10 +203,10 @@ def hold_out(dataset: PairedDataset, fraction: float, seed: int) -> PairedDatase
 
     A data set that has a validation split of its own is returned as it is. `stratified_part` draws
     the part by group, so that some pair of every class stays in training where a class has more
-    than one group.
+    than one group. Groups with an incomplete pair stay in training.
 
     Args:
-        fraction: share of the training pairs to set aside, in (0, 1).
+        fraction: share of the complete training pairs to set aside, in (0, 1).
         seed: at least 0.
 
     Raises:
@@ -217,18 +216,23 @@ def hold_out(dataset: PairedDataset, fraction: float, seed: int) -> PairedDatase
         return dataset
     if not 0 < fraction < 1:
         raise InputError(f"The validation fraction must lie between 0 and 1, found {fraction}.")
-    groups = dataset.groups["train"]
-    labels = label_matrix(dataset.train.label, dataset.num_classes)
-    held = stratified_part(labels, fraction, seed, groups)
+    train, groups = dataset.train, dataset.groups["train"]
+    eligible = np.ones(len(train), bool)
+    if masks := train.masks():
+        incomplete = ~np.all([*masks.values()], axis=0)
+        eligible = ~np.isin(groups, groups[incomplete])
+    groups, held = groups[eligible], np.zeros(len(train), bool)
+    labels = label_matrix(train.label[eligible], dataset.num_classes)
+    held[eligible] = stratified_part(labels, fraction, seed, groups)
     if not held.any():
         raise InputError(
-            f"A validation fraction of {fraction} of {len(held)} training pairs in "
+            f"A validation fraction of {fraction} of {len(groups)} training pairs in "
             f"{len(np.unique(groups))} groups gives an empty validation split, as every category "
             "keeps a group in training; use a larger fraction, smaller groups, a validation split, "
             "or 0 for none."
         )
-    train, validation = dataset.train.take(~held), dataset.train.take(held).in_memory()
-    return replace(dataset, train=train, validation=validation, held_out=True)
+    validation = train.take(held).in_memory()
+    return replace(dataset, train=train.take(~held), validation=validation, held_out=True)
 
 
 def give_back(dataset: PairedDataset) -> PairedDataset:

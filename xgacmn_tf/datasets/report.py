@@ -4,15 +4,14 @@ A warning names what makes scores meaningless or too high, a note what is worth 
 changes nothing: training and evaluation use the data as they are.
 """
 
-import io
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from xgacmn_tf.datasets.paired import PairedDataset, Split, pairs_per_category
+from xgacmn_tf.datasets.blank_items import is_single_color, rows_of_one_value
+from xgacmn_tf.datasets.paired import PairedDataset, Split, label_matrix, pairs_per_category
 from xgacmn_tf.groups import ALWAYS_ALLOWED, LARGEST_SHARE, first_rows, too_large
 
 SHOWN = 3
@@ -22,8 +21,6 @@ MAX_DIVIDED, MAX_EMPTY = 0.01, 0.1
 MAX_CATEGORY = 0.9
 # Training pairs of the largest category per pair of the smallest one.
 MAX_IMBALANCE = 20
-# An encoded image of a single color is smaller than this, so that larger ones need no decoding.
-SINGLE_COLOR_BYTES = 1024
 _COLUMNS = ("pairs", "groups", "images", "texts", "labels/pair")
 _ITEMS = {"image": "images", "text": "texts"}
 # Reason and remedy of items whose features all have one value.
@@ -85,7 +82,9 @@ class _Inspection:
         # Modality → split → (n,) keys of the features of each item.
         self.keys = self._of_items(lambda split, name: getattr(split, f"{name}_keys"))
         # Likewise (n,) bool, items whose features all have one value, such as 0.
-        self.empty = self._of_items(lambda split, name: _rows_of_one_value(getattr(split, name)))
+        self.empty = self._of_items(
+            lambda split, name: split.has(name) & rows_of_one_value(getattr(split, name))
+        )
 
     def _of_items(
         self, function: Callable[[Split, str], np.ndarray]
@@ -97,6 +96,7 @@ class _Inspection:
 
     def report(self) -> DataReport:
         self.groups()
+        self.incomplete()
         self.features()
         self.duplicate_texts()
         self.images_and_texts()
@@ -116,9 +116,10 @@ class _Inspection:
         for part, split in self.parts.items():
             whole = self.loaded[part] is split
             images, texts = (
-                len(np.unique(self.keys[modality][part])) if whole else None for modality in _ITEMS
+                len(np.unique(keys[part][self.loaded[part].has(modality)])) if whole else None
+                for modality, keys in self.keys.items()
             )
-            labels = 1.0 if split.label.ndim == 1 else float(split.label.sum() / len(split))
+            labels = label_matrix(split.label, self.dataset.num_classes).nnz / len(split)
             groups = len(np.unique(self.dataset.groups[part]))
             numbers = (len(split), groups, images, texts, round(labels, 3))
             counts[part] = dict(zip(_COLUMNS, numbers, strict=True))
@@ -162,11 +163,19 @@ class _Inspection:
                 MAX_DIVIDED,
             )
 
+    def incomplete(self) -> None:
+        """Report training pairs without an image, a text or a category."""
+        for name, mask in self.loaded["train"].masks().items():
+            what = name.removeprefix("has_").replace("label", "category")
+            terms = "class terms" if what == "category" else "terms that need it"
+            finding = f"pairs have no {what}; the {terms} leave them out"
+            self.mark(~mask, "train", finding, "", limit=np.inf)
+
     def features(self) -> None:
         """Report constant features, items without content, and one array for both modalities."""
         train = self.loaded["train"]
         for modality, items in _ITEMS.items():
-            values = getattr(train, modality)
+            values = getattr(train, modality)[train.has(modality)]
             constant = int((values.min(axis=0) == values.max(axis=0)).sum())
             if constant == values.shape[1]:
                 self.unusable[modality] = f"all {constant} {modality} features are constant"
@@ -216,9 +225,10 @@ class _Inspection:
                 # Files with features may have no titles in a split.
                 if not empty.all():
                     remedy = "; give them a text, or remove these pairs"
+                    empty &= split.has("text")
                     self.mark(empty, part, "texts are empty", remedy, MAX_EMPTY)
             if split.thumbnail is not None:
-                single = np.array([_is_single_color(image) for image in split.thumbnail])
+                single = np.array([is_single_color(image) for image in split.thumbnail])
                 remedy = "; check that these files were read correctly"
                 self.mark(single, part, "images have a single color", remedy, MAX_EMPTY)
 
@@ -260,24 +270,6 @@ class _Inspection:
                 f"pairs, {names[smallest]} has {learned[smallest]}; large categories dominate the "
                 "mean over queries, see the scores per category"
             )
-
-
-def _rows_of_one_value(values: np.ndarray) -> np.ndarray:
-    """Return (n,) bool, whether all values of a row are equal; never for a single column."""
-    if values.shape[1] == 1:
-        return np.zeros(len(values), bool)
-    return values.min(axis=1) == values.max(axis=1)
-
-
-def _is_single_color(encoded: bytes) -> bool:
-    if len(encoded) >= SINGLE_COLOR_BYTES:
-        return False
-    try:
-        with Image.open(io.BytesIO(encoded), formats=("WEBP", "PNG", "JPEG")) as image:
-            low_high = np.array(image.convert("RGB").getextrema())
-    except Exception:  # Pillow's readers raise many kinds of errors; pages report such files.
-        return False
-    return bool((low_high[:, 0] == low_high[:, 1]).all())
 
 
 def _cell(value: float | None) -> str:

@@ -8,9 +8,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import sparse
 
-from xgacmn_tf.datasets.checks import checked_features, checked_labels, strings
+from xgacmn_tf.datasets.checks import (
+    checked_features,
+    checked_labels,
+    checked_presence,
+    has_category,
+    strings,
+)
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.groups import content_keys, first_rows
+from xgacmn_tf.names import MODALITIES
 
 if TYPE_CHECKING:
     from xgacmn_tf.datasets.batches import Batches
@@ -20,10 +27,13 @@ if TYPE_CHECKING:
 class Split:
     """The pairs of one part of a data set.
 
+    Pairs of the training split may be incomplete: without an image, a text or a category.
+
     Attributes:
-        image: (n, d_v) float32, finite.
-        text: (n, d_t) float32, finite.
-        label: (n,) int32 in [0, c), or (n, c) uint8 multi-hot with at least one label a row.
+        image: (n, d_v) float32, finite; zeros for a missing image.
+        text: (n, d_t) float32, finite; zeros for a missing text.
+        label: (n,) int32 in [0, c), or −1 for no category; or (n, c) uint8 multi-hot, where a row
+            of zeros stands for no category.
         id: (n,) str, unique.
         title: (n,) str, what a person reads as "the text", or None.
         thumbnail: n encoded images (WebP, PNG or JPEG), or None.
@@ -31,6 +41,7 @@ class Split:
             image features belong together then.
         fine_label: (n,) str, finer than the categories, or None. Training never reads them; the
             test split is also scored by them.
+        has_image, has_text: (n,) bool, whether each pair has an image or a text; None if all have.
     """
 
     image: np.ndarray
@@ -41,6 +52,8 @@ class Split:
     thumbnail: tuple[bytes, ...] | None = None
     group: np.ndarray | None = None
     fine_label: np.ndarray | None = None
+    has_image: np.ndarray | None = None
+    has_text: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.image)
@@ -55,18 +68,49 @@ class Split:
 
     @cached_property
     def image_keys(self) -> np.ndarray:
-        """(n,) str: keys of the image features, see `groups.content_keys`."""
-        return content_keys(self.image)
+        """(n,) str: keys of the image features, see `groups.content_keys`; unique if missing."""
+        return self._keys("image")
 
     @cached_property
     def text_keys(self) -> np.ndarray:
-        """(n,) str: keys of the text features."""
-        return content_keys(self.text)
+        """(n,) str: keys of the text features, likewise."""
+        return self._keys("text")
+
+    def _keys(self, modality: str) -> np.ndarray:
+        keys = content_keys(getattr(self, modality))
+        has = self.has(modality)
+        # Missing items are not equal to one another.
+        return keys if has.all() else np.where(has, keys, np.char.add("missing/", self.id))
 
     @property
     def group_keys(self) -> np.ndarray:
         """(n,) str: `group`, or keys of the image features where there is none."""
         return self.image_keys if self.group is None else self.group
+
+    def has(self, modality: str) -> np.ndarray:
+        """Return (n,) bool, whether each pair has an item of a modality."""
+        has: np.ndarray | None = getattr(self, f"has_{modality}")
+        return np.ones(len(self), bool) if has is None else has
+
+    def masks(self) -> dict[str, np.ndarray]:
+        """Return "has_image", "has_text" and "has_label", (n,) bool; only those with a False."""
+        masks = {f"has_{modality}": self.has(modality) for modality in MODALITIES}
+        masks["has_label"] = has_category(self.label)
+        return {name: mask for name, mask in masks.items() if not mask.all()}
+
+    def paired(self) -> "Split":
+        """Return the pairs with an image and a text, labeled or not."""
+        return self._with("has_image", "has_text")
+
+    def complete(self) -> "Split":
+        """Return the pairs with an image, a text and a category."""
+        return self._with("has_image", "has_text", "has_label")
+
+    def _with(self, *names: str) -> "Split":
+        masks = [mask for name, mask in self.masks().items() if name in names]
+        if not masks:
+            return self
+        return dataclasses.replace(self.take(np.all(masks, axis=0)), has_image=None, has_text=None)
 
     def to_fit(self) -> "Split":
         """Return the pairs that what precedes the networks is fitted on: all."""
@@ -101,6 +145,11 @@ class Split:
 
     def followed_by(self, other: "Split") -> "Split":
         """Return the pairs of this split, then those of another one."""
+        masks = {
+            name: np.concatenate([self.has(modality), other.has(modality)])
+            for modality in MODALITIES
+            if (name := f"has_{modality}") in self.masks() | other.masks()
+        }
         theirs = dict(other._arrays())
         values: dict[str, Any] = {
             name: (*array, *theirs[name])
@@ -109,7 +158,7 @@ class Split:
             for name, array in self._arrays()
             if name in theirs
         }
-        return Split(**values)
+        return Split(**(values | masks))
 
     def _arrays(self) -> Iterator[tuple[str, Any]]:
         """Yield the name and the values of each field that is not None."""
@@ -135,6 +184,9 @@ class Split:
             first_rows(self.group), first_rows(self.image_keys)
         ):
             yield strings_content(f"group_{part}", self.group)
+        for name in ("has_image", "has_text"):
+            if (mask := getattr(self, name)) is not None:
+                yield f"{name}_{part}", "bool", mask.shape, [np.ascontiguousarray(mask).data]
 
     def checked(self, part: str, num_classes: int, source: str) -> "Split":
         """This split with its arrays in their final types; errors as of `check`."""
@@ -146,7 +198,8 @@ def targets_of(labels: np.ndarray, num_classes: int) -> np.ndarray:
     if labels.ndim == 2:
         return labels.astype(np.float32)
     targets = np.zeros((len(labels), num_classes), np.float32)
-    targets[np.arange(len(labels)), labels] = 1
+    rows = np.flatnonzero(labels >= 0)
+    targets[rows, labels[rows]] = 1
     return targets
 
 
@@ -154,8 +207,10 @@ def label_matrix(labels: np.ndarray, num_classes: int) -> sparse.csr_array:
     """Return labels (n,) or multi-hot (n, c) as a sparse (n, num_classes) bool matrix."""
     if labels.ndim == 2:
         return sparse.csr_array(labels != 0)
-    rows = np.arange(len(labels) + 1)
-    return sparse.csr_array((np.ones(len(labels), bool), labels, rows), (len(labels), num_classes))
+    labeled = labels >= 0
+    ends = np.concatenate([[0], np.cumsum(labeled)])
+    values = np.ones(ends[-1], bool)
+    return sparse.csr_array((values, labels[labeled], ends), (len(labels), num_classes))
 
 
 def pairs_per_category(labels: np.ndarray, num_classes: int) -> np.ndarray:
@@ -174,16 +229,19 @@ def _checked_split(split: Split, part: str, num_classes: int, source: str) -> Sp
     values: dict[str, Any] = {
         "image": checked_features(split.image, name("image")),
         "text": checked_features(split.text, name("text")),
-        "label": checked_labels(split.label, num_classes, name("label")),
+        "label": checked_labels(split.label, num_classes, name("label"), part == "train"),
     }
     for field, array in split._arrays():
         if field == "thumbnail":
             values[field] = tuple(array)
+        elif field in ("has_image", "has_text"):
+            modality = field.removeprefix("has_")
+            values[field] = checked_presence(array, values[modality], name(field), part == "train")
         elif field not in values:
             values[field] = strings(array, name(field))
     rows = len(values["image"])
     for field, array in values.items():
-        if len(array) != rows:
+        if array is not None and len(array) != rows:
             raise InputError(
                 f"{name(field)} has {len(array)} rows, image_{part} has {rows}; row i of each "
                 "must be the same pair"
@@ -192,8 +250,16 @@ def _checked_split(split: Split, part: str, num_classes: int, source: str) -> Sp
         # As in tables, a pair without a group belongs to those with the same image.
         empty = values["group"] == ""
         if empty.any():
-            values["group"] = np.where(empty, content_keys(values["image"]), values["group"])
-    for row, encoded in enumerate(values.get("thumbnail", ())):
-        if not isinstance(encoded, bytes) or not encoded:
+            keys = dataclasses.replace(split, image=values["image"]).image_keys
+            values["group"] = np.where(empty, keys, values["group"])
+    checked = Split(**values)
+    neither = ~(checked.has("image") | checked.has("text"))
+    if neither.any():
+        raise InputError(
+            f"{source}: {neither.sum():,} pairs of {part} have neither an image nor a text, the "
+            f"first in row {int(np.argmax(neither))}; remove them"
+        )
+    for row, encoded in enumerate(checked.thumbnail or ()):
+        if not isinstance(encoded, bytes) or not (encoded or not checked.has("image")[row]):
             raise InputError(f"{name('thumbnail')} has no encoded image (bytes) at row {row}")
-    return Split(**values)
+    return checked

@@ -18,7 +18,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from xgacmn_tf.datasets.checks import checked_labels, strings
-from xgacmn_tf.datasets.paired import Split, targets_of
+from xgacmn_tf.datasets.paired import Split
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.groups import content_keys
 
@@ -139,9 +139,9 @@ class StreamedSplit:
     def group(self) -> np.ndarray | None:
         return self.group_keys if self.grouped else None
 
-    def targets(self, num_classes: int) -> np.ndarray:
-        """As `Split.targets`."""
-        return targets_of(self.label, num_classes)
+    def masks(self) -> dict[str, np.ndarray]:
+        """As `Split.masks`; the pairs of a streamed split are complete."""
+        return {}
 
     def take(self, rows: np.ndarray) -> StreamedSplit:
         """Return the pairs at `rows`, a mask of n booleans."""
@@ -163,13 +163,8 @@ class StreamedSplit:
         for rows, features in self.shards.read():
             image.append(features["image"][self.kept[rows]])
             text.append(features["text"][self.kept[rows]])
-        return Split(
-            image=np.concatenate(image),
-            text=np.concatenate(text),
-            label=self.label,
-            id=self.id,
-            group=self.group,
-        )
+        whole = np.concatenate(image), np.concatenate(text)
+        return Split(*whole, self.label, self.id, group=self.group)
 
     def epoch_batches(
         self, seed: int, epoch: int, batch_size: int, workers: int = 1, worker: int = 0

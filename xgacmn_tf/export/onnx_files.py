@@ -59,7 +59,7 @@ def export_onnx(
     target = _check_target(output)
     run = TrainedRun(run_dir)
     dataset = run.dataset()
-    sample = dataset.train.to_fit()
+    sample = dataset.train.to_fit().paired()
     training = {"image": sample.image, "text": sample.text}
     graphs = onnx_graphs.encoder_graphs(run.folder.best, precision, training)
     config = run.folder.recorded_config()

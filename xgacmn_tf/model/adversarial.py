@@ -18,6 +18,7 @@ import tensorflow as tf
 
 from xgacmn_tf.model import losses
 from xgacmn_tf.model.angular_softmax import AngularSoftmax, ClassLayer, MarginAnnealing
+from xgacmn_tf.model.counted_rows import CountedRows
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
 from xgacmn_tf.model.networks import Decoder, Discriminator
 from xgacmn_tf.model.optimizers import update_average
@@ -37,7 +38,7 @@ class AdversarialModel(keras.Model):
     encoder: CommonSpaceEncoder
     averaged: CommonSpaceEncoder
     settings: dict[str, Any]
-    pair_loss: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+    pair_loss: Callable[..., tf.Tensor]
     adversarial_loss: losses.AdversarialLoss
     annealing: MarginAnnealing
     d_optimizer: keras.optimizers.Optimizer
@@ -95,6 +96,11 @@ class AdversarialModel(keras.Model):
             )
         ]
 
+    def reset_average(self) -> None:
+        """Start the moving average at the present weights of the encoders."""
+        for weight, average in self._averaged_pairs():
+            average.assign(weight)
+
     def term_names(self) -> list[str]:
         """The keys of what `alternate` returns, in its order."""
         names = []
@@ -134,7 +140,8 @@ class AdversarialModel(keras.Model):
         """Run one step of Algorithm 1: the discriminators once, then the generators K times.
 
         Args:
-            batch: mapped features and labels, see the class.
+            batch: mapped features and labels, see the class; "has_image", "has_text" and
+                "has_label" where rows are incomplete, see `counted_rows`.
 
         Returns:
             The terms of `term_names` by name, float32 scalars; the generators' terms are those of
@@ -188,25 +195,29 @@ class AdversarialModel(keras.Model):
         self, batch: dict[str, tf.Tensor], generated: dict[str, tf.Tensor], training: bool
     ) -> tuple[dict[str, tf.Tensor], Any]:
         """Return Eq. 1–3 by name, with accuracies, and the sum of the losses."""
-        # Name → discriminator, its positive inputs (real, or of images) and its negative ones.
-        inputs = {}
+        # Name → discriminator, its positive inputs (real, or of images) and its negative ones, and
+        # the modalities that these two come from.
+        inputs, counted = {}, CountedRows.of(batch)
         if self.image_discriminator is not None:
             real_image = batch.get("image_target", batch["mapped_image"])
             real_text = batch.get("text_target", batch["mapped_text"])
-            inputs["image"] = self.image_discriminator, real_image, generated["t_r"]
-            inputs["text"] = self.text_discriminator, real_text, generated["v_r"]
+            generated_image, generated_text = generated["t_r"], generated["v_r"]
+            inputs["image"] = self.image_discriminator, real_image, generated_image, "image", "text"
+            inputs["text"] = self.text_discriminator, real_text, generated_text, "text", "image"
         if self.common_discriminator is not None:
-            inputs["common"] = self.common_discriminator, generated["v_c"], generated["t_c"]
+            codes = generated["v_c"], generated["t_c"]
+            inputs["common"] = self.common_discriminator, *codes, "image", "text"
         terms, total = {}, 0.0
         # Each discriminator's loss on its own: with all logits in one tensor D_T waits for D_I,
         # 5 % of a step at 128 and 10 dimensions.
-        for name, (discriminator, first, second) in inputs.items():
+        for name, (discriminator, first, second, first_rows, second_rows) in inputs.items():
             # Both halves in one batch: one matrix product instead of two.
             both = tf.concat([tf.cast(first, second.dtype), second], axis=0)
             logits = discriminator(both, training=training)
             halves = tf.split(logits, 2, axis=0)
-            terms[f"D/{name}_loss"] = self.adversarial_loss.discriminator(*halves)
-            terms[f"D/{name}_accuracy"] = losses.discriminator_accuracy(*halves)
+            rows = counted.arguments(first_rows=first_rows, second_rows=second_rows)
+            terms[f"D/{name}_loss"] = self.adversarial_loss.discriminator(*halves, **rows)
+            terms[f"D/{name}_accuracy"] = losses.discriminator_accuracy(*halves, **rows)
             total += terms[f"D/{name}_loss"]
         return terms, total
 
@@ -217,7 +228,9 @@ class AdversarialModel(keras.Model):
         settings, layer = self.settings, self.encoder.class_layer
         # One branch of each code to every term: the pair's, D_C's and the class layer's.
         v_c, t_c = _branches(generated["v_c"], 3), _branches(generated["t_c"], 3)
-        terms = {"G/pair": self.pair_loss(v_c[0], t_c[0])}
+        counted = CountedRows.of(batch)
+        pairs, labeled = counted.arguments(rows="pair"), counted.arguments(rows="labeled")
+        terms = {"G/pair": self.pair_loss(v_c[0], t_c[0], **pairs)}
         # The pair term stands in Eq. 10 and in Eq. 11 alike.
         total = 2.0 * settings["lambda_1"] * terms["G/pair"]
         if self.discriminator_weights:
@@ -229,21 +242,27 @@ class AdversarialModel(keras.Model):
                 codes = tf.concat([v_c[1], t_c[1]], axis=0)
                 image_codes, text_codes = tf.split(self.common_discriminator(codes), 2, axis=0)
             game = self.adversarial_loss
-            terms["G/image_adversarial"] = game.image_generator(text_features, image_codes)
-            terms["G/text_adversarial"] = game.text_generator(image_features, text_codes)
+            images, texts = counted.arguments(rows="image"), counted.arguments(rows="text")
+            terms["G/image_adversarial"] = game.image_generator(
+                text_features, image_codes, **images
+            )
+            terms["G/text_adversarial"] = game.text_generator(image_features, text_codes, **texts)
             adversarial = terms["G/image_adversarial"] + terms["G/text_adversarial"]
             total += settings["lambda_2"] * adversarial
         if layer is not None:
             margin_weight = self.annealing(self.g_optimizer.iterations)
             # (2, n, d): both modalities in one go.
             codes = tf.stack([v_c[2], t_c[2]])
-            class_terms = layer.terms(codes, self._targets(batch["label"]), margin_weight)
+            targets = self._targets(batch["label"])
+            class_terms = layer.terms(codes, targets, margin_weight, **labeled)
             image_loss, text_loss = tf.unstack(class_terms.loss)
             terms["G/image_classification"] = image_loss
             terms["G/text_classification"] = text_loss
             total += settings["lambda_3"] * (image_loss + text_loss)
             if settings["distillation"]:
-                terms["G/distillation"] = losses.distillation_loss(*tf.unstack(class_terms.logits))
+                terms["G/distillation"] = losses.distillation_loss(
+                    *tf.unstack(class_terms.logits), **pairs
+                )
                 total += settings["distillation"] * terms["G/distillation"]
             if class_terms.angle is not None:
                 terms["angle/image"], terms["angle/text"] = tf.unstack(class_terms.angle)

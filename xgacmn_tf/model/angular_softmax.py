@@ -16,6 +16,7 @@ import keras
 from keras import ops
 
 from xgacmn_tf.model import PACKAGE
+from xgacmn_tf.model.counted_rows import mean_of_rows
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -113,7 +114,12 @@ class MarginAnnealing:
         return cls(**config)
 
 
-def class_loss(logits: tf.Tensor, target_logits: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+def class_loss(
+    logits: tf.Tensor,
+    target_logits: tf.Tensor,
+    targets: tf.Tensor,
+    rows: tf.Tensor | None = None,
+) -> tf.Tensor:
     """Return the loss of Eq. 6 and 8, the mean over the labels y ∈ P and over items.
 
     Of one label: −log(e^{t_y} / (e^{t_y} + Σ_{j∉P} e^{f_j})).
@@ -122,6 +128,7 @@ def class_loss(logits: tf.Tensor, target_logits: tf.Tensor, targets: tf.Tensor) 
       logits: f (…, n, c) of every class.
       target_logits: t (…, n, c), what each class has while it is the target.
       targets: (n, c), 1 for the classes of P.
+      rows: (…, n) bool, the labeled rows; None for all.
 
     Returns:
       (…,) float32.
@@ -130,8 +137,9 @@ def class_loss(logits: tf.Tensor, target_logits: tf.Tensor, targets: tf.Tensor) 
     # log-sum-exp of nothing but −∞ has a NaN gradient.
     others = ops.logsumexp(ops.where(targets > 0, -1e30, logits), axis=-1, keepdims=True)
     per_label = ops.softplus(others - target_logits)
-    per_item = ops.sum(per_label * targets, axis=-1) / ops.sum(targets, axis=-1)
-    return ops.mean(per_item, axis=-1)
+    labels = ops.sum(targets, axis=-1)
+    labels = labels if rows is None else ops.maximum(labels, 1.0)
+    return mean_of_rows(ops.sum(per_label * targets, axis=-1) / labels, rows)
 
 
 class ClassLayer(keras.layers.Layer):
@@ -152,14 +160,21 @@ class ClassLayer(keras.layers.Layer):
         raise NotImplementedError
 
     def terms(
-        self, x: tf.Tensor, targets: tf.Tensor, margin_weight: tf.Tensor | float
+        self,
+        x: tf.Tensor,
+        targets: tf.Tensor,
+        margin_weight: tf.Tensor | float,
+        rows: tf.Tensor | None = None,
     ) -> ClassTerms:
         """Return the outputs for the training on a batch.
 
         Args:
           x: (…, n, d) codes; of both modalities at once with a leading axis of two.
-          targets: (n, c), 1 where the item has the class, else 0; at least one 1 in each row.
+          targets: (n, c), 1 where the item has the class, else 0; at least one 1 in each row that
+            counts.
           margin_weight: λ ≥ 0, see `MarginAnnealing`. Plain softmax has no margin and ignores it.
+          rows: (…, n) bool, the labeled items; None for all. It is passed only in training on pairs
+            that lack something.
         """
         raise NotImplementedError
 
@@ -228,15 +243,23 @@ class AngularSoftmax(ClassLayer):
         return length * cosine
 
     def terms(
-        self, x: tf.Tensor, targets: tf.Tensor, margin_weight: tf.Tensor | float
+        self,
+        x: tf.Tensor,
+        targets: tf.Tensor,
+        margin_weight: tf.Tensor | float,
+        rows: tf.Tensor | None = None,
     ) -> ClassTerms:
         targets = ops.cast(targets, "float32")
         length, cosine = self.cosines(x)
         blend = (psi(cosine, self.m) + margin_weight * cosine) / (1.0 + margin_weight)
         logits = length * cosine
         degrees = ops.arccos(ops.stop_gradient(cosine)) * (180.0 / math.pi)
-        angle = ops.sum(degrees * targets, axis=(-2, -1)) / ops.sum(targets)
-        return ClassTerms(class_loss(logits, length * blend, targets), logits, angle)
+        own = targets if rows is None else targets * ops.cast(rows, targets.dtype)[..., None]
+        count = ops.sum(targets)
+        if rows is not None:
+            count = ops.maximum(ops.sum(own, axis=(-2, -1)), 1.0)
+        angle = ops.sum(degrees * own, axis=(-2, -1)) / count
+        return ClassTerms(class_loss(logits, length * blend, targets, rows), logits, angle)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "m": self.m}
@@ -256,8 +279,13 @@ class PlainSoftmax(ClassLayer):
         return ops.cast(self.dense(x), "float32")
 
     def terms(
-        self, x: tf.Tensor, targets: tf.Tensor, margin_weight: tf.Tensor | float
+        self,
+        x: tf.Tensor,
+        targets: tf.Tensor,
+        margin_weight: tf.Tensor | float,
+        rows: tf.Tensor | None = None,
     ) -> ClassTerms:
         del margin_weight  # Plain softmax has no margin to weigh.
         logits = self(x)
-        return ClassTerms(class_loss(logits, logits, ops.cast(targets, "float32")), logits)
+        loss = class_loss(logits, logits, ops.cast(targets, "float32"), rows)
+        return ClassTerms(loss, logits)

@@ -9,6 +9,7 @@ without them. Not in the paper.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -80,15 +81,32 @@ class ItemTower(keras.layers.Layer):
         return {**super().get_config(), **self.config}
 
 
+@dataclasses.dataclass(frozen=True)
+class TowerSettings:
+    """Hyper-parameters of item towers.
+
+    Attributes:
+      hidden, dim, dropout, members: see `ItemTower`.
+      temperature: of the softmax over the batch.
+      learning_rate: Adam's.
+      average_decay: decay of the moving average of the weights that `ItemTowers.averaged` holds.
+    """
+
+    hidden: tuple[int, ...]
+    dim: int
+    dropout: float
+    temperature: float
+    learning_rate: float
+    average_decay: float
+    members: int
+
+
 class ItemTowers:
     """The towers of both modalities with their training.
 
     Args:
       input_dims: modality → number of mapped features.
-      hidden, dim, dropout, members: see `ItemTower`.
-      temperature: of the softmax over the batch.
-      learning_rate: Adam's.
-      average_decay: decay of the moving average of the weights that `averaged` holds.
+      settings: the hyper-parameters.
 
     Attributes:
       towers, averaged: modality → `ItemTower`.
@@ -96,23 +114,12 @@ class ItemTowers:
 
     TERMS = ("item/loss", "item/accuracy")
 
-    def __init__(
-        self,
-        input_dims: Mapping[str, int],
-        *,
-        hidden: tuple[int, ...],
-        dim: int,
-        dropout: float,
-        temperature: float,
-        learning_rate: float,
-        average_decay: float,
-        members: int,
-    ):
-        self.temperature, self.average_decay = temperature, average_decay
-        self.members = members
+    def __init__(self, input_dims: Mapping[str, int], settings: TowerSettings):
+        self.settings = settings
+        shape = settings.hidden, settings.dim, settings.dropout, settings.members
         self.towers, self.averaged = (
             {
-                modality: ItemTower(hidden, dim, dropout, members, name=f"{modality}_items{suffix}")
+                modality: ItemTower(*shape, name=f"{modality}_items{suffix}")
                 for modality in MODALITIES
             }
             for suffix in ("", "_averaged")
@@ -122,7 +129,7 @@ class ItemTowers:
                 towers[modality].build((None, input_dim))
             for weight, average in self._averaged_pairs(modality):
                 average.assign(weight)
-        self.optimizer = FusedAdam(learning_rate)
+        self.optimizer = FusedAdam(settings.learning_rate)
         self.optimizer.build(self.weights)
 
     @property
@@ -144,17 +151,19 @@ class ItemTowers:
         Returns:
           The terms of `TERMS` by name, means over the members, before the update.
         """
-        weights = self.weights
+        settings, weights = self.settings, self.weights
         with tf.GradientTape() as tape:
             members = zip(
                 *(
-                    tf.split(self.towers[modality](batch[modality], training=True), self.members, 1)
+                    tf.split(
+                        self.towers[modality](batch[modality], training=True), settings.members, 1
+                    )
                     for modality in MODALITIES
                 ),
                 strict=True,
             )
             terms = [
-                contrastive_loss(image, text, batch["key"], self.temperature)
+                contrastive_loss(image, text, batch["key"], settings.temperature)
                 for image, text in members
             ]
             # The sum: each member learns as if it were alone.
@@ -162,10 +171,11 @@ class ItemTowers:
         self.optimizer.apply(tape.gradient(loss, weights), weights)
         for modality in MODALITIES:
             update_average(
-                self._averaged_pairs(modality), self.average_decay, self.optimizer.iterations
+                self._averaged_pairs(modality), settings.average_decay, self.optimizer.iterations
             )
         accuracy = tf.add_n([accuracy for _, accuracy in terms])
-        return dict(zip(self.TERMS, (loss / self.members, accuracy / self.members), strict=True))
+        means = loss / settings.members, accuracy / settings.members
+        return dict(zip(self.TERMS, means, strict=True))
 
 
 def pair_keys(image: np.ndarray, text: np.ndarray, group: np.ndarray | None) -> np.ndarray:

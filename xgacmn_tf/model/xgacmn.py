@@ -23,6 +23,7 @@ from xgacmn_tf.model.angular_softmax import (
 )
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
 from xgacmn_tf.model.epochs import BatchSource, EpochRunner
+from xgacmn_tf.model.input_maps import InputMap
 from xgacmn_tf.model.map_choice import fit_maps
 from xgacmn_tf.model.networks import Encoder, default_dropout
 from xgacmn_tf.model.optimizers import FusedAdam
@@ -39,8 +40,6 @@ _ENCODER_ARGUMENTS = (
     *("num_classes", "image_map", "text_map", "chi2_gamma", "chi2_components", "code_dim"),
     *("code_activation", "image_dropout", "text_dropout", "class_layer", "margin"),
 )
-# Pair losses by name.
-_BUILT_IN: dict[str, Callable[[tf.Tensor, tf.Tensor], tf.Tensor]] = {"l2": losses.pair_loss}
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
@@ -55,7 +54,10 @@ class XGACMN(AdversarialModel):
     A batch is a dict: "image" (n, d_v) and "text" (n, d_t), raw float features, and "label", (n,)
     integers, (n, c) one-hot or multi-hot. Labels may also be `y`. Features that were mapped once
     (`prepare`) stand under "mapped_image" and "mapped_text", and, where an input map leaves the
-    feature space, "image_target" and "text_target" for the discriminators. `fit`, `evaluate` and
+    feature space, "image_target" and "text_target" for the discriminators. Where pairs lack an
+    image, a text or a category, "has_image", "has_text" and "has_label" (n,) bool tell: features of
+    a missing item are zeros, its label is −1 or a row of zeros, and each term is over the rows that
+    it can use. Those masks hold for all batches of the data or for none. `fit`, `evaluate` and
     `predict` take such batches from arrays or `tf.data`, and `Split.batches`, which they map once.
 
     Args:
@@ -74,7 +76,8 @@ class XGACMN(AdversarialModel):
             or a `ClassLayer` of `num_classes`.
         margin: the angular margin m of "angular".
         pair_loss: "l2" (§3.3), or a function that is registered with Keras, from the codes of a
-            batch's images and texts, (n, code_dim) each, to a scalar.
+            batch's images and texts, (n, code_dim) each, to a scalar. In training on incomplete
+            pairs it also receives `rows`, (n,) bool, those with both.
         adversarial_loss: "cross_entropy" (Eq. 1–5), or a `losses.AdversarialLoss`.
         decoder_hidden: widths of the decoders' hidden layers; None mirrors `encoder_hidden`.
         output_activation: of both decoders, see `networks.Decoder`.
@@ -145,7 +148,7 @@ class XGACMN(AdversarialModel):
         self.autocast = False
         if encoder is None and num_classes is None:
             raise ValueError("XGACMN needs num_classes, the number of categories")
-        self.pair_loss, self._pair_loss_name = _pair_loss(pair_loss)
+        self.pair_loss, self._pair_loss_name = losses.named_pair_loss(pair_loss)
         self.adversarial_loss = losses.adversarial_loss(adversarial_loss)
         self.annealing = annealing or MarginAnnealing()
         self.settings: dict[str, Any] = {name: arguments[name] for name in _TRAINING_ARGUMENTS}
@@ -171,7 +174,8 @@ class XGACMN(AdversarialModel):
 
         Args:
             data: training pairs: a `datasets.Split`, or an object or a dict with "image" (n, d_v)
-                and "text" (n, d_t) arrays of finite raw features.
+                and "text" (n, d_t) arrays of finite raw features, and "has_image" and "has_text"
+                (n,) bool or None where items are missing; the maps are fitted on those present.
             batch_size: not used; Keras's preprocessing layers have it.
 
         Raises:
@@ -193,15 +197,23 @@ class XGACMN(AdversarialModel):
                 f"adapt received image features of shape {image.shape} and text features of shape "
                 f"{text.shape}; expected (n, d_v) and (n, d_t), row i of both the same pair"
             )
-        image_map, text_map = fit_maps(types.SimpleNamespace(**settings), image, text)
-        encoders = {}
+        present = []
         for modality, features in (("image", image), ("text", text)):
+            name = f"has_{modality}"
+            has = data.get(name) if isinstance(data, Mapping) else getattr(data, name, None)
+            present.append(features if has is None else features[np.asarray(has, bool)])
+        self.build_on(*fit_maps(types.SimpleNamespace(**settings), *present))
+
+    def build_on(self, image_map: InputMap, text_map: InputMap) -> None:
+        """Build the networks on fitted input maps, instead of `adapt`."""
+        settings, encoders = self.encoder_settings, {}
+        for modality, input_map in (("image", image_map), ("text", text_map)):
             dropout = settings[f"{modality}_dropout"]
             encoders[modality] = Encoder(
                 hidden=settings["encoder_hidden"],
                 code_dim=settings["code_dim"],
                 code_activation=settings["code_activation"],
-                dropout=default_dropout(features.shape[1]) if dropout is None else dropout,
+                dropout=default_dropout(input_map.input_dim) if dropout is None else dropout,
                 dtype=self.dtype_policy,
                 name=f"{modality}_encoder",
             )
@@ -230,8 +242,7 @@ class XGACMN(AdversarialModel):
         self.averaged = CommonSpaceEncoder(encoder.image_map, encoder.text_map, *clone)
         self.averaged.trainable = False
         self._build_parts()
-        for weight, average in self._averaged_pairs():
-            average.assign(weight)
+        self.reset_average()
         self.built = True
 
     # Training.
@@ -507,24 +518,3 @@ class XGACMN(AdversarialModel):
         for name in ("d_optimizer", "g_optimizer"):
             config[name] = keras.saving.deserialize_keras_object(config[name])
         self.compile(**config)
-
-
-def _pair_loss(
-    given: str | Callable[[tf.Tensor, tf.Tensor], tf.Tensor],
-) -> tuple[Callable[[tf.Tensor, tf.Tensor], tf.Tensor], str]:
-    """Return a pair loss and the name that a saved model holds."""
-    if callable(given):
-        name = keras.saving.get_registered_name(given)
-        if keras.saving.get_registered_object(name) is not given:
-            raise ValueError(
-                f"pair_loss={name} is not registered; decorate it with "
-                "keras.saving.register_keras_serializable(), so that the model can be saved"
-            )
-        return given, name
-    # A file only names a function, which this process must have registered.
-    function = _BUILT_IN.get(given) or keras.saving.get_registered_object(given)
-    if not callable(function) or isinstance(function, type):
-        raise ValueError(
-            f"pair_loss={given!r}: expected {', '.join(_BUILT_IN)} or a registered function"
-        )
-    return function, given

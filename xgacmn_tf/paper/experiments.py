@@ -23,7 +23,8 @@ from xgacmn_tf.settings import flag_files
 from xgacmn_tf.settings.command_line import config_from_flags, define_flags
 from xgacmn_tf.settings.config import Config, of_xgacmn_alone
 from xgacmn_tf.settings.fields import leaves
-from xgacmn_tf.settings.sections import DataSettings, XGACMNSettings
+from xgacmn_tf.settings.sections import DataSettings
+from xgacmn_tf.settings.xgacmn_sections import XGACMNSettings
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")

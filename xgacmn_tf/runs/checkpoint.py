@@ -8,6 +8,7 @@ import keras
 
 # The classes that a file may hold: Keras finds those alone that have been imported.
 from xgacmn_tf.baselines import registered  # noqa: F401
+from xgacmn_tf.datasets.paired import PairedDataset
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.model import item_towers, networks  # noqa: F401
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
@@ -50,6 +51,27 @@ def load_encoder(path: str | os.PathLike[str]) -> CommonSpaceEncoder:
             "`best.keras` in the checkpoints/ folder of a run"
         )
     return model
+
+
+def check_dims(encoder: CommonSpaceEncoder, dataset: PairedDataset, flag: str) -> None:
+    """Reject a data set whose features have other dimensions than those of an encoder.
+
+    Args:
+        encoder: the encoder.
+        dataset: the data set.
+        flag: the flag with its value that named the encoder.
+
+    Raises:
+        InputError: naming both dimensions.
+    """
+    for modality, dim in (("image", dataset.image_dim), ("text", dataset.text_dim)):
+        expected = getattr(encoder, f"{modality}_map").input_dim
+        if dim != expected:
+            raise InputError(
+                f"{flag} takes {modality} features of dimension {expected}, "
+                f"--dataset={dataset.source or dataset.name} has {dim}; name the data set it was "
+                "trained on"
+            )
 
 
 def _load(path: str | os.PathLike[str], **options: Any) -> Any:

@@ -3,7 +3,8 @@
 config.json       every setting, and the fingerprint of the data
 data_report.json  counts, notes and warnings on the data, written before training
 checkpoints/      best.keras, the encoders, ready for use; and the files for resuming:
-                  selected.keras of the best epoch, refitted.keras of all pairs, resume/, refit/
+                  selected.keras of the best epoch, refitted.keras of all pairs, resume/, refit/,
+                  and teacher/ of the first training with pseudo-labels
 tensorboard/      event files, embedding projector
 extractors/       extractors of features from raw images and texts, if there are any
 embeddings.npz    of the test split: codes as trained (image, text), class posteriors and the
@@ -57,6 +58,11 @@ class RunFolder:
         self.models = self.path / "models"
         self.resume = self.path / "checkpoints" / "resume"
         self.refit = self.path / "checkpoints" / "refit"
+
+    @property
+    def teacher(self) -> "RunFolder":
+        """The folder of the first training with pseudo-labels; it holds checkpoints alone."""
+        return RunFolder(self.path / "checkpoints" / "teacher")
 
     @classmethod
     def for_config(cls, config: Config) -> "RunFolder":

@@ -40,6 +40,9 @@ def train_system(
     """
     settings = parse_settings(config.system.model, config.system.model_settings)
     started = time.perf_counter()
+    given = len(dataset.train)
+    # The published methods learn from complete, labeled pairs.
+    dataset = dataclasses.replace(dataset, train=dataset.train.complete())
     data = training_data(system, config, dataset)
     encoder = fit_system(system, data, settings)
     facts: dict[str, Any] = {"best_epochs": data.best_epochs} if data.best_epochs else {}
@@ -52,6 +55,11 @@ def train_system(
         facts["refit"] = {"pairs": len(whole.image)}
     if "calibration" in facts:
         encoder = encoder.replaced(calibration=facts["calibration"])
+    if len(dataset.train) < given:
+        facts["warnings"] = [
+            f"{system.title} learns from pairs with an image, a text and a category alone: "
+            f"{len(dataset.train):,} of {given:,} training pairs"
+        ]
     facts["training_time_s"] = round(time.perf_counter() - started, 3)
     with atomic_path(folder.best) as temporary:
         encoder.save(temporary)

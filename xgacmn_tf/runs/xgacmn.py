@@ -6,25 +6,29 @@ operations, threads and the global random seed.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
-from xgacmn_tf.datasets.paired import PairedDataset, give_back
+from xgacmn_tf.datasets.checks import has_category
+from xgacmn_tf.datasets.paired import PairedDataset, Split, give_back
 from xgacmn_tf.devices import Devices
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.io.files import atomic_path
-from xgacmn_tf.model.angular_softmax import MarginAnnealing
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
-from xgacmn_tf.model.optimizers import FusedAdam
 from xgacmn_tf.model.xgacmn import XGACMN
 from xgacmn_tf.names import XGACMN as XGACMN_NAME
 from xgacmn_tf.runs.checkpoint import load_encoder
 from xgacmn_tf.runs.folder import RunFolder
+from xgacmn_tf.runs.items import add_items
+from xgacmn_tf.runs.untrained import compiled_model
+from xgacmn_tf.runs.warm_start import warm_start
 from xgacmn_tf.settings.config import Config
-from xgacmn_tf.training import automatic, items
+from xgacmn_tf.training import automatic
 from xgacmn_tf.training.calibration import calibration_factors
 from xgacmn_tf.training.callbacks import (
     ProfileEpoch,
@@ -33,46 +37,26 @@ from xgacmn_tf.training.callbacks import (
     StopOnNonFinite,
 )
 from xgacmn_tf.training.loop import train
-from xgacmn_tf.training.match_thresholds import choose_match_thresholds
 from xgacmn_tf.training.progress import Progress
+from xgacmn_tf.training.pseudo_labels import pseudo_labels
 from xgacmn_tf.training.validation import Validation
-
-# Settings that are arguments of `XGACMN` under the same names.
-_MODEL_ARGUMENTS = (
-    *("image_map", "text_map", "chi2_gamma", "chi2_components"),
-    *("encoder_hidden", "code_dim", "code_activation", "image_dropout", "text_dropout"),
-    *("margin", "lambda_1", "lambda_2", "lambda_3", "distillation"),
-)
 
 
 def build_model(config: Config, dataset: PairedDataset) -> XGACMN:
-    """Return an untrained, compiled model, whose input maps are fitted on the training split."""
+    """Return the compiled model that a training starts from.
+
+    Its input maps are fitted on the training split, and its networks are untrained; with `--init`
+    both are those of another run.
+
+    Raises:
+        InputError: as of `warm_start.warm_start`.
+    """
     keras.utils.set_random_seed(config.seed)
-    settings, training = config.model, config.training
-    model = XGACMN(
-        num_classes=dataset.num_classes,
-        **{name: getattr(settings, name) for name in _MODEL_ARGUMENTS},
-        class_layer=None if settings.classifier == "none" else settings.classifier,
-        output_activation=settings.generated_activation,
-        feature_discriminator_hidden=(
-            settings.feature_discriminator_hidden if settings.discriminate_features else None
-        ),
-        common_discriminator_hidden=(
-            settings.common_discriminator_hidden if settings.discriminate_codes else None
-        ),
-        generator_steps=training.generator_steps,
-        annealing=MarginAnnealing(**settings.annealing),
-        average_decay=training.average_decay,
-        # bfloat16 has float32's range, so no loss needs scaling.
-        dtype="float32" if training.precision == "float32" else f"mixed_{training.precision}",
-    )
-    model.adapt(dataset.train)
-    model.compile(
-        d_optimizer=FusedAdam(training.discriminator_learning_rate),
-        g_optimizer=FusedAdam(training.generator_learning_rate),
-        jit_compile=training.jit_compile,
-        steps_per_execution=training.steps_per_call,
-    )
+    model = compiled_model(config, dataset.num_classes)
+    if config.training.init is None:
+        model.adapt(dataset.train)
+    else:
+        warm_start(model, config, dataset)
     return model
 
 
@@ -83,6 +67,7 @@ def train_model(
     callbacks: Sequence[keras.callbacks.Callback] = (),
     refit_epochs: int | None = None,
     devices: Devices | None = None,
+    title: str = "epoch",
 ) -> Progress:
     """Train from where the folder's checkpoint ends, and save `folder.selected`.
 
@@ -94,6 +79,7 @@ def train_model(
         refit_epochs: exact number of epochs, of a training on all pairs that saves
             `folder.refitted` beside the encoders of the training that selected the number.
         devices: where to train; by default this machine's first device.
+        title: of the progress bar.
 
     Raises:
         DivergenceError: before anything of the epoch is saved.
@@ -126,7 +112,7 @@ def train_model(
         patience=patience,
         callbacks=callbacks,
         devices=devices,
-        title="all pairs, epoch" if is_refit else "epoch",
+        title=title,
     )
 
 
@@ -175,14 +161,21 @@ def train_run(
     """
     imbalance = ReportImbalance(unusable)
     callbacks = _callbacks(config, folder, devices, imbalance)
+    seconds, more = 0.0, dict[str, Any]()
+    if config.training.pseudo_labels:
+        dataset, seconds, more["pseudo_labels"] = _with_pseudo_labels(
+            config, dataset, folder, devices
+        )
     progress = train_model(config, dataset, folder, callbacks, devices=devices)
-    seconds, more = progress.seconds, dict[str, Any]()
+    seconds += progress.seconds
     if config.data.refit and dataset.held_out:
         whole = give_back(dataset)
         watchers: list[keras.callbacks.Callback] = [StopOnNonFinite()]
         if devices.is_chief:
             watchers.append(ScalarBoard(folder.tensorboard / "refit"))
-        again = train_model(config, whole, folder, watchers, progress.best_epoch, devices)
+        again = train_model(
+            config, whole, folder, watchers, progress.best_epoch, devices, "all pairs, epoch"
+        )
         seconds += again.seconds
         more["refit"] = {"pairs": len(whole.train), "epochs": again.epoch}
     if not devices.is_chief:
@@ -191,8 +184,7 @@ def train_run(
     encoder = load_encoder(folder.refitted) if "refit" in more else chosen
     if dataset.validation is not None and encoder.class_layer is not None:
         # With encoders that never saw the validation split, also if the final ones did.
-        held = dataset.validation
-        factors = calibration_factors(chosen, held.image, held.text, held.label)
+        factors = _calibration(chosen, dataset.validation)
         encoder, more["calibration"] = encoder.replaced(calibration=factors), factors
     if config.items.item_embedding:
         board = ScalarBoard(folder.tensorboard / "items")
@@ -219,6 +211,45 @@ def train_run(
     return facts, progress.history
 
 
+def _with_pseudo_labels(
+    config: Config, dataset: PairedDataset, folder: RunFolder, devices: Devices
+) -> tuple[PairedDataset, float, dict[str, Any]]:
+    """Train `folder.teacher`, and label the pairs of which it is confident.
+
+    Returns:
+        The data set with pseudo-labels, the seconds of training, and what metrics.json has on them.
+    """
+    train, confidence = dataset.train, config.training.pseudo_label_confidence
+    if not isinstance(train, Split) or "has_label" not in train.masks():
+        raise InputError(
+            "--pseudo_labels is for training pairs without a category, and there are none; leave "
+            "it out"
+        )
+    folder.teacher.selected.parent.mkdir(parents=True, exist_ok=True)
+    progress = train_model(
+        config, dataset, folder.teacher, [StopOnNonFinite()], devices=devices, title="teacher"
+    )
+    label = train.label
+    if devices.is_chief:
+        teacher = load_encoder(folder.teacher.selected)
+        if dataset.validation is not None:
+            teacher = teacher.replaced(calibration=_calibration(teacher, dataset.validation))
+        label = pseudo_labels(teacher, train, confidence)
+    agreed = np.reshape(devices.from_chief(label.ravel().tolist()), label.shape)
+    labeled = dataclasses.replace(train, label=agreed.astype(label.dtype))
+    unlabeled = int((~has_category(train.label)).sum())
+    facts = {
+        "unlabeled": unlabeled,
+        "labeled": unlabeled - int((~has_category(labeled.label)).sum()),
+        "epochs": progress.best_epoch,
+    }
+    return dataclasses.replace(dataset, train=labeled), progress.seconds, facts
+
+
+def _calibration(encoder: CommonSpaceEncoder, held_out: Split) -> dict[str, float]:
+    return calibration_factors(encoder, held_out.image, held_out.text, held_out.label)
+
+
 def _callbacks(
     config: Config, folder: RunFolder, devices: Devices, imbalance: ReportImbalance
 ) -> list[keras.callbacks.Callback]:
@@ -230,77 +261,3 @@ def _callbacks(
     if config.training.profile:
         callbacks.append(ProfileEpoch(folder.tensorboard, epoch=2))
     return callbacks
-
-
-def train_items(
-    config: Config,
-    dataset: PairedDataset,
-    encoder: CommonSpaceEncoder,
-    epochs: int | None = None,
-    log: items.Log = lambda epoch, terms: None,
-) -> items.TrainedItems:
-    """Train item towers on a data set with the settings of a run, see `items.train_items`."""
-    keras.utils.set_random_seed(config.seed)
-    names = ("hidden", "dim", "dropout", "temperature", "learning_rate", "members", "batch_size")
-    return items.train_items(
-        dataset,
-        encoder,
-        **{name: getattr(config.items, f"item_{name}") for name in names},
-        average_decay=config.training.average_decay,
-        seed=config.seed,
-        epochs=epochs,
-        max_epochs=config.items.item_epochs,
-        limit=config.training.epochs,
-        log=log,
-    )
-
-
-def add_items(
-    config: Config,
-    dataset: PairedDataset,
-    chosen: CommonSpaceEncoder,
-    encoder: CommonSpaceEncoder,
-    log: items.Log = lambda epoch, terms: None,
-) -> tuple[CommonSpaceEncoder, dict[str, Any]]:
-    """Return an encoder with item embeddings, and what metrics.json has on their training.
-
-    Args:
-        config: the settings.
-        dataset: as X-GACMN was trained on it.
-        chosen: the encoders that never saw the validation split.
-        encoder: the run's encoders, calibrated, which may have been trained on all pairs.
-        log: see `items.train_items`.
-    """
-    trained = train_items(config, dataset, chosen, log=log)
-    validated = chosen.replaced(
-        calibration=encoder.calibration,
-        image_items=trained.towers["image"],
-        text_items=trained.towers["text"],
-    )
-    weight = config.items.item_weight
-    if weight is None and dataset.validation is not None:
-        weight = items.choose_weight(validated, dataset, config.seed)
-    weight = items.DEFAULT_WEIGHT if weight is None else weight
-    facts: dict[str, Any] = {
-        "epochs": trained.epochs,
-        "weight": weight,
-        "validation_R@10": trained.recall,
-    }
-    thresholds: dict[str, dict[str, float]] = {}
-    if dataset.validation is not None and weight > 0:
-        facts["match"] = matches = choose_match_thresholds(
-            validated.replaced(item_weight=weight), dataset, config.seed
-        )
-        thresholds = {
-            split: {modality: result["threshold"] for modality, result in ways.items()}
-            for split, ways in matches.items()
-        }
-    if config.data.refit and dataset.held_out:
-        trained = train_items(config, give_back(dataset), encoder, trained.epochs)
-    encoder = encoder.replaced(
-        image_items=trained.towers["image"],
-        text_items=trained.towers["text"],
-        item_weight=weight,
-        match_thresholds=thresholds,
-    )
-    return encoder, facts

@@ -27,12 +27,10 @@ from xgacmn_tf.settings.sections import (
     DataSettings,
     EvaluationSettings,
     FeatureSpec,
-    ItemSettings,
     OutputSettings,
     SystemSettings,
-    TrainingSettings,
-    XGACMNSettings,
 )
+from xgacmn_tf.settings.xgacmn_sections import ItemSettings, TrainingSettings, XGACMNSettings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,6 +78,11 @@ class Config(Section):
             raise InputError(
                 "--jit_compile works on one device only; leave out either it or "
                 f"--strategy={training.strategy}"
+            )
+        if model.classifier == "none" and training.pseudo_labels:
+            raise InputError(
+                "--pseudo_labels needs class posteriors, and --classifier=none learns none; leave "
+                "one of them out"
             )
         if model.classifier == "none" and model.distillation:
             raise InputError(

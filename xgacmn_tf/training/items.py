@@ -24,7 +24,7 @@ from xgacmn_tf.evaluation.identity import Identity
 from xgacmn_tf.evaluation.representations import represent
 from xgacmn_tf.evaluation.retrieval import mean_average_precision, own_ranks
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
-from xgacmn_tf.model.item_towers import ItemTowers, pair_keys
+from xgacmn_tf.model.item_towers import ItemTowers, TowerSettings, pair_keys
 from xgacmn_tf.names import MODALITIES
 from xgacmn_tf.training.epoch_choice import best_evaluation, default_patience, is_exhausted
 
@@ -64,14 +64,8 @@ class TrainedItems:
 def train_items(
     dataset: PairedDataset,
     encoder: CommonSpaceEncoder,
+    settings: TowerSettings,
     *,
-    hidden: tuple[int, ...],
-    dim: int,
-    dropout: float,
-    temperature: float,
-    learning_rate: float,
-    average_decay: float,
-    members: int,
     batch_size: int,
     seed: int,
     epochs: int | None = None,
@@ -84,9 +78,10 @@ def train_items(
     Initial weights and dropout follow Keras's global random seed.
 
     Args:
-        dataset: its training split is learned from; its validation split chooses the epoch.
+        dataset: its training pairs with both an image and a text are learned from; its validation
+            split chooses the epoch.
         encoder: its input maps are shared.
-        hidden, dim, dropout, temperature, learning_rate, average_decay, members: see `ItemTowers`.
+        settings: of the towers.
         batch_size: number of pairs in a step.
         seed: of the order of pairs, and of the validation pairs of a large split.
         epochs: exact number of epochs; None chooses.
@@ -96,18 +91,12 @@ def train_items(
         log: receives each epoch, from 0, and its numbers by name.
     """
     # Of a streamed split, the sample that is in memory.
-    train = dataset.train.to_fit()
+    train = dataset.train.to_fit().paired()
     features = _mapped(encoder, train)
     key = tf.constant(pair_keys(train.image, train.text, train.group))
     towers = ItemTowers(
         {modality: int(values.shape[1]) for modality, values in features.items()},
-        hidden=hidden,
-        dim=dim,
-        dropout=dropout,
-        temperature=temperature,
-        learning_rate=learning_rate,
-        average_decay=average_decay,
-        members=members,
+        settings,
     )
     rows = len(train)
     size = min(batch_size, rows)

@@ -48,7 +48,7 @@ def choose_match_thresholds(
     """
     split, _ = sample(dataset, seed)
     # Of a streamed split, the sample that is in memory.
-    train = dataset.train.to_fit()
+    train = dataset.train.to_fit().complete()
     results = {}
     for name, gallery in (("test", [split]), ("all", [train, split])):
         scores = {m: _match_scores(encoder, dataset, split, gallery, m) for m in MODALITIES}

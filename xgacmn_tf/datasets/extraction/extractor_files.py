@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from xgacmn_tf.datasets.feature_file import OPTIONAL, REQUIRED
 from xgacmn_tf.datasets.paired import PairedDataset
 from xgacmn_tf.features.extractor import MANIFEST, install_command
 from xgacmn_tf.features.registry import load_extractor
@@ -100,7 +101,7 @@ def write_feature_file(dataset: PairedDataset, path: Path) -> None:
     """Write a data set as `datasets.feature_file` reads it, and its extractors beside it."""
     arrays = {"label_names": np.array(dataset.label_names, dtype=str)}
     for part, split in dataset.splits():
-        for field in ("image", "text", "label", "id", "title", "group", "fine_label"):
+        for field in (*REQUIRED, *OPTIONAL):
             if getattr(split, field) is not None:
                 arrays[f"{field}_{part}"] = getattr(split, field)
     with atomic_path(path) as temporary:
