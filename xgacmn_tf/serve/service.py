@@ -9,6 +9,7 @@ import logging
 import threading
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 from xgacmn_tf import gallery as galleries
 from xgacmn_tf.errors import InputError
@@ -32,15 +33,12 @@ _ITEMS_AT_ONCE = 256
 logger = logging.getLogger(__name__)
 
 
-class Live:
-    """A version that is served.
+class Live(NamedTuple):
+    """A version that is served, what runs its signatures, and what it searches."""
 
-    Attributes:
-      version: the version. run: runs its signatures. gallery: what it searches.
-    """
-
-    def __init__(self, version: ModelVersion, run: Runner, gallery: LiveGallery):
-        self.version, self.run, self.gallery = version, run, gallery
+    version: ModelVersion
+    run: Runner
+    gallery: LiveGallery
 
 
 class Service:
