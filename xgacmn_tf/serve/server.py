@@ -120,7 +120,10 @@ def _allowed_hosts(options: ServiceOptions) -> frozenset[str] | None:
 def _bound_socket(options: ServiceOptions) -> socket.socket:
     family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
     try:
-        return socket.create_server((options.host, options.port), family=family, backlog=2048)
+        listening = socket.create_server((options.host, options.port), family=family, backlog=2048)
+        # Otherwise the second packet of an answer waits 40 ms for the receipt of the first.
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return listening
     except OSError as error:
         raise InputError(
             f"--host={options.host} --port={options.port}: cannot listen there "
