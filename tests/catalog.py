@@ -63,12 +63,11 @@ def write_catalog(folder: Path, items: list[Product], table: str = "products.csv
         writer = csv.writer(file)
         writer.writerow(_HEADER)
         for number, item in enumerate(items):
-            name = (
-                f"images/{item.sku}-naïve-☕.png" if number % 50 == 7 else f"images/{item.sku}.png"
-            )
+            suffix = "-naïve-☕" if item.sku.endswith("-007") else ""
+            name = f"images/{item.sku}{suffix}.png"
             (folder / name).write_bytes(item.image)
             for text in item.descriptions:
-                described = "" if number % 60 == 11 else text
+                described = "" if item.sku.endswith("-011") else text
                 writer.writerow((item.sku, name, described, item.category, f"{number % 90}.99"))
     return folder / table
 

@@ -1,6 +1,7 @@
 """The catalog guide, command by command, from the first training to a switch of models."""
 
 import json
+import os
 import re
 import shutil
 import socket
@@ -13,7 +14,6 @@ from pathlib import Path
 import pytest
 
 from tests.catalog import products, write_catalog
-from xgacmn_tf.features.extractor import install_command
 from xgacmn_tf.features.registry import image_extractor, text_extractor
 
 GUIDE = Path(__file__).parent.parent / "docs" / "catalog.md"
@@ -32,7 +32,7 @@ class Shop:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        self.seconds: dict[str, float] = {}
+        self.seconds: list[tuple[str, float]] = []
         self.service: subprocess.Popen[str] | None = None
         with socket.socket() as listener:
             listener.bind(("127.0.0.1", 0))
@@ -42,15 +42,18 @@ class Shop:
         command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m xgacmn_tf "$@"\n')
         command.chmod(0o755)
 
-    def run(self, script: str) -> str:
+    def run(self, script: str, statuses: tuple[int, ...] = (0,)) -> str:
         """Run a block of the guide; one that starts the service returns when it is ready."""
         script = script.replace(":8080", f":{self.port}").replace("=8080", f"={self.port}")
-        for extractor, cheap in ((image_extractor("efficientnet_lite0"), "sift"),):
-            if install_command(extractor.missing()):
-                script = script.replace(extractor.name, cheap)
-        if install_command(text_extractor("minilm").missing()):
-            script = script.replace("minilm", "bow")
-        environment = {"PATH": f"{self.folder / 'bin'}:/usr/bin:/bin", "HOME": str(self.folder)}
+        # Without the optional weights, extractors that are learned stand in.
+        for extractor, learned in (
+            (image_extractor("efficientnet_lite0"), "sift"),
+            (text_extractor("minilm"), "bow"),
+        ):
+            if extractor.missing():
+                script = script.replace(extractor.name, learned)
+        path = f"{self.folder / 'bin'}{os.pathsep}{os.environ['PATH']}"
+        environment = os.environ | {"PATH": path, "XDG_CACHE_HOME": str(self.folder / "cache")}
         start = time.perf_counter()
         arguments = ["bash", "-euc", script]
         if "xgacmn serve" in script:
@@ -65,8 +68,8 @@ class Shop:
                 arguments, cwd=self.folder, env=environment, capture_output=True, text=True
             )
             output = done.stdout + done.stderr
-            assert done.returncode == 0, output
-        self.seconds[script.splitlines()[0]] = time.perf_counter() - start
+            assert done.returncode in statuses, output
+        self.seconds.append((" ".join(script.split()[:2]), time.perf_counter() - start))
         return output
 
     def close(self) -> None:
@@ -95,12 +98,14 @@ def test_the_story(shop: Shop) -> None:
     write_catalog(catalog, everything)
     output = shop.run(add)
     assert f"{FIRST} of {ALL} images" in output
-    assert json.loads(output.splitlines()[-1])["items"] == ALL
+    rows = sum(len(product.descriptions) for product in everything)
+    assert json.loads(output.splitlines()[-1])["items"] == rows
 
     assert '"NEW-1"' in shop.run(single)
 
     shop.run(again)
-    assert "R@10" in shop.run(compare)
+    # Whether the gate opens is a matter of the data, and not of the guide.
+    assert "gate item/R@10" in shop.run(compare, statuses=(0, 1))
     shop.run(switch)
     assert json.loads(shop.run(search))["model_version"] == 2
-    print(*(f"{seconds:6.1f} s  {line}" for line, seconds in shop.seconds.items()), sep="\n")
+    print(*(f"{seconds:6.1f} s  {command}" for command, seconds in shop.seconds), sep="\n")
