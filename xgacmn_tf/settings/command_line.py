@@ -235,16 +235,18 @@ class _PlainHandler(logging.Handler):
         tqdm.write(self.format(record))
 
 
-def configure_logging() -> None:
-    """Print what this package logs, from INFO on, as plain lines to standard output.
+def configure_logging(handler: logging.Handler | None = None) -> None:
+    """Print what this package logs, from INFO on.
 
     Commands call it once they have parsed their flags, after absl has installed its own handler.
+
+    Args:
+      handler: where it is printed; None for plain lines on standard output.
     """
     logger = logging.getLogger("xgacmn_tf")
     logger.setLevel(logging.INFO)
     logger.propagate = False  # absl would print the messages again, to standard error.
-    if not logger.handlers:
-        logger.addHandler(_PlainHandler())
+    logger.handlers = [handler or _PlainHandler()]
 
 
 def quiet_libraries() -> None:
