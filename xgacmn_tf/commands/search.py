@@ -194,7 +194,7 @@ def _run(request: Search) -> TrainedRun:
 
 
 def _check_category(category: str, items: Gallery, name: str) -> None:
-    from xgacmn_tf.search.checks import category_names
+    from xgacmn_tf.search.index import category_names
 
     known = set() if items.category is None else set(items.category.tolist())
     if not any(category in category_names(several) for several in known):

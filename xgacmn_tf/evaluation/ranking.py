@@ -71,12 +71,16 @@ def best(
 
 def top(query: tf.Tensor, gallery: tf.Tensor, k: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Return (b, k) int32 gallery rows and (b, k) float32 inner products of representations."""
+    # top_k puts the lower index first among equals, which makes the ranking stable.
+    score, order = tf.math.top_k(inner_products(query, gallery), k)
+    return order, score
+
+
+def inner_products(query: tf.Tensor, gallery: tf.Tensor) -> tf.Tensor:
+    """Return (b, n) float32 inner products of float64 representations."""
     # A matrix product sums its last columns in another order than the rest, so that the same item
     # gets sums that differ in the last bits. Rounding removes the difference.
-    similarity = tf.cast(tf.matmul(query, gallery, transpose_b=True), tf.float32)
-    # top_k puts the lower index first among equals, which makes the ranking stable.
-    score, order = tf.math.top_k(similarity, k)
-    return order, score
+    return tf.cast(tf.matmul(query, gallery, transpose_b=True), tf.float32)
 
 
 def checked_representations(name: str, value: Any) -> tf.Tensor:

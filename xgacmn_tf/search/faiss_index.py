@@ -9,7 +9,6 @@ may be left out. Tombstones are left out by FAISS's selectors.
 from __future__ import annotations
 
 import abc
-import importlib
 import math
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.search.index import GRAPH_EFFORTS
+from xgacmn_tf.search.index import GRAPH_EFFORTS, import_engine
 from xgacmn_tf.search.memory import MemoryIndex
 
 # K-means for IVF sees at most this many vectors for each list: more takes longer and finds no more.
@@ -39,13 +38,11 @@ def import_faiss() -> Any:
     Raises:
       InputError: it is not installed.
     """
-    try:
-        return importlib.import_module("faiss")
-    except ImportError as error:
-        raise InputError(
-            'flat, IVF and HNSW indexes need FAISS: pip install "xgacmn_tf[faiss]"; '
-            "--index=exact needs nothing"
-        ) from error
+    return import_engine(
+        "faiss",
+        'flat, IVF and HNSW indexes need FAISS: pip install "xgacmn_tf[faiss]"; '
+        "--index=exact needs nothing",
+    )
 
 
 def make_faiss_index(kind: str, seed: int = 0, threads: int | None = None) -> FaissIndex:
@@ -81,7 +78,6 @@ class FaissIndex(MemoryIndex):
     """
 
     file = "index.faiss"
-    max_dead = 1 / 3
 
     def __init__(self, seed: int = 0) -> None:
         super().__init__()
@@ -102,7 +98,7 @@ class FaissIndex(MemoryIndex):
     def _vectors(self, structure: Any) -> np.ndarray:
         return structure.reconstruct_n(0, structure.ntotal)
 
-    def _search(
+    def _nearest(
         self, structure: Any, queries: np.ndarray, k: int, rows: np.ndarray | None, all_rows: bool
     ) -> tuple[np.ndarray, np.ndarray]:
         selector: dict[str, Any] = {}

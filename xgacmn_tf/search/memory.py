@@ -1,20 +1,22 @@
 """Base of the engines that hold the gallery in this process: ids, categories, changes and files.
 
-Rows are only appended. The row of a deleted or replaced item stays as a tombstone, which searches
-pass over. Once more than `max_dead` of all rows are tombstones, the structure is built again.
+An engine appends rows. It replaces them in place if it can; otherwise, the row of a replaced item
+stays as a tombstone, as that of a deleted one does. Searches pass over tombstones. Once more than
+`MAX_DEAD` of all rows are tombstones, the structure is built again.
 
-One thread changes an index at a time. A structure is searched, and changed in place, under a lock;
-a new one, which may take minutes to build, is built outside of it and then replaces the old one.
+A structure is searched, and changed in place, under a lock; a new one, which may take minutes to
+build, is built outside of it and then replaces the old one.
 """
 
 from __future__ import annotations
 
 import abc
+import contextlib
 import hashlib
 import json
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -22,30 +24,23 @@ import numpy as np
 
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.io.files import atomic_path, write_json
-from xgacmn_tf.search.checks import (
-    category_names,
-    checked_categories,
-    checked_embeddings,
-    checked_ids,
-    checked_queries,
-    strings,
-)
-from xgacmn_tf.search.index import FORMAT, RECORD, Hits, Index, for_understood
+from xgacmn_tf.search.index import FORMAT, RECORD, Hits, Index, Items, category_names
+
+MAX_DEAD = 1 / 3
 
 
 class MemoryIndex(Index):
     """Ids and categories by row; the engine's structure holds the vectors in the same order.
 
     Attributes:
-      max_dead: share of tombstones beyond which the structure is built again.
       file: the name of the structure's file.
     """
 
-    max_dead: ClassVar[float]
     file: ClassVar[str]
 
     def __init__(self) -> None:
-        self._writing, self._lock = threading.RLock(), threading.Lock()
+        super().__init__()
+        self._lock = threading.Lock()
         self._structure: Any = None
         self._dim: int | None = None
         self._rows = _Rows([], [])
@@ -63,7 +58,7 @@ class MemoryIndex(Index):
         """Return the (n, d) float32 vectors."""
 
     @abc.abstractmethod
-    def _search(
+    def _nearest(
         self, structure: Any, queries: np.ndarray, k: int, rows: np.ndarray | None, all_rows: bool
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return (q, k) rows and (q, k) float32 inner products, best first; row −1 is no hit.
@@ -84,6 +79,10 @@ class MemoryIndex(Index):
     def _read(self, path: Path) -> tuple[Any, int, int]:
         """Return the structure in a file that `_write` wrote, its number of rows, and d."""
 
+    def _overwrite(self, structure: Any, rows: np.ndarray, vectors: np.ndarray) -> bool:
+        """Replace the vectors at some rows; return False if the engine cannot."""
+        return False
+
     def _is_outgrown(self, structure: Any, rows: int) -> bool:
         """Tell whether a structure should be built again for this number of rows."""
         return False
@@ -91,79 +90,71 @@ class MemoryIndex(Index):
     def __len__(self) -> int:
         return len(self._rows.row_of)
 
-    def index(
-        self,
-        embeddings: Any,
-        ids: Sequence[str] | np.ndarray | None = None,
-        categories: Sequence[str] | np.ndarray | None = None,
-    ) -> None:
-        vectors = checked_embeddings("the gallery", embeddings)
-        rows = _Rows.checked(ids, categories, len(vectors))
-        with self._writing:
-            self._replace(vectors, rows)
+    def _reading(self) -> contextlib.AbstractContextManager[Any]:
+        return self._lock
 
-    def upsert(
-        self,
-        ids: Sequence[str] | np.ndarray,
-        embeddings: Any,
-        categories: Sequence[str] | np.ndarray | None = None,
-    ) -> None:
-        with self._writing:
-            if not len(self):
-                return self.index(embeddings, ids, categories)
-            vectors = checked_embeddings("the gallery", embeddings, self._dim)
-            new, old = _Rows.checked(ids, categories, len(vectors)), self._rows
-            size, total = len(old.ids), len(old.ids) + len(new.ids)
-            place = np.array([old.row_of.get(name, -1) for name in new.ids])
-            replaced = place[place >= 0]
-            dead = size - len(old.row_of) + len(replaced)
-            if dead > self.max_dead * total or self._is_outgrown(self._structure, total):
-                # An item that is replaced keeps its place.
-                order = np.arange(size)
-                order[replaced] = size + np.flatnonzero(place >= 0)
-                order = np.append(order[old.alive], size + np.flatnonzero(place < 0))
-                both = np.concatenate([self._vectors(self._structure), vectors])
-                return self._replace(both[order], old.followed_by(new).at(order))
-            with self._lock:
-                self._structure = self._extend(self._structure, vectors)
-                old.bury(replaced.tolist())
-                old.append(new)
+    def _width(self) -> int | None:
+        return self._dim
 
-    def delete(self, ids: Sequence[str] | np.ndarray) -> int:
-        names = set(strings("ids", ids, len(ids)).tolist())
-        with self._writing:
-            old = self._rows
-            gone = [old.row_of[name] for name in names if name in old.row_of]
-            dead = len(old.ids) - len(old.row_of) + len(gone)
-            if dead == len(old.ids):
-                with self._lock:
-                    self._structure, self._rows = None, _Rows([], [])
-            elif gone and dead > self.max_dead * len(old.ids):
-                remain = np.setdiff1d(np.flatnonzero(old.alive), gone)
-                self._replace(self._vectors(self._structure)[remain], old.at(remain))
+    def _index(self, items: Items) -> None:
+        self._replace(items.vectors, _Rows(items.ids, items.categories))
+
+    def _upsert(self, items: Items) -> None:
+        old, vectors = self._rows, items.vectors
+        place = np.array([old.row_of.get(name, -1) for name in items.ids])
+        known, new = np.flatnonzero(place >= 0), np.flatnonzero(place < 0)
+        replaced = place[known]
+        with self._lock:
+            if self._overwrite(self._structure, replaced, vectors[known]):
+                for row, at in zip(replaced.tolist(), known.tolist(), strict=True):
+                    old.set_category(row, items.categories[at])
+                replaced, appended = replaced[:0], new
             else:
-                with self._lock:
-                    old.bury(gone)
+                appended = np.arange(len(place))
+        size, total = len(old.ids), len(old.ids) + len(appended)
+        dead = size - len(old.row_of) + len(replaced)
+        if dead > MAX_DEAD * total or self._is_outgrown(self._structure, total):
+            # An item that is replaced keeps its place.
+            order = np.arange(size)
+            if len(replaced):
+                order[replaced] = size + known
+            order = np.append(order[old.alive], size + new)
+            both = np.concatenate([self._vectors(self._structure), vectors])
+            joined = _Rows([*old.ids, *items.ids], [*old.categories, *items.categories])
+            self._replace(both[order], joined.at(order))
+        elif len(appended):
+            with self._lock:
+                self._structure = self._extend(self._structure, vectors[appended])
+                old.bury(replaced.tolist())
+                numbers = appended.tolist()
+                old.add([items.ids[n] for n in numbers], [items.categories[n] for n in numbers])
+
+    def _delete(self, names: list[str]) -> int:
+        old = self._rows
+        gone = [old.row_of[name] for name in names if name in old.row_of]
+        dead = len(old.ids) - len(old.row_of) + len(gone)
+        if dead == len(old.ids):
+            with self._lock:
+                self._structure, self._rows, self._dim = None, _Rows([], []), None
+        elif gone and dead > MAX_DEAD * len(old.ids):
+            remain = np.setdiff1d(np.flatnonzero(old.alive), gone)
+            self._replace(self._vectors(self._structure)[remain], old.at(remain))
+        else:
+            with self._lock:
+                old.bury(gone)
         return len(gone)
 
-    def query(self, embeddings: Any, k: int, category: str | None = None) -> Hits:
-        with self._lock:
-            queries = checked_queries(embeddings, k, self._dim)
-            rows, count = self._rows.chosen(category)
-            k = min(k, count)
-            if not k:
-                empty = np.empty((len(queries), 0))
-                return Hits(empty.astype("U1"), empty.astype(np.float32))
-
-            def search(queries: np.ndarray) -> Hits:
-                found, scores = self._search(
-                    self._structure, queries, k, rows, category is not None
-                )
-                names = [self._rows.ids[row] if row >= 0 else "" for row in found.ravel().tolist()]
-                ids = np.array(names, str).reshape(found.shape)
-                return Hits(ids, np.where(found >= 0, scores, -np.inf).astype(np.float32))
-
-            return for_understood(queries, search, width=k)
+    def _search(self, queries: np.ndarray, k: int, category: str | None) -> Hits:
+        rows, count = self._rows.chosen(category)
+        shape = len(queries), min(k, count)
+        if 0 in shape:
+            return Hits(np.empty(shape, "U1"), np.empty(shape, np.float32))
+        found, scores = self._nearest(
+            self._structure, queries, shape[1], rows, category is not None
+        )
+        names = [self._rows.ids[row] if row >= 0 else "" for row in found.ravel().tolist()]
+        ids = np.array(names, str).reshape(found.shape)
+        return Hits(ids, np.where(found >= 0, scores, -np.inf).astype(np.float32))
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         folder = Path(folder)
@@ -244,50 +235,49 @@ class _Rows:
         self.categories: list[str] = []
         self.alive = np.zeros(0, bool)
         self.row_of: dict[str, int] = {}
-        self._of_category: dict[str, list[int]] = {}
-        self._add(ids, categories)
+        self._of_category: dict[str, set[int]] = {}
+        self.add(ids, categories)
 
-    @classmethod
-    def checked(cls, ids: Any, categories: Any, rows: int) -> _Rows:
-        names = checked_ids(ids, rows).tolist()
-        return cls(names, checked_categories(categories, rows).tolist())
-
-    def append(self, other: _Rows) -> None:
-        self._add(other.ids, other.categories)
+    def add(self, ids: list[Any], categories: list[str]) -> None:
+        first = len(self.ids)
+        self.ids += ids
+        self.categories += categories
+        self.alive = np.append(self.alive, [name is not None for name in ids])
+        for row, (name, category) in enumerate(zip(ids, categories, strict=True), first):
+            if name is not None:
+                self.row_of[name] = row
+                for one in category_names(category):
+                    self._of_category.setdefault(one, set()).add(row)
 
     def bury(self, rows: list[int]) -> None:
         """Make tombstones of rows."""
         for row in rows:
             del self.row_of[self.ids[row]]
             self.ids[row] = None
+            for one in category_names(self.categories[row]):
+                self._of_category[one].discard(row)
         self.alive[rows] = False
+
+    def set_category(self, row: int, category: str) -> None:
+        """Change the category of a row that is no tombstone."""
+        for one in category_names(self.categories[row]):
+            self._of_category[one].discard(row)
+        self.categories[row] = category
+        for one in category_names(category):
+            self._of_category.setdefault(one, set()).add(row)
 
     def chosen(self, category: str | None) -> tuple[np.ndarray | None, int]:
         """Return (n,) bool of the rows of a category, or None for all, and their number."""
         if category is None:
             return (None if self.alive.all() else self.alive), len(self.row_of)
+        members = self._of_category.get(category, ())
         rows = np.zeros(len(self.ids), bool)
-        rows[self._of_category.get(category, [])] = True
-        rows &= self.alive
-        return rows, int(rows.sum())
-
-    def followed_by(self, other: _Rows) -> _Rows:
-        return _Rows([*self.ids, *other.ids], [*self.categories, *other.categories])
+        rows[np.fromiter(members, np.int64, len(members))] = True
+        return rows, len(members)
 
     def at(self, rows: np.ndarray) -> _Rows:
         numbers = rows.tolist()
         return _Rows([self.ids[n] for n in numbers], [self.categories[n] for n in numbers])
-
-    def _add(self, ids: list[Any], categories: list[str]) -> None:
-        first = len(self.ids)
-        for row, (name, category) in enumerate(zip(ids, categories, strict=True), first):
-            if name is not None:
-                self.row_of[name] = row
-            for one in category_names(category):
-                self._of_category.setdefault(one, []).append(row)
-        self.ids += ids
-        self.categories += categories
-        self.alive = np.append(self.alive, [name is not None for name in ids])
 
 
 def _sha256(path: Path, *names: Any) -> str:

@@ -10,27 +10,23 @@ moves the alias, so that concurrent searches find either all the old items or al
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
+import logging
 import os
+import re
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.io.files import write_json
-from xgacmn_tf.search.checks import (
-    category_names,
-    checked_categories,
-    checked_embeddings,
-    checked_ids,
-    checked_queries,
-    strings,
-)
 from xgacmn_tf.search.index import (
     COLLECTION,
     FORMAT,
@@ -38,17 +34,20 @@ from xgacmn_tf.search.index import (
     RECORD,
     Hits,
     Index,
-    for_understood,
-)
-from xgacmn_tf.search.milvus_server import (
-    FIELDS,
-    MAX_BYTES,
-    MAX_CATEGORIES,
-    SECONDS,
-    MilvusServer,
-    wait_until_indexed,
+    Items,
+    category_names,
+    import_engine,
 )
 
+FIELDS = ("id", "category", "embedding")
+# Milvus plans its segments by the maximum size of strings.
+MAX_BYTES = 512
+MAX_CATEGORIES = 64
+# HNSW: neighbors of each node, and candidates while building.
+GRAPH = {"M": 16, "efConstruction": 128}
+# pymilvus's code for a server that it could not connect to.
+UNREACHED = 2
+SECONDS, SECONDS_TO_CONNECT = 60.0, 10.0
 # The server's own limits: hits of a query, and 64 MiB of a message.
 MAX_HITS = 16384
 BYTES_AT_ONCE = 4 * 2**20
@@ -61,7 +60,7 @@ SECONDS_STRONG = 5.0
 
 
 class MilvusIndex(Index):
-    """A gallery on a server, which outlives this process.
+    """A gallery on a server, which outlives this process. Nothing is sent before the first call.
 
     `index` replaces the gallery for all clients, at once. `upsert` and `delete` go to the server in
     parts; repeat one that was interrupted. Of a gallery that does not fit into memory, `index` the
@@ -81,108 +80,176 @@ class MilvusIndex(Index):
     effort = 128
 
     def __init__(self, uri: str, collection: str = COLLECTION, token: str | None = None):
-        self._server = MilvusServer(uri, collection, token or "")
-        self._name = collection
+        super().__init__()
+        parts = urlsplit(uri)
+        if parts.username is not None or parts.password is not None:
+            raise InputError("--milvus_uri holds a password, which would be saved; use the token")
+        is_server = parts.scheme in ("http", "https") and parts.hostname
+        if not (is_server or (not parts.scheme and uri.endswith(".db"))):
+            raise InputError(
+                f"--milvus_uri={uri}: expected http://HOST:PORT, https://HOST:PORT or a file "
+                "PATH.db of Milvus Lite"
+            )
+        if not re.fullmatch("[A-Za-z_][A-Za-z0-9_]{0,199}", collection):
+            raise InputError(
+                f"--milvus_collection={collection}: expected a letter or '_', then up to 199 "
+                "letters, digits and '_'"
+            )
+        self._uri, self._name, self._token = uri, collection, token or ""
+        advice = '--index=milvus needs pymilvus: pip install "xgacmn_tf[milvus]"'
+        self._pymilvus = import_engine("pymilvus", advice)
+        # It logs each error with a traceback before raising it.
+        logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
+        self._network_error = importlib.import_module("grpc").RpcError
+        self._client: Any = None
+        self._connecting = threading.Lock()
         self._dim: int | None = None
         self._written = -np.inf
-        self._writing = threading.RLock()
 
     def efforts(self) -> tuple[int, ...]:
         return GRAPH_EFFORTS
 
-    def index(
-        self,
-        embeddings: Any,
-        ids: Sequence[str] | np.ndarray | None = None,
-        categories: Sequence[str] | np.ndarray | None = None,
-    ) -> None:
-        vectors = checked_embeddings("the gallery", embeddings)
-        items = _Items(vectors, ids, categories)
-        with self._writing, self._server.calls() as client:
-            before = self._server.target(client)
-            name = f"{self._name}_{uuid.uuid4().hex}"
-            try:
-                self._server.create(client, name, vectors.shape[1])
-                items.send(lambda part: client.insert(name, part, timeout=SECONDS))
-                wait_until_indexed(client, name)
-                point = client.alter_alias if before else client.create_alias
-                point(name, self._name, timeout=SECONDS)
-            except BaseException:
-                with contextlib.suppress(Exception):
-                    client.drop_collection(name, timeout=SECONDS)
-                raise
-            self._dim, self._written = vectors.shape[1], time.monotonic()
-            if before:
-                client.drop_collection(before[0], timeout=SECONDS)
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Connect; errors of the server or of the network become an `InputError`."""
+        try:
+            with self._connecting:
+                if self._client is None:
+                    self._client = self._pymilvus.MilvusClient(
+                        self._uri, token=self._token, timeout=SECONDS_TO_CONNECT
+                    )
+            yield
+        except (self._pymilvus.MilvusException, self._network_error) as error:
+            reason = getattr(error, "message", error)
+            if getattr(error, "code", None) == UNREACHED or isinstance(error, self._network_error):
+                reason = (
+                    f"does not answer ({reason}); is the server up, and are --milvus_uri and the "
+                    "token right?"
+                )
+            raise InputError(" ".join(f"Milvus at {self._uri}: {reason}".split())) from error
 
-    def upsert(
-        self,
-        ids: Sequence[str] | np.ndarray,
-        embeddings: Any,
-        categories: Sequence[str] | np.ndarray | None = None,
-    ) -> None:
-        with self._writing, self._server.calls() as client:
-            dim = self._find_dim(client)
-            if dim is None:
-                return self.index(embeddings, ids, categories)
-            items = _Items(checked_embeddings("the gallery", embeddings, dim), ids, categories)
+    @contextlib.contextmanager
+    def _calls(self) -> Iterator[None]:
+        with self._reading():
             try:
-                items.send(lambda part: client.upsert(self._name, part, timeout=SECONDS))
+                yield
             finally:
                 self._written = time.monotonic()
 
-    def delete(self, ids: Sequence[str] | np.ndarray) -> int:
-        names = list(dict.fromkeys(strings("ids", ids, len(ids)).tolist()))
+    def _width(self) -> int | None:
+        if self._dim is None:
+            found = self._target()
+            if found is not None:
+                self._client.load_collection(found[0], timeout=SECONDS)
+                self._dim = found[1]
+        return self._dim
+
+    def _target(self) -> tuple[str, int] | None:
+        """Return the gallery's collection and its dimensions; None if there is no such gallery."""
+        if not self._client.has_collection(self._name, timeout=SECONDS):
+            return None
+        found = self._client.describe_collection(self._name, timeout=SECONDS)
+        name, fields = found["collection_name"], {field["name"]: field for field in found["fields"]}
+        if not name.startswith(f"{self._name}_") or set(fields) != {*FIELDS}:
+            raise InputError(
+                f"Milvus at {self._uri} has a collection {self._name!r} that is not an index of "
+                "ours and stays untouched; give another --milvus_collection"
+            )
+        return name, int(fields["embedding"]["params"]["dim"])
+
+    def _checked(self, *arguments: Any) -> Items:
+        items = super()._checked(*arguments)
+        categories = [category_names(category) for category in items.categories]
+        for name in items.ids:
+            _check_text("id", name)
+        for name in sorted({name for several in categories for name in several}):
+            _check_text("category", name)
+        largest = max(map(len, categories)) - 1
+        if largest >= MAX_CATEGORIES:
+            raise InputError(f"an item has {largest} categories; Milvus takes {MAX_CATEGORIES - 1}")
+        return items
+
+    def _index(self, items: Items) -> None:
+        client, before = self._client, self._target()
+        name, dim = f"{self._name}_{uuid.uuid4().hex}", items.vectors.shape[1]
+        graph = client.prepare_index_params()
+        graph.add_index("embedding", index_type="HNSW", metric_type="IP", params=GRAPH)
+        try:
+            client.create_collection(
+                name, schema=self._schema(dim), consistency_level="Session", timeout=SECONDS
+            )
+            for part in _parts(items):
+                client.insert(name, part, timeout=SECONDS)
+            # Without a limit: these may take as long as the gallery is large.
+            client.flush(name)
+            client.create_index(name, graph)
+            client.load_collection(name)
+            point = client.alter_alias if before else client.create_alias
+            point(name, self._name, timeout=SECONDS)
+        except BaseException:
+            with contextlib.suppress(Exception):
+                client.drop_collection(name, timeout=SECONDS)
+            raise
+        self._dim = dim
+        if before:
+            client.drop_collection(before[0], timeout=SECONDS)
+
+    def _schema(self, dim: int) -> Any:
+        kinds, size = self._pymilvus.DataType, {"max_length": MAX_BYTES}
+        schema = self._client.create_schema(auto_id=False, enable_dynamic_field=False)
+        schema.add_field("id", kinds.VARCHAR, is_primary=True, **size)
+        array = {"element_type": kinds.VARCHAR, "max_capacity": MAX_CATEGORIES, **size}
+        schema.add_field("category", kinds.ARRAY, **array)
+        schema.add_field("embedding", kinds.FLOAT_VECTOR, dim=dim)
+        return schema
+
+    def _upsert(self, items: Items) -> None:
+        for part in _parts(items):
+            self._client.upsert(self._name, part, timeout=SECONDS)
+
+    def _delete(self, names: list[str]) -> int:
         deleted = 0
-        with self._writing, self._server.calls() as client:
-            if self._find_dim(client) is None:
-                return 0
-            for first in range(0, len(names), IDS_AT_ONCE):
-                these = f"id in {_quoted(names[first : first + IDS_AT_ONCE])}"
-                deleted += self._server.count(client, these)
-                try:
-                    client.delete(self._name, filter=these, timeout=SECONDS)
-                finally:
-                    self._written = time.monotonic()
+        for first in range(0, len(names), IDS_AT_ONCE):
+            these = f"id in {_quoted(names[first : first + IDS_AT_ONCE])}"
+            deleted += self._count(these)
+            self._client.delete(self._name, filter=these, timeout=SECONDS)
         return deleted
 
-    def query(self, embeddings: Any, k: int, category: str | None = None) -> Hits:
-        with self._server.calls() as client:
-            dim = self._find_dim(client)
-            if dim is None:
-                raise InputError(
-                    f"Milvus at {self._server.uri} has no gallery {self._name!r}; index one first"
-                )
-            queries = checked_queries(embeddings, k, dim)
-            if k > MAX_HITS:
-                raise InputError(f"k is {k}; Milvus gives at most {MAX_HITS}")
-            wanted = "" if category is None else f"array_contains(category, {_quoted(category)})"
-            recent = time.monotonic() - self._written < SECONDS_STRONG
-            at_once = max(1, min(QUERIES_AT_ONCE, HITS_AT_ONCE // k))
-
-            def search(queries: np.ndarray) -> Hits:
-                found: list[Any] = []
-                for first in range(0, len(queries), at_once):
-                    found += client.search(
-                        self._name,
-                        data=queries[first : first + at_once].tolist(),
-                        limit=k,
-                        filter=wanted,
-                        anns_field="embedding",
-                        search_params={"metric_type": "IP", "params": {"ef": max(self.effort, k)}},
-                        consistency_level="Strong" if recent else "Session",
-                        timeout=SECONDS,
-                    )
-                return _hits(found)
-
-            return for_understood(queries, search)
+    def _search(self, queries: np.ndarray, k: int, category: str | None) -> Hits:
+        if self._width() is None:
+            raise InputError(
+                f"Milvus at {self._uri} has no gallery {self._name!r}; index one first"
+            )
+        if k > MAX_HITS:
+            raise InputError(f"k is {k}; Milvus gives at most {MAX_HITS}")
+        recent = time.monotonic() - self._written < SECONDS_STRONG
+        at_once = max(1, min(QUERIES_AT_ONCE, HITS_AT_ONCE // k))
+        found: list[Any] = []
+        for first in range(0, len(queries), at_once):
+            found += self._client.search(
+                self._name,
+                data=queries[first : first + at_once].tolist(),
+                limit=k,
+                filter="" if category is None else f"array_contains(category, {_quoted(category)})",
+                anns_field="embedding",
+                search_params={"metric_type": "IP", "params": {"ef": max(self.effort, k)}},
+                consistency_level="Strong" if recent else "Session",
+                timeout=SECONDS,
+            )
+        # Results of different lengths as one table.
+        width = max(map(len, found), default=0)
+        rows = [[hit["id"] for hit in hits] + [""] * (width - len(hits)) for hits in found]
+        scores = np.full((len(found), width), -np.inf, np.float32)
+        for row, hits in enumerate(found):
+            scores[row, : len(hits)] = [hit["distance"] for hit in hits]
+        return Hits(np.array(rows, str).reshape(scores.shape), scores)
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write the gallery's address, without the token; the gallery stays on the server."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         record = {"format": FORMAT, "kind": self.kind, "effort": self.effort}
-        write_json(folder / RECORD, record | {"uri": self._server.uri, "collection": self._name})
+        write_json(folder / RECORD, record | {"uri": self._uri, "collection": self._name})
 
     @classmethod
     def of_record(cls, record: Mapping[str, Any], token: str | None) -> MilvusIndex:
@@ -199,44 +266,30 @@ class MilvusIndex(Index):
         return index
 
     def __len__(self) -> int:
-        with self._server.calls() as client:
-            return 0 if self._find_dim(client) is None else self._server.count(client)
+        with self._reading():
+            return 0 if self._width() is None else self._count()
 
-    def _find_dim(self, client: Any) -> int | None:
-        """Return the gallery's dimensions; None while there is no gallery."""
-        if self._dim is None:
-            found = self._server.target(client)
-            if found is not None:
-                client.load_collection(found[0], timeout=SECONDS)
-                self._dim = found[1]
-        return self._dim
+    def _count(self, expression: str = "") -> int:
+        """Return the number of items that an expression holds for, all writes considered."""
+        found = self._client.query(
+            self._name,
+            filter=expression,
+            output_fields=["count(*)"],
+            consistency_level="Strong",
+            timeout=SECONDS,
+        )
+        return int(found[0]["count(*)"])
 
 
-class _Items:
-    """Rows as Milvus takes them, checked against the limits of its collections."""
-
-    def __init__(self, vectors: np.ndarray, ids: Any, categories: Any):
-        self.vectors = vectors
-        self.ids = checked_ids(ids, len(vectors)).tolist()
-        names = checked_categories(categories, len(vectors)).tolist()
-        self.categories = [category_names(name) for name in names]
-        for name in self.ids:
-            _check_text("id", name)
-        for name in sorted({name for several in self.categories for name in several}):
-            _check_text("category", name)
-        largest = max(map(len, self.categories))
-        if largest > MAX_CATEGORIES:
-            raise InputError(
-                f"an item has {largest - 1} categories; Milvus takes {MAX_CATEGORIES - 1}"
-            )
-
-    def send(self, write: Callable[[list[dict[str, Any]]], Any]) -> None:
-        """Write all rows, in parts."""
-        at_once = max(1, BYTES_AT_ONCE // (4 * self.vectors.shape[1] + 4 * MAX_BYTES))
-        for first in range(0, len(self.vectors), at_once):
-            part = slice(first, first + at_once)
-            columns = zip(self.ids[part], self.categories[part], self.vectors[part], strict=True)
-            write([dict(zip(FIELDS, (i, c, v.tolist()), strict=True)) for i, c, v in columns])
+def _parts(items: Items) -> Iterator[list[dict[str, Any]]]:
+    """Yield rows as Milvus takes them, in parts."""
+    at_once = max(1, BYTES_AT_ONCE // (4 * items.vectors.shape[1] + 4 * MAX_BYTES))
+    for first in range(0, len(items.ids), at_once):
+        rows = zip(*(each[first : first + at_once] for each in items), strict=True)
+        yield [
+            dict(zip(FIELDS, (name, category_names(category), vector.tolist()), strict=True))
+            for vector, name, category in rows
+        ]
 
 
 def _quoted(value: str | list[str]) -> str:
@@ -254,13 +307,3 @@ def _check_text(what: str, value: str) -> None:
         raise InputError(
             f"{what} {value[:40]!r}… takes {size} bytes as UTF-8; Milvus takes {MAX_BYTES}"
         )
-
-
-def _hits(found: list[Any]) -> Hits:
-    """Return results of different lengths as one table."""
-    width = max(map(len, found))
-    rows = [[hit["id"] for hit in hits] + [""] * (width - len(hits)) for hits in found]
-    scores = np.full((len(found), width), -np.inf, np.float32)
-    for row, hits in enumerate(found):
-        scores[row, : len(hits)] = [hit["distance"] for hit in hits]
-    return Hits(np.array(rows, str).reshape(scores.shape), scores)

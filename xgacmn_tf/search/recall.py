@@ -14,8 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from xgacmn_tf.search.checks import checked_embeddings
-from xgacmn_tf.search.index import Index
+from xgacmn_tf.search.index import Index, checked_embeddings
 
 DEPTH = 50
 TARGET = 0.99

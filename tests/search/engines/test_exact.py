@@ -47,5 +47,35 @@ def test_no_size_is_traced_anew(data, monkeypatch):
         index = make_index("exact")
         index.index(gallery[:items])
         index.query(gallery[:queries], queries)
-    for function in (exact.best, exact._best_of_block):
-        assert function.experimental_get_tracing_count() == 1
+        index.upsert(["0", "new"], gallery[:2])
+        index.query(gallery[:queries], queries)
+    assert exact._best_of_block.experimental_get_tracing_count() == 1
+
+
+def test_writes_copy_no_gallery_and_keep_order(data, monkeypatch):
+    monkeypatch.setattr(exact, "MAX_RECENT", 5)
+    queries, gallery = data
+    index = make_index("exact")
+    index.index(gallery[:50], categories=["old"] * 50)
+    rows = np.arange(50, 70)
+    monkeypatch.setattr(index, "_build", None)
+    for row in rows:
+        first = index._structure.first
+        index.upsert([str(row)], gallery[[row]], ["new"])
+        assert index._structure.first is first or not len(index._structure.recent)
+        # Items of both parts, replaced by others and by themselves again.
+        for vectors, category in ((gallery[[0, 1]], "other"), (gallery[[3, row]], "new")):
+            index.upsert(["3", str(row)], vectors, [category] * 2)
+    index.delete(["7", "69"])
+    rows, scores = rank_gallery(queries.astype(np.float32), gallery, 70)
+    for category, members in (
+        (None, {*range(70)} - {7, 69}),
+        ("new", {3, *range(50, 69)}),
+        ("other", set()),
+    ):
+        hits = index.query(queries, 70, category)
+        expected = [[(str(r), s) for r, s in zip(*both, strict=True) if r in members]
+                    for both in zip(rows.tolist(), scores.tolist(), strict=True)]  # fmt: skip
+        assert [
+            [*zip(*both, strict=True)] for both in zip(*(h.tolist() for h in hits), strict=True)
+        ] == expected

@@ -100,8 +100,7 @@ def test_a_gallery_outlives_its_client_and_is_replaced_for_all(connect):
     assert second.query(np.eye(3), 1).ids.tolist() == [["a"], ["b"], ["c"]]
     first.index(np.eye(3), list("def"))
     assert second.query(np.eye(3), 1).ids.tolist() == [["d"], ["e"], ["f"]]
-    with first._server.calls() as client:
-        ours = [name for name in client.list_collections() if name.startswith(first._name)]
+    ours = [n for n in first._client.list_collections() if n.startswith(first._name)]
     assert len(ours) == 1
 
 
@@ -109,21 +108,21 @@ def test_an_interrupted_indexing_leaves_the_old_gallery(connect, monkeypatch):
     index = connect()
     index.index(np.eye(3), list("abc"))
 
-    def interrupt(client, name):
+    def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(milvus_index, "wait_until_indexed", interrupt)
+    monkeypatch.setattr(index._client, "create_index", interrupt)
     with pytest.raises(KeyboardInterrupt):
         index.index(np.eye(2))
     assert index.query(np.eye(3), 1).ids.tolist() == [["a"], ["b"], ["c"]]
-    with index._server.calls() as client:
-        ours = [name for name in client.list_collections() if name.startswith(index._name)]
+    ours = [n for n in index._client.list_collections() if n.startswith(index._name)]
     assert len(ours) == 1
 
 
 def test_what_belongs_to_others_stays_untouched(connect):
     index = connect()
-    with index._server.calls() as client:
+    with index._reading():
+        client = index._client
         client.create_collection(index._name, dimension=3)
         for call in (lambda: index.index(np.eye(3)), lambda: index.delete(["0"])):
             with pytest.raises(InputError, match="not an index of ours and stays untouched"):
