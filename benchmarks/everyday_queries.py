@@ -125,7 +125,7 @@ def search(
             f"--queries={file}: {missing[0]!r}{more} is not in the gallery of {run.folder.path} "
             f"({gallery.name}); name items of it, of identical images the first"
         )
-    index, _ = gallery.cache.engine(images, "auto")
+    index, _ = gallery.engine(images, "auto")
     queries = [text_query(query) for query in relevant]
     answers = answer(run, images, index, queries, len(items), split=gallery.split)
     return [

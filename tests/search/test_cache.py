@@ -8,9 +8,8 @@ from tests.log_lines import logged_lines
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.gallery import Gallery
 from xgacmn_tf.runs.trained import TrainedRun
-from xgacmn_tf.search import cache as caches
-from xgacmn_tf.search.cache import _check_size
-from xgacmn_tf.search.opening import OpenGallery
+from xgacmn_tf.search import opening
+from xgacmn_tf.search.opening import OpenGallery, _check_size
 
 
 @pytest.fixture
@@ -33,7 +32,7 @@ def test_embeddings_are_computed_once(embedded, photos, monkeypatch):
     rose = np.array([200, 20, 10]) / np.sqrt(200**2 + 20**2 + 10**2)
     np.testing.assert_allclose(first.features["image"][1], rose, rtol=1e-6)
     assert "indexed 3 images" in lines
-    monkeypatch.setattr(caches.galleries, "search_embeddings", None)
+    monkeypatch.setattr(opening.galleries, "search_embeddings", None)
     again, lines = embedded(photos)
     np.testing.assert_array_equal(again.features["image"], first.features["image"])
     assert again.thumbnail == first.thumbnail and not any("indexed" in line for line in lines)
@@ -90,7 +89,7 @@ def test_an_item_of_another_modality_is_not_found(embedded, photos, tmp_path):
 
 
 def test_the_entries_used_last_are_kept(embedded, tmp_path, monkeypatch):
-    monkeypatch.setattr(caches, "MAX_ENTRIES", 2)
+    monkeypatch.setattr(opening, "MAX_ENTRIES", 2)
     for number in range(4):
         ids = np.array([f"item {number}"])
         items = Gallery({"image": np.ones((1, 3), np.float32)}, ids, ids)

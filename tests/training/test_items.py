@@ -129,7 +129,7 @@ def test_queries_are_compared_with_captions_by_their_features(runs, kind, tmp_pa
     gallery = OpenGallery(run, ["test"], tmp_path)
     items = gallery.embedded("image")
     width = items.features["image"].shape[1]
-    index, manner = gallery.cache.engine(items, kind)
+    index, manner = gallery.engine(items, kind)
     # An index is tuned with queries that have caption features as well.
     assert kind == "exact" or re.search(r"recall@10 (0\.99|1\.0)", manner)
     queries = run.test_embeddings("text", width)

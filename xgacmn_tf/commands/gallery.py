@@ -67,12 +67,12 @@ def make_gallery(sources: Sequence[str], request: MakeGallery) -> None:
         raise InputError(f"--output={path}: expected a file that ends in .npz")
     # Imported here: TensorFlow takes seconds to load, and --help need not wait for it.
     from xgacmn_tf.runs.trained import TrainedRun
-    from xgacmn_tf.search.cache import RunCache
+    from xgacmn_tf.search.opening import FEATURES, open_cache
     from xgacmn_tf.search.sources import read_sources, summary
 
     run = TrainedRun(request.run)
-    cache = RunCache(run, request.cache_dir)
-    gallery, bad = read_sources(run, sources, cache.features, request.on_bad_image, request.columns)
+    cache = open_cache(run, request.cache_dir) / FEATURES
+    gallery, bad = read_sources(run, sources, cache, request.on_bad_image, request.columns)
     if bad:
         logger.info("%s", summary(bad))
     try:

@@ -131,7 +131,7 @@ def run_search(words: Sequence[str], request: Search) -> list[Answer]:
         items = gallery.embedded(OTHER[modality], request.captions)
         if request.category is not None:
             _check_category(request.category, items, gallery.name)
-        index, manner = gallery.cache.engine(items, request.index, request.milvus_uri)
+        index, manner = gallery.engine(items, request.index, request.milvus_uri)
         answers += answer(run, items, index, questions, request.k, request.category, gallery.split)
         sizes[OTHER[modality]] = len(items)
         facts.append(f"{len(items):,} {OTHER[modality]}s searched {manner}")

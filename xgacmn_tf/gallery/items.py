@@ -135,6 +135,11 @@ class Gallery:
 
     def write(self, path: Path, with_features: bool = True) -> None:
         """Write a gallery file, see `gallery.files`; without features it is only for showing."""
+        with atomic_path(path) as temporary:
+            np.savez_compressed(temporary, allow_pickle=False, **self.arrays(with_features))
+
+    def arrays(self, with_features: bool = True) -> dict[str, np.ndarray]:
+        """Return the arrays of a gallery file."""
         names = ("id", "title", "category", "fine_label", *(HAS if with_features else ()))
         arrays = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         if with_features:
@@ -142,8 +147,7 @@ class Gallery:
         if self.thumbnail is not None:
             arrays["thumbnail"] = np.frombuffer(b"".join(self.thumbnail), np.uint8)
             arrays["thumbnail_offset"] = np.cumsum([0, *map(len, self.thumbnail)], dtype=np.int64)
-        with atomic_path(path) as temporary:
-            np.savez_compressed(temporary, allow_pickle=False, **arrays)
+        return arrays
 
 
 def join(galleries: Sequence[Gallery]) -> Gallery:
