@@ -477,7 +477,7 @@ def test_the_bundled_clip_art(tmp_path, capsys):
     (tmp_path / "apple.webp").write_bytes(clip_art.train.thumbnail[apple])
     # By the category, which four epochs suffice for.
     run = [f"--run={tmp_path / 'run'}", "--similarity=posterior"]
-    command.main(["search", *run, "an apple", tmp_path / "apple.webp"])
+    command.main(["search", *run, "an apple", str(tmp_path / "apple.webp")])
     hits = found(capsys.readouterr().out)
     assert [rank for rank, _, _ in hits] == [*range(1, 11)] * 2
     # One picture in nine is of food.

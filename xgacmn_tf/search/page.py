@@ -1,7 +1,7 @@
 """Answers as one HTML page.
 
-Like the page of a run, it holds everything it shows and asks for nothing from anywhere; it has no
-scripts, and its template escapes every text. Pictures that lie in a folder are linked, not copied.
+Like the page of a run, it holds everything it shows and requests nothing; it has no scripts, and
+its template escapes every text. Images in a folder are linked, not copied.
 """
 
 from __future__ import annotations
@@ -9,9 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-import jinja2
 
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.io.files import atomic_path
@@ -38,32 +35,35 @@ def write_answers_page(
     folder: Path | None = None,
     facts: Sequence[str] = (),
 ) -> None:
-    """Writes the page, whole or not at all. The same arguments give the same bytes.
+    """Write the page, whole or not at all. The same arguments give the same bytes.
 
     Args:
       path: the .html file to write.
-      answers: what was asked and found, at least one.
-      run: the run's name. gallery: the name of what was searched.
-      sizes: "image" or "text" → how many of them were searched.
-      similarity: what the scores are.
-      folder: where the found pictures lie, by id; None if they lie nowhere.
-      facts: what else a reader should know, shown above the answers.
+      answers: at least one.
+      run, gallery: the names of the run and the gallery.
+      sizes: "image" or "text" → the number of items searched.
+      similarity: the similarity that the scores are.
+      folder: the folder of the images, by id; None without one.
+      facts: more lines, shown above the answers.
 
     Raises:
       InputError: the page cannot be written there.
     """
-    page = (
-        _environment()
-        .get_template("answers.html.j2")
-        .render(
-            answers=[_shown(answer, folder) for answer in answers],
-            run=run,
-            gallery=gallery,
-            sizes=sizes,
-            similarity=similarity,
-            similarity_note=SIMILARITY_NOTES.get(similarity, ""),
-            facts=facts,
-        )
+    environment = pages.environment("xgacmn_tf.search")
+    environment.filters |= {
+        "score": "{:.3f}".format,
+        "percent": "{:.0%}".format,
+        "data_uri": data_uri,
+        "link": lambda hit: _link(hit, folder),
+    }
+    page = environment.get_template("answers.html.j2").render(
+        answers=answers,
+        run=run,
+        gallery=gallery,
+        sizes=sizes,
+        similarity=similarity,
+        similarity_note=SIMILARITY_NOTES.get(similarity, ""),
+        facts=facts,
     )
     try:
         with atomic_path(path) as temporary:
@@ -75,46 +75,9 @@ def write_answers_page(
         ) from error
 
 
-def _shown(answer: Answer, folder: Path | None) -> dict[str, Any]:
-    """An answer as the template takes it."""
-    query = answer.query
-    return {
-        "asks": query.modality,
-        "text": query.shown,
-        "picture": None if query.picture is None else data_uri(query.picture),
-        "note": answer.note(),
-        "match_note": answer.match_note(),
-        "category": answer.category,
-        "posterior": answer.category_posterior,
-        "understood": answer.understood,
-        "hits": [
-            {
-                "rank": hit.rank,
-                "score": hit.score,
-                "id": hit.id,
-                # A line may break behind an underscore.
-                "title": hit.title.replace("_", "_\u200b"),
-                "category": hit.category,
-                "posterior": hit.category_posterior,
-                "predicted": not hit.category_known,
-                "picture": data_uri(hit.picture),
-                "link": _link(hit, folder),
-            }
-            for hit in answer.hits
-        ],
-    }
-
-
 def _link(hit: Hit, folder: Path | None) -> str | None:
-    """The address of the picture itself, as long as it is there."""
+    """Return the address of the image of a hit, if there is one."""
     if folder is None:
         return None
     path = (folder / hit.id).resolve()
     return path.as_uri() if path.is_file() else None
-
-
-def _environment() -> jinja2.Environment:
-    environment = pages.environment("xgacmn_tf.search")
-    environment.filters["score"] = lambda value: f"{value:.3f}"
-    environment.filters["percent"] = lambda value: f"{value:.0%}"
-    return environment
