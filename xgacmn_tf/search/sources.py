@@ -29,12 +29,12 @@ from xgacmn_tf.datasets.columns import Columns
 from xgacmn_tf.datasets.distribution import read_text
 from xgacmn_tf.datasets.extraction.extract import title
 from xgacmn_tf.datasets.extraction.feature_store import item_keys, stored_features
-from xgacmn_tf.datasets.folders import IMAGE_SUFFIXES
+from xgacmn_tf.datasets.folders import IMAGE_SUFFIXES, images_below
 from xgacmn_tf.datasets.table_formats import FORMATS
 from xgacmn_tf.datasets.tables import LABEL_SEPARATOR, read_table
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.features.extractor import file_hash
-from xgacmn_tf.features.shards import SKIP, rejection
+from xgacmn_tf.features.shards import SKIP
 from xgacmn_tf.gallery import ALL, TEST, TRAIN, Gallery
 from xgacmn_tf.names import MODALITIES
 from xgacmn_tf.runs.trained import TrainedRun
@@ -88,50 +88,37 @@ def read_sources(
       InputError: a source cannot be used, or an image if the policy is "refuse".
     """
     bad: list[str] = []
-    parts = [_read(run, one, cache, on_bad_image, columns, bad) for one in sources]
+    parts = []
+    for source in sources:
+        path = Path(source)
+        if source in SPLITS:
+            parts.append(run.gallery(source))
+        elif path.is_file() and path.suffix.lower() == ".npz":
+            parts.append(_features_in(run, path))
+        else:
+            items = _items_in(source, path, columns)
+            parts.append(_extracted(run, source, items, cache, on_bad_image, bad))
     return gallery.join(parts), bad
 
 
-def _read(
-    run: TrainedRun,
-    source: str,
-    cache: Path,
-    on_bad_image: str,
-    columns: Columns,
-    bad: list[str],
-) -> Gallery:
-    path = Path(source)
-    if source in SPLITS:
-        return run.gallery(source)
+def _items_in(source: str, path: Path, columns: Columns) -> list[RawItem]:
     if path.is_dir():
-        items = images_in(path)
-    elif not path.is_file():
+        return images_in(path)
+    if not path.is_file():
         raise InputError(f"{source}: there is no such file or folder; {_EXPECTED}")
-    elif path.suffix.lower() == ".npz":
-        return _features_in(run, path)
-    elif path.suffix.lower() == ".txt":
-        items = texts_in(path)
-    elif path.suffix.lower() in FORMATS:
-        items = table_in(path, columns)
-    else:
-        raise InputError(f"{source}: {_EXPECTED}")
-    return _extracted(run, source, items, cache, on_bad_image, bad)
+    if path.suffix.lower() == ".txt":
+        return texts_in(path)
+    if path.suffix.lower() in FORMATS:
+        return table_in(path, columns)
+    raise InputError(f"{source}: {_EXPECTED}")
 
 
 def images_in(folder: Path) -> list[RawItem]:
     """Return all images in a folder and the folders below it, by name, without hidden ones."""
-    paths = []
-    for parent, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        paths += [
-            Path(parent) / name
-            for name in files
-            if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
-        ]
+    paths = sorted(images_below(folder))
     if not paths:
         raise InputError(f"{folder}: no image in it ({', '.join(IMAGE_SUFFIXES)})")
-    names = [(readable(path.relative_to(folder)), path) for path in sorted(paths)]
-    return [RawItem(name, Path(name).stem, path) for name, path in names]
+    return [RawItem(readable(path), Path(readable(path)).stem, folder / path) for path in paths]
 
 
 def texts_in(path: Path) -> list[RawItem]:
@@ -203,39 +190,32 @@ def _extracted(
 ) -> Gallery:
     """Return items with their features; reasons for images that are left out go to `bad`."""
     features, has = {}, {}
-    thumbnail: list[bytes] | None = None
+    thumbnail: tuple[bytes, ...] | None = None
     for modality in MODALITIES:
-        contents = [getattr(item, modality) for item in items]
-        rows = [row for row, content in enumerate(contents) if content is not None]
-        if not rows:
+        contents = {row: getattr(item, modality) for row, item in enumerate(items)}
+        contents = {row: content for row, content in contents.items() if content is not None}
+        if not contents:
             continue
         extractor = run.extractor(modality)
         # Named after the extractor's content: features of another one are of no use.
         folder = cache / f"{modality}-{file_hash(run.folder.extractors / modality)[:16]}"
         folder.mkdir(parents=True, exist_ok=True)
-        keys = item_keys(modality, [contents[row] for row in rows])
-        distinct = {key: contents[row] for key, row in zip(keys, rows, strict=True)}
+        keys = item_keys(modality, [*contents.values()])
+        distinct = dict(zip(keys, contents.values(), strict=True))
         with tqdm(total=len(distinct), desc=f"{modality}s: {extractor.name}", leave=False) as bar:
-            stored = stored_features(folder, distinct, extractor, SKIP, bar.update)
-        reasons = [
-            f"{items[row].id}: {stored.bad[key]}"
-            for key, row in zip(keys, rows, strict=True)
-            if key in stored.bad
-        ]
-        if reasons and on_bad_image != SKIP:
-            raise rejection(reasons[0])
-        bad += reasons
-        known = [(key, row) for key, row in zip(keys, rows, strict=True) if key in stored.row]
-        features[modality] = np.zeros((len(items), extractor.dim), np.float32)
-        has[modality] = np.zeros(len(items), bool)
-        if known:
-            known_keys, known_rows = map(list, zip(*known, strict=True))
-            features[modality][known_rows] = stored.take(known_keys)
-            has[modality][known_rows] = True
-            if modality == "image":
-                thumbnail = [b""] * len(items)
-                for row, image in zip(known_rows, stored.thumbnails(known_keys), strict=True):
-                    thumbnail[row] = image
+            stored = stored_features(folder, distinct, extractor, on_bad_image, bar.update)
+        key_of: list[str | None] = [None] * len(items)
+        for key, row in zip(keys, contents, strict=True):
+            if key in stored.row:
+                key_of[row] = key
+            else:
+                bad.append(f"{items[row].id}: {stored.bad[key]}")
+        has[modality] = np.array([key is not None for key in key_of])
+        if has[modality].any():
+            features[modality] = stored.take(key_of)
+            thumbnail = stored.thumbnails(key_of) if modality == "image" else thumbnail
+        else:
+            features[modality] = np.zeros((len(items), extractor.dim), np.float32)
     usable = np.any([*has.values()], axis=0)
     if not usable.any():
         raise InputError(
@@ -247,7 +227,7 @@ def _extracted(
         np.array([item.id for item in items]),
         np.array([item.title for item in items]),
         category if category.astype(bool).any() else None,
-        None if thumbnail is None else tuple(thumbnail),
+        thumbnail,
         None,
         *(None if m not in has or has[m][usable].all() else has[m] for m in MODALITIES),
     )
