@@ -234,6 +234,17 @@ def test_where_items_are_compared_by_one_modality(encoder, captions, reason, mon
     np.testing.assert_allclose(found, image[[0, 2, 3, 4]], atol=1e-6)
 
 
+def test_embeddings_of_a_gallery_have_one_width_with_and_without_known_captions(encoder, captions):
+    silent = gallery(captions.features["image"], text=np.zeros((5, 3)))
+    some, none = (search_embeddings(encoder, "item", g, "image")[1] for g in (captions, silent))
+    assert some.shape == none.shape
+    queries = np.random.default_rng(5).normal(size=(4, 3))
+    wide = query_embeddings(encoder, "item", "text", queries, none.shape[1])
+    alone = search_embeddings(encoder, "item", silent, "image", caption_features=False)[1]
+    narrow = query_embeddings(encoder, "item", "text", queries)
+    np.testing.assert_allclose(wide @ none.T, narrow @ alone.T, rtol=1e-5, atol=1e-6)
+
+
 def test_fine_labels_travel_through_files_and_stand_beside_galleries_without():
     image = np.float32([[1, 0], [1, 0], [0, 1]])
     one = gallery(image, fine_label=np.array(["apple", "pear", ""]))

@@ -33,8 +33,8 @@ def search_embeddings(
     Several captions of one image count together as much as the image. An image or caption that is
     missing, or whose features are all zero, is left out.
 
-    Embeddings of images with captions have caption features, too: the mean over the captions, and
-    zeros without any. The score of a text query is then higher by its weighted cosine with the
+    Embeddings of images in a gallery of images and texts have caption features, too: the mean over
+    the captions, and zeros without any, so that all have one width. The score of a text query is then higher by its weighted cosine with the
     captions, see `CommonSpaceEncoder.caption_features`.
 
     Args:
@@ -54,8 +54,7 @@ def search_embeddings(
         return items, own
     other = OTHER[modality]
     known = np.flatnonzero(gallery.features[other].any(axis=1) & (item >= 0))
-    if not len(known):
-        return items, own
+    features = gallery.features[other][known]
     count = np.bincount(item[known], minlength=len(items)).reshape(-1, 1)
 
     def mean(values: np.ndarray) -> np.ndarray:
@@ -63,13 +62,15 @@ def search_embeddings(
         np.add.at(totals, item[known], values)
         return totals / np.maximum(count, 1)
 
-    features = gallery.features[other][known]
-    more = mean(_represented(encoder, similarity, other, features))
-    both = np.where(items.features[modality].any(axis=1, keepdims=True), (own + more) / 2, more)
-    embeddings = np.where(count > 0, both, own).astype(np.float32)
-    compared = caption_features and compares_features(encoder, similarity, gallery)
-    if compared and modality == "image":
-        of_captions = mean(encoder.caption_features_of(features).numpy()).astype(np.float32)
+    embeddings = own
+    if len(known):
+        more = mean(_represented(encoder, similarity, other, features))
+        both = np.where(items.features[modality].any(axis=1, keepdims=True), (own + more) / 2, more)
+        embeddings = np.where(count > 0, both, own).astype(np.float32)
+    if modality == "image" and caption_features and compares_features(encoder, similarity, gallery):
+        of_captions = np.zeros((len(items), encoder.text_map.output_dim), np.float32)
+        if len(known):
+            of_captions = mean(encoder.caption_features_of(features).numpy()).astype(np.float32)
         embeddings = encoder.with_caption_features(embeddings, of_captions).numpy()
     return items, embeddings
 
