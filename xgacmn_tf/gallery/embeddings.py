@@ -34,8 +34,8 @@ def search_embeddings(
     missing, or whose features are all zero, is left out.
 
     Embeddings of images in a gallery of images and texts have caption features, too: the mean over
-    the captions, and zeros without any, so that all have one width. The score of a text query is then higher by its weighted cosine with the
-    captions, see `CommonSpaceEncoder.caption_features`.
+    the captions, and zeros without any, so that all have one width. The score of a text query is
+    then higher by its weighted cosine with the captions, see `CommonSpaceEncoder.caption_features`.
 
     Args:
       encoder: the encoders.

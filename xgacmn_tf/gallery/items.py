@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -62,20 +63,15 @@ class Gallery:
     def take(self, rows: np.ndarray) -> Gallery:
         """Return the items at some rows."""
 
-        def at(values: np.ndarray | None) -> np.ndarray | None:
-            return None if values is None else values[rows]
+        def taken(value: Any) -> Any:
+            if isinstance(value, Mapping):
+                return {name: taken(each) for name, each in value.items()}
+            if isinstance(value, tuple):
+                return tuple(value[row] for row in rows.tolist())
+            return None if value is None else value[rows]
 
-        thumbnail = self.thumbnail
-        return Gallery(
-            {modality: values[rows] for modality, values in self.features.items()},
-            self.id[rows],
-            self.title[rows],
-            at(self.category),
-            None if thumbnail is None else tuple(thumbnail[row] for row in rows.tolist()),
-            at(self.fine_label),
-            at(self.has_image),
-            at(self.has_text),
-        )
+        fields = dataclasses.fields(self)
+        return Gallery(**{field.name: taken(getattr(self, field.name)) for field in fields})
 
     def distinct(self, modality: str) -> tuple[Gallery, np.ndarray]:
         """Return the distinct items of one modality, and the number of the item of each row.

@@ -32,19 +32,6 @@ CANDIDATES = 80
 MAX_SEED = 2**31 - 1
 
 
-def import_faiss() -> Any:
-    """Return the module, untyped: its stubs lack half of it.
-
-    Raises:
-      InputError: it is not installed.
-    """
-    return import_engine(
-        "faiss",
-        'flat, IVF and HNSW indexes need FAISS: pip install "xgacmn_tf[faiss]"; '
-        "--index=exact needs nothing",
-    )
-
-
 def make_faiss_index(kind: str, seed: int = 0, threads: int | None = None) -> FaissIndex:
     """Return an empty index.
 
@@ -56,13 +43,12 @@ def make_faiss_index(kind: str, seed: int = 0, threads: int | None = None) -> Fa
     Raises:
       InputError: FAISS is not installed, or a setting is out of range.
     """
-    faiss = import_faiss()
     if not 0 <= seed <= MAX_SEED:
         raise InputError(f"seed is {seed}; it must be from 0 to {MAX_SEED}")
     if threads is not None:
         if threads < 1:
             raise InputError(f"threads is {threads}; it must be at least 1")
-        faiss.omp_set_num_threads(threads)
+        _import_faiss().omp_set_num_threads(threads)
     engines: dict[str, type[Any]] = {"flat": FlatIndex, "ivf": IvfIndex, "hnsw": HnswIndex}
     return engines[kind](seed)
 
@@ -81,15 +67,22 @@ class FaissIndex(MemoryIndex):
 
     def __init__(self, seed: int = 0) -> None:
         super().__init__()
-        self._faiss, self._seed = import_faiss(), seed
+        self._faiss, self._seed = _import_faiss(), seed
 
     @abc.abstractmethod
-    def _parameters(self, structure: Any, k: int, selector: dict[str, Any]) -> Any:
+    def _empty(self, dim: int, lists: int = 1) -> Any:
+        """Return an empty FAISS index."""
+
+    @abc.abstractmethod
+    def _part(self, structure: Any, k: int, selector: dict[str, Any]) -> Any:
         """Return FAISS's search parameters for the effort at hand."""
 
-    @abc.abstractmethod
-    def _scan(self, structure: Any, selector: dict[str, Any]) -> tuple[Any, Any]:
+    def _all(self, structure: Any, selector: dict[str, Any]) -> tuple[Any, Any]:
         """Return a FAISS index and the parameters with which it compares all selected vectors."""
+        return structure, self._faiss.SearchParameters(**selector)
+
+    def _build(self, vectors: np.ndarray) -> Any:
+        return self._extend(self._empty(vectors.shape[1]), vectors)
 
     def _extend(self, structure: Any, vectors: np.ndarray) -> Any:
         structure.add(vectors)
@@ -105,17 +98,18 @@ class FaissIndex(MemoryIndex):
         if rows is not None:
             bits = np.packbits(rows, bitorder="little")
             selector["sel"] = self._faiss.IDSelectorBitmap(bits)
-        scan, scan_parameters = self._scan(structure, selector)
-        if all_rows:
-            scores, found = scan.search(queries, k, params=scan_parameters)
-            return _sorted(found, scores)
-        scores, found = structure.search(
-            queries, k, params=self._parameters(structure, k, selector)
-        )
+        found = np.full((len(queries), k), -1)
+        scores = np.zeros((len(queries), k), np.float32)
+        if not all_rows:
+            part = self._part(structure, k, selector)
+            scores, found = structure.search(queries, k, params=part)
         short = (found < 0).any(axis=1)
         if short.any():  # The part that was looked at holds fewer than k items.
-            scores[short], found[short] = scan.search(queries[short], k, params=scan_parameters)
-        return _sorted(found, scores)
+            scan, parameters = self._all(structure, selector)
+            scores[short], found[short] = scan.search(queries[short], k, params=parameters)
+        # Best first, and equal items in the order of rows.
+        order = np.lexsort((found, -scores), axis=1)
+        return np.take_along_axis(found, order, 1), np.take_along_axis(scores, order, 1)
 
     def _write(self, structure: Any, path: Path) -> None:
         self._faiss.write_index(structure, str(path))
@@ -126,10 +120,6 @@ class FaissIndex(MemoryIndex):
             raise ValueError("another kind of index")
         return structure, structure.ntotal, structure.d
 
-    @abc.abstractmethod
-    def _empty(self, dim: int, lists: int = 1) -> Any:
-        """Return an empty FAISS index."""
-
 
 class FlatIndex(FaissIndex):
     """Compares with every vector, in single precision: half the memory of exact search."""
@@ -139,14 +129,8 @@ class FlatIndex(FaissIndex):
     def _empty(self, dim: int, lists: int = 1) -> Any:
         return self._faiss.IndexFlatIP(dim)
 
-    def _build(self, vectors: np.ndarray) -> Any:
-        return self._extend(self._empty(vectors.shape[1]), vectors)
-
-    def _parameters(self, structure: Any, k: int, selector: dict[str, Any]) -> Any:
+    def _part(self, structure: Any, k: int, selector: dict[str, Any]) -> Any:
         return self._faiss.SearchParameters(**selector)
-
-    def _scan(self, structure: Any, selector: dict[str, Any]) -> tuple[Any, Any]:
-        return structure, self._faiss.SearchParameters(**selector)
 
 
 class IvfIndex(FaissIndex):
@@ -179,13 +163,12 @@ class IvfIndex(FaissIndex):
     def _is_outgrown(self, structure: Any, rows: int) -> bool:
         return _lists(rows) > OUTGROWN * structure.nlist
 
-    def _parameters(self, structure: Any, k: int, selector: dict[str, Any]) -> Any:
+    def _part(self, structure: Any, k: int, selector: dict[str, Any]) -> Any:
         lists = max(1, min(self.effort, structure.nlist))
         return self._faiss.SearchParametersIVF(nprobe=lists, **selector)
 
-    def _scan(self, structure: Any, selector: dict[str, Any]) -> tuple[Any, Any]:
-        parameters = self._faiss.SearchParametersIVF(nprobe=structure.nlist, **selector)
-        return structure, parameters
+    def _all(self, structure: Any, selector: dict[str, Any]) -> tuple[Any, Any]:
+        return structure, self._faiss.SearchParametersIVF(nprobe=structure.nlist, **selector)
 
 
 class HnswIndex(FaissIndex):
@@ -204,19 +187,13 @@ class HnswIndex(FaissIndex):
         index.hnsw.rng = faiss.RandomGenerator(self._seed)
         return index
 
-    def _build(self, vectors: np.ndarray) -> Any:
-        return self._extend(self._empty(vectors.shape[1]), vectors)
-
-    def _vectors(self, structure: Any) -> np.ndarray:
-        return structure.storage.reconstruct_n(0, structure.ntotal)
-
-    def _parameters(self, structure: Any, k: int, selector: dict[str, Any]) -> Any:
+    def _part(self, structure: Any, k: int, selector: dict[str, Any]) -> Any:
         # Tombstones are candidates, too, which take the places of items.
         candidates = math.ceil(max(self.effort, k) * structure.ntotal / max(1, len(self)))
         return self._faiss.SearchParametersHNSW(efSearch=candidates, **selector)
 
-    def _scan(self, structure: Any, selector: dict[str, Any]) -> tuple[Any, Any]:
-        return structure.storage, self._faiss.SearchParameters(**selector)
+    def _all(self, structure: Any, selector: dict[str, Any]) -> tuple[Any, Any]:
+        return super()._all(structure.storage, selector)
 
 
 def _lists(rows: int) -> int:
@@ -224,7 +201,9 @@ def _lists(rows: int) -> int:
     return max(1, min(round(2 * rows**0.5), rows // MIN_PER_LIST))
 
 
-def _sorted(found: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return hits best first, and among equals in the order of rows."""
-    order = np.lexsort((found, -scores), axis=1)
-    return np.take_along_axis(found, order, 1), np.take_along_axis(scores, order, 1)
+def _import_faiss() -> Any:
+    return import_engine(
+        "faiss",
+        'flat, IVF and HNSW indexes need FAISS: pip install "xgacmn_tf[faiss]"; '
+        "--index=exact needs nothing",
+    )

@@ -89,18 +89,16 @@ def tune(
     queries = checked_embeddings("the query", queries, vectors.shape[1])
     queries = queries[np.random.default_rng(seed).permutation(len(queries))[:sample]]
     truth = exact_scores(queries, vectors)
+
+    def measured(m: int) -> float:  # A search for more than m may look at more of the index.
+        return recall_at(m, index.query(queries, m).scores, truth)
+
     for effort in index.efforts() or (index.effort,):
         index.effort = effort
-        at10 = _measured(10, index, queries, truth)
+        at10 = measured(10)
         if at10 >= target:
             break
-    at50 = _measured(50, index, queries, truth)
-    return Recall(at10, at50, effort, len(queries), target, source)
-
-
-def _measured(m: int, index: Index, queries: np.ndarray, truth: np.ndarray) -> float:
-    """Recall@m of searches for m items: a search for more may look at more of the index."""
-    return recall_at(m, index.query(queries, m).scores, truth)
+    return Recall(at10, measured(50), effort, len(queries), target, source)
 
 
 def exact_scores(queries: np.ndarray, vectors: np.ndarray) -> np.ndarray:
