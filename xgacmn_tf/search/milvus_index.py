@@ -27,17 +27,8 @@ import numpy as np
 
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.io.files import write_json
-from xgacmn_tf.search.index import (
-    COLLECTION,
-    FORMAT,
-    GRAPH_EFFORTS,
-    RECORD,
-    Hits,
-    Index,
-    Items,
-    category_names,
-    import_engine,
-)
+from xgacmn_tf.search import index as interface
+from xgacmn_tf.search.index import Hits, Index, Items, category_names, import_engine
 
 FIELDS = ("id", "category", "embedding")
 # Milvus plans its segments by the maximum size of strings.
@@ -79,7 +70,7 @@ class MilvusIndex(Index):
     kind = "milvus"
     effort = 128
 
-    def __init__(self, uri: str, collection: str = COLLECTION, token: str | None = None):
+    def __init__(self, uri: str, collection: str = interface.COLLECTION, token: str | None = None):
         super().__init__()
         parts = urlsplit(uri)
         if parts.username is not None or parts.password is not None:
@@ -107,7 +98,7 @@ class MilvusIndex(Index):
         self._written = -np.inf
 
     def efforts(self) -> tuple[int, ...]:
-        return GRAPH_EFFORTS
+        return interface.GRAPH_EFFORTS
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[None]:
@@ -137,11 +128,9 @@ class MilvusIndex(Index):
                 self._written = time.monotonic()
 
     def _width(self) -> int | None:
-        if self._dim is None:
-            found = self._target()
-            if found is not None:
-                self._client.load_collection(found[0], timeout=SECONDS)
-                self._dim = found[1]
+        if self._dim is None and (target := self._target()) is not None:
+            self._client.load_collection(target[0], timeout=SECONDS)
+            self._dim = target[1]
         return self._dim
 
     def _target(self) -> tuple[str, int] | None:
@@ -172,12 +161,17 @@ class MilvusIndex(Index):
     def _index(self, items: Items) -> None:
         client, before = self._client, self._target()
         name, dim = f"{self._name}_{uuid.uuid4().hex}", items.vectors.shape[1]
+        kinds, size = self._pymilvus.DataType, {"max_length": MAX_BYTES}
+        array = {"element_type": kinds.VARCHAR, "max_capacity": MAX_CATEGORIES, **size}
+        schema = client.create_schema(auto_id=False, enable_dynamic_field=False)
+        schema.add_field("id", kinds.VARCHAR, is_primary=True, **size)
+        schema.add_field("category", kinds.ARRAY, **array)
+        schema.add_field("embedding", kinds.FLOAT_VECTOR, dim=dim)
         graph = client.prepare_index_params()
         graph.add_index("embedding", index_type="HNSW", metric_type="IP", params=GRAPH)
         try:
-            client.create_collection(
-                name, schema=self._schema(dim), consistency_level="Session", timeout=SECONDS
-            )
+            consistent = {"consistency_level": "Session", "timeout": SECONDS}
+            client.create_collection(name, schema=schema, **consistent)
             for part in _parts(items):
                 client.insert(name, part, timeout=SECONDS)
             # Without a limit: these may take as long as the gallery is large.
@@ -193,15 +187,6 @@ class MilvusIndex(Index):
         self._dim = dim
         if before:
             client.drop_collection(before[0], timeout=SECONDS)
-
-    def _schema(self, dim: int) -> Any:
-        kinds, size = self._pymilvus.DataType, {"max_length": MAX_BYTES}
-        schema = self._client.create_schema(auto_id=False, enable_dynamic_field=False)
-        schema.add_field("id", kinds.VARCHAR, is_primary=True, **size)
-        array = {"element_type": kinds.VARCHAR, "max_capacity": MAX_CATEGORIES, **size}
-        schema.add_field("category", kinds.ARRAY, **array)
-        schema.add_field("embedding", kinds.FLOAT_VECTOR, dim=dim)
-        return schema
 
     def _upsert(self, items: Items) -> None:
         for part in _parts(items):
@@ -238,18 +223,19 @@ class MilvusIndex(Index):
             )
         # Results of different lengths as one table.
         width = max(map(len, found), default=0)
-        rows = [[hit["id"] for hit in hits] + [""] * (width - len(hits)) for hits in found]
+        ids = np.full((len(found), width), "", object)
         scores = np.full((len(found), width), -np.inf, np.float32)
         for row, hits in enumerate(found):
+            ids[row, : len(hits)] = [hit["id"] for hit in hits]
             scores[row, : len(hits)] = [hit["distance"] for hit in hits]
-        return Hits(np.array(rows, str).reshape(scores.shape), scores)
+        return Hits(ids.astype(str), scores)
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write the gallery's address, without the token; the gallery stays on the server."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        record = {"format": FORMAT, "kind": self.kind, "effort": self.effort}
-        write_json(folder / RECORD, record | {"uri": self._uri, "collection": self._name})
+        record = {"format": interface.FORMAT, "kind": self.kind, "effort": self.effort}
+        write_json(folder / interface.RECORD, record | {"uri": self._uri, "collection": self._name})
 
     @classmethod
     def of_record(cls, record: Mapping[str, Any], token: str | None) -> MilvusIndex:

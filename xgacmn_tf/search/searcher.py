@@ -162,29 +162,22 @@ def answer(
     asked = _categories(run, embeddings)
     answers = []
     for row, query in enumerate(queries):
-        unknown: tuple[str, ...] = ()
-        known = bool(features[row].any() and embeddings[row].any())
+        unknown, counted = (), True
         if modality == "text":
             unknown, counted = _words(run.extractor(modality), query.item)
-            known = known and counted
-        if not known:
+        if not (counted and features[row].any() and embeddings[row].any()):
             answers.append(Answer(query, (), unknown, understood=False))
             continue
         # Where fewer are found than asked for, the rest of the ids is empty.
         rows = np.array([row_of[name] for name in found.ids[row].tolist() if name], np.int64)
         hits = _hits(run, items, rows[:k], found.scores[row])
-        answers.append(
-            Answer(
-                query,
-                hits,
-                unknown,
-                category="" if asked is None else str(asked[0][row]),
-                category_posterior=None if asked is None else float(asked[1][row]),
-                no_good_match=None
-                if threshold is None
-                else _has_no_match(run, embeddings[row], items, rows, threshold),
-            )
-        )
+        no_match = None
+        if threshold is not None:
+            best = [run.encoder.items_of(e) for e in (embeddings[row], vectors[rows[:MATCH_DEPTH]])]
+            fit = match_score(best[0][np.newaxis], best[1][np.newaxis])[0] if len(rows) else -np.inf
+            no_match = bool(fit < threshold)
+        shown = ("", None) if asked is None else (str(asked[0][row]), float(asked[1][row]))
+        answers.append(Answer(query, hits, unknown, True, *shown, no_match))
     return answers
 
 
@@ -221,18 +214,6 @@ def _categories(
         return None
     posteriors = run.encoder.posteriors_of(embeddings)
     return categories_with_posteriors(posteriors, run.label_names, category)
-
-
-def _has_no_match(
-    run: TrainedRun, query: np.ndarray, items: Gallery, rows: np.ndarray, threshold: float
-) -> bool:
-    """Tell whether a query's first hits fit it too badly."""
-    if not len(rows):
-        return True
-    (vectors,) = items.features.values()
-    best = vectors[rows[:MATCH_DEPTH]]
-    own, hits = (run.encoder.items_of(values) for values in (query, best))
-    return bool(match_score(own[np.newaxis], hits[np.newaxis])[0] < threshold)
 
 
 def _words(extractor: Extractor, text: str) -> tuple[tuple[str, ...], bool]:
