@@ -41,10 +41,7 @@ def from_file(path: str | os.PathLike[str], dims: Mapping[str, int]) -> Gallery:
     found = arrays["id"]
     rows = len(found) if found.ndim else 0
     if found.ndim != 1 or found.dtype.kind not in "Uiu" or not rows:
-        raise InputError(
-            f"gallery {path}: id has shape {found.shape} and dtype {found.dtype}; expected one "
-            "string or whole number an item, at least one"
-        )
+        raise _unexpected(path, "id", found, "one string or whole number an item, at least one")
     ids = found.astype(str)
     check_unique(str(path), ids)
     if "" in ids:
@@ -69,6 +66,13 @@ def from_file(path: str | os.PathLike[str], dims: Mapping[str, int]) -> Gallery:
     )
 
 
+def _unexpected(path: Path, name: str, values: np.ndarray, expected: str) -> InputError:
+    return InputError(
+        f"gallery {path}: {name} has shape {values.shape} and dtype {values.dtype}; expected "
+        f"{expected}"
+    )
+
+
 def _check_names(path: Path, names: Collection[str]) -> None:
     fits = "id" in names and any(name in names for name in MODALITIES) and set(names) <= {*ALLOWED}
     if not fits:
@@ -86,10 +90,7 @@ def _check_names(path: Path, names: Collection[str]) -> None:
 
 def _check_strings(path: Path, name: str, values: np.ndarray, rows: int) -> None:
     if values.shape != (rows,) or values.dtype.kind != "U":
-        raise InputError(
-            f"gallery {path}: {name} has shape {values.shape} and dtype {values.dtype}; expected "
-            f"{rows} strings, one for each id"
-        )
+        raise _unexpected(path, name, values, f"{rows} strings, one for each id")
     try:
         np.char.encode(values, "utf-8")
     except UnicodeEncodeError as error:
@@ -102,10 +103,8 @@ def _checked(
     rows, dim = expected
     shape = (rows, values.shape[-1] if dim is None and values.ndim == 2 else dim)
     if values.shape != shape or values.dtype.kind not in "fiub":
-        raise InputError(
-            f"gallery {path}: {name} has shape {values.shape} and dtype {values.dtype}; expected "
-            f"numbers of shape {shape}: a row for each id, of the features this run was trained on"
-        )
+        wanted = f"numbers of shape {shape}: a row for each id, of the features this run was"
+        raise _unexpected(path, name, values, f"{wanted} trained on")
     # A double beyond float32's range becomes infinite here, and is refused below.
     with np.errstate(over="ignore"):
         values = values.astype(np.float32)
@@ -120,10 +119,7 @@ def _checked(
 def _has(path: Path, name: str, arrays: Mapping[str, np.ndarray], rows: int) -> np.ndarray | None:
     has = arrays.get(name)
     if has is not None and (has.shape != (rows,) or has.dtype != bool):
-        raise InputError(
-            f"gallery {path}: {name} has shape {has.shape} and dtype {has.dtype}; expected {rows} "
-            "booleans, one for each id"
-        )
+        raise _unexpected(path, name, has, f"{rows} booleans, one for each id")
     return has
 
 

@@ -51,7 +51,7 @@ class ExactIndex(MemoryIndex):
         for part, own, start in zip(structure, (rows < size, rows >= size), (0, size), strict=True):
             if own.any():
                 values = tf.cast(vectors[own], tf.float64)
-                tf.raw_ops.InplaceUpdate(x=part, i=rows[own] - start, v=values)
+                tf.raw_ops.InplaceUpdate(x=part, i=(rows[own] - start).astype(np.int32), v=values)
         return True
 
     def _vectors(self, structure: Parts) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -162,7 +162,8 @@ def answer(
     asked = _categories(run, embeddings)
     answers = []
     for row, query in enumerate(queries):
-        unknown, counted = (), True
+        unknown: tuple[str, ...] = ()
+        counted = True
         if modality == "text":
             unknown, counted = _words(run.extractor(modality), query.item)
         if not (counted and features[row].any() and embeddings[row].any()):
@@ -176,8 +177,11 @@ def answer(
             best = [run.encoder.items_of(e) for e in (embeddings[row], vectors[rows[:MATCH_DEPTH]])]
             fit = match_score(best[0][np.newaxis], best[1][np.newaxis])[0] if len(rows) else -np.inf
             no_match = bool(fit < threshold)
-        shown = ("", None) if asked is None else (str(asked[0][row]), float(asked[1][row]))
-        answers.append(Answer(query, hits, unknown, True, *shown, no_match))
+        one = Answer(query, hits, unknown, no_good_match=no_match)
+        if asked is not None:
+            shown, posterior = str(asked[0][row]), float(asked[1][row])
+            one = replace(one, category=shown, category_posterior=posterior)
+        answers.append(one)
     return answers
 
 
