@@ -108,7 +108,7 @@ class MemoryIndex(Index):
             if self._overwrite(self._structure, replaced, vectors[known]):
                 for row, at in zip(replaced.tolist(), known.tolist(), strict=True):
                     old.set_category(row, items.categories[at])
-                replaced, appended = replaced[:0], new
+                known, replaced, appended = known[:0], replaced[:0], new
             else:
                 appended = np.arange(len(place))
         size, total = len(old.ids), len(old.ids) + len(appended)
@@ -116,8 +116,7 @@ class MemoryIndex(Index):
         if dead > MAX_DEAD * total or self._is_outgrown(self._structure, total):
             # An item that is replaced keeps its place.
             order = np.arange(size)
-            if len(replaced):
-                order[replaced] = size + known
+            order[replaced] = size + known
             order = np.append(order[old.alive], size + new)
             both = np.concatenate([self._vectors(self._structure), vectors])
             joined = _Rows([*old.ids, *items.ids], [*old.categories, *items.categories])
