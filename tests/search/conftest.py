@@ -24,6 +24,12 @@ TEST = np.array([[9, 1, 0], [1, 8, 1], [0, 1, 7], [4, 6, 0], [2, 6, 1], [2, 2, 6
 CALLED = np.array([0, 1, 2, 0, 1, 2])
 
 
+@pytest.fixture(autouse=True)
+def empty_user_cache(tmp_path, monkeypatch):
+    """Features of networks are cached there, as those of training are."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user-cache"))
+
+
 @pytest.fixture(scope="package")
 def mean_colour():
     """Makes `MeanColour` known to the registry."""

@@ -8,8 +8,9 @@
     xgacmn gallery --run=RUN photos/ captions.csv features.npz -o items.npz
         several sources; an image and a text with one id become one item.
 
-Features are cached in RUN/cache by content, so that only new images and texts are extracted. The
-file goes into `xgacmn export --gallery`, `xgacmn serve --gallery` and `xgacmn search --gallery`.
+Features are cached by content, so that only new images and texts are extracted; those of networks
+are shared with training. The file goes into `xgacmn export --gallery`, `xgacmn serve --gallery` and
+`xgacmn search --gallery`.
 """
 
 from __future__ import annotations

@@ -51,6 +51,7 @@ class ExactIndex(MemoryIndex):
         for part, own, start in zip(structure, (rows < size, rows >= size), (0, size), strict=True):
             if own.any():
                 values = tf.cast(vectors[own], tf.float64)
+                # A variable would be copied by every search after its first `scatter_update`.
                 tf.raw_ops.InplaceUpdate(x=part, i=(rows[own] - start).astype(np.int32), v=values)
         return True
 

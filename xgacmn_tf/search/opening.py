@@ -1,6 +1,6 @@
 """Galleries that a search of a run names: their items, embeddings and indexes, with a cache.
 
-    RUN/cache/features/<extractor>/   features of images and texts, see `feature_store`
+    RUN/cache/features/<extractor>/   features by extractors that were learned, such as word counts
     RUN/cache/galleries/<hash>.npz    the items of one modality with their embeddings
     RUN/cache/indexes/<hash>/         indexes that take time to build, and their recall
 

@@ -26,14 +26,15 @@ from tqdm import tqdm
 from xgacmn_tf import gallery
 from xgacmn_tf.datasets import feature_file
 from xgacmn_tf.datasets.columns import Columns
-from xgacmn_tf.datasets.distribution import read_text
+from xgacmn_tf.datasets.distribution import default_cache_dir, read_text
+from xgacmn_tf.datasets.extraction.cache import FeatureCache
 from xgacmn_tf.datasets.extraction.extract import title
 from xgacmn_tf.datasets.extraction.feature_store import item_keys, stored_features
 from xgacmn_tf.datasets.folders import IMAGE_SUFFIXES, images_below
 from xgacmn_tf.datasets.table_formats import FORMATS
 from xgacmn_tf.datasets.tables import LABEL_SEPARATOR, read_table
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.features.extractor import file_hash
+from xgacmn_tf.features.extractor import Extractor, file_hash
 from xgacmn_tf.features.shards import SKIP
 from xgacmn_tf.gallery import ALL, TEST, TRAIN, Gallery
 from xgacmn_tf.names import MODALITIES
@@ -77,7 +78,8 @@ def read_sources(
     Args:
       run: the run whose extractors and encoders the features are for.
       sources: as the module describes them, at least one.
-      cache: folder of cached features.
+      cache: folder of cached features of extractors that were learned; those of networks are in the
+        cache of training.
       on_bad_image: one of `shards.POLICIES`.
       columns: names of columns in tables for `NAMES`, see `table_in`.
 
@@ -197,9 +199,7 @@ def _extracted(
         if not contents:
             continue
         extractor = run.extractor(modality)
-        # Named after the extractor's content: features of another one are of no use.
-        folder = cache / f"{modality}-{file_hash(run.folder.extractors / modality)[:16]}"
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = _feature_folder(run, extractor, cache)
         keys = item_keys(modality, [*contents.values()])
         distinct = dict(zip(keys, contents.values(), strict=True))
         with tqdm(total=len(distinct), desc=f"{modality}s: {extractor.name}", leave=False) as bar:
@@ -232,6 +232,18 @@ def _extracted(
         *(None if m not in has or has[m][usable].all() else has[m] for m in MODALITIES),
     )
     return found.take(np.flatnonzero(usable))
+
+
+def _feature_folder(run: TrainedRun, extractor: Extractor, cache: Path) -> Path:
+    """Return the folder of an extractor's features; networks share theirs with training."""
+    if not extractor.learns:
+        shared = run.folder.recorded_config().features.cache_dir or default_cache_dir()
+        return FeatureCache(Path(shared), extractor, (), SKIP).features_folder
+    # Named after the extractor's content: features of another one are of no use.
+    name = f"{extractor.modality}-{file_hash(run.folder.extractors / extractor.modality)[:16]}"
+    folder = cache / name
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def readable(path: str | os.PathLike[str]) -> str:

@@ -28,7 +28,6 @@ from xgacmn_tf.features.shards import REFUSE, read_item
 from xgacmn_tf.io.files import temporary_for
 
 EXTRACTOR = "extractor"
-_FEATURES = "features"
 
 
 class FeatureCache:
@@ -59,8 +58,9 @@ class FeatureCache:
         self._on_bad_image, self._show_progress = on_bad_image, show_progress
         name = f"{extractor.modality}-{extractor.name}-{self._fingerprint()}"
         self.folder = Path(cache_dir) / name
+        self.features_folder = self.folder / "features"
         try:
-            (self.folder / _FEATURES).mkdir(parents=True, exist_ok=True)
+            self.features_folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(
                 f"cache_dir={cache_dir}: cannot be written ({error.strerror}); name a folder where "
@@ -93,8 +93,9 @@ class FeatureCache:
             unit=extractor.modality,
             disable=not self._show_progress,
         ) as bar:
-            folder = self.folder / _FEATURES
-            return stored_features(folder, items, extractor, self._on_bad_image, bar.update)
+            return stored_features(
+                self.features_folder, items, extractor, self._on_bad_image, bar.update
+            )
 
     def _training_items(self) -> Iterator[Any]:
         """Yield the training items that are learned from, or a random sample of them."""
