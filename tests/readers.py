@@ -28,7 +28,6 @@ from xgacmn_tf.runs.folder import RunFolder
 from xgacmn_tf.search import load_index, make_index
 from xgacmn_tf.search.sources import table_in, texts_in
 from xgacmn_tf.serve import json_tensors
-from xgacmn_tf.serve.model_version import Input, Signature
 from xgacmn_tf.serve.runners import load_checked
 from xgacmn_tf.settings.config import Config
 
@@ -190,13 +189,10 @@ def read_visual_words(path):
     return load_extractor(path.parent).encode([np.ones((2, 128), np.float32)])
 
 
-SIGNATURE = Signature(
-    "both",
-    {
-        "number": Input("number", tf.float32, tf.TensorShape([None, 2])),
-        "text": Input("text", tf.string, tf.TensorShape([None])),
-    },
-)
+INPUTS = {
+    "number": tf.TensorSpec([None, 2], tf.float32, "number"),
+    "text": tf.TensorSpec([None], tf.string, "text"),
+}
 
 
 def write_request(path):
@@ -205,7 +201,7 @@ def write_request(path):
 
 
 def read_request(path):
-    return json_tensors.arrays_of(json_tensors.parse(path.read_bytes()), SIGNATURE)
+    return json_tensors.arrays_of(json_tensors.parse(path.read_bytes()), INPUTS)
 
 
 class Total(tf.Module):

@@ -137,14 +137,13 @@ def serve():
     from starlette.testclient import TestClient
 
     from xgacmn_tf.serve.app import make_app
-    from xgacmn_tf.serve.metrics import Metrics
     from xgacmn_tf.serve.options import ServiceOptions
     from xgacmn_tf.serve.service import Service
 
     services = []
 
     def serve(run, key=None, hosts=frozenset({"localhost"}), start=True, **options):
-        service = Service(ServiceOptions(run=str(run), **options), Metrics())
+        service = Service(ServiceOptions(run=str(run), **options))
         services.append(service)
         if start:
             service.reload()

@@ -13,32 +13,33 @@ import anyio.to_thread
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, JSONResponse
+from fastapi.responses import JSONResponse
+from fastapi.staticfiles import StaticFiles
 from fastapi_offline import FastAPIOffline
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.types import Scope
 
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.report.images import image_type
 from xgacmn_tf.serve import schemas, tf_serving_api
 from xgacmn_tf.serve.errors import RequestError
-from xgacmn_tf.serve.gate import Gate
+from xgacmn_tf.serve.gate import Gate, error_response
 from xgacmn_tf.serve.service import Service
 from xgacmn_tf.version import __version__
 
-_PAGE = Path(__file__).parent / "page"
-_PAGE_TYPES = {
-    ".html": "text/html",
-    ".css": "text/css",
-    ".js": "text/javascript",
-    ".svg": "image/svg+xml",
-}
 # Titles come from strangers: even if one became markup, nothing in it would run.
-_PAGE_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
-    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
-)
+_PAGE_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+    "img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'self'; "
+    "frame-ancestors 'none'",
+    "Cache-Control": "no-cache",
+}
 _EXAMPLES = 12
+_ERRORS = (
+    RequestError, InputError, HTTPException, RequestValidationError, ClientDisconnect, sqlite3.Error
+)  # fmt: skip
 logger = logging.getLogger(__name__)
 router = APIRouter()
 
@@ -63,6 +64,7 @@ def make_app(service: Service, api_key: str | None, hosts: frozenset[str] | None
     app.state.service = service
     app.include_router(router)
     app.include_router(tf_serving_api.router)
+    app.mount("/page", _page)
     app.add_middleware(
         Gate,
         metrics=service.metrics,
@@ -71,29 +73,25 @@ def make_app(service: Service, api_key: str | None, hosts: frozenset[str] | None
         max_body_bytes=options.max_body_bytes,
         max_concurrent=options.max_concurrent,
     )
-    for kind in (RequestError, InputError, HTTPException, RequestValidationError, sqlite3.Error):
+    for kind in _ERRORS:
         app.add_exception_handler(kind, _answer_error)
     app.add_exception_handler(Exception, _answer_failure)
     return app
 
 
 def _answer_error(request: Request, error: Exception) -> Response:
-    headers = {}
-    if isinstance(error, RequestError):
-        status, message = error.status, error.message
-    elif isinstance(error, HTTPException):
-        status, message = error.status_code, str(error.detail)
+    if isinstance(error, ClientDisconnect):
+        return Response(status_code=499)
+    if isinstance(error, HTTPException):
+        error = RequestError(str(error.detail), error.status_code)
     elif isinstance(error, RequestValidationError):
-        status, message = 400, schemas.validation_message(error.errors())
-    elif isinstance(error, InputError):
-        status, message = 409, str(error)
-        logger.error("%s", error)
-    else:
-        status, message = 503, f"the items cannot be stored or read: {error}"
+        error = RequestError(schemas.validation_message(error.errors()))
+    elif not isinstance(error, RequestError):
         logger.error("%s: %s", type(error).__name__, error)
-    if status == 503:
-        headers["Retry-After"] = "1"
-    return JSONResponse({"error": " ".join(message.split())}, status, headers)
+        is_file = isinstance(error, InputError)
+        message = str(error) if is_file else f"the items cannot be stored or read: {error}"
+        error = RequestError(message, 409 if is_file else 503)
+    return error_response(error)
 
 
 def _answer_failure(request: Request, error: Exception) -> Response:
@@ -125,15 +123,14 @@ async def put_item(request: Request, response: Response, service: Running) -> sc
 
 
 @router.get("/items/{item_id:path}/thumbnail", response_class=Response)
-def get_thumbnail(item_id: str, service: Running) -> Response:
+def get_thumbnail(item_id: str, request: Request, service: Running) -> Response:
     """Return a small image of an item."""
+    if request.scope["raw_path"].lower().endswith(b"%2fthumbnail"):  # The end of an id.
+        return JSONResponse(service.item(f"{item_id}/thumbnail").model_dump())
     data = service.thumbnail(item_id)
     # The address has the revision of the item, so the answer never changes.
     headers = {"Cache-Control": "private, max-age=86400"}
-    kind = image_type(data)
-    if kind is None:
-        raise RequestError(f"item {item_id!r} has no thumbnail", 404)
-    return Response(data, headers=headers, media_type=f"image/{kind}")
+    return Response(data, headers=headers, media_type=f"image/{image_type(data)}")
 
 
 @router.get("/items/{item_id:path}")
@@ -193,12 +190,19 @@ def get_metrics(service: Running) -> Response:
     return Response(text, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
+class _Page(StaticFiles):
+    """The files of the page."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        response = await super().get_response(path, scope)
+        response.headers.update(_PAGE_HEADERS)
+        return response
+
+
+_page = _Page(directory=Path(__file__).parent / "page")
+
+
 @router.get("/", include_in_schema=False)
-@router.get("/page/{name}", include_in_schema=False)
-def get_page(name: str = "index.html") -> FileResponse:
-    """Return a file of the page."""
-    path = _PAGE / name
-    if path.suffix not in _PAGE_TYPES or path not in _PAGE.iterdir():
-        raise RequestError(f"the page has no file {name!r}", 404)
-    headers = {"Content-Security-Policy": _PAGE_POLICY, "Cache-Control": "no-cache"}
-    return FileResponse(path, headers=headers, media_type=_PAGE_TYPES[path.suffix])
+async def get_page(request: Request) -> Response:
+    """Return the page."""
+    return await _page.get_response("index.html", request.scope)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -15,8 +15,8 @@ from xgacmn_tf.serve.errors import RequestError
 from xgacmn_tf.serve.model_version import ModelVersion
 from xgacmn_tf.serve.runners import Runner
 
-# Rows of features that are encoded at once.
-_ROWS_AT_ONCE = 256
+# Rows that are encoded at once.
+ROWS_AT_ONCE = 256
 _SIGNATURES = {
     ("image", "features"): ("encode_image", "image_features"),
     ("text", "features"): ("encode_text", "text_features"),
@@ -73,7 +73,7 @@ class Encoder:
 
     def encodings_of(self, modality: str, features: np.ndarray) -> tf.Tensor:
         """Return the embeddings (n, e) float32 of features (n, d), n at least 1."""
-        return self._in_blocks(modality, features, "search")
+        return tf.constant(self._outputs(modality, "features", features)["search"], tf.float32)
 
     def represent(self, encodings: tf.Tensor, similarity: str, modality: str) -> tf.Tensor:
         """Return the encodings, which are the embeddings for the version's similarity."""
@@ -81,25 +81,26 @@ class Encoder:
 
     def caption_features_of(self, features: np.ndarray) -> tf.Tensor:
         """Return the caption features (n, d) float32 of text features (n, d_t)."""
-        return self._in_blocks("text", features, "caption_features")
+        return tf.constant(self._outputs("text", "features", features)["caption_features"])
 
     def with_caption_features(self, embeddings: tf.Tensor, captions: tf.Tensor) -> tf.Tensor:
         """Return "item" embeddings (n, e) with caption features (n, d): (n, e + d)."""
         parts = embeddings[:, : -self.item_dim], captions, embeddings[:, -self.item_dim :]
         return tf.concat(parts, axis=-1)
 
-    def _in_blocks(self, modality: str, features: np.ndarray, output: str) -> tf.Tensor:
-        signature, name = _SIGNATURES[modality, "features"]
-        starts = range(0, len(features), _ROWS_AT_ONCE)
-        blocks = [self._run(signature, {name: features[i : i + _ROWS_AT_ONCE]}) for i in starts]
-        return tf.constant(np.concatenate([block[output] for block in blocks]), tf.float32)
+    def _outputs(self, modality: str, form: str, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the outputs of a signature for n rows, n at least 1."""
+        signature, name = _SIGNATURES[modality, form]
+        starts = range(0, len(rows), ROWS_AT_ONCE)
+        blocks = [self._run(signature, {name: rows[i : i + ROWS_AT_ONCE]}) for i in starts]
+        return {key: np.concatenate([block[key] for block in blocks]) for key in blocks[0]}
 
-    # ---- Single images and texts
+    # ---- Images and texts
 
     def input_dims(self) -> dict[str, int]:
         """Return the number of features that each modality has."""
         return {
-            modality: int(self.version.signatures[signature].inputs[name].shape[1])
+            modality: int(self.version.signatures[signature][name].shape[1])
             for (modality, form), (signature, name) in _SIGNATURES.items()
             if form == "features"
         }
@@ -108,19 +109,20 @@ class Encoder:
         """Return whether the version encodes this modality as "raw" or as "features"."""
         return _SIGNATURES[modality, form][0] in self.version.signatures
 
-    def encode(self, modality: str, form: str, value: Any) -> Encoded | None:
-        """Encode an image or a text.
+    def encode(self, modality: str, form: str, values: Sequence[Any]) -> list[Encoded | None]:
+        """Encode images or texts.
 
         Args:
           modality: "image" or "text".
           form: "raw" or "features".
-          value: an image file, a text, or (d,) features.
+          values: n image files, texts, or lists of d features; n is at least 1.
 
         Returns:
-          None if the encoder sees nothing in it: all features are zero, or no word is known.
+          n encoded values; None if the encoder sees nothing in one: all features are zero, or no
+          word is known.
 
         Raises:
-          RequestError: the version does not take it.
+          RequestError: the version does not take one of them.
         """
         signature, name = _SIGNATURES[modality, form]
         if signature not in self.version.signatures:
@@ -130,42 +132,48 @@ class Encoder:
                 f"it was exported. Send {modality}_features, or export it again"
             )
         if form == "raw":
-            data = value.encode() if isinstance(value, str) else value
-            row = np.array([data], object)
+            files = [value.encode() if isinstance(value, str) else value for value in values]
+            rows = np.array(files, object)
         else:
+            expected = self.input_dims()[modality]
+            for value in values:
+                if len(value) != expected:
+                    raise RequestError(f"{name}: {len(value)} numbers; expected {expected}")
             with np.errstate(over="ignore"):  # The model rejects infinity.
-                row = np.asarray([value], np.float32)
-            expected = self.version.signatures[signature].inputs[name].shape[1]
-            if row.shape != (1, expected):
-                raise RequestError(f"{name}: {row.shape[1]} numbers; expected {expected}")
-            if not row.any():
-                return None
-        outputs = self._run(signature, {name: row})
-        known = int(outputs["known_words"][0]) if "known_words" in outputs else None
-        embedding = np.asarray(outputs["search"][0], np.float32)
-        if known == 0 or not embedding.any():
-            return None
-        captions = outputs.get("caption_features")
-        captions = None if captions is None else np.asarray(captions[0], np.float32)
-        return Encoded(embedding, captions, known)
+                rows = np.array(values, np.float32)
+        outputs = self._outputs(modality, form, rows)
+        embeddings = outputs["search"].astype(np.float32)
+        captions, known = outputs.get("caption_features"), outputs.get("known_words")
+        understood = embeddings.any(axis=1) & (True if known is None else known > 0)
+        if form == "features":
+            understood &= rows.any(axis=1)
+        return [
+            Encoded(
+                embeddings[row],
+                None if captions is None else captions[row].astype(np.float32),
+                None if known is None else int(known[row]),
+            )
+            if is_understood
+            else None
+            for row, is_understood in enumerate(understood)
+        ]
 
     def known_words(self, words: list[str]) -> np.ndarray:
         """Return (n,) bool, whether each word is known; n is at least 1."""
         rows = np.array([word.encode() for word in words], object)
-        return np.asarray(self._run("encode_raw_text", {"text": rows})["known_words"]) > 0
+        return self._outputs("text", "raw", rows)["known_words"] > 0
 
     def warm_up(self) -> None:
-        """Run each encode signature once, because the first call is slow."""
-        examples: dict[str, Callable[[], Any]] = {"text": lambda: "a", "image": smallest_jpeg}
-        for modality, example in examples.items():
+        """Run each encode signature of raw values once, because the first call is slow."""
+        for modality, example in (("text", "a"), ("image", smallest_jpeg())):
             if self.takes(modality, "raw"):
-                self.encode(modality, "raw", example())
+                self.encode(modality, "raw", [example])
 
     # ---- What embeddings hold
 
-    def posteriors_of(self, embeddings: np.ndarray) -> np.ndarray | None:
-        """Return the class posteriors (n, c) of embeddings (n, e), or None if they have none."""
-        return None if self.label_names is None else embeddings[:, : self.num_classes]
+    def posteriors_of(self, embeddings: np.ndarray) -> np.ndarray:
+        """Return the class posteriors (n, c) of embeddings (n, e), if there are label names."""
+        return embeddings[:, : self.num_classes]
 
     def items_of(self, embeddings: np.ndarray) -> np.ndarray:
         """Return the item embeddings at unit length that "item" embeddings (…, e) end with."""

@@ -1,31 +1,36 @@
-"""What surrounds all routes: authentication, limits, metrics and a log line per request.
+"""Middleware around all routes: API key, Host, Origin, limits, metrics and a line in the log.
 
-The body is read here, whole, so that its size and the time that it takes are bounded once for all
-routes.
+Starlette's own middleware rejects other hosts and uvicorn rejects too many connections, but neither
+answers in JSON, and uvicorn then rejects health checks, too.
 """
 
 from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 import hmac
 import json
 import logging
 import time
+from contextlib import suppress
 from urllib.parse import urlsplit
 
+from fastapi.security.utils import get_authorization_scheme_param
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from xgacmn_tf.serve.errors import RequestError
-from xgacmn_tf.serve.metrics import Metrics
+from xgacmn_tf.serve.service import Metrics
 
 # Health checks of a container platform have no key.
 _OPEN_ROUTES = ("/health", "/ready")
 _BODY_SECONDS = 30.0
 _HEADERS = [(b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer")]
+_ERROR_HEADERS = {
+    401: {"WWW-Authenticate": 'Basic realm="xgacmn", charset="UTF-8"'},
+    503: {"Retry-After": "1"},
+}
 logger = logging.getLogger("xgacmn_tf.serve.requests")
 
 
@@ -37,7 +42,7 @@ class Gate:
       metrics: counts requests.
       api_key: the key that requests must have, in the header `X-API-Key`, as a bearer token or as
         the password of basic authentication, for which browsers ask; None for no key.
-      hosts: names that the header Host may have; None for any.
+      hosts: names that the header Host may have, without brackets; None for any.
       max_body_bytes: maximum size of a body.
       max_concurrent: maximum number of requests at a time.
     """
@@ -71,16 +76,10 @@ class Gate:
 
         self._running += 1
         try:
-            try:
-                self._check(scope)
-                body = await self._body(scope, receive)
-            except RequestError as error:
-                response = JSONResponse({"error": error.message}, error.status, _hint(error.status))
-                await response(scope, receive, send_and_note)
-            else:
-                await self._app(scope, _replayed(body, receive), send_and_note)
-        except _ClientGoneError:
-            status = 499
+            self._check(scope)
+            await self._app(scope, self._limited(receive), send_and_note)
+        except RequestError as error:
+            await error_response(error)(scope, receive, send_and_note)
         finally:
             self._running -= 1
             self._note(scope, status, time.monotonic() - start)
@@ -88,12 +87,15 @@ class Gate:
     def _check(self, scope: Scope) -> None:
         """Raise a `RequestError` unless the request may be answered."""
         headers = Headers(scope=scope)
-        host = headers.get("host", "")
-        if self._hosts is not None and _hostname(host) not in self._hosts:
+        host, origin = headers.get("host", ""), headers.get("origin")
+        try:
+            name = urlsplit(f"//{host}").hostname
+            is_own = origin is None or urlsplit(origin).netloc == host
+        except ValueError as error:
+            raise RequestError("Host or Origin is malformed") from error
+        if self._hosts is not None and name not in self._hosts:
             raise RequestError(f"Host {host!r} is not allowed; see --allowed_hosts", 421)
-        origin = headers.get("origin")
-        # Else any page that a user visits could write items.
-        if origin is not None and _netloc(origin) != host:
+        if not is_own:  # Else any page that a user visits could write items.
             raise RequestError(f"Origin {origin!r} is not this service", 403)
         if scope["path"] in _OPEN_ROUTES:
             return
@@ -101,101 +103,63 @@ class Gate:
             raise RequestError("the API key is missing or wrong; send it as X-API-Key", 401)
         if self._running > self._max_concurrent:
             raise RequestError("too many requests at a time; try again later", 503)
+        length = headers.get("content-length", "0")
+        if length.isdecimal() and int(length[:18]) > self._max_body_bytes:
+            raise self._too_large()
 
-    async def _body(self, scope: Scope, receive: Receive) -> bytes:
-        too_large = RequestError(
-            f"the body is larger than {self._max_body_bytes:,} bytes; see --max_body_bytes", 413
-        )
-        length = Headers(scope=scope).get("content-length", "0")
-        if not (length.isascii() and length.isdecimal()):
-            raise RequestError("the header Content-Length is not a number")
-        if len(length) > 18 or int(length) > self._max_body_bytes:
-            raise too_large
-        chunks: list[bytes] = []
-        size = 0
-        try:
-            async with asyncio.timeout(_BODY_SECONDS):
-                while True:
+    def _limited(self, receive: Receive) -> Receive:
+        """Return a `receive` that bounds the size of a body and the time until it is complete."""
+        end, size, is_complete = asyncio.get_running_loop().time() + _BODY_SECONDS, 0, False
+
+        async def limited() -> Message:
+            nonlocal size, is_complete
+            if is_complete:
+                return await receive()
+            try:
+                async with asyncio.timeout_at(end):
                     message = await receive()
-                    if message["type"] == "http.disconnect":
-                        raise _ClientGoneError
-                    chunks.append(message.get("body", b""))
-                    size += len(chunks[-1])
-                    if size > self._max_body_bytes:
-                        raise too_large
-                    if not message.get("more_body", False):
-                        return b"".join(chunks)
-        except TimeoutError as error:
-            message_ = f"the body did not arrive within {_BODY_SECONDS:g} s"
-            raise RequestError(message_, 408) from error
+            except TimeoutError as error:
+                text = f"the body did not arrive within {_BODY_SECONDS:g} s"
+                raise RequestError(text, 408) from error
+            size += len(message.get("body", b""))
+            if size > self._max_body_bytes:
+                raise self._too_large()
+            is_complete = not message.get("more_body", False)
+            return message
+
+        return limited
+
+    def _too_large(self) -> RequestError:
+        limit = f"{self._max_body_bytes:,} bytes"
+        return RequestError(f"the body is larger than {limit}; see --max_body_bytes", 413)
 
     def _note(self, scope: Scope, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "unmatched")
         self._metrics.requests.labels(route, str(status)).inc()
         self._metrics.seconds.labels(route).observe(seconds)
-        client = scope.get("client")
-        logger.info(
-            json.dumps(
-                {
-                    "time": round(time.time(), 3),
-                    "client": client[0] if client else None,
-                    "method": scope["method"],
-                    "path": scope["path"][:300],
-                    "route": route,
-                    "status": status,
-                    "ms": round(1000 * seconds, 1),
-                }
-            )
-        )
+        facts = {
+            "time": round(time.time(), 3),
+            "client": scope["client"][0] if scope.get("client") else None,
+            "method": scope["method"],
+            "path": scope["path"][:300],
+            "route": route,
+            "status": status,
+            "ms": round(1000 * seconds, 1),
+        }
+        logger.info(json.dumps(facts))
 
 
-class _ClientGoneError(Exception):
-    """The client closed the connection before its request was complete."""
-
-
-def _replayed(body: bytes, receive: Receive) -> Receive:
-    """Return a `receive` that gives a body which was read already."""
-    is_sent = False
-
-    async def replay() -> Message:
-        nonlocal is_sent
-        if is_sent:
-            return await receive()
-        is_sent = True
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    return replay
-
-
-def _hint(status: int) -> dict[str, str]:
-    """Return the headers that belong to a status."""
-    if status == 401:
-        return {"WWW-Authenticate": 'Basic realm="xgacmn", charset="UTF-8"'}
-    return {"Retry-After": "1"} if status == 503 else {}
+def error_response(error: RequestError) -> JSONResponse:
+    """Return the answer to a request that is rejected."""
+    return JSONResponse({"error": error.message}, error.status, _ERROR_HEADERS.get(error.status))
 
 
 def _has_key(headers: Headers, key: str) -> bool:
     given = headers.get("x-api-key", "")
-    scheme, _, value = headers.get("authorization", "").partition(" ")
+    scheme, value = get_authorization_scheme_param(headers.get("authorization"))
     if not given and scheme.lower() == "bearer":
         given = value.strip()
     elif not given and scheme.lower() == "basic":
-        try:
+        with suppress(ValueError):
             given = base64.b64decode(value).decode().partition(":")[2]
-        except (binascii.Error, ValueError):
-            return False
     return hmac.compare_digest(given.encode("utf-8", "replace"), key.encode())
-
-
-def _hostname(host: str) -> str:
-    """Return a Host header without the port, in lower case."""
-    name, colon, port = host.rpartition(":")
-    return (name if colon and port.isdecimal() else host).lower()
-
-
-def _netloc(origin: str) -> str:
-    """Return host and port of an Origin header; "" for a malformed one."""
-    try:
-        return urlsplit(origin).netloc
-    except ValueError:
-        return ""

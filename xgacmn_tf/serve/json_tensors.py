@@ -2,29 +2,26 @@
 
 A request has rows, `{"instances": [{"name": value, …}, …]}`, or columns, `{"inputs": {"name":
 [value, …], …}}`; where a signature has one input its name may be left out. The answer has the same
-form, `predictions` or `outputs`, without names where there is one output.
+form, `predictions` or `outputs`, without names where there is one output. Bytes are written as
+`{"b64": "…"}`.
 """
 
 from __future__ import annotations
 
 import base64
-import itertools
 import json
-import re
-from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from xgacmn_tf.errors import one_line
 from xgacmn_tf.serve.errors import RequestError
-
-if TYPE_CHECKING:
-    from xgacmn_tf.serve.model_version import Input, Signature
+from xgacmn_tf.serve.model_version import Inputs, described
 
 # Parsed, JSON takes up to 30 times its size. This many are the features of 6,000 images.
 MAX_VALUES = 8_000_000
-MAX_DEPTH = 32
 
 
 def parse(body: bytes) -> dict[str, Any]:
@@ -34,36 +31,29 @@ def parse(body: bytes) -> dict[str, Any]:
       RequestError: it is not JSON, too nested or holds too many values, or is no such object.
     """
     if sum(map(body.count, (b",", b"[", b"{"))) > MAX_VALUES:
-        raise RequestError(f"The JSON holds more than {MAX_VALUES:,} values; send fewer.")
+        raise RequestError(f"the JSON holds more than {MAX_VALUES:,} values; send fewer")
     try:
-        request = json.loads(body)
-    except RecursionError as error:
-        raise RequestError("JSON Parse error: nested too deeply.") from error
-    except ValueError as error:  # also bytes that are not UTF-8, numbers of too many digits
-        raise RequestError(f"JSON Parse error: {error}.") from error
-    if not isinstance(request, dict):
-        raise RequestError('The JSON is not an object; expected {"instances": …} or {"inputs": …}.')
-    name = request.get("signature_name", "")
-    if not isinstance(name, str) or re.search("[\ud800-\udfff]", name):
-        raise RequestError("'signature_name' key must be a string value.")
-    if ("instances" in request) == ("inputs" in request):
-        raise RequestError("Expected one of the keys 'instances' and 'inputs', and not both.")
+        request = json.loads(body, object_hook=_bytes_of)
+    except (ValueError, RecursionError) as error:
+        raise RequestError(f"JSON Parse error: {one_line(error)}") from error
+    if not isinstance(request, dict) or ("instances" in request) == ("inputs" in request):
+        raise RequestError('expected an object with either "instances" or "inputs"')
     return request
 
 
-def arrays_of(request: Mapping[str, Any], signature: Signature) -> dict[str, np.ndarray]:
-    """Return the arrays that a parsed request holds, of the signature's names and dtypes.
+def arrays_of(request: Mapping[str, Any], inputs: Inputs) -> dict[str, np.ndarray]:
+    """Return the arrays that a parsed request holds, of a signature's names and dtypes.
 
     Raises:
       RequestError: names, dtypes or shapes do not fit.
     """
     columns = request["inputs"] if "inputs" in request else _columns(request["instances"])
-    if not isinstance(columns, dict) or _is_bytes(columns):
-        if len(signature.inputs) != 1:
-            _check_names(signature, ())
-        columns = {name: columns for name in signature.inputs}
-    _check_names(signature, columns.keys())
-    return {name: _array(columns[name], each) for name, each in signature.inputs.items()}
+    if not isinstance(columns, dict):
+        columns = dict.fromkeys(inputs, columns) if len(inputs) == 1 else {}
+    if columns.keys() != inputs.keys():
+        names = ", ".join(map(repr, sorted(columns))) or "no names"
+        raise RequestError(f"inputs: {names}; expected {described(inputs)}")
+    return {name: _array(columns[name], spec) for name, spec in inputs.items()}
 
 
 def answer(request: Mapping[str, Any], outputs: Mapping[str, np.ndarray]) -> dict[str, Any]:
@@ -73,131 +63,64 @@ def answer(request: Mapping[str, Any], outputs: Mapping[str, np.ndarray]) -> dic
       RequestError: the request had rows, but the outputs do not have as many of them.
     """
     values = {name: _values(name, array) for name, array in outputs.items()}
+    only = next(iter(values.values())) if len(values) == 1 else None
     if "inputs" in request:
-        return {"outputs": values if len(values) > 1 else next(iter(values.values()))}
+        return {"outputs": values if only is None else only}
     if any(not array.ndim or len(array) != len(request["instances"]) for array in outputs.values()):
-        raise RequestError("The outputs have no rows; send 'inputs' instead of 'instances'.")
-    if len(values) == 1:
-        return {"predictions": next(iter(values.values()))}
+        raise RequestError("the outputs have no rows; send 'inputs' instead of 'instances'")
     rows = zip(*values.values(), strict=True)
-    return {"predictions": [dict(zip(values, row, strict=True)) for row in rows]}
+    return {"predictions": only or [dict(zip(values, row, strict=True)) for row in rows]}
 
 
-def _check_names(signature: Signature, names: Collection[str]) -> None:
-    """Raise a `RequestError` unless these are the names of the signature's inputs."""
-    if set(names) != signature.inputs.keys():
-        expected = "; ".join(f"{name!r}: {each}" for name, each in signature.inputs.items())
-        given = ", ".join(map(repr, sorted(names))) or "none"
-        raise RequestError(
-            f"Signature {signature.name!r} takes the inputs {expected}; given: {given}."
-        )
+def _bytes_of(value: dict[str, Any]) -> dict[str, Any] | bytes:
+    if value.keys() != {"b64"} or not isinstance(value["b64"], str):
+        return value
+    text = value["b64"].rstrip("=")  # TensorFlow Serving does not ask for padding.
+    return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
 
 
 def _columns(instances: Any) -> Any:
     """Return rows as columns: a dict where they have names, else the rows themselves."""
-    if not isinstance(instances, list):
-        raise RequestError("'instances' must be a list, one element for each row.")
-    if not instances:
-        raise RequestError("'instances' is empty; expected at least one row.")
-    named = [isinstance(row, dict) and not _is_bytes(row) for row in instances]
-    if not any(named):
+    if not isinstance(instances, list) or not instances:
+        raise RequestError("'instances' must be a list with at least one row")
+    if not any(isinstance(row, dict) for row in instances):
         return instances
-    if not all(named) or any(row.keys() != instances[0].keys() for row in instances):
-        raise RequestError(
-            "All elements of 'instances' must be objects with the same names, or none."
-        )
+    if not all(isinstance(row, dict) and row.keys() == instances[0].keys() for row in instances):
+        raise RequestError("all 'instances' must be objects with the same names, or none of them")
     return {name: [row[name] for row in instances] for name in instances[0]}
 
 
-def _is_bytes(value: Any) -> bool:
-    """Return whether this is how JSON writes bytes: {"b64": "…"}."""
-    return isinstance(value, dict) and value.keys() == {"b64"} and isinstance(value["b64"], str)
-
-
-def _array(value: Any, expected: Input) -> np.ndarray:
-    leaves, shape = _flat(value, expected)
-    types = set(map(type, leaves))
-    allowed = _python_types(expected.dtype)
-    if not types <= allowed:
-        wrong = next(leaf for leaf in leaves if type(leaf) not in allowed)
-        raise RequestError(f"Input {expected.name!r} is {expected}; given: {_shown(wrong)}.")
+def _array(value: Any, spec: tf.TensorSpec) -> np.ndarray:
+    types = {tf.string: {str, bytes}, tf.bool: {bool}}.get(spec.dtype, {int})
+    if spec.dtype.is_floating:
+        types = {int, float}
     try:
-        if expected.dtype == tf.string:
-            array = np.empty(len(leaves), object)
-            array[:] = [_bytes(leaf) for leaf in leaves]
-        else:
-            with np.errstate(over="ignore"):  # the model rejects infinity
-                array = np.array(leaves, _numpy_dtype(expected.dtype))
-                array = array.astype(expected.dtype.as_numpy_dtype)
+        leaves = np.array(value, object)  # Lists of different lengths stay lists.
+        wrong = {type(leaf).__name__ for leaf in leaves.flat if type(leaf) not in types}
+        if wrong:
+            raise ValueError(f"the JSON has {' and '.join(sorted(wrong))} in it")
+        if spec.dtype != tf.string:
+            with np.errstate(over="ignore"):  # The model rejects infinity.
+                return leaves.astype(spec.dtype.as_numpy_dtype)
+        texts = [leaf.encode() if isinstance(leaf, str) else leaf for leaf in leaves.flat]
+        return np.array(texts, object).reshape(leaves.shape)
     except (OverflowError, ValueError) as error:
-        raise RequestError(f"Input {expected.name!r} is {expected}; {error}.") from error
-    return array.reshape(shape)
-
-
-def _flat(value: Any, expected: Input) -> tuple[list[Any], list[int]]:
-    """Return the values of nested lists in order, and the lists' lengths from the outermost in."""
-    level: list[Any] = [value]
-    shape: list[int] = []
-    while level and isinstance(level[0], list):
-        lengths = {len(each) if isinstance(each, list) else -1 for each in level}
-        if len(lengths) > 1:
-            raise RequestError(
-                f"Input {expected.name!r} is {expected}; the JSON's lists at depth "
-                f"{len(shape) + 1} do not have the same length."
-            )
-        shape.append(lengths.pop())
-        if len(shape) > MAX_DEPTH:
-            raise RequestError(
-                f"Input {expected.name!r} is {expected}; given: over {MAX_DEPTH} lists deep."
-            )
-        level = list(itertools.chain.from_iterable(level))
-    return level, shape
-
-
-def _python_types(dtype: tf.DType) -> set[type]:
-    if dtype == tf.string:
-        return {str, dict}
-    if dtype == tf.bool:
-        return {bool}
-    return {int} if dtype.is_integer else {int, float}
-
-
-def _numpy_dtype(dtype: tf.DType) -> Any:
-    """Floats are read as JSON writes them; integers out of range are found by NumPy."""
-    return np.float64 if dtype.is_floating else dtype.as_numpy_dtype
-
-
-def _bytes(value: str | dict[str, Any]) -> bytes:
-    if isinstance(value, str):
-        return value.encode()
-    if not _is_bytes(value):
-        raise ValueError('an object holds bytes as {"b64": "…"}')
-    text = value["b64"].rstrip("=")
-    return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+        expected = described({spec.name: spec})
+        raise RequestError(f"inputs: {one_line(error)}; expected {expected}") from error
 
 
 def _values(name: str, array: np.ndarray) -> Any:
+    def text_of(value: bytes) -> str | dict[str, str]:
+        if not name.endswith("_bytes"):
+            try:
+                return value.decode()
+            except UnicodeDecodeError:  # TensorFlow Serving would answer what is not JSON.
+                pass
+        return {"b64": base64.b64encode(value).decode()}
+
     if array.dtype == object:
-        as_base64 = name.endswith("_bytes")
-        texts = np.empty(array.shape, object)
-        for place, value in np.ndenumerate(array):
-            texts[place] = _text(value, as_base64)
-        return texts.tolist()
+        return np.vectorize(text_of, otypes=[object])(array).tolist()
     if array.dtype.kind == "f" and array.dtype != np.float64:
-        # As few digits as tell the number from its neighbours, not those of the nearest double.
+        # As few digits as tell the number from its neighbors, not those of the nearest double.
         return array.astype(str).astype(np.float64).tolist()
     return array.tolist()
-
-
-def _text(value: bytes, as_base64: bool) -> str | dict[str, str]:
-    if not as_base64:
-        try:
-            return value.decode()
-        except UnicodeDecodeError:  # TensorFlow Serving would answer what is not JSON
-            pass
-    return {"b64": base64.b64encode(value).decode()}
-
-
-def _shown(value: Any) -> str:
-    kind = {dict: "an object", list: "a list", type(None): "null"}.get(type(value))
-    return kind or json.dumps(value[:50] if isinstance(value, str) else value)

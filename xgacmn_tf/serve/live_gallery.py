@@ -9,9 +9,11 @@ Searches may run at any time; the service serializes `put` and `delete`.
 
 from __future__ import annotations
 
-import dataclasses
+import functools
+import logging
 from collections.abc import Callable, Collection, Sequence
-from typing import Any, cast
+from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 
@@ -19,10 +21,77 @@ from xgacmn_tf.gallery import Gallery, combines, compares_features, search_embed
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
 from xgacmn_tf.names import MODALITIES, OTHER
 from xgacmn_tf.search.index import Index
-from xgacmn_tf.search.recall import QUERIES
+from xgacmn_tf.search.recall import QUERIES, tune
 from xgacmn_tf.serve.encoder import Encoded, Encoder
-from xgacmn_tf.serve.shelf import Entry, Shelf
 from xgacmn_tf.serve.store import Item, Parts
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An item under which a modality is found.
+
+    Attributes:
+      id: its id.
+      title: for people.
+      category: as known, or "".
+      embedding: (e,) float32.
+      image_revision: revision of a written item with an image; None without one.
+    """
+
+    id: str
+    title: str
+    category: str
+    embedding: np.ndarray
+    image_revision: int | None = None
+
+
+class Shelf:
+    """Entries of one modality in an index; its methods may be called from several threads."""
+
+    def __init__(self, index: Index):
+        self.index = index
+        self._entries: dict[str, Entry] = {}
+
+    def fill(self, entries: Sequence[Entry], queries: Callable[[], np.ndarray]) -> None:
+        """Replace the content of the index, at least one entry, and choose its effort by recall.
+
+        Args:
+          entries: the entries.
+          queries: returns (q, e) float32 embeddings of the other modality.
+        """
+        self._entries = {entry.id: entry for entry in entries}
+        embeddings = np.stack([entry.embedding for entry in entries])
+        self.index.index(embeddings, [e.id for e in entries], [e.category for e in entries])
+        if self.index.efforts():
+            logger.info("%s", tune(self.index, embeddings, queries()))
+
+    def put(self, entries: Sequence[Entry]) -> None:
+        """Add entries; one whose id is there already is replaced."""
+        if not entries:
+            return
+        # First the facts, then the index: a search finds nothing of which it has no facts.
+        self._entries |= {entry.id: entry for entry in entries}
+        embeddings = np.stack([entry.embedding for entry in entries])
+        self.index.upsert([e.id for e in entries], embeddings, [e.category for e in entries])
+
+    def remove(self, key: str) -> None:
+        """Remove the entry of this id, if there is one."""
+        if self._entries.pop(key, None) is not None:
+            self.index.delete([key])
+
+    def nearest(
+        self, embedding: np.ndarray, k: int, category: str | None
+    ) -> list[tuple[Entry, float]]:
+        """Return the nearest k entries of a category or of all, with their scores, best first."""
+        if not self._entries:
+            return []
+        found = self.index.query(embedding[np.newaxis], k, category)
+        scores = zip(found.ids[0].tolist(), found.scores[0].tolist(), strict=True)
+        # An item that was deleted meanwhile has no entry any more.
+        entries = [(self._entries.get(key), score) for key, score in scores]
+        return [(entry, score) for entry, score in entries if entry is not None]
 
 
 class LiveGallery:
@@ -49,21 +118,17 @@ class LiveGallery:
         self._model = cast(CommonSpaceEncoder, encoder)
         self.combined = combines(self._model, encoder.similarity, base)
         self.captions = compares_features(self._model, encoder.similarity, base)
-        base = _rows(base, np.flatnonzero(~np.isin(base.id, np.array(list(hidden), str))))
-        self.base = base
+        self.base = base = base.take(np.flatnonzero(~np.isin(base.id, np.array([*hidden], str))))
         self._base_row = {str(key): row for row, key in enumerate(base.id)}
         self._written: set[str] = set()
-        self.shelves: dict[str, Shelf] = {}
         self._group: dict[str, np.ndarray] = {}
+        entries = {modality: self._entries(base, modality) for modality in MODALITIES}
+        self.shelves = {m: Shelf(make_index(m, len(each))) for m, each in entries.items()}
         for modality in MODALITIES:
-            items = embeddings = None
-            if modality in base.features and len(base):
-                items, embeddings = self._embedded(base, modality)
+            if entries[modality]:
                 self._group[modality] = base.distinct(modality)[1]
-            index = make_index(modality, 0 if items is None else len(items))
-            self.shelves[modality] = Shelf(index, items, embeddings)
-        for modality, shelf in self.shelves.items():
-            shelf.tune(lambda modality=modality: self._sample(modality))  # type: ignore[misc]
+                sample = functools.partial(self._sample, modality)
+                self.shelves[modality].fill(entries[modality], sample)
 
     def __len__(self) -> int:
         return len(self._base_row) + len(self._written)
@@ -74,6 +139,11 @@ class LiveGallery:
     def base_row(self, key: str) -> int | None:
         """Return the row of an item in `base`, or None if it is deleted, replaced or unknown."""
         return self._base_row.get(key)
+
+    def base_thumbnail(self, key: str) -> bytes:
+        """Return the encoded thumbnail of an item in `base`, or b""."""
+        row, thumbnails = self.base_row(key), self.base.thumbnail
+        return b"" if row is None or thumbnails is None else thumbnails[row]
 
     # ---- Changes
 
@@ -109,16 +179,15 @@ class LiveGallery:
             return
         for modality, group in self._group.items():
             members = np.flatnonzero(group == group[row])
-            if len(members) == 1:
+            if group[row] < 0 or len(members) == 1:
                 continue
             ids = self.base.id[members].tolist()
             rest = [m for m, name in zip(members, ids, strict=True) if name in self._base_row]
             # One of these names is on the shelf.
             for name in ids:
                 self.shelves[modality].remove(name)
-            if rest:
-                remaining, embeddings = self._embedded(_rows(self.base, np.array(rest)), modality)
-                self.shelves[modality].put(_entries(remaining, embeddings))
+            remaining = self.base.take(np.array(rest, np.int64))
+            self.shelves[modality].put(self._entries(remaining, modality))
 
     # ---- Searches
 
@@ -155,14 +224,19 @@ class LiveGallery:
         both = self.encoder.with_caption_features(embedding[np.newaxis], captions[np.newaxis])
         return np.asarray(both[0], np.float32)
 
-    def _embedded(self, items: Gallery, modality: str) -> tuple[Gallery, np.ndarray]:
+    def _entries(self, base: Gallery, modality: str) -> list[Entry]:
+        """Return the entries of a modality for items of the base gallery."""
+        if modality not in base.features or not base.has(modality).any():
+            return []
         items, embeddings = search_embeddings(
-            self._model, self.encoder.similarity, items, modality, self.combined, self.captions
+            self._model, self.encoder.similarity, base, modality, self.combined, self.captions
         )
         if embeddings.shape[1] == self.encoder.width:
             # Without a known caption among these items there are no caption features.
             embeddings = np.stack([self._with_captions(modality, e, None) for e in embeddings])
-        return items, embeddings
+        categories = np.full(len(items), "") if items.category is None else items.category
+        facts = (items.id.tolist(), items.title.tolist(), categories.tolist(), embeddings)
+        return [Entry(*each) for each in zip(*facts, strict=True)]
 
     def _sample(self, find: str) -> np.ndarray:
         """Return embeddings (q, e) of base items of the other modality, as queries."""
@@ -170,27 +244,5 @@ class LiveGallery:
         features = self.base.features[modality]
         features = features[features.any(axis=1)]
         rows = np.random.default_rng(0).permutation(len(features))[:QUERIES]
-        queries = [self.encoder.encode(modality, "features", features[row]) for row in rows]
+        queries = self.encoder.encode(modality, "features", features[rows])
         return np.stack([self.query_embedding(modality, find, q) for q in queries if q is not None])
-
-
-def _entries(items: Gallery, embeddings: np.ndarray) -> list[Entry]:
-    categories = np.full(len(items), "") if items.category is None else items.category
-    facts = zip(items.id, items.title, categories, embeddings, strict=True)
-    return [Entry(str(key), str(title), str(category), e) for key, title, category, e in facts]
-
-
-def _rows(gallery: Gallery, rows: np.ndarray) -> Gallery:
-    """Return some items of a gallery, whatever arrays it has."""
-
-    def taken(value: Any) -> Any:
-        if isinstance(value, np.ndarray):
-            return value[rows]
-        if isinstance(value, tuple):
-            return tuple(value[row] for row in rows)
-        if isinstance(value, dict):
-            return {name: taken(each) for name, each in value.items()}
-        return value
-
-    fields = {f.name: taken(getattr(gallery, f.name)) for f in dataclasses.fields(gallery)}
-    return Gallery(**fields)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,25 +19,13 @@ from xgacmn_tf.serve.saved_model_check import read_checked
 _REMEDY = "export the run again: xgacmn export --run=RUN --output=RUN/models"
 
 
-@dataclass(frozen=True)
-class Input:
-    """An input of a signature."""
-
-    name: str
-    dtype: tf.DType
-    shape: tf.TensorShape
-
-    def __str__(self) -> str:
-        sizes = self.shape.dims and ["n" if size is None else str(size) for size in self.shape]
-        return f"{self.dtype.name} ({'…' if sizes is None else ', '.join(sizes)})"
+# The inputs of a signature by name.
+Inputs = Mapping[str, tf.TensorSpec]
 
 
-@dataclass(frozen=True)
-class Signature:
-    """A function of a model."""
-
-    name: str
-    inputs: Mapping[str, Input]
+def described(inputs: Inputs) -> str:
+    """Return names, dtypes and shapes of inputs for messages."""
+    return ", ".join(f"{name}: {each.dtype.name} {each.shape}" for name, each in inputs.items())
 
 
 class ModelVersion:
@@ -52,7 +39,7 @@ class ModelVersion:
       name, number: the last two parts of its path.
       record: the content of run.json.
       fingerprint: differs between versions with different encoders.
-      signatures: by name.
+      signatures: the inputs of each.
       signature_def: the same as TensorFlow Serving describes it.
 
     Raises:
@@ -62,18 +49,16 @@ class ModelVersion:
 
     def __init__(self, folder: Path):
         self.folder, self.name, self.number = folder, folder.parent.name, int(folder.name)
-        described = read_checked(folder).meta_graphs[0].signature_def
         self.signature_def = get_model_metadata_pb2.SignatureDefMap()
-        self.signatures = {}
-        for name, signature in described.items():
+        self.signatures: dict[str, Inputs] = {}
+        for name, signature in read_checked(folder).meta_graphs[0].signature_def.items():
             if name.startswith("__"):
                 continue
             self.signature_def.signature_def[name].CopyFrom(signature)
-            inputs = {
-                key: Input(key, tf.as_dtype(info.dtype), tf.TensorShape(info.tensor_shape))
+            self.signatures[name] = {
+                key: tf.TensorSpec(tf.TensorShape(info.tensor_shape), info.dtype, key)
                 for key, info in sorted(signature.inputs.items())
             }
-            self.signatures[name] = Signature(name, inputs)
         extra = folder / "assets.extra"
         try:
             self.record: dict[str, Any] = read_json(extra / "run.json")
@@ -87,10 +72,7 @@ class ModelVersion:
         if (folder / "fingerprint.pb").is_file():
             digest.update((folder / "fingerprint.pb").read_bytes())
         self.fingerprint = digest.hexdigest()[:16]
-
-    @property
-    def gallery_file(self) -> Path:
-        return self.folder / "assets.extra" / "gallery.npz"
+        self.gallery_file = extra / "gallery.npz"
 
 
 def latest_version(run: str | Path) -> Path:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from typing import Any
 from urllib.parse import quote
 
 import numpy as np
 
-from xgacmn_tf.model.encoders import MATCH_DEPTH
+from xgacmn_tf.gallery import categories_with_posteriors
+from xgacmn_tf.model.encoders import MATCH_DEPTH, match_score
 from xgacmn_tf.names import OTHER
 from xgacmn_tf.serve import schemas
 from xgacmn_tf.serve.encoder import Encoded, Encoder
-from xgacmn_tf.serve.live_gallery import LiveGallery
-from xgacmn_tf.serve.ranking import categories_of, is_no_good_match
-from xgacmn_tf.serve.shelf import Entry
+from xgacmn_tf.serve.live_gallery import Entry, LiveGallery
 
 _WORD = re.compile(r"\w+(?:['-]\w+)*")
 _MAX_WORDS = 100
@@ -24,9 +25,9 @@ def search(
 ) -> schemas.SearchAnswer:
     """Return the items of a version's gallery that are nearest to a query."""
     encoder = gallery.encoder
-    ((modality, form, value),) = request.queries()
+    ((modality, (form, value)),) = request.sources().items()
     find = request.find or OTHER[modality]
-    encoded = encoder.encode(modality, form, value)
+    (encoded,) = encoder.encode(modality, form, [value])
     query = schemas.Query(modality=modality, find=find, understood=encoded is not None)
     if request.text is not None:
         _describe_words(query, encoder, request.text, encoded)
@@ -34,15 +35,15 @@ def search(
     if encoded is None:
         return answer
     embedding = gallery.query_embedding(modality, find, encoded)
-    (category,) = categories_of(encoder, embedding[np.newaxis], [""])
-    query.category, query.category_posterior = category.category, category.posterior
+    (category,) = _categories(encoder, embedding[np.newaxis], [""])
+    query.category, query.category_posterior = category["category"], category["category_posterior"]
     depth = max(request.k, MATCH_DEPTH)
     nearest = gallery.shelves[find].nearest(embedding, depth, request.category)
     # Thresholds were chosen with queries of the other modality.
     threshold = encoder.match_threshold(gallery.split, modality) if find != modality else None
     if threshold is not None:
-        hits = [entry.embedding for entry, _ in nearest]
-        answer.no_good_match = is_no_good_match(encoder, embedding, hits, threshold)
+        hits = [entry.embedding for entry, _ in nearest[:MATCH_DEPTH]]
+        answer.no_good_match = not hits or _match(encoder, embedding, hits) < threshold
     answer.hits = _hits(gallery, nearest[: request.k])
     return answer
 
@@ -61,34 +62,52 @@ def _hits(gallery: LiveGallery, nearest: list[tuple[Entry, float]]) -> list[sche
     if not nearest:
         return []
     embeddings = np.stack([entry.embedding for entry, _ in nearest])
-    shown = categories_of(gallery.encoder, embeddings, [entry.category for entry, _ in nearest])
-    hits = []
-    for rank, ((entry, score), category) in enumerate(zip(nearest, shown, strict=True), 1):
-        if entry.image_revision is not None:
-            thumbnail: str | None = thumbnail_path(entry.id, entry.image_revision)
-        else:
-            thumbnail = base_thumbnail_path(gallery, entry.id)
-        hits.append(
-            schemas.Hit(
-                rank=rank,
-                id=entry.id,
-                score=score,
-                title=" ".join(entry.title.split()) or entry.id,
-                category=category.category,
-                category_posterior=category.posterior,
-                category_known=category.known,
-                thumbnail=thumbnail,
-            )
+    shown = _categories(gallery.encoder, embeddings, [entry.category for entry, _ in nearest])
+    return [
+        schemas.Hit(
+            rank=rank,
+            id=entry.id,
+            score=score,
+            title=" ".join(entry.title.split()) or entry.id,
+            thumbnail=thumbnail_path(gallery, entry.id, entry.image_revision),
+            **category,
         )
-    return hits
+        for rank, ((entry, score), category) in enumerate(zip(nearest, shown, strict=True), 1)
+    ]
 
 
-def base_thumbnail_path(gallery: LiveGallery, key: str) -> str | None:
-    row, thumbnails = gallery.base_row(key), gallery.base.thumbnail
-    if row is None or thumbnails is None or not thumbnails[row]:
+def _categories(
+    encoder: Encoder, embeddings: np.ndarray, categories: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Return the fields on categories that a hit has, for n embeddings (n, e), n at least 1."""
+    names = ("category", "category_posterior", "category_known")
+    shown: list[tuple[Any, ...]] = [(name or None, None, bool(name)) for name in categories]
+    if encoder.label_names is not None:
+        posteriors = encoder.posteriors_of(embeddings)
+        found = categories_with_posteriors(posteriors, encoder.label_names, np.array(categories))
+        rows = zip(*(values.tolist() for values in found), strict=True)
+        # A category that is no class is shown as it is.
+        shown = [
+            given if given[0] and not row[2] else row
+            for given, row in zip(shown, rows, strict=True)
+        ]
+    return [dict(zip(names, row, strict=True)) for row in shown]
+
+
+def _match(encoder: Encoder, query: np.ndarray, hits: Sequence[np.ndarray]) -> float:
+    """Return how well the first hits (e,) match a query (e,), at least one."""
+    own, best = encoder.items_of(query), encoder.items_of(np.stack(hits))
+    return float(match_score(own[np.newaxis], best[np.newaxis])[0])
+
+
+def thumbnail_path(gallery: LiveGallery, key: str, revision: int | None) -> str | None:
+    """Return the address of an item's thumbnail, or None without one.
+
+    Args:
+      gallery: has the item.
+      key: its id.
+      revision: of a written item with an image; None to look in the base gallery.
+    """
+    if revision is None and not gallery.base_thumbnail(key):
         return None
-    return thumbnail_path(key, 0)
-
-
-def thumbnail_path(key: str, revision: int) -> str:
-    return f"/items/{quote(key, safe='')}/thumbnail?v={revision}"
+    return f"/items/{quote(key, safe='')}/thumbnail?v={revision or 0}"

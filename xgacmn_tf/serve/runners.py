@@ -20,33 +20,38 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 from urllib3.util import Retry
 
 from xgacmn_tf.errors import InputError, one_line
-from xgacmn_tf.serve.errors import RequestError, model_message
-from xgacmn_tf.serve.model_version import ModelVersion
+from xgacmn_tf.serve.errors import RequestError
+from xgacmn_tf.serve.model_version import ModelVersion, described
 from xgacmn_tf.serve.saved_model_check import read_checked
 
 Arrays = Mapping[str, np.ndarray]
 Runner = Callable[[str, Arrays], dict[str, np.ndarray]]
 
-_ADDRESS = re.compile(r"(?P<scheme>grpc|https?)://(?P<host>[^/]+)/(?P<name>[^/:]+)")
+_ADDRESS = re.compile(r"(?P<base>(?P<scheme>grpc|https?)://(?P<host>[^/]+))/(?P<name>[^/:]+)")
 _RETRIES = 3
 _MAX_MESSAGE_BYTES = 64 * 2**20
 # gRPC retries by itself, within the deadline of the call.
-_SERVICE_CONFIG = json.dumps(
-    {
-        "methodConfig": [
-            {
-                "name": [{}],
-                "retryPolicy": {
-                    "maxAttempts": _RETRIES + 1,
-                    "initialBackoff": "0.1s",
-                    "maxBackoff": "2s",
-                    "backoffMultiplier": 2,
-                    "retryableStatusCodes": ["UNAVAILABLE"],
-                },
-            }
-        ]
-    }
+_RETRY_POLICY = {
+    "maxAttempts": _RETRIES + 1,
+    "initialBackoff": "0.1s",
+    "maxBackoff": "2s",
+    "backoffMultiplier": 2,
+    "retryableStatusCodes": ["UNAVAILABLE"],
+}
+_GRPC_OPTIONS = [
+    (
+        "grpc.service_config",
+        json.dumps({"methodConfig": [{"name": [{}], "retryPolicy": _RETRY_POLICY}]}),
+    ),
+    ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
+]
+# TensorFlow's message also names nodes of the graph and lines of the exporter's source.
+_NOISE = re.compile(
+    r"Graph execution error:|Detected at node .*|<stack traces unavailable>|\s*File \".*"
+    r"|\[\[.*?\]\]|\[Op:[^\]]*\]|\d+ root error\(s\) found\.|\(\d+\) [A-Z_]+:"
 )
+_ASSERTED = re.compile(r"assertion failed: \[(.*)\]")
 
 
 def make_runner(version: ModelVersion, address: str | None, timeout: float) -> Runner:
@@ -70,7 +75,7 @@ def make_runner(version: ModelVersion, address: str | None, timeout: float) -> R
         )
     if parts["scheme"] == "grpc":
         return _grpc_runner(version, parts["host"], parts["name"], timeout)
-    return _rest_runner(version, address, timeout)
+    return _rest_runner(version, parts["base"], parts["name"], timeout)
 
 
 def load_checked(folder: Path) -> Any:
@@ -91,15 +96,15 @@ def local_runner(version: ModelVersion) -> Runner:
     model = load_checked(version.folder)
 
     def run(signature: str, inputs: Arrays) -> dict[str, np.ndarray]:
-        specs = version.signatures[signature].inputs
+        specs = version.signatures[signature]
         try:
-            tensors = {name: tf.constant(inputs[name], specs[name].dtype) for name in specs}
+            tensors = {name: tf.constant(inputs[name], spec.dtype) for name, spec in specs.items()}
             outputs = model.signatures[signature](**tensors)
         except tf.errors.InvalidArgumentError as error:
-            raise RequestError(model_message(error.message)) from error
+            raise _rejected(error.message) from error
         except (ValueError, TypeError) as error:  # The shape or the dtype does not fit.
-            expected = ", ".join(f"{name}: {spec}" for name, spec in specs.items())
-            raise RequestError(f"{signature} takes {expected}; {one_line(error)}") from error
+            message = f"{signature} takes {described(specs)}; {one_line(error)}"
+            raise RequestError(message) from error
         return {
             name: np.asarray(value.numpy(), object if value.dtype == tf.string else None)
             for name, value in outputs.items()
@@ -109,50 +114,46 @@ def local_runner(version: ModelVersion) -> Runner:
 
 
 def _grpc_runner(version: ModelVersion, host: str, name: str, timeout: float) -> Runner:
-    options = [
-        ("grpc.service_config", _SERVICE_CONFIG),
-        ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
-        ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
-    ]
-    stub = prediction_service_pb2_grpc.PredictionServiceStub(grpc.insecure_channel(host, options))
+    channel = grpc.insecure_channel(host, _GRPC_OPTIONS)
+    stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
 
     def run(signature: str, inputs: Arrays) -> dict[str, np.ndarray]:
         request = predict_pb2.PredictRequest()
         request.model_spec.name, request.model_spec.signature_name = name, signature
         request.model_spec.version.value = version.number
         for key, value in inputs.items():
-            dtype = version.signatures[signature].inputs[key].dtype
+            dtype = version.signatures[signature][key].dtype
             request.inputs[key].CopyFrom(tf.make_tensor_proto(value, dtype))
         try:
             answer = stub.Predict(request, timeout=timeout)
         except grpc.RpcError as error:
-            raise _remote_error(
-                error.details() or "", error.code() == grpc.StatusCode.INVALID_ARGUMENT, host
-            ) from error
+            message = error.details() or ""
+            if error.code() == grpc.StatusCode.INVALID_ARGUMENT:
+                raise _rejected(message) from error
+            raise _unavailable(host, message) from error
         return {key: tf.make_ndarray(value) for key, value in answer.outputs.items()}
 
     return run
 
 
-def _rest_runner(version: ModelVersion, address: str, timeout: float) -> Runner:
-    base, name = address.rsplit("/", 1)
+def _rest_runner(version: ModelVersion, base: str, name: str, timeout: float) -> Runner:
     url = f"{base}/v1/models/{name}/versions/{version.number}:predict"
     session = requests.Session()
     retry = Retry(_RETRIES, allowed_methods=None, status_forcelist=[503], backoff_factor=0.1)
     session.mount(base, requests.adapters.HTTPAdapter(max_retries=retry))
 
     def run(signature: str, inputs: Arrays) -> dict[str, np.ndarray]:
-        body: dict[str, Any] = {
-            "signature_name": signature,
-            "inputs": {key: _as_json(value) for key, value in inputs.items()},
-        }
+        values = {key: _as_json(value) for key, value in inputs.items()}
+        body = {"signature_name": signature, "inputs": values}
         try:
             response = session.post(url, json=body, timeout=timeout)
             answer = response.json()
         except (requests.RequestException, ValueError) as error:
-            raise _remote_error(one_line(error), False, base) from error
+            raise _unavailable(base, one_line(error)) from error
+        if response.status_code == 400:
+            raise _rejected(str(answer.get("error")))
         if not response.ok:
-            raise _remote_error(str(answer.get("error")), response.status_code == 400, base)
+            raise _unavailable(base, str(answer.get("error")))
         outputs = answer["outputs"]
         if not isinstance(outputs, dict):  # A single output has no name.
             (key,) = version.signature_def.signature_def[signature].outputs
@@ -162,10 +163,15 @@ def _rest_runner(version: ModelVersion, address: str, timeout: float) -> Runner:
     return run
 
 
-def _remote_error(message: str, is_clients: bool, host: str) -> RequestError:
-    if is_clients:
-        return RequestError(model_message(message))
-    return RequestError(f"the encoder at {host} does not answer: {model_message(message)}", 503)
+def _rejected(message: str) -> RequestError:
+    """Return the part of a TensorFlow error message that concerns the client."""
+    words = " ".join(_NOISE.sub(" ", message).split())
+    asserted = _ASSERTED.fullmatch(words)
+    return RequestError(asserted[1] if asserted else words)
+
+
+def _unavailable(host: str, message: str) -> RequestError:
+    return RequestError(f"the encoder at {host} does not answer: {message}", 503)
 
 
 def _as_json(value: np.ndarray) -> Any:

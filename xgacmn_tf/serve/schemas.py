@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from fastapi import Request
 from pydantic import (
@@ -44,9 +44,8 @@ def _image(value: Any) -> Any:
 def _id(value: str) -> str:
     if not value.isprintable() or value != value.strip():
         raise ValueError("expected printable characters without a blank at an end")
-    parts = value.split("/")
-    if {".", ".."} & set(parts) or parts[-1] == "thumbnail":
-        raise ValueError("'.' and '..' must not be parts, and 'thumbnail' not the last part")
+    if {".", ".."} & set(value.split("/")):
+        raise ValueError("'.' and '..' must not be parts")
     return value
 
 
@@ -62,48 +61,50 @@ Features = Annotated[list[FiniteFloat], Field(min_length=1, max_length=MAX_FEATU
 class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-
-class SearchRequest(_Body):
-    """A query by a text, an image or features, of which exactly one is given."""
-
     text: Text | None = None
     image: Image | None = None
     image_features: Features | None = None
     text_features: Features | None = None
+
+    def sources(self) -> dict[str, tuple[str, Any]]:
+        """Return what each modality is encoded from, see `store.Sources`; features come first."""
+        sources: dict[str, tuple[str, Any]] = {}
+        for modality in get_args(Modality):
+            raw, features = getattr(self, modality), getattr(self, f"{modality}_features")
+            if raw is not None or features is not None:
+                sources[modality] = ("raw", raw) if features is None else ("features", features)
+        return sources
+
+
+class SearchRequest(_Body):
+    """A query by a text, an image or features, of which exactly one is given."""
+
     k: int = Field(10, ge=1, description="number of hits")
     category: Label | None = Field(None, description="find items of this category only")
     find: Modality | None = Field(None, description="by default the other modality")
 
     @model_validator(mode="after")
     def _one_query(self) -> Self:
-        if len(self.queries()) != 1:
+        queries = (self.text, self.image, self.image_features, self.text_features)
+        if sum(query is not None for query in queries) != 1:
             raise ValueError("give exactly one of text, image, image_features and text_features")
         return self
 
-    def queries(self) -> list[tuple[str, str, Any]]:
-        """Return (modality, "raw" or "features", value) of each query that is given."""
-        given = [
-            ("text", "raw", self.text),
-            ("image", "raw", self.image),
-            ("image", "features", self.image_features),
-            ("text", "features", self.text_features),
-        ]
-        return [query for query in given if query[2] is not None]
-
 
 class ItemRequest(_Body):
-    """An item with an image, a text or both; it replaces an item with the same id."""
+    """An item with an image, a text or both; it replaces an item with the same id.
+
+    Features are encoded in place of the image or the text, which are then only shown.
+    """
 
     id: Id
-    text: Text | None = None
-    image: Image | None = None
     title: Text | None = None
     category: Label | None = Field(None, description="several are joined by ', '")
 
     @model_validator(mode="after")
     def _something(self) -> Self:
-        if self.text is None and self.image is None:
-            raise ValueError("give text, image or both")
+        if not self.sources():
+            raise ValueError("give text, image or both, or image_features or text_features")
         return self
 
 
@@ -199,7 +200,7 @@ def validation_message(errors: Any) -> str:
         name = ".".join(str(part) for part in error["loc"] if part not in ("body", "query"))
         message = str(error["msg"]).removeprefix("Value error, ")
         lines.append(f"{name}: {message}" if name else message)
-    return "; ".join(lines).encode("utf-8", "replace").decode()
+    return "; ".join(lines)
 
 
 def body_schema(kind: type[_Body]) -> dict[str, Any]:

@@ -17,12 +17,11 @@ from xgacmn_tf.errors import InputError
 from xgacmn_tf.io.file_lock import locked
 from xgacmn_tf.serve.app import make_app
 from xgacmn_tf.serve.errors import RequestError
-from xgacmn_tf.serve.metrics import Metrics
 from xgacmn_tf.serve.options import ServiceOptions
 from xgacmn_tf.serve.service import Service
 
 API_KEY = "XGACMN_API_KEY"
-_LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
+_LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 _MIN_KEY = 16
 logger = logging.getLogger(__name__)
 
@@ -36,7 +35,7 @@ def serve(options: ServiceOptions) -> None:
     """
     key = _api_key(options)
     logging.getLogger("xgacmn_tf").handlers = [logging.StreamHandler(sys.stderr)]
-    service = Service(options, Metrics())
+    service = Service(options)
     with locked(service.store.path.with_suffix(".lock")) as is_free:
         if not is_free:
             raise InputError(
@@ -113,7 +112,7 @@ def _api_key(options: ServiceOptions) -> str | None:
 
 def _allowed_hosts(options: ServiceOptions) -> frozenset[str] | None:
     if options.allowed_hosts:
-        return frozenset(name.lower() for name in options.allowed_hosts)
+        return frozenset(name.lower().strip("[]") for name in options.allowed_hosts)
     return frozenset({*_LOOPBACK_NAMES, options.host}) if _is_loopback(options.host) else None
 
 

@@ -13,8 +13,7 @@ from __future__ import annotations
 import dataclasses
 import sqlite3
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,8 +21,11 @@ from typing import Any
 import numpy as np
 
 from xgacmn_tf.errors import InputError, one_line
+from xgacmn_tf.names import MODALITIES
 from xgacmn_tf.serve.encoder import Encoded
 
+# Files of earlier versions lack the last two columns of the items.
+_FEATURES = tuple(f"{modality}_features" for modality in MODALITIES)
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS items (
     id TEXT PRIMARY KEY, revision INTEGER NOT NULL, deleted INTEGER NOT NULL,
@@ -35,6 +37,8 @@ CREATE TABLE IF NOT EXISTS embeddings (
 """
 _SELECT = "SELECT id, text, title, category, image IS NOT NULL, revision, deleted FROM items "
 
+# Modality → what it is encoded from: "raw" with an image file or a text, or "features" with (d,).
+Sources = Mapping[str, tuple[str, Any]]
 # Modality → its embedding; None where the encoder sees nothing in it.
 Parts = Mapping[str, Encoded | None]
 
@@ -80,6 +84,9 @@ class Store:
             folder.mkdir(parents=True, exist_ok=True)
             self._writer, self._reader = self._connect(), self._connect()
             self._writer.executescript(_SCHEMA)
+            columns = {row[1] for row in self._writer.execute("PRAGMA table_info(items)")}
+            for name in {*_FEATURES} - columns:
+                self._writer.execute(f"ALTER TABLE items ADD COLUMN {name} BLOB")
             self.latest = int(self._read("SELECT COALESCE(MAX(revision), 0) FROM items")[0][0])
         except (OSError, sqlite3.Error) as error:
             raise InputError(
@@ -93,68 +100,99 @@ class Store:
         connection.execute("PRAGMA synchronous = FULL")
         return connection
 
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._writing, self._writer:
-            yield self._writer
-
     def _read(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         with self._reading:
             return self._reader.execute(query, values).fetchall()
 
+    # ---- Writes
+
     def put(
         self,
         item: Item,
-        image: bytes | None,
-        thumbnail: bytes | None,
+        sources: Sources,
+        files: Mapping[str, bytes],
         fingerprint: str,
         parts: Parts,
     ) -> Item:
-        """Store an item with its embeddings, instead of one with the same id, and return it."""
-        item = dataclasses.replace(item, revision=self.latest + 1, has_image=image is not None)
-        with self._transaction() as writer:
-            values = (item.id, item.revision, 0, item.text, item.title, item.category)
-            writer.execute(
-                "INSERT OR REPLACE INTO items VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (*values, image, thumbnail),
-            )
-            self._put_embeddings(writer, item, fingerprint, parts)
+        """Store an item with its embeddings, instead of one with the same id, and return it.
+
+        Args:
+          item: the item.
+          sources: what it is encoded from.
+          files: "image" and its "thumbnail", if it has one.
+          fingerprint, parts: its embeddings and the version that made them.
+        """
+        item = dataclasses.replace(item, revision=self.latest + 1, has_image="image" in files)
+        row = {"text": item.text, "title": item.title, "category": item.category, **files}
+        for modality, (form, value) in sources.items():
+            if form == "features":
+                row[f"{modality}_features"] = np.asarray(value, np.float32).tobytes()
+        with self._writing, self._writer:
+            self._put_row({"id": item.id, "revision": item.revision, "deleted": 0} | row)
+            self._put_embeddings([(item, parts)], fingerprint)
         self.latest = item.revision
         return item
 
     def delete(self, key: str) -> None:
         """Store that there is no item of this id."""
-        with self._transaction() as writer:
-            writer.execute(
-                "INSERT OR REPLACE INTO items (id, revision, deleted) VALUES (?, ?, 1)",
-                (key, self.latest + 1),
-            )
-            writer.execute("DELETE FROM embeddings WHERE id = ?", (key,))
+        with self._writing, self._writer:
+            self._put_row({"id": key, "revision": self.latest + 1, "deleted": 1})
+            self._writer.execute("DELETE FROM embeddings WHERE id = ?", (key,))
         self.latest += 1
 
-    def put_embeddings(self, item: Item, fingerprint: str, parts: Parts) -> None:
-        """Store the embeddings of an item by another version."""
-        with self._transaction() as writer:
-            self._put_embeddings(writer, item, fingerprint, parts)
-
-    def _put_embeddings(
-        self, writer: sqlite3.Connection, item: Item, fingerprint: str, parts: Parts
-    ) -> None:
-        writer.execute(
-            "DELETE FROM embeddings WHERE id = ? AND fingerprint = ?", (item.id, fingerprint)
-        )
-        for modality, part in parts.items():
-            captions = None if part is None or part.captions is None else part.captions.tobytes()
-            embedding = b"" if part is None else part.embedding.tobytes()
-            writer.execute(
-                "INSERT INTO embeddings VALUES (?, ?, ?, ?, ?, ?)",
-                (item.id, fingerprint, modality, item.revision, embedding, captions),
-            )
+    def put_embeddings(self, items: Iterable[tuple[Item, Parts]], fingerprint: str) -> None:
+        """Store the embeddings of items by another version."""
+        with self._writing, self._writer:
+            self._put_embeddings(items, fingerprint)
 
     def keep_embeddings_of(self, fingerprint: str) -> None:
         """Delete the embeddings by all other versions."""
-        with self._transaction() as writer:
-            writer.execute("DELETE FROM embeddings WHERE fingerprint != ?", (fingerprint,))
+        with self._writing, self._writer:
+            self._writer.execute("DELETE FROM embeddings WHERE fingerprint != ?", (fingerprint,))
+
+    def _put_row(self, row: Mapping[str, Any]) -> None:
+        names, places = ", ".join(row), ", ".join("?" * len(row))
+        query = f"INSERT OR REPLACE INTO items ({names}) VALUES ({places})"
+        self._writer.execute(query, tuple(row.values()))
+
+    def _put_embeddings(self, items: Iterable[tuple[Item, Parts]], fingerprint: str) -> None:
+        for item, parts in items:
+            self._writer.execute(
+                "DELETE FROM embeddings WHERE id = ? AND fingerprint = ?", (item.id, fingerprint)
+            )
+            for modality, part in parts.items():
+                embedding = b"" if part is None else part.embedding.tobytes()
+                more = None if part is None or part.captions is None else part.captions.tobytes()
+                self._writer.execute(
+                    "INSERT INTO embeddings VALUES (?, ?, ?, ?, ?, ?)",
+                    (item.id, fingerprint, modality, item.revision, embedding, more),
+                )
+
+    # ---- Reads
+
+    def get(self, key: str) -> Item | None:
+        """Return an item, which may be deleted; None if this id was never written."""
+        rows = self._read(_SELECT + "WHERE id = ?", key)
+        return Item(*rows[0]) if rows else None
+
+    def changes(self, since: int = 0) -> list[Item]:
+        """Return the items that were written or deleted after a revision, the oldest first."""
+        rows = self._read(_SELECT + "WHERE revision > ? ORDER BY revision", since)
+        return [Item(*row) for row in rows]
+
+    def sources(self, item: Item) -> Sources:
+        """Return what a stored item is encoded from."""
+        sources: dict[str, tuple[str, Any]] = {}
+        query = f"SELECT image, {', '.join(_FEATURES)} FROM items WHERE id = ?"
+        ((image, *features),) = self._read(query, item.id)
+        if image is not None:
+            sources["image"] = "raw", image
+        if item.text is not None:
+            sources["text"] = "raw", item.text
+        for modality, values in zip(MODALITIES, features, strict=True):
+            if values is not None:
+                sources[modality] = "features", np.frombuffer(values, np.float32)
+        return sources
 
     def embeddings(self, item: Item, fingerprint: str) -> Parts | None:
         """Return the stored embeddings of an item, or None if they must be computed."""
@@ -165,41 +203,17 @@ class Store:
         )
         parts: dict[str, Encoded | None] = {}
         for modality, embedding, captions in rows:
-            parts[modality] = None
-            if embedding:
-                vector = np.frombuffer(embedding, np.float32)
-                more = None if captions is None else np.frombuffer(captions, np.float32)
-                parts[modality] = Encoded(vector, more)
+            more = None if captions is None else np.frombuffer(captions, np.float32)
+            vector = np.frombuffer(embedding, np.float32)
+            parts[modality] = Encoded(vector, more) if embedding else None
         return parts or None
-
-    def get(self, key: str) -> Item | None:
-        """Return an item, which may be deleted; None if this id was never written."""
-        rows = self._read(_SELECT + "WHERE id = ?", key)
-        return _item(rows[0]) if rows else None
-
-    def changes(self, since: int = 0) -> list[Item]:
-        """Return the items that were written or deleted after a revision, the oldest first."""
-        rows = self._read(_SELECT + "WHERE revision > ? ORDER BY revision", since)
-        return [_item(row) for row in rows]
-
-    def image(self, key: str) -> bytes | None:
-        """Return the image of an item."""
-        return self._value("SELECT image FROM items WHERE id = ?", key)
 
     def thumbnail(self, key: str) -> bytes | None:
         """Return the thumbnail of an item."""
-        return self._value("SELECT thumbnail FROM items WHERE id = ?", key)
-
-    def _value(self, query: str, key: str) -> bytes | None:
-        rows = self._read(query, key)
+        rows = self._read("SELECT thumbnail FROM items WHERE id = ?", key)
         return rows[0][0] if rows else None
 
     def close(self) -> None:
         with self._writing, self._reading:
             self._writer.close()
             self._reader.close()
-
-
-def _item(row: tuple[Any, ...]) -> Item:
-    key, text, title, category, has_image, revision, deleted = row
-    return Item(key, text, title, category, bool(has_image), revision, bool(deleted))

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
-from fastapi.concurrency import run_in_threadpool
 from google.protobuf import json_format
 
 from xgacmn_tf.serve import json_tensors
@@ -21,21 +20,24 @@ _VERSION = _MODEL + "/versions/{version}"
 router = APIRouter(tags=["TensorFlow Serving"])
 
 
-def _live(request: Request) -> Live:
+def _live(name: str, request: Request, version: str | None = None) -> Live:
     """Return what is served if the address names it."""
-    name, version = request.path_params["name"], request.path_params.get("version")
     service: Service = request.app.state.service
     live = service.live
     if service.options.encoder is not None:
         raise RequestError("--encoder is set; send this request to TensorFlow Serving", 501)
-    if name != live.version.name or version not in (None, str(live.version.number)):
-        wanted = name if version is None else f"{name}, version {version}"
+    served = live.version
+    if name != served.name or version not in (None, str(served.number)):
         raise RequestError(
-            f"Servable not found for request: {wanted}; served is {live.version.name}, version "
-            f"{live.version.number}",
+            f"Servable not found for request: {name}, version {version or 'any'}; served is "
+            f"{served.name}, version {served.number}",
             404,
         )
     return live
+
+
+async def _body(request: Request) -> bytes:
+    return await request.body()
 
 
 Served = Annotated[Live, Depends(_live)]
@@ -43,20 +45,15 @@ Served = Annotated[Live, Depends(_live)]
 
 @router.post(_MODEL + ":predict")
 @router.post(_VERSION + ":predict")
-async def predict(request: Request, live: Served) -> dict[str, Any]:
+def predict(body: Annotated[bytes, Depends(_body)], live: Served) -> dict[str, Any]:
     """Run a signature on `instances` or `inputs`."""
-    return await run_in_threadpool(_predict, live, await request.body())
-
-
-def _predict(live: Live, body: bytes) -> dict[str, Any]:
-    values = json_tensors.parse(body)
-    name = values.get("signature_name", "") or "serving_default"
-    signature = live.version.signatures.get(name)
-    if signature is None:
+    request = json_tensors.parse(body)
+    name = request.get("signature_name") or "serving_default"
+    if not isinstance(name, str) or name not in live.version.signatures:
         known = ", ".join(sorted(live.version.signatures))
         raise RequestError(f"signature_name: {name!r} is not a signature; expected one of {known}")
-    outputs = live.run(name, json_tensors.arrays_of(values, signature))
-    return json_tensors.answer(values, outputs)
+    outputs = live.run(name, json_tensors.arrays_of(request, live.version.signatures[name]))
+    return json_tensors.answer(request, outputs)
 
 
 @router.get(_MODEL + "/metadata")
@@ -68,8 +65,7 @@ def metadata(live: Served) -> dict[str, Any]:
         preserving_proto_field_name=True,
         always_print_fields_with_no_presence=True,
     )
-    version = str(live.version.number)
-    spec = {"name": live.version.name, "signature_name": "", "version": version}
+    spec = {"name": live.version.name, "signature_name": "", "version": str(live.version.number)}
     return {"model_spec": spec, "metadata": {"signature_def": described}}
 
 
@@ -77,9 +73,6 @@ def metadata(live: Served) -> dict[str, Any]:
 @router.get(_VERSION)
 def status(live: Served) -> dict[str, Any]:
     """Return the state of the version."""
-    state = {
-        "version": str(live.version.number),
-        "state": "AVAILABLE",
-        "status": {"error_code": "OK", "error_message": ""},
-    }
-    return {"model_version_status": [state]}
+    state = {"version": str(live.version.number), "state": "AVAILABLE"}
+    is_ok = {"error_code": "OK", "error_message": ""}
+    return {"model_version_status": [state | {"status": is_ok}]}
