@@ -65,14 +65,7 @@ def make_app(service: Service, api_key: str | None, hosts: frozenset[str] | None
     app.include_router(router)
     app.include_router(tf_serving_api.router)
     app.mount("/page", _page)
-    app.add_middleware(
-        Gate,
-        metrics=service.metrics,
-        api_key=api_key,
-        hosts=hosts,
-        max_body_bytes=options.max_body_bytes,
-        max_concurrent=options.max_concurrent,
-    )
+    app.add_middleware(Gate, service=service, api_key=api_key, hosts=hosts)
     for kind in _ERRORS:
         app.add_exception_handler(kind, _answer_error)
     app.add_exception_handler(Exception, _answer_failure)
@@ -114,11 +107,11 @@ async def search(request: Request, service: Running) -> schemas.SearchAnswer:
 
 
 @router.post("/items", openapi_extra=schemas.body_schema(schemas.ItemRequest))
-async def put_item(request: Request, response: Response, service: Running) -> schemas.ItemAnswer:
+async def put_item(request: Request, response: Response, service: Running) -> dict[str, Any]:
     """Store an item; the answer is sent when it is on the disk."""
     item = await schemas.read_body(request, schemas.ItemRequest)
     answer = await run_in_threadpool(service.put, item)
-    response.status_code = 201 if answer.created else 200
+    response.status_code = 201 if answer["created"] else 200
     return answer
 
 
@@ -126,7 +119,7 @@ async def put_item(request: Request, response: Response, service: Running) -> sc
 def get_thumbnail(item_id: str, request: Request, service: Running) -> Response:
     """Return a small image of an item."""
     if request.scope["raw_path"].lower().endswith(b"%2fthumbnail"):  # The end of an id.
-        return JSONResponse(service.item(f"{item_id}/thumbnail").model_dump())
+        return JSONResponse(service.item(f"{item_id}/thumbnail"))
     data = service.thumbnail(item_id)
     # The address has the revision of the item, so the answer never changes.
     headers = {"Cache-Control": "private, max-age=86400"}
@@ -134,7 +127,7 @@ def get_thumbnail(item_id: str, request: Request, service: Running) -> Response:
 
 
 @router.get("/items/{item_id:path}")
-def get_item(item_id: str, service: Running) -> schemas.StoredItem:
+def get_item(item_id: str, service: Running) -> dict[str, Any]:
     """Return an item."""
     return service.item(item_id)
 
@@ -150,24 +143,24 @@ def delete_item(item_id: str, service: Running) -> dict[str, Any]:
 def reload(service: Running) -> dict[str, Any]:
     """Switch to the highest version in the run folder; the answer is sent afterwards."""
     live = service.reload()
-    return {"model_version": live.version.number, "items": len(live.gallery)}
+    return {"model_version": live.encoder.version.number, "items": len(live)}
 
 
 @router.get("/model")
 def describe_model(service: Running) -> dict[str, Any]:
     """Describe the version that is served, with some items of its base gallery."""
     live = service.live
-    gallery, encoder = live.gallery, live.gallery.encoder
-    step = max(1, len(gallery.base) // _EXAMPLES)
-    ids = [str(key) for key in gallery.base.id[step // 2 :: step][:_EXAMPLES]]
+    encoder, base = live.encoder, live.base
+    step = max(1, len(base) // _EXAMPLES)
+    ids = base.id[step // 2 :: step][:_EXAMPLES].tolist()
     return {
-        "name": live.version.name,
-        "version": live.version.number,
+        "name": encoder.version.name,
+        "version": encoder.version.number,
         "similarity": encoder.similarity,
-        "items": len(gallery),
+        "items": len(live),
         "texts": encoder.takes("text", "raw"),
         "images": encoder.takes("image", "raw"),
-        "examples": [service.item(key) for key in ids if gallery.base_row(key) is not None],
+        "examples": [service.item(key) for key in ids if key in live],
     }
 
 
@@ -180,7 +173,7 @@ async def health() -> dict[str, str]:
 @router.get("/ready")
 async def ready(service: Running) -> dict[str, Any]:
     """Answer 200 once the gallery is encoded, 503 before."""
-    return {"status": "ready", "model_version": service.live.version.number}
+    return {"status": "ready", "model_version": service.live.encoder.version.number}
 
 
 @router.get("/metrics", response_class=Response)

@@ -52,12 +52,13 @@ class Encoder:
       run: runs its signatures.
 
     Attributes:
+      version, run: the same.
       similarity: what searches rank by.
       label_names: names of the classes, or None if embeddings have no class posteriors.
     """
 
     def __init__(self, version: ModelVersion, run: Runner):
-        self.version, self._run = version, run
+        self.version, self.run = version, run
         record = version.record["encoder"]
         self.similarity = str(version.record["similarity"])
         self.label_names: list[str] | None = record["label_names"]
@@ -92,7 +93,7 @@ class Encoder:
         """Return the outputs of a signature for n rows, n at least 1."""
         signature, name = _SIGNATURES[modality, form]
         starts = range(0, len(rows), ROWS_AT_ONCE)
-        blocks = [self._run(signature, {name: rows[i : i + ROWS_AT_ONCE]}) for i in starts]
+        blocks = [self.run(signature, {name: rows[i : i + ROWS_AT_ONCE]}) for i in starts]
         return {key: np.concatenate([block[key] for block in blocks]) for key in blocks[0]}
 
     # ---- Images and texts
@@ -144,7 +145,9 @@ class Encoder:
         outputs = self._outputs(modality, form, rows)
         embeddings = outputs["search"].astype(np.float32)
         captions, known = outputs.get("caption_features"), outputs.get("known_words")
-        understood = embeddings.any(axis=1) & (True if known is None else known > 0)
+        understood = embeddings.any(axis=1)
+        if known is not None:
+            understood &= known > 0
         if form == "features":
             understood &= rows.any(axis=1)
         return [

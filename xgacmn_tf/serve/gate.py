@@ -21,7 +21,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from xgacmn_tf.serve.errors import RequestError
-from xgacmn_tf.serve.service import Metrics
+from xgacmn_tf.serve.service import Service
 
 # Health checks of a container platform have no key.
 _OPEN_ROUTES = ("/health", "/ready")
@@ -39,26 +39,17 @@ class Gate:
 
     Args:
       app: the routes.
-      metrics: counts requests.
+      service: has the limits and the metrics.
       api_key: the key that requests must have, in the header `X-API-Key`, as a bearer token or as
         the password of basic authentication, for which browsers ask; None for no key.
       hosts: names that the header Host may have, without brackets; None for any.
-      max_body_bytes: maximum size of a body.
-      max_concurrent: maximum number of requests at a time.
     """
 
     def __init__(
-        self,
-        app: ASGIApp,
-        metrics: Metrics,
-        api_key: str | None,
-        hosts: frozenset[str] | None,
-        max_body_bytes: int,
-        max_concurrent: int,
+        self, app: ASGIApp, service: Service, api_key: str | None, hosts: frozenset[str] | None
     ):
-        self._app, self._metrics = app, metrics
+        self._app, self._options, self._metrics = app, service.options, service.metrics
         self._key, self._hosts = api_key, hosts
-        self._max_body_bytes, self._max_concurrent = max_body_bytes, max_concurrent
         self._running = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -101,10 +92,10 @@ class Gate:
             return
         if self._key is not None and not _has_key(headers, self._key):
             raise RequestError("the API key is missing or wrong; send it as X-API-Key", 401)
-        if self._running > self._max_concurrent:
+        if self._running > self._options.max_concurrent:
             raise RequestError("too many requests at a time; try again later", 503)
         length = headers.get("content-length", "0")
-        if length.isdecimal() and int(length[:18]) > self._max_body_bytes:
+        if length.isdecimal() and int(length[:18]) > self._options.max_body_bytes:
             raise self._too_large()
 
     def _limited(self, receive: Receive) -> Receive:
@@ -122,7 +113,7 @@ class Gate:
                 text = f"the body did not arrive within {_BODY_SECONDS:g} s"
                 raise RequestError(text, 408) from error
             size += len(message.get("body", b""))
-            if size > self._max_body_bytes:
+            if size > self._options.max_body_bytes:
                 raise self._too_large()
             is_complete = not message.get("more_body", False)
             return message
@@ -130,7 +121,7 @@ class Gate:
         return limited
 
     def _too_large(self) -> RequestError:
-        limit = f"{self._max_body_bytes:,} bytes"
+        limit = f"{self._options.max_body_bytes:,} bytes"
         return RequestError(f"the body is larger than {limit}; see --max_body_bytes", 413)
 
     def _note(self, scope: Scope, status: int, seconds: float) -> None:

@@ -91,9 +91,8 @@ def _columns(instances: Any) -> Any:
 
 
 def _array(value: Any, spec: tf.TensorSpec) -> np.ndarray:
-    types = {tf.string: {str, bytes}, tf.bool: {bool}}.get(spec.dtype, {int})
-    if spec.dtype.is_floating:
-        types = {int, float}
+    types: set[type] = {float, int} if spec.dtype.is_floating else {int}
+    types = {tf.string: {str, bytes}, tf.bool: {bool}}.get(spec.dtype, types)
     try:
         leaves = np.array(value, object)  # Lists of different lengths stay lists.
         wrong = {type(leaf).__name__ for leaf in leaves.flat if type(leaf) not in types}

@@ -136,13 +136,17 @@ class LiveGallery:
     def __contains__(self, key: str) -> bool:
         return key in self._base_row or key in self._written
 
-    def base_row(self, key: str) -> int | None:
-        """Return the row of an item in `base`, or None if it is deleted, replaced or unknown."""
-        return self._base_row.get(key)
+    def base_item(self, key: str) -> Item | None:
+        """Return an item of the base gallery; None if it is deleted, replaced or unknown."""
+        row, category = self._base_row.get(key), self.base.category
+        if row is None:
+            return None
+        known = None if category is None else str(category[row]) or None
+        return Item(key, title=str(self.base.title[row]), category=known)
 
     def base_thumbnail(self, key: str) -> bytes:
-        """Return the encoded thumbnail of an item in `base`, or b""."""
-        row, thumbnails = self.base_row(key), self.base.thumbnail
+        """Return the encoded thumbnail of an item of the base gallery, or b""."""
+        row, thumbnails = self._base_row.get(key), self.base.thumbnail
         return b"" if row is None or thumbnails is None else thumbnails[row]
 
     # ---- Changes
@@ -244,5 +248,5 @@ class LiveGallery:
         features = self.base.features[modality]
         features = features[features.any(axis=1)]
         rows = np.random.default_rng(0).permutation(len(features))[:QUERIES]
-        queries = self.encoder.encode(modality, "features", features[rows])
+        queries = self.encoder.encode(modality, "features", [*features[rows]])
         return np.stack([self.query_embedding(modality, find, q) for q in queries if q is not None])

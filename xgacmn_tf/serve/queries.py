@@ -20,10 +20,8 @@ _WORD = re.compile(r"\w+(?:['-]\w+)*")
 _MAX_WORDS = 100
 
 
-def search(
-    gallery: LiveGallery, version: int, request: schemas.SearchRequest
-) -> schemas.SearchAnswer:
-    """Return the items of a version's gallery that are nearest to a query."""
+def search(gallery: LiveGallery, request: schemas.SearchRequest) -> schemas.SearchAnswer:
+    """Return the items of a gallery that are nearest to a query."""
     encoder = gallery.encoder
     ((modality, (form, value)),) = request.sources().items()
     find = request.find or OTHER[modality]
@@ -31,21 +29,23 @@ def search(
     query = schemas.Query(modality=modality, find=find, understood=encoded is not None)
     if request.text is not None:
         _describe_words(query, encoder, request.text, encoded)
-    answer = schemas.SearchAnswer(query=query, hits=[], no_good_match=None, model_version=version)
-    if encoded is None:
-        return answer
-    embedding = gallery.query_embedding(modality, find, encoded)
-    (category,) = _categories(encoder, embedding[np.newaxis], [""])
-    query.category, query.category_posterior = category["category"], category["category_posterior"]
-    depth = max(request.k, MATCH_DEPTH)
-    nearest = gallery.shelves[find].nearest(embedding, depth, request.category)
-    # Thresholds were chosen with queries of the other modality.
-    threshold = encoder.match_threshold(gallery.split, modality) if find != modality else None
-    if threshold is not None:
-        hits = [entry.embedding for entry, _ in nearest[:MATCH_DEPTH]]
-        answer.no_good_match = not hits or _match(encoder, embedding, hits) < threshold
-    answer.hits = _hits(gallery, nearest[: request.k])
-    return answer
+    version, hits, no_good_match = encoder.version.number, [], None
+    if encoded is not None:
+        embedding = gallery.query_embedding(modality, find, encoded)
+        (category,) = _categories(encoder, embedding[np.newaxis], [""])
+        query.category = category["category"]
+        query.category_posterior = category["category_posterior"]
+        depth = max(request.k, MATCH_DEPTH)
+        nearest = gallery.shelves[find].nearest(embedding, depth, request.category)
+        # Thresholds were chosen with queries of the other modality.
+        threshold = encoder.match_threshold(gallery.split, modality) if find != modality else None
+        if threshold is not None:
+            best = [entry.embedding for entry, _ in nearest[:MATCH_DEPTH]]
+            no_good_match = not best or _match(encoder, embedding, best) < threshold
+        hits = _hits(gallery, nearest[: request.k])
+    return schemas.SearchAnswer(
+        query=query, hits=hits, no_good_match=no_good_match, model_version=version
+    )
 
 
 def _describe_words(

@@ -144,7 +144,7 @@ def _rest_runner(version: ModelVersion, base: str, name: str, timeout: float) ->
 
     def run(signature: str, inputs: Arrays) -> dict[str, np.ndarray]:
         values = {key: _as_json(value) for key, value in inputs.items()}
-        body = {"signature_name": signature, "inputs": values}
+        body: dict[str, Any] = {"signature_name": signature, "inputs": values}
         try:
             response = session.post(url, json=body, timeout=timeout)
             answer = response.json()

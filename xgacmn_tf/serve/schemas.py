@@ -149,25 +149,6 @@ class SearchAnswer(BaseModel):
     model_version: int
 
 
-class ItemAnswer(BaseModel):
-    """A stored item. If it is not searchable now, the next reload tries again."""
-
-    id: str
-    created: bool
-    searchable: bool
-
-
-class StoredItem(BaseModel):
-    """An item; `written` tells whether a client wrote it or it is from the base gallery."""
-
-    id: str
-    title: str
-    text: str | None
-    category: str | None
-    written: bool
-    thumbnail: str | None
-
-
 async def read_body(request: Request, kind: type[_Body]) -> Any:
     """Return the body of a request as a model.
 

@@ -12,14 +12,14 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 from PIL import Image
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from xgacmn_tf import gallery as galleries
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.features.image_files import thumbnail
+from xgacmn_tf.features import image_files
 from xgacmn_tf.features.image_preprocessing import read
 from xgacmn_tf.names import MODALITIES, SEARCH_SPLITS
 from xgacmn_tf.search.engines import make_index
@@ -31,7 +31,7 @@ from xgacmn_tf.serve.live_gallery import LiveGallery
 from xgacmn_tf.serve.model_version import ModelVersion, latest_version
 from xgacmn_tf.serve.options import ServiceOptions
 from xgacmn_tf.serve.queries import search, thumbnail_path
-from xgacmn_tf.serve.runners import Runner, make_runner
+from xgacmn_tf.serve.runners import make_runner
 from xgacmn_tf.serve.store import Item, Parts, Sources, Store
 
 # Written items that are encoded and added to an index at once.
@@ -58,14 +58,6 @@ class Metrics:
         self.reloads = Counter("xgacmn_reloads", "Reloads by result", ["result"], registry=own)
 
 
-class Live(NamedTuple):
-    """A version that is served, what runs its signatures, and what it searches."""
-
-    version: ModelVersion
-    run: Runner
-    gallery: LiveGallery
-
-
 class Service:
     """Answers requests; methods may be called from several threads after `start`.
 
@@ -76,14 +68,14 @@ class Service:
     def __init__(self, options: ServiceOptions):
         self.options, self.metrics = options, Metrics()
         self.store = Store(Path(options.items_dir or Path(str(options.run)) / "items"))
-        self._live: Live | None = None
+        self._live: LiveGallery | None = None
         # Serializes writes and the switch of versions.
         self._lock = threading.Lock()
         self._reloading = threading.Lock()
         self._generation = 0
 
     @property
-    def live(self) -> Live:
+    def live(self) -> LiveGallery:
         """The version that is served.
 
         Raises:
@@ -102,30 +94,31 @@ class Service:
             raise RequestError(f"k: {request.k}; expected at most {self.options.max_k}")
         if request.image is not None:
             _check_image(request.image, self.options.max_pixels)
-        live = self.live
-        return search(live.gallery, live.version.number, request)
+        return search(self.live, request)
 
     # ---- Items
 
-    def put(self, request: schemas.ItemRequest) -> schemas.ItemAnswer:
+    def put(self, request: schemas.ItemRequest) -> dict[str, Any]:
         """Store an item and make it searchable."""
-        files = {}
-        if request.image is not None:
-            _check_image(request.image, self.options.max_pixels)
-            files = {"image": request.image, "thumbnail": _make_thumbnail(request.image)}
+        image, thumbnail = request.image, None
+        if image is not None:
+            _check_image(image, self.options.max_pixels)
+            thumbnail = _make_thumbnail(image)
         live, sources = self.live, request.sources()
-        (parts,) = _encode(live.gallery.encoder, [sources])
+        (parts,) = _encode(live.encoder, [sources])
         item = Item(request.id, request.text, request.title, request.category)
         with self._lock:
             if self.live is not live:
                 live = self.live
-                (parts,) = _encode(live.gallery.encoder, [sources])
+                (parts,) = _encode(live.encoder, [sources])
             stored = self.store.get(item.id)
-            exists = item.id in live.gallery if stored is None else not stored.deleted
-            item = self.store.put(item, sources, files, live.version.fingerprint, parts)
+            exists = item.id in live if stored is None else not stored.deleted
+            item = self.store.put(
+                item, sources, image, thumbnail, live.encoder.version.fingerprint, parts
+            )
             # From here on the item is stored, and the answer must say so.
             searchable = any(parts.values()) and self._change(live, item, parts)
-        return schemas.ItemAnswer(id=item.id, created=not exists, searchable=searchable)
+        return {"id": item.id, "created": not exists, "searchable": searchable}
 
     def delete(self, key: str) -> None:
         """Delete an item.
@@ -136,18 +129,18 @@ class Service:
         with self._lock:
             live = self.live
             stored = self.store.get(key)
-            if key not in live.gallery if stored is None else stored.deleted:
+            if key not in live if stored is None else stored.deleted:
                 raise _unknown(key)
             self.store.delete(key)
             self._change(live, Item(key, deleted=True), {})
 
-    def _change(self, live: Live, item: Item, parts: Parts) -> bool:
+    def _change(self, live: LiveGallery, item: Item, parts: Parts) -> bool:
         """Change the gallery as the store was changed, and return whether that succeeded."""
         try:
             if item.deleted:
-                live.gallery.delete(item.id)
+                live.delete(item.id)
             else:
-                live.gallery.put([(item, parts)])
+                live.put([(item, parts)])
         except Exception:
             self.metrics.index_errors.inc()
             logger.exception(
@@ -155,41 +148,36 @@ class Service:
             )
             return False
         finally:
-            self.metrics.items.set(len(live.gallery))
+            self.metrics.items.set(len(live))
         return True
 
-    def item(self, key: str) -> schemas.StoredItem:
+    def item(self, key: str) -> dict[str, Any]:
         """Return an item; raises a `RequestError` if there is none of this id."""
-        stored, gallery = self.store.get(key), self.live.gallery
-        if stored is not None and not stored.deleted:
-            revision = stored.revision if stored.has_image else None
-            facts = stored.title or stored.text or key, stored.text, stored.category
-        else:
-            row, base, revision = gallery.base_row(key), gallery.base, None
-            if row is None:
-                raise _unknown(key)
-            category = None if base.category is None else str(base.category[row]) or None
-            facts = str(base.title[row]), None, category
-        title, text, category = facts
-        return schemas.StoredItem(
-            id=key,
-            title=title,
-            text=text,
-            category=category,
-            written=stored is not None,
-            thumbnail=thumbnail_path(gallery, key, revision),
-        )
+        item = self.store.get(key)
+        if item is None or item.deleted:
+            item = self.live.base_item(key)
+        if item is None:
+            raise _unknown(key)
+        revision = item.revision if item.has_image else None
+        return {
+            "id": key,
+            "title": item.title or item.text or key,
+            "text": item.text,
+            "category": item.category,
+            "written": item.revision > 0,  # Else it is from the base gallery.
+            "thumbnail": thumbnail_path(self.live, key, revision),
+        }
 
     def thumbnail(self, key: str) -> bytes:
         """Return an encoded thumbnail; raises a `RequestError` if there is none."""
-        data = self.store.thumbnail(key) or self.live.gallery.base_thumbnail(key)
+        data = self.store.thumbnail(key) or self.live.base_thumbnail(key)
         if not data:
             raise RequestError(f"item {key!r} has no thumbnail", 404)
         return data
 
     # ---- Versions
 
-    def reload(self) -> Live:
+    def reload(self) -> LiveGallery:
         """Serve the highest version in the run folder, with all items, and return it.
 
         Requests are answered by the earlier version meanwhile.
@@ -202,12 +190,11 @@ class Service:
             raise RequestError("another reload is running; wait for it", 409)
         start = time.monotonic()
         try:
-            live, revision = self._build()
-            revision = self._replay(live, revision)
+            live = self._build()
+            revision = self._replay(live, self._replay(live, 0))
             with self._lock:
                 self._replay(live, revision)
                 self._live = live
-                self.store.keep_embeddings_of(live.version.fingerprint)
         except Exception:
             self.metrics.reloads.labels("failure").inc()
             raise
@@ -215,14 +202,14 @@ class Service:
             self._reloading.release()
             _release_memory()
         self.metrics.reloads.labels("success").inc()
-        self.metrics.version.set(live.version.number)
-        self.metrics.items.set(len(live.gallery))
+        self.metrics.version.set(live.encoder.version.number)
+        self.metrics.items.set(len(live))
         seconds = time.monotonic() - start
-        logger.info("serves version %d after %.1f s", live.version.number, seconds)
+        logger.info("serves version %d after %.1f s", live.encoder.version.number, seconds)
         return live
 
-    def _build(self) -> tuple[Live, int]:
-        """Return the highest version with all items, and the store's last revision of these."""
+    def _build(self) -> LiveGallery:
+        """Return the base gallery of the highest version, without written and deleted items."""
         options = self.options
         version = ModelVersion(latest_version(str(options.run)))
         run = make_runner(version, options.encoder, options.encoder_timeout)
@@ -236,50 +223,35 @@ class Service:
             remedy = "" if options.gallery else "; export the run again with xgacmn export"
             raise InputError(f"{error}{remedy}") from error
         split = SEARCH_SPLITS[1] if options.gallery else version.record["gallery"]["split"]
-        items = self.store.changes()
-        revision = items[-1].revision if items else 0
+        hidden = {item.id for item in self.store.changes()}
         self._generation += 1
-        hidden = {item.id for item in items}
-        gallery = LiveGallery(encoder, base, split, hidden, self._make_index)
-        live = Live(version, run, gallery)
-        self._apply(live, items)
-        return live, revision
+        return LiveGallery(encoder, base, split, hidden, self._make_index)
 
     def _make_index(self, modality: str, size: int) -> Index:
         options = self.options
         # The collections of the earlier version answer until the switch.
         name = f"{options.milvus_collection}_{modality}_{self._generation % 2}"
-        return make_index(
-            options.index,
-            size,
-            milvus_uri=options.milvus_uri,
-            milvus_collection=name,
-            milvus_token=options.milvus_token,
-        )
+        milvus = {"milvus_uri": options.milvus_uri, "milvus_token": options.milvus_token}
+        return make_index(options.index, size, milvus_collection=name, **milvus)
 
-    def _replay(self, live: Live, since: int) -> int:
+    def _replay(self, live: LiveGallery, since: int) -> int:
         """Apply what was written after a revision, and return the last revision."""
         items = self.store.changes(since)
-        self._apply(live, items)
-        return items[-1].revision if items else since
-
-    def _apply(self, live: Live, items: list[Item]) -> None:
-        encoder, fingerprint = live.gallery.encoder, live.version.fingerprint
+        fingerprint = live.encoder.version.fingerprint
         for start in range(0, len(items), _ITEMS_AT_ONCE):
             parts: dict[Item, Parts] = {}
             new = []
             for item in items[start : start + _ITEMS_AT_ONCE]:
-                stored = None if item.deleted else self.store.embeddings(item, fingerprint)
                 if item.deleted:
-                    live.gallery.delete(item.id)
-                elif stored is None:
-                    new.append(item)
-                else:
+                    live.delete(item.id)
+                elif stored := self.store.embeddings(item, fingerprint):
                     parts[item] = stored
-            encoded = dict(zip(new, self._encoded(encoder, new), strict=True))
-            if encoded:
-                self.store.put_embeddings(encoded.items(), fingerprint)
-            live.gallery.put([*(parts | encoded).items()])
+                else:
+                    new.append(item)
+            encoded = dict(zip(new, self._encoded(live.encoder, new), strict=True))
+            self.store.put_embeddings(encoded.items(), fingerprint)
+            live.put([*(parts | encoded).items()])
+        return items[-1].revision if items else since
 
     def _encoded(self, encoder: Encoder, items: list[Item]) -> list[Parts]:
         """Return the encoded images and texts of items; nothing of those that are rejected."""
@@ -323,7 +295,7 @@ def _make_thumbnail(data: bytes) -> bytes:
     pixels = read(data)
     if pixels is None:
         raise RequestError(_BROKEN)
-    return thumbnail(Image.fromarray(pixels))
+    return image_files.thumbnail(Image.fromarray(pixels))
 
 
 def _release_memory() -> None:

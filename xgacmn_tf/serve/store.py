@@ -24,17 +24,18 @@ from xgacmn_tf.errors import InputError, one_line
 from xgacmn_tf.names import MODALITIES
 from xgacmn_tf.serve.encoder import Encoded
 
-# Files of earlier versions lack the last two columns of the items.
-_FEATURES = tuple(f"{modality}_features" for modality in MODALITIES)
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS items (
     id TEXT PRIMARY KEY, revision INTEGER NOT NULL, deleted INTEGER NOT NULL,
     text TEXT, title TEXT, category TEXT, image BLOB, thumbnail BLOB);
 CREATE INDEX IF NOT EXISTS items_by_revision ON items (revision);
-CREATE TABLE IF NOT EXISTS embeddings (
-    id TEXT, fingerprint TEXT, modality TEXT, revision INTEGER NOT NULL,
-    embedding BLOB NOT NULL, captions BLOB, PRIMARY KEY (id, fingerprint, modality));
+CREATE TABLE IF NOT EXISTS features (id TEXT PRIMARY KEY, image BLOB, text BLOB);
+CREATE TABLE IF NOT EXISTS encoded (
+    id TEXT PRIMARY KEY, revision INTEGER, fingerprint TEXT, image BLOB, text BLOB, captions BLOB);
+DROP TABLE IF EXISTS embeddings;
 """
+_PUT_ITEM = "INSERT OR REPLACE INTO items VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+_PUT_ENCODED = "INSERT OR REPLACE INTO encoded VALUES (?, ?, ?, ?, ?, ?)"
 _SELECT = "SELECT id, text, title, category, image IS NOT NULL, revision, deleted FROM items "
 
 # Modality → what it is encoded from: "raw" with an image file or a text, or "features" with (d,).
@@ -84,9 +85,6 @@ class Store:
             folder.mkdir(parents=True, exist_ok=True)
             self._writer, self._reader = self._connect(), self._connect()
             self._writer.executescript(_SCHEMA)
-            columns = {row[1] for row in self._writer.execute("PRAGMA table_info(items)")}
-            for name in {*_FEATURES} - columns:
-                self._writer.execute(f"ALTER TABLE items ADD COLUMN {name} BLOB")
             self.latest = int(self._read("SELECT COALESCE(MAX(revision), 0) FROM items")[0][0])
         except (OSError, sqlite3.Error) as error:
             raise InputError(
@@ -104,71 +102,47 @@ class Store:
         with self._reading:
             return self._reader.execute(query, values).fetchall()
 
-    # ---- Writes
-
     def put(
         self,
         item: Item,
         sources: Sources,
-        files: Mapping[str, bytes],
+        image: bytes | None,
+        thumbnail: bytes | None,
         fingerprint: str,
         parts: Parts,
     ) -> Item:
-        """Store an item with its embeddings, instead of one with the same id, and return it.
+        """Store an item instead of one with the same id, and return it.
 
         Args:
           item: the item.
           sources: what it is encoded from.
-          files: "image" and its "thumbnail", if it has one.
-          fingerprint, parts: its embeddings and the version that made them.
+          image, thumbnail: what is shown.
+          fingerprint, parts: the version that encoded it, and its embeddings.
         """
-        item = dataclasses.replace(item, revision=self.latest + 1, has_image="image" in files)
-        row = {"text": item.text, "title": item.title, "category": item.category, **files}
-        for modality, (form, value) in sources.items():
-            if form == "features":
-                row[f"{modality}_features"] = np.asarray(value, np.float32).tobytes()
-        with self._writing, self._writer:
-            self._put_row({"id": item.id, "revision": item.revision, "deleted": 0} | row)
-            self._put_embeddings([(item, parts)], fingerprint)
+        item = dataclasses.replace(item, revision=self.latest + 1, has_image=image is not None)
+        forms = [sources.get(modality, ("raw", None)) for modality in MODALITIES]
+        features = [None if f == "raw" else np.asarray(v, np.float32).tobytes() for f, v in forms]
+        with self._writing, self._writer as writer:
+            values = (item.id, item.revision, 0, item.text, item.title, item.category)
+            writer.execute(_PUT_ITEM, (*values, image, thumbnail))
+            writer.execute("INSERT OR REPLACE INTO features VALUES (?, ?, ?)", (item.id, *features))
+            writer.execute(_PUT_ENCODED, _encoded_row(item, fingerprint, parts))
         self.latest = item.revision
         return item
 
     def delete(self, key: str) -> None:
         """Store that there is no item of this id."""
-        with self._writing, self._writer:
-            self._put_row({"id": key, "revision": self.latest + 1, "deleted": 1})
-            self._writer.execute("DELETE FROM embeddings WHERE id = ?", (key,))
+        with self._writing, self._writer as writer:
+            writer.execute(_PUT_ITEM, (key, self.latest + 1, 1, *[None] * 5))
+            writer.execute("DELETE FROM features WHERE id = ?", (key,))
+            writer.execute("DELETE FROM encoded WHERE id = ?", (key,))
         self.latest += 1
 
     def put_embeddings(self, items: Iterable[tuple[Item, Parts]], fingerprint: str) -> None:
         """Store the embeddings of items by another version."""
-        with self._writing, self._writer:
-            self._put_embeddings(items, fingerprint)
-
-    def keep_embeddings_of(self, fingerprint: str) -> None:
-        """Delete the embeddings by all other versions."""
-        with self._writing, self._writer:
-            self._writer.execute("DELETE FROM embeddings WHERE fingerprint != ?", (fingerprint,))
-
-    def _put_row(self, row: Mapping[str, Any]) -> None:
-        names, places = ", ".join(row), ", ".join("?" * len(row))
-        query = f"INSERT OR REPLACE INTO items ({names}) VALUES ({places})"
-        self._writer.execute(query, tuple(row.values()))
-
-    def _put_embeddings(self, items: Iterable[tuple[Item, Parts]], fingerprint: str) -> None:
-        for item, parts in items:
-            self._writer.execute(
-                "DELETE FROM embeddings WHERE id = ? AND fingerprint = ?", (item.id, fingerprint)
-            )
-            for modality, part in parts.items():
-                embedding = b"" if part is None else part.embedding.tobytes()
-                more = None if part is None or part.captions is None else part.captions.tobytes()
-                self._writer.execute(
-                    "INSERT INTO embeddings VALUES (?, ?, ?, ?, ?, ?)",
-                    (item.id, fingerprint, modality, item.revision, embedding, more),
-                )
-
-    # ---- Reads
+        rows = [_encoded_row(item, fingerprint, parts) for item, parts in items]
+        with self._writing, self._writer as writer:
+            writer.executemany(_PUT_ENCODED, rows)
 
     def get(self, key: str) -> Item | None:
         """Return an item, which may be deleted; None if this id was never written."""
@@ -182,30 +156,26 @@ class Store:
 
     def sources(self, item: Item) -> Sources:
         """Return what a stored item is encoded from."""
-        sources: dict[str, tuple[str, Any]] = {}
-        query = f"SELECT image, {', '.join(_FEATURES)} FROM items WHERE id = ?"
-        ((image, *features),) = self._read(query, item.id)
-        if image is not None:
-            sources["image"] = "raw", image
-        if item.text is not None:
-            sources["text"] = "raw", item.text
-        for modality, values in zip(MODALITIES, features, strict=True):
-            if values is not None:
-                sources[modality] = "features", np.frombuffer(values, np.float32)
+        rows = self._read("SELECT image FROM items WHERE id = ?", item.id)
+        raw = {"image": rows[0][0], "text": item.text}
+        sources = {modality: ("raw", value) for modality, value in raw.items() if value is not None}
+        for row in self._read("SELECT image, text FROM features WHERE id = ?", item.id):
+            for modality, values in zip(MODALITIES, row, strict=True):
+                if values is not None:
+                    sources[modality] = "features", np.frombuffer(values, np.float32)
         return sources
 
     def embeddings(self, item: Item, fingerprint: str) -> Parts | None:
         """Return the stored embeddings of an item, or None if they must be computed."""
-        rows = self._read(
-            "SELECT modality, embedding, captions FROM embeddings "
-            "WHERE id = ? AND fingerprint = ? AND revision = ?",
-            *(item.id, fingerprint, item.revision),
-        )
+        query = "SELECT image, text, captions FROM encoded WHERE id = ? AND revision = ?"
+        query += " AND fingerprint = ?"
         parts: dict[str, Encoded | None] = {}
-        for modality, embedding, captions in rows:
-            more = None if captions is None else np.frombuffer(captions, np.float32)
-            vector = np.frombuffer(embedding, np.float32)
-            parts[modality] = Encoded(vector, more) if embedding else None
+        for row in self._read(query, item.id, item.revision, fingerprint):
+            image, text, captions = (v if v is None else np.frombuffer(v, np.float32) for v in row)
+            if image is not None:
+                parts["image"] = Encoded(image)
+            if text is not None:
+                parts["text"] = Encoded(text, captions)
         return parts or None
 
     def thumbnail(self, key: str) -> bytes | None:
@@ -217,3 +187,10 @@ class Store:
         with self._writing, self._reading:
             self._writer.close()
             self._reader.close()
+
+
+def _encoded_row(item: Item, fingerprint: str, parts: Parts) -> tuple[Any, ...]:
+    image, text = parts.get("image"), parts.get("text")
+    blobs = [None if part is None else part.embedding.tobytes() for part in (image, text)]
+    captions = None if text is None or text.captions is None else text.captions.tobytes()
+    return (item.id, item.revision, fingerprint, *blobs, captions)

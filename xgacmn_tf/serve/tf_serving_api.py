@@ -12,67 +12,72 @@ from fastapi import APIRouter, Depends, Request
 from google.protobuf import json_format
 
 from xgacmn_tf.serve import json_tensors
+from xgacmn_tf.serve.encoder import Encoder
 from xgacmn_tf.serve.errors import RequestError
-from xgacmn_tf.serve.service import Live, Service
+from xgacmn_tf.serve.service import Service
 
 _MODEL = "/v1/models/{name}"
 _VERSION = _MODEL + "/versions/{version}"
 router = APIRouter(tags=["TensorFlow Serving"])
 
 
-def _live(name: str, request: Request, version: str | None = None) -> Live:
+def _live(name: str, request: Request, version: str | None = None) -> Encoder:
     """Return what is served if the address names it."""
     service: Service = request.app.state.service
-    live = service.live
+    encoder = service.live.encoder
     if service.options.encoder is not None:
         raise RequestError("--encoder is set; send this request to TensorFlow Serving", 501)
-    served = live.version
+    served = encoder.version
     if name != served.name or version not in (None, str(served.number)):
         raise RequestError(
             f"Servable not found for request: {name}, version {version or 'any'}; served is "
             f"{served.name}, version {served.number}",
             404,
         )
-    return live
+    return encoder
 
 
 async def _body(request: Request) -> bytes:
     return await request.body()
 
 
-Served = Annotated[Live, Depends(_live)]
+Served = Annotated[Encoder, Depends(_live)]
 
 
 @router.post(_MODEL + ":predict")
 @router.post(_VERSION + ":predict")
-def predict(body: Annotated[bytes, Depends(_body)], live: Served) -> dict[str, Any]:
+def predict(body: Annotated[bytes, Depends(_body)], encoder: Served) -> dict[str, Any]:
     """Run a signature on `instances` or `inputs`."""
     request = json_tensors.parse(body)
     name = request.get("signature_name") or "serving_default"
-    if not isinstance(name, str) or name not in live.version.signatures:
-        known = ", ".join(sorted(live.version.signatures))
+    if not isinstance(name, str) or name not in encoder.version.signatures:
+        known = ", ".join(sorted(encoder.version.signatures))
         raise RequestError(f"signature_name: {name!r} is not a signature; expected one of {known}")
-    outputs = live.run(name, json_tensors.arrays_of(request, live.version.signatures[name]))
+    outputs = encoder.run(name, json_tensors.arrays_of(request, encoder.version.signatures[name]))
     return json_tensors.answer(request, outputs)
 
 
 @router.get(_MODEL + "/metadata")
 @router.get(_VERSION + "/metadata")
-def metadata(live: Served) -> dict[str, Any]:
+def metadata(encoder: Served) -> dict[str, Any]:
     """Describe the signatures."""
     described = json_format.MessageToDict(
-        live.version.signature_def,
+        encoder.version.signature_def,
         preserving_proto_field_name=True,
         always_print_fields_with_no_presence=True,
     )
-    spec = {"name": live.version.name, "signature_name": "", "version": str(live.version.number)}
+    spec = {
+        "name": encoder.version.name,
+        "signature_name": "",
+        "version": str(encoder.version.number),
+    }
     return {"model_spec": spec, "metadata": {"signature_def": described}}
 
 
 @router.get(_MODEL)
 @router.get(_VERSION)
-def status(live: Served) -> dict[str, Any]:
+def status(encoder: Served) -> dict[str, Any]:
     """Return the state of the version."""
-    state = {"version": str(live.version.number), "state": "AVAILABLE"}
+    state = {"version": str(encoder.version.number), "state": "AVAILABLE"}
     is_ok = {"error_code": "OK", "error_message": ""}
     return {"model_version_status": [state | {"status": is_ok}]}
