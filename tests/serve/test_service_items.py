@@ -1,11 +1,14 @@
 """Written items: durability, replacement, deletion, and the switch of versions."""
 
+import shutil
 import threading
 from urllib.parse import quote
 
+import numpy as np
 import pytest
 
-from tests.serve.conftest import image_file, publish
+from tests.serve.conftest import image_file, publish, write_version
+from xgacmn_tf.serve.encoder import Encoder
 
 
 def put(client, key, text=None, image=None, **fields):
@@ -139,3 +142,72 @@ def test_a_version_that_cannot_be_served_changes_nothing(run, serve):
 def test_ids_that_no_address_can_name(run, serve, key):
     answer = serve(run).post("/items", json={"id": key, "text": "red"})
     assert answer.status_code == 400 and answer.json()["error"].startswith("id: ")
+
+
+def test_the_thumbnail_of_an_id_that_ends_like_an_address(run, serve):
+    client = serve(run)
+    put(client, "a", image=image_file())
+    put(client, "a/thumbnail", "red", image_file((0, 0, 255)))
+    item = client.get(address("a/thumbnail")).json()
+    assert (item["id"], item["text"]) == ("a/thumbnail", "red")
+    blue = client.get(item["thumbnail"])
+    red = client.get(client.get("/items/a").json()["thumbnail"])
+    assert blue.headers["content-type"] == red.headers["content-type"] == "image/webp"
+    assert blue.content != red.content
+    assert client.delete(address("a/thumbnail")).status_code == 200
+    assert client.get(address("a/thumbnail")).status_code == 404
+
+
+def test_items_of_features_in_a_run_without_extractors(tmp_path, serve):
+    for number in (1, 2):
+        write_version(tmp_path / "run" / "models" / "xgacmn" / str(number), raw=False)
+    shutil.move(tmp_path / "run" / "models" / "xgacmn" / "2", tmp_path / "2")
+    client = serve(tmp_path / "run")
+    body = {"id": "a", "image_features": [255, 0, 0], "text_features": [1, 0, 0], "title": "Red"}
+    assert client.post("/items", json=body).json()["searchable"]
+    answer = client.post("/items", json={"id": "b", "text": "red"})
+    assert answer.status_code == 400 and "Send text_features" in answer.json()["error"]
+    answer = client.post("/items", json={"id": "b", "image_features": [1, 2]})
+    assert answer.status_code == 400 and "2 numbers; expected 3" in answer.json()["error"]
+    shutil.move(tmp_path / "2", tmp_path / "run" / "models" / "xgacmn" / "2")
+    assert client.post("/reload").json() == {"model_version": 2, "items": 6}
+    for query in ({"text_features": [1, 0, 0]}, {"image_features": [9, 0, 0]}):
+        hits = client.post("/search", json=query | {"k": 1}).json()["hits"]
+        assert [(hit["id"], hit["title"]) for hit in hits] == [("a", "Red")]
+
+
+def test_a_new_version_encodes_items_in_batches(run, versions, serve, monkeypatch):
+    client = serve(run)
+    for number in range(20):
+        put(client, f"n{number}", "blue", image_file((0, 0, 255)) if number % 2 else None)
+    # An image that the next version cannot decode: the others are still searchable.
+    with client.service.store._writer as writer:
+        writer.execute("UPDATE items SET image = 'no image' WHERE id = 'n1'")
+    publish(versions, run, 2)
+    rows = []
+
+    def encode(self, modality, form, values):
+        rows.append(len(values))
+        return original(self, modality, form, values)
+
+    original = Encoder.encode
+    monkeypatch.setattr(Encoder, "encode", encode)
+    client.post("/reload")
+    assert max(rows) >= 10
+    texts = set(found(client, "blue", find="text", k=100))
+    assert texts >= {f"n{number}" for number in range(20) if number != 1} and "n1" not in texts
+    rows.clear()
+    client.post("/reload")
+    assert 10 not in rows, "stored embeddings are used again"
+
+
+def test_deleting_one_of_several_base_items_without_an_image(run, serve, tmp_path):
+    gallery = tmp_path / "texts.npz"
+    image = np.array([[200, 0, 0], [0, 0, 0], [0, 0, 0]], np.float32)
+    text = np.eye(3, dtype=np.float32)
+    has_image = np.array([True, False, False])
+    np.savez(gallery, id=np.array(["a", "b", "c"]), image=image, text=text, has_image=has_image)
+    client = serve(run, gallery=(str(gallery),))
+    assert client.delete("/items/b").status_code == 200
+    assert set(found(client, "green blue", find="text")) == {"a", "c"}
+    assert "xgacmn_index_errors_total 0.0" in client.get("/metrics").text

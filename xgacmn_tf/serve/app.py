@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
-import anyio.to_thread
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
@@ -51,16 +48,7 @@ def make_app(service: Service, api_key: str | None, hosts: frozenset[str] | None
       service: answers the requests, once it is started.
       api_key, hosts: see `Gate`.
     """
-    options = service.options
-
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        anyio.to_thread.current_default_thread_limiter().total_tokens = options.threads
-        yield
-
-    app = FastAPIOffline(
-        redoc_url=None, title="X-GACMN search service", version=__version__, lifespan=lifespan
-    )
+    app = FastAPIOffline(redoc_url=None, title="X-GACMN search service", version=__version__)
     app.state.service = service
     app.include_router(router)
     app.include_router(tf_serving_api.router)

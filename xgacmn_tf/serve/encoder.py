@@ -145,7 +145,7 @@ class Encoder:
         outputs = self._outputs(modality, form, rows)
         embeddings = outputs["search"].astype(np.float32)
         captions, known = outputs.get("caption_features"), outputs.get("known_words")
-        understood = embeddings.any(axis=1)
+        understood = np.asarray(embeddings.any(axis=1))
         if known is not None:
             understood &= known > 0
         if form == "features":
@@ -160,11 +160,6 @@ class Encoder:
             else None
             for row, is_understood in enumerate(understood)
         ]
-
-    def known_words(self, words: list[str]) -> np.ndarray:
-        """Return (n,) bool, whether each word is known; n is at least 1."""
-        rows = np.array([word.encode() for word in words], object)
-        return self._outputs("text", "raw", rows)["known_words"] > 0
 
     def warm_up(self) -> None:
         """Run each encode signature of raw values once, because the first call is slow."""

@@ -22,6 +22,7 @@ from xgacmn_tf.serve.model_version import Inputs, described
 
 # Parsed, JSON takes up to 30 times its size. This many are the features of 6,000 images.
 MAX_VALUES = 8_000_000
+_TYPES: dict[tf.DType, set[type]] = {tf.string: {str, bytes}, tf.bool: {bool}}
 
 
 def parse(body: bytes) -> dict[str, Any]:
@@ -91,8 +92,7 @@ def _columns(instances: Any) -> Any:
 
 
 def _array(value: Any, spec: tf.TensorSpec) -> np.ndarray:
-    types: set[type] = {float, int} if spec.dtype.is_floating else {int}
-    types = {tf.string: {str, bytes}, tf.bool: {bool}}.get(spec.dtype, types)
+    types = _TYPES.get(spec.dtype, {int, float} if spec.dtype.is_floating else {int})
     try:
         leaves = np.array(value, object)  # Lists of different lengths stay lists.
         wrong = {type(leaf).__name__ for leaf in leaves.flat if type(leaf) not in types}

@@ -54,8 +54,8 @@ def _describe_words(
     query.known_words = 0 if encoded is None else encoded.known_words
     words = list(dict.fromkeys(_WORD.findall(text)))[:_MAX_WORDS]
     if words and query.known_words is not None and query.known_words < len(words):
-        known = encoder.known_words(words)
-        query.unknown_words = [w for w, is_known in zip(words, known, strict=True) if not is_known]
+        known = encoder.encode("text", "raw", words)
+        query.unknown_words = [w for w, each in zip(words, known, strict=True) if each is None]
 
 
 def _hits(gallery: LiveGallery, nearest: list[tuple[Entry, float]]) -> list[schemas.Hit]:

@@ -11,6 +11,7 @@ import socket
 import sys
 from pathlib import Path
 
+import anyio.to_thread
 import uvicorn
 
 from xgacmn_tf.errors import InputError
@@ -51,9 +52,10 @@ def serve(options: ServiceOptions) -> None:
 async def _serve(
     service: Service, key: str | None, hosts: frozenset[str] | None, listening: socket.socket
 ) -> None:
+    anyio.to_thread.current_default_thread_limiter().total_tokens = service.options.threads
     config = uvicorn.Config(
         make_app(service, key, hosts), log_config=None, access_log=False, server_header=False,
-        timeout_graceful_shutdown=20, lifespan="on",
+        timeout_graceful_shutdown=20,
     )  # fmt: skip
     server = uvicorn.Server(config)
     loop = asyncio.get_running_loop()

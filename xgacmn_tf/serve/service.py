@@ -231,8 +231,13 @@ class Service:
         options = self.options
         # The collections of the earlier version answer until the switch.
         name = f"{options.milvus_collection}_{modality}_{self._generation % 2}"
-        milvus = {"milvus_uri": options.milvus_uri, "milvus_token": options.milvus_token}
-        return make_index(options.index, size, milvus_collection=name, **milvus)
+        return make_index(
+            options.index,
+            size,
+            milvus_uri=options.milvus_uri,
+            milvus_collection=name,
+            milvus_token=options.milvus_token,
+        )
 
     def _replay(self, live: LiveGallery, since: int) -> int:
         """Apply what was written after a revision, and return the last revision."""
