@@ -34,9 +34,7 @@ _PAGE_HEADERS = {
     "Cache-Control": "no-cache",
 }
 _EXAMPLES = 12
-_ERRORS = (
-    RequestError, InputError, HTTPException, RequestValidationError, ClientDisconnect, sqlite3.Error
-)  # fmt: skip
+_ERRORS = (RequestError, ClientDisconnect, HTTPException, RequestValidationError, InputError)
 logger = logging.getLogger(__name__)
 router = APIRouter()
 
@@ -54,29 +52,30 @@ def make_app(service: Service, api_key: str | None, hosts: frozenset[str] | None
     app.include_router(tf_serving_api.router)
     app.mount("/page", _page)
     app.add_middleware(Gate, service=service, api_key=api_key, hosts=hosts)
-    for kind in _ERRORS:
+    for kind in (*_ERRORS, sqlite3.Error, Exception):
         app.add_exception_handler(kind, _answer_error)
-    app.add_exception_handler(Exception, _answer_failure)
     return app
 
 
 def _answer_error(request: Request, error: Exception) -> Response:
-    if isinstance(error, ClientDisconnect):
-        return Response(status_code=499)
-    if isinstance(error, HTTPException):
-        error = RequestError(str(error.detail), error.status_code)
-    elif isinstance(error, RequestValidationError):
-        error = RequestError(schemas.validation_message(error.errors()))
-    elif not isinstance(error, RequestError):
+    match error:
+        case RequestError():
+            return error_response(error)
+        case ClientDisconnect():
+            return Response(status_code=499)
+        case HTTPException():
+            message, status = str(error.detail), error.status_code
+        case RequestValidationError():
+            message, status = schemas.validation_message(error.errors()), 400
+        case InputError():
+            message, status = str(error), 409
+        case sqlite3.Error():
+            message, status = f"the items cannot be stored or read: {error}", 503
+        case _:
+            message, status = "the service failed; its log has the reason", 500
+    if isinstance(error, InputError | sqlite3.Error):
         logger.error("%s: %s", type(error).__name__, error)
-        is_file = isinstance(error, InputError)
-        message = str(error) if is_file else f"the items cannot be stored or read: {error}"
-        error = RequestError(message, 409 if is_file else 503)
-    return error_response(error)
-
-
-def _answer_failure(request: Request, error: Exception) -> Response:
-    return JSONResponse({"error": "the service failed; its log has the reason"}, 500)
+    return error_response(RequestError(message, status))
 
 
 def _service(request: Request) -> Service:

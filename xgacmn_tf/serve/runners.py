@@ -38,11 +38,9 @@ _RETRY_POLICY = {
     "backoffMultiplier": 2,
     "retryableStatusCodes": ["UNAVAILABLE"],
 }
+_METHODS = json.dumps({"methodConfig": [{"name": [{}], "retryPolicy": _RETRY_POLICY}]})
 _GRPC_OPTIONS = [
-    (
-        "grpc.service_config",
-        json.dumps({"methodConfig": [{"name": [{}], "retryPolicy": _RETRY_POLICY}]}),
-    ),
+    ("grpc.service_config", _METHODS),
     ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
 ]
@@ -128,9 +126,8 @@ def _grpc_runner(version: ModelVersion, host: str, name: str, timeout: float) ->
             answer = stub.Predict(request, timeout=timeout)
         except grpc.RpcError as error:
             message = error.details() or ""
-            if error.code() == grpc.StatusCode.INVALID_ARGUMENT:
-                raise _rejected(message) from error
-            raise _unavailable(host, message) from error
+            is_clients = error.code() == grpc.StatusCode.INVALID_ARGUMENT
+            raise (_rejected(message) if is_clients else _unavailable(host, message)) from error
         return {key: tf.make_ndarray(value) for key, value in answer.outputs.items()}
 
     return run
@@ -150,10 +147,10 @@ def _rest_runner(version: ModelVersion, base: str, name: str, timeout: float) ->
             answer = response.json()
         except (requests.RequestException, ValueError) as error:
             raise _unavailable(base, one_line(error)) from error
-        if response.status_code == 400:
-            raise _rejected(str(answer.get("error")))
         if not response.ok:
-            raise _unavailable(base, str(answer.get("error")))
+            message = str(answer.get("error"))
+            is_clients = response.status_code == 400
+            raise _rejected(message) if is_clients else _unavailable(base, message)
         outputs = answer["outputs"]
         if not isinstance(outputs, dict):  # A single output has no name.
             (key,) = version.signature_def.signature_def[signature].outputs

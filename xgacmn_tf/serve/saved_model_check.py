@@ -14,7 +14,7 @@ import tensorflow as tf
 from google.protobuf.message import DecodeError
 from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 
-from xgacmn_tf.errors import InputError
+from xgacmn_tf.errors import InputError, one_line
 
 # A protocol buffer cannot be larger than twice this; our exports have a few hundred kilobytes.
 LARGEST_GRAPH_BYTES = 2**30
@@ -69,19 +69,15 @@ def read_checked(folder: Path) -> saved_model_pb2.SavedModel:
             "not run them"
         )
     if operations & _TOKENIZER:
-        _register_tokenizer(path)
+        try:
+            import tensorflow_text  # noqa: F401 - TensorFlow knows its operations from then on
+        except Exception as error:  # Missing, or built for another version of TensorFlow.
+            raise InputError(
+                f"{path} reads sentences with operations of TensorFlow Text, which cannot be "
+                f"imported ({one_line(error)}); run `pip install 'tensorflow-text>=2.21,<2.22'`, "
+                "which has no build for Windows"
+            ) from error
     return saved_model
-
-
-def _register_tokenizer(path: Path) -> None:
-    try:
-        import tensorflow_text  # noqa: F401 - TensorFlow knows its operations from then on
-    except Exception as error:  # Missing, or built for another version of TensorFlow.
-        raise InputError(
-            f"{path} reads sentences with operations of TensorFlow Text, which cannot be imported "
-            f"({' '.join(str(error).split())}); run `pip install 'tensorflow-text>=2.21,<2.22'`, "
-            "which has no build for Windows"
-        ) from error
 
 
 def _is_harmless(operation: str) -> bool:
