@@ -55,7 +55,7 @@ def write(url: str, prefix: str, acknowledged: dict[str, bool]) -> None:
                     del acknowledged[key]  # Not known until the answer.
                     assert session.delete(f"{url}/items/{key}", timeout=60).status_code == 200
                     acknowledged[key] = False
-            except requests.ConnectionError:
+            except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError):
                 return
 
 
