@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
-import io
 import itertools
 import logging
 import threading
@@ -14,19 +13,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from xgacmn_tf import gallery as galleries
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.features import image_files
-from xgacmn_tf.features.image_preprocessing import read
 from xgacmn_tf.names import MODALITIES, SEARCH_SPLITS
 from xgacmn_tf.search.engines import make_index
 from xgacmn_tf.search.index import Index
 from xgacmn_tf.serve import schemas
 from xgacmn_tf.serve.encoder import Encoded, Encoder
 from xgacmn_tf.serve.errors import RequestError
+from xgacmn_tf.serve.images import check_image, make_thumbnail
 from xgacmn_tf.serve.live_gallery import LiveGallery
 from xgacmn_tf.serve.model_version import ModelVersion, latest_version
 from xgacmn_tf.serve.options import ServiceOptions
@@ -36,7 +33,6 @@ from xgacmn_tf.serve.store import Item, Parts, Sources, Store
 
 # Written items that are encoded and added to an index at once.
 _ITEMS_AT_ONCE = 64
-_BROKEN = "image: broken or of another format; expected a whole JPEG or PNG file"
 logger = logging.getLogger(__name__)
 
 
@@ -93,7 +89,7 @@ class Service:
         if request.k > self.options.max_k:
             raise RequestError(f"k: {request.k}; expected at most {self.options.max_k}")
         if request.image is not None:
-            _check_image(request.image, self.options.max_pixels)
+            check_image(request.image, self.options.max_pixels)
         return search(self.live, request)
 
     # ---- Items
@@ -102,8 +98,8 @@ class Service:
         """Store an item and make it searchable."""
         image, thumbnail = request.image, None
         if image is not None:
-            _check_image(image, self.options.max_pixels)
-            thumbnail = _make_thumbnail(image)
+            check_image(image, self.options.max_pixels)
+            thumbnail = make_thumbnail(image)
         live, sources = self.live, request.sources()
         (parts,) = _encode(live.encoder, [sources])
         item = Item(request.id, request.text, request.title, request.category)
@@ -281,26 +277,6 @@ def _encode(encoder: Encoder, items: Sequence[Sources]) -> list[Parts]:
             for row, each in zip(rows, encoded, strict=True):
                 parts[row][modality] = each
     return [*parts]
-
-
-def _check_image(data: bytes, max_pixels: int) -> None:
-    """Raise a `RequestError` unless the header is of a JPEG or PNG file of moderate size."""
-    try:
-        with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as image:
-            width, height = image.size
-    except Exception as error:  # Pillow's readers raise many types for damaged files.
-        raise RequestError(_BROKEN) from error
-    if width * height > max_pixels:
-        message = f"image: {width} × {height} pixels; at most {max_pixels:,} are accepted"
-        raise RequestError(message, 413)
-
-
-def _make_thumbnail(data: bytes) -> bytes:
-    """Return a small WebP file of a checked image, for people to see."""
-    pixels = read(data)
-    if pixels is None:
-        raise RequestError(_BROKEN)
-    return image_files.thumbnail(Image.fromarray(pixels))
 
 
 def _release_memory() -> None:
