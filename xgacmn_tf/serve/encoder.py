@@ -64,8 +64,6 @@ class Encoder:
         self.label_names: list[str] | None = record["label_names"]
         self.num_classes: int | None = record["posteriors"] or None
         self.code_dim, self.item_dim = int(record["code_dim"]), int(record["item_dim"])
-        # Of embeddings for the similarity "item", without caption features.
-        self.width = (self.num_classes or self.code_dim) + self.item_dim
         self._item_weight = float(record["item_weight"])
         self._thresholds = record["match_thresholds"]
         self.text_map = SimpleNamespace(output_dim=int(record["text_dim"]))

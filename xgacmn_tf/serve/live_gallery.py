@@ -235,9 +235,6 @@ class LiveGallery:
         items, embeddings = search_embeddings(
             self._model, self.encoder.similarity, base, modality, self.combined, self.captions
         )
-        if embeddings.shape[1] == self.encoder.width:
-            # Without a known caption among these items there are no caption features.
-            embeddings = np.stack([self._with_captions(modality, e, None) for e in embeddings])
         categories = np.full(len(items), "") if items.category is None else items.category
         facts = (items.id.tolist(), items.title.tolist(), categories.tolist(), embeddings)
         return [Entry(*each) for each in zip(*facts, strict=True)]

@@ -8,7 +8,6 @@ import logging
 import os
 import signal
 import socket
-import sys
 from pathlib import Path
 
 import anyio.to_thread
@@ -20,6 +19,7 @@ from xgacmn_tf.serve.app import make_app
 from xgacmn_tf.serve.errors import RequestError
 from xgacmn_tf.serve.options import ServiceOptions
 from xgacmn_tf.serve.service import Service
+from xgacmn_tf.settings.command_line import configure_logging
 
 API_KEY = "XGACMN_API_KEY"
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
@@ -35,7 +35,7 @@ def serve(options: ServiceOptions) -> None:
         another service uses the folder of items.
     """
     key = _api_key(options)
-    logging.getLogger("xgacmn_tf").handlers = [logging.StreamHandler(sys.stderr)]
+    configure_logging(logging.StreamHandler())
     service = Service(options)
     with locked(service.store.path.with_suffix(".lock")) as is_free:
         if not is_free:
