@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from xgacmn_tf import datasets, experiment
+from xgacmn_tf.datasets.paired import give_back
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.runs.folder import RunFolder
 from xgacmn_tf.runs.trained import TrainedRun
@@ -29,7 +30,7 @@ def test_weights_and_maps_are_those_of_the_run(finished_run, grown_file):
     folder, config, _ = finished_run
     encoder = TrainedRun(folder).encoder
     own = config.replace(dataset=str(grown_file), init=str(folder), output_dir=None)
-    dataset = datasets.for_config(own)
+    dataset = give_back(datasets.for_config(own))
     model = build_model(own, dataset)
     image, text = dataset.test.image, dataset.test.text
     for ours, theirs in zip(
@@ -49,6 +50,16 @@ def test_weights_and_maps_are_those_of_the_run(finished_run, grown_file):
         ):
             assert start.shape == trained.shape
             assert start.size == 1 or not np.array_equal(start, trained)
+
+
+def test_a_training_that_chooses_the_epoch_starts_untrained(finished_run, grown_file):
+    folder, config, _ = finished_run
+    own = config.replace(dataset=str(grown_file), init=str(folder), output_dir=None)
+    dataset = datasets.for_config(own)
+    assert dataset.held_out
+    weights = (build_model(each, dataset).get_weights() for each in (own, own.replace(init=None)))
+    for warm, fresh in zip(*weights, strict=True):
+        np.testing.assert_array_equal(warm, fresh)
 
 
 def test_a_run_starts_from_another_one(finished_run, grown_file, tmp_path):

@@ -45,15 +45,20 @@ from xgacmn_tf.training.validation import Validation
 def build_model(config: Config, dataset: PairedDataset) -> XGACMN:
     """Return the compiled model that a training starts from.
 
-    Its input maps are fitted on the training split, and its networks are untrained; with `--init`
-    both are those of another run.
+    Its input maps are fitted on the training split, and its networks are untrained. With `--init`
+    both are those of another run, except in a training that chooses the epoch on held-out pairs:
+    the other run may have been trained on these, and would choose too late.
 
     Raises:
         InputError: as of `warm_start.warm_start`.
     """
+    chooses = config.data.refit and dataset.held_out
+    if config.training.init is not None and chooses:
+        # A mistake ends here, and not after the first training.
+        warm_start(compiled_model(config, dataset.num_classes), config, dataset)
     keras.utils.set_random_seed(config.seed)
     model = compiled_model(config, dataset.num_classes)
-    if config.training.init is None:
+    if config.training.init is None or chooses:
         model.adapt(dataset.train)
     else:
         warm_start(model, config, dataset)

@@ -190,7 +190,8 @@ class TrainingSettings(Section):
     init: str | None = setting(
         None,
         "folder of a finished run of X-GACMN on the same features, from whose weights and input "
-        "maps the training starts; categories are matched by name, and new ones start untrained",
+        "maps the training on all pairs starts; categories are matched by name, and new ones start "
+        "untrained",
         later=True,
     )
     pseudo_labels: bool = setting(
