@@ -54,7 +54,13 @@ def arrays_of(request: Mapping[str, Any], inputs: Inputs) -> dict[str, np.ndarra
     if columns.keys() != inputs.keys():
         names = ", ".join(map(repr, sorted(columns))) or "no names"
         raise RequestError(f"inputs: {names}; expected {described(inputs)}")
-    return {name: _array(columns[name], spec) for name, spec in inputs.items()}
+    arrays = {name: _array(columns[name], spec) for name, spec in inputs.items()}
+    for name, spec in inputs.items():
+        # Operations in the graph trust the rank: a wrong one may end the process.
+        if not spec.shape.is_compatible_with(arrays[name].shape):
+            shape = list(arrays[name].shape)
+            raise RequestError(f"{name}: shape {shape}; expected {described({name: spec})}")
+    return arrays
 
 
 def answer(request: Mapping[str, Any], outputs: Mapping[str, np.ndarray]) -> dict[str, Any]:
