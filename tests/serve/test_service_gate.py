@@ -1,10 +1,12 @@
 """API key, Host, Origin, limits, and what is answered before the gallery is encoded."""
 
+import asyncio
 import base64
 import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+import httpx
 import pytest
 
 from tests.serve.conftest import image_file
@@ -71,6 +73,23 @@ def test_too_many_requests_at_a_time(run, serve, monkeypatch):
         assert client.get("/health").status_code == 200
         go_on.set()
         assert first.result().status_code == 200
+
+
+def test_half_sent_bodies_hold_no_slot(run, serve):
+    client = serve(run, max_concurrent=1)
+    headers = [(b"host", b"localhost"), (b"content-length", b"100")]
+    scope = {"type": "http", "method": "POST", "path": "/search", "headers": headers}
+
+    async def post() -> int:
+        slow = asyncio.create_task(client.app(scope, asyncio.Event().wait, None))
+        await asyncio.sleep(0)
+        transport = httpx.ASGITransport(client.app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as other:
+            answer = await other.post("/search", json={"text": "red"})
+        slow.cancel()
+        return answer.status_code
+
+    assert asyncio.run(post()) == 200
 
 
 def test_documentation_and_page_need_no_other_site(run, serve):

@@ -1,6 +1,7 @@
 """Searches of the service."""
 
 import base64
+import zlib
 
 import numpy as np
 import pytest
@@ -47,7 +48,7 @@ def test_a_text_finds_images_by_image_caption_and_shared_words(run, serve):
     assert answer["no_good_match"] is False and answer["model_version"] == 1
 
 
-@pytest.mark.parametrize("form", ["file", "base64", "features"])
+@pytest.mark.parametrize("form", ["file", "base64", "data", "features"])
 def test_an_image_finds_texts_or_images(run, serve, form):
     client = serve(run)
     data = image_file((20, 160, 40))
@@ -114,6 +115,11 @@ def test_large_images_are_rejected_by_their_header(run, serve):
     large = image_file(size=(60, 60))
     answer = serve(run, max_pixels=3000).post("/search", files={"image": large})
     assert answer.status_code == 413 and "60 × 60 pixels" in answer.json()["error"]
+    small = image_file()  # The sides of a PNG file are its bytes 16 to 23.
+    header = small[12:16] + (20_000).to_bytes(4) * 2 + small[24:29]
+    bomb = small[:12] + header + zlib.crc32(header).to_bytes(4) + small[33:]
+    answer = serve(run).post("/search", files={"image": bomb})
+    assert answer.status_code == 413 and "400,000,000 pixels" in answer.json()["error"]
 
 
 def test_the_base_gallery_is_ranked_as_by_the_exported_model(finished_run, tmp_path, serve):

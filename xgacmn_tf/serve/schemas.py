@@ -6,7 +6,6 @@ A request is a JSON object or a multipart form with the same fields; in a form, 
 from __future__ import annotations
 
 import base64
-import binascii
 from typing import Annotated, Any, Literal, Self, get_args
 
 from fastapi import Request
@@ -35,9 +34,11 @@ def _image(value: Any) -> Any:
         return value
     if value[:8].lower().startswith(("http://", "https://")):
         raise ValueError("addresses are not fetched; send the file, or its bytes in base64")
+    if value[:11].lower() == "data:image/":  # As browsers and canvases write files.
+        value = value.partition(";base64,")[2]
     try:
         return base64.b64decode(value, validate=True)
-    except binascii.Error as error:
+    except ValueError as error:
         raise ValueError("not base64; send the bytes of a JPEG or PNG file in base64") from error
 
 
