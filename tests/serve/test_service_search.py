@@ -57,6 +57,8 @@ def test_an_image_finds_texts_or_images(run, serve, form):
         if form == "file":
             return client.post("/search", files={"image": data}, data=fields)
         body = {"image": base64.b64encode(data).decode()}
+        if form == "data":
+            body = {"image": f"data:image/png;base64,{body['image']}"}
         if form == "features":
             body = {"image_features": [20, 160, 40]}
         return client.post("/search", json=body | fields)
@@ -88,11 +90,15 @@ BAD = {
     "an address": ({"image": "https://example.org/a.png"}, "addresses are not fetched"),
     "no base64": ({"image": "?"}, "not base64"),
     "no image": ({"image": "QUJD"}, "expected a whole JPEG or PNG file"),
-    "no hits": ({"text": "red", "k": 0}, "greater than or equal to 1"),
+    "no hits": ({"text": "red", "k": 0}, "k: expected 1 or more"),
+    "a Boolean": ({"text": "red", "k": True}, "k: expected a whole number"),
+    "a number as a string": ({"text": "red", "k": "3"}, "k: expected a whole number"),
+    "another modality": ({"text": "red", "find": "x"}, "find: expected 'image' or 'text'"),
+    "many problems": ({"image_features": ["x"] * 9}, "9 problems, the first 3 are: image_features.0"),
     "many hits": ({"text": "red", "k": 1001}, "expected at most 1000"),
     "width": ({"image_features": [1.0]}, "1 numbers; expected 3"),
-    "unknown field": ({"text": "red", "url": "x"}, "url: Extra inputs"),
-    "a list": ([1], "valid dictionary"),
+    "unknown field": ({"text": "red", "url": "x"}, "url: unknown field"),
+    "a list": ([1], "expected a JSON object"),
 }
 
 
@@ -104,7 +110,7 @@ def test_bad_requests_are_one_line(run, serve, body, message):
 
 
 @pytest.mark.parametrize(
-    "body", [b"[" * 100_000, b'{"text": "\\ud800"}', b"\xff", b'{"k": NaN}', b""]
+    "body", [b"[" * 100_000, b'{"text": "\\ud800"}', b"\xff", b'{"k": NaN}', b"", b"9" * 5000]
 )
 def test_malformed_json(run, serve, body):
     answer = serve(run).post("/search", content=body)

@@ -19,6 +19,7 @@ import tensorflow as tf
 from xgacmn_tf.errors import one_line
 from xgacmn_tf.serve.errors import RequestError
 from xgacmn_tf.serve.model_version import Inputs, described
+from xgacmn_tf.serve.schemas import json_problem
 
 # Parsed, JSON takes up to 30 times its size. This many are the features of 6,000 images.
 MAX_VALUES = 8_000_000
@@ -36,7 +37,7 @@ def parse(body: bytes) -> dict[str, Any]:
     try:
         request = json.loads(body, object_hook=_bytes_of)
     except (ValueError, RecursionError) as error:
-        raise RequestError(f"JSON Parse error: {one_line(error)}") from error
+        raise RequestError(f"JSON Parse error: {json_problem(error)}") from error
     if not isinstance(request, dict) or ("instances" in request) == ("inputs" in request):
         raise RequestError('expected an object with either "instances" or "inputs"')
     return request

@@ -87,7 +87,7 @@ class Service:
     def search(self, request: schemas.SearchRequest) -> schemas.SearchAnswer:
         """Return the items nearest to a query."""
         if request.k > self.options.max_k:
-            raise RequestError(f"k: {request.k}; expected at most {self.options.max_k}")
+            raise RequestError(f"k: expected at most {self.options.max_k}")
         if request.image is not None:
             check_image(request.image, self.options.max_pixels)
         return search(self.live, request)
