@@ -80,7 +80,7 @@ def test_categories_and_queries_that_are_not_understood(run, serve):
     assert answer["hits"] == [] and not answer["query"]["understood"]
     assert not client.post("/search", json={"text_features": [0, 0, 0]}).json()["hits"]
     assert client.post("/search", json={"text": "red green blue"}).json()["no_good_match"] is False
-    nothing = client.post("/search", json={"text": "red", "category": "none"}).json()
+    nothing = client.post("/search", json={"text": "red", "category": "sea"}).json()
     assert nothing["hits"] == [] and nothing["no_good_match"] is True
 
 
@@ -88,6 +88,7 @@ BAD = {
     "nothing": ({}, "exactly one of text, image"),
     "two queries": ({"text": "red", "text_features": [1, 0, 0]}, "exactly one of"),
     "an address": ({"image": "https://example.org/a.png"}, "addresses are not fetched"),
+    "data that is not base64": ({"image": "data:image/png,QUJD"}, "not base64"),
     "no base64": ({"image": "?"}, "not base64"),
     "no image": ({"image": "QUJD"}, "expected a whole JPEG or PNG file"),
     "no hits": ({"text": "red", "k": 0}, "k: expected 1 or more"),
@@ -98,6 +99,7 @@ BAD = {
     "many hits": ({"text": "red", "k": 1001}, "expected at most 1000"),
     "width": ({"image_features": [1.0]}, "1 numbers; expected 3"),
     "unknown field": ({"text": "red", "url": "x"}, "url: unknown field"),
+    "no category": ({"text": "red", "category": "x"}, "no item has 'x'; expected one of <b>heat</b>"),
     "a list": ([1], "expected a JSON object"),
 }
 

@@ -100,7 +100,7 @@ def serving_module(
         modality, dtype, shape, read = inputs[name]
 
         def outputs(values: tf.Tensor) -> Outputs:
-            # Calls with another rank end the process in the kernels of TensorFlow Text.
+            # TensorFlow Text's FastBertNormalize ends the process where the rank is another.
             features, more = read(tf.ensure_shape(values, shape))
             features = _finite(name, features, "features are NaN or infinite; send finite numbers")
             known = tf.reduce_any(tf.not_equal(features, 0), axis=1)

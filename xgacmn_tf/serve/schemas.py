@@ -61,7 +61,7 @@ def _image(value: Any) -> Any:
     if value[:8].lower().startswith(("http://", "https://")):
         raise ValueError("addresses are not fetched; send the file, or its bytes in base64")
     if value[:11].lower() == "data:image/":  # As browsers and canvases write files.
-        value = value.partition(";base64,")[2]
+        value = value.partition(";base64,")[2] or "?"
     try:
         return base64.b64decode(value, validate=True)
     except ValueError as error:
