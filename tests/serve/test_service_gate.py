@@ -53,6 +53,9 @@ def test_before_the_gallery_is_encoded(run, serve):
     assert client.get("/health").status_code == 200
     for answer in (client.get("/ready"), client.post("/search", json={"text": "red"})):
         assert answer.status_code == 503 and answer.headers["retry-after"]
+    with client.service._reloading:
+        answer = client.post("/reload")
+    assert answer.status_code == 503 and "still starting" in answer.json()["error"]
 
 
 def test_too_many_requests_at_a_time(run, serve, monkeypatch):

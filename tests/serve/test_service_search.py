@@ -95,11 +95,17 @@ BAD = {
     "a Boolean": ({"text": "red", "k": True}, "k: expected a whole number"),
     "a number as a string": ({"text": "red", "k": "3"}, "k: expected a whole number"),
     "another modality": ({"text": "red", "find": "x"}, "find: expected 'image' or 'text'"),
-    "many problems": ({"image_features": ["x"] * 9}, "9 problems, the first 3 are: image_features.0"),
+    "many problems": (
+        {"image_features": ["x"] * 9},
+        "9 problems, the first 3 are: image_features.0",
+    ),
     "many hits": ({"text": "red", "k": 1001}, "expected at most 1000"),
     "width": ({"image_features": [1.0]}, "1 numbers; expected 3"),
     "unknown field": ({"text": "red", "url": "x"}, "url: unknown field"),
-    "no category": ({"text": "red", "category": "x"}, "no item has 'x'; expected one of <b>heat</b>"),
+    "no category": (
+        {"text": "red", "category": "x"},
+        "no item has 'x'; expected one of <b>heat</b>",
+    ),
     "a list": ([1], "expected a JSON object"),
 }
 
