@@ -115,7 +115,8 @@ class Gate:
 
     async def _read(self, receive: Receive, chunks: list[bytes]) -> bool:
         """Add the parts of a body to `chunks`; return False if the client disconnects."""
-        options, size, message = self._options, 0, {"more_body": True}
+        options, size = self._options, 0
+        message: Message = {"more_body": True}
         try:
             async with asyncio.timeout(_BODY_SECONDS):
                 while message.get("more_body", False):

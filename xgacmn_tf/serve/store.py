@@ -141,8 +141,9 @@ class Store:
     def forget(self, key: str) -> None:
         """Remove every trace of an id, as if it had never been written or deleted."""
         with self._writing, self._writer as writer:
-            for table in ("items", "features", "encoded"):
-                writer.execute(f"DELETE FROM {table} WHERE id = ?", (key,))
+            writer.execute("DELETE FROM items WHERE id = ?", (key,))
+            writer.execute("DELETE FROM features WHERE id = ?", (key,))
+            writer.execute("DELETE FROM encoded WHERE id = ?", (key,))
 
     def put_embeddings(self, items: Iterable[tuple[Item, Parts]], fingerprint: str) -> None:
         """Store the embeddings of items by another version."""
