@@ -114,6 +114,12 @@ def test_raw_text_signatures(clip_art, clip_art_export):
         signatures["encode_raw_text"](text=tf.constant([b"\xff"]))
 
 
+@pytest.mark.parametrize("text", ["a red apple", [["a red apple"]]], ids=["scalar", "matrix"])
+def test_texts_that_are_no_vector_are_rejected(clip_art_export, text):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="not compatible with expected shape"):
+        clip_art_export[0]["encode_raw_text"](text=tf.constant(text))
+
+
 def test_a_text_without_a_known_word_finds_nothing(clip_art_export):
     signatures, _ = clip_art_export
     found = signatures["search_images_by_raw_text"](text=tf.constant(["xyzzy", "a red apple", ""]))

@@ -1,10 +1,12 @@
 """API key, Host, Origin, limits, and what is answered before the gallery is encoded."""
 
+import asyncio
 import base64
 import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+import httpx
 import pytest
 
 from tests.serve.conftest import image_file
@@ -51,6 +53,9 @@ def test_before_the_gallery_is_encoded(run, serve):
     assert client.get("/health").status_code == 200
     for answer in (client.get("/ready"), client.post("/search", json={"text": "red"})):
         assert answer.status_code == 503 and answer.headers["retry-after"]
+    with client.service._reloading:
+        answer = client.post("/reload")
+    assert answer.status_code == 503 and "still starting" in answer.json()["error"]
 
 
 def test_too_many_requests_at_a_time(run, serve, monkeypatch):
@@ -71,6 +76,23 @@ def test_too_many_requests_at_a_time(run, serve, monkeypatch):
         assert client.get("/health").status_code == 200
         go_on.set()
         assert first.result().status_code == 200
+
+
+def test_half_sent_bodies_hold_no_slot(run, serve):
+    client = serve(run, max_concurrent=1)
+    headers = [(b"host", b"localhost"), (b"content-length", b"100")]
+    scope = {"type": "http", "method": "POST", "path": "/search", "headers": headers}
+
+    async def post() -> int:
+        slow = asyncio.create_task(client.app(scope, asyncio.Event().wait, None))
+        await asyncio.sleep(0)
+        transport = httpx.ASGITransport(client.app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as other:
+            answer = await other.post("/search", json={"text": "red"})
+        slow.cancel()
+        return answer.status_code
+
+    assert asyncio.run(post()) == 200
 
 
 def test_documentation_and_page_need_no_other_site(run, serve):
@@ -99,5 +121,10 @@ def test_tensorflow_servings_rest_api(run, serve, version):
     for body in ({}, {"inputs": [1]}, {"signature_name": "none", "inputs": [1]}):
         answer = client.post(f"{path}:predict", json=body)
         assert answer.status_code == 400 and answer.json()["error"]
+    wrong = (("raw_text", "red", []), ("raw_text", [["red"]], [1, 1]), ("image", [[1, 2]], [1, 2]))
+    for name, value, shape in wrong:
+        body = {"signature_name": f"encode_{name}", "inputs": value}
+        answer = client.post(f"{path}:predict", json=body)
+        assert answer.status_code == 400 and f"shape {shape}; expected" in answer.json()["error"]
     assert client.get("/v1/models/other").status_code == 404
     assert client.get("/v1/models/xgacmn/versions/2").status_code == 404

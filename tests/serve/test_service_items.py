@@ -68,6 +68,19 @@ def test_items_of_the_base_gallery_are_deleted_and_replaced_for_good(run, serve)
     assert answer.status_code == 201 and answer.json()["created"] is True
 
 
+def test_items_of_the_base_gallery_are_restored(run, serve):
+    client = serve(run)
+    assert client.delete("/items/apple?restore=true").status_code == 404
+    client.delete("/items/apple")
+    put(client, "leaf", "blue")
+    for key in ("apple", "leaf"):
+        assert client.delete(f"/items/{key}?restore=true").status_code == 200
+    assert "leaf" not in found(client, "blue", find="text")
+    client.post("/reload")
+    assert found(client, "red", k=1) == ["apple"] and found(client, "green", k=1) == ["leaf"]
+    assert client.get("/items/leaf").json()["written"] is False
+
+
 def test_an_item_in_which_the_model_sees_nothing_is_stored_for_the_next_version(
     run, versions, serve
 ):

@@ -1,6 +1,7 @@
 """Searches of the service."""
 
 import base64
+import zlib
 
 import numpy as np
 import pytest
@@ -47,7 +48,7 @@ def test_a_text_finds_images_by_image_caption_and_shared_words(run, serve):
     assert answer["no_good_match"] is False and answer["model_version"] == 1
 
 
-@pytest.mark.parametrize("form", ["file", "base64", "features"])
+@pytest.mark.parametrize("form", ["file", "base64", "data", "features"])
 def test_an_image_finds_texts_or_images(run, serve, form):
     client = serve(run)
     data = image_file((20, 160, 40))
@@ -56,6 +57,8 @@ def test_an_image_finds_texts_or_images(run, serve, form):
         if form == "file":
             return client.post("/search", files={"image": data}, data=fields)
         body = {"image": base64.b64encode(data).decode()}
+        if form == "data":
+            body = {"image": f"data:image/png;base64,{body['image']}"}
         if form == "features":
             body = {"image_features": [20, 160, 40]}
         return client.post("/search", json=body | fields)
@@ -77,7 +80,7 @@ def test_categories_and_queries_that_are_not_understood(run, serve):
     assert answer["hits"] == [] and not answer["query"]["understood"]
     assert not client.post("/search", json={"text_features": [0, 0, 0]}).json()["hits"]
     assert client.post("/search", json={"text": "red green blue"}).json()["no_good_match"] is False
-    nothing = client.post("/search", json={"text": "red", "category": "none"}).json()
+    nothing = client.post("/search", json={"text": "red", "category": "sea"}).json()
     assert nothing["hits"] == [] and nothing["no_good_match"] is True
 
 
@@ -85,13 +88,25 @@ BAD = {
     "nothing": ({}, "exactly one of text, image"),
     "two queries": ({"text": "red", "text_features": [1, 0, 0]}, "exactly one of"),
     "an address": ({"image": "https://example.org/a.png"}, "addresses are not fetched"),
+    "data that is not base64": ({"image": "data:image/png,QUJD"}, "not base64"),
     "no base64": ({"image": "?"}, "not base64"),
     "no image": ({"image": "QUJD"}, "expected a whole JPEG or PNG file"),
-    "no hits": ({"text": "red", "k": 0}, "greater than or equal to 1"),
+    "no hits": ({"text": "red", "k": 0}, "k: expected 1 or more"),
+    "a Boolean": ({"text": "red", "k": True}, "k: expected a whole number"),
+    "a number as a string": ({"text": "red", "k": "3"}, "k: expected a whole number"),
+    "another modality": ({"text": "red", "find": "x"}, "find: expected 'image' or 'text'"),
+    "many problems": (
+        {"image_features": ["x"] * 9},
+        "9 problems, the first 3 are: image_features.0",
+    ),
     "many hits": ({"text": "red", "k": 1001}, "expected at most 1000"),
     "width": ({"image_features": [1.0]}, "1 numbers; expected 3"),
-    "unknown field": ({"text": "red", "url": "x"}, "url: Extra inputs"),
-    "a list": ([1], "valid dictionary"),
+    "unknown field": ({"text": "red", "url": "x"}, "url: unknown field"),
+    "no category": (
+        {"text": "red", "category": "x"},
+        "no item has 'x'; expected one of <b>heat</b>",
+    ),
+    "a list": ([1], "expected a JSON object"),
 }
 
 
@@ -103,7 +118,7 @@ def test_bad_requests_are_one_line(run, serve, body, message):
 
 
 @pytest.mark.parametrize(
-    "body", [b"[" * 100_000, b'{"text": "\\ud800"}', b"\xff", b'{"k": NaN}', b""]
+    "body", [b"[" * 100_000, b'{"text": "\\ud800"}', b"\xff", b'{"k": NaN}', b"", b"9" * 5000]
 )
 def test_malformed_json(run, serve, body):
     answer = serve(run).post("/search", content=body)
@@ -114,6 +129,11 @@ def test_large_images_are_rejected_by_their_header(run, serve):
     large = image_file(size=(60, 60))
     answer = serve(run, max_pixels=3000).post("/search", files={"image": large})
     assert answer.status_code == 413 and "60 × 60 pixels" in answer.json()["error"]
+    small = image_file()  # The sides of a PNG file are its bytes 16 to 23.
+    header = small[12:16] + (20_000).to_bytes(4) * 2 + small[24:29]
+    bomb = small[:12] + header + zlib.crc32(header).to_bytes(4) + small[33:]
+    answer = serve(run).post("/search", files={"image": bomb})
+    assert answer.status_code == 413 and "400,000,000 pixels" in answer.json()["error"]
 
 
 def test_the_base_gallery_is_ranked_as_by_the_exported_model(finished_run, tmp_path, serve):

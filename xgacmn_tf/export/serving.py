@@ -100,7 +100,8 @@ def serving_module(
         modality, dtype, shape, read = inputs[name]
 
         def outputs(values: tf.Tensor) -> Outputs:
-            features, more = read(values)
+            # TensorFlow Text's FastBertNormalize ends the process where the rank is another.
+            features, more = read(tf.ensure_shape(values, shape))
             features = _finite(name, features, "features are NaN or infinite; send finite numbers")
             known = tf.reduce_any(tf.not_equal(features, 0), axis=1)
             encodings = _finite(name, encoder.encode(modality, features), _TOO_LARGE)

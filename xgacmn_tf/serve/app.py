@@ -120,9 +120,15 @@ def get_item(item_id: str, service: Running) -> dict[str, Any]:
 
 
 @router.delete("/items/{item_id:path}")
-def delete_item(item_id: str, service: Running) -> dict[str, Any]:
-    """Delete an item; the answer is sent when that is on the disk."""
-    service.delete(item_id)
+def delete_item(item_id: str, service: Running, restore: bool = False) -> dict[str, Any]:
+    """Delete an item; the answer is sent when that is on the disk.
+
+    With `restore=true`, the id is forgotten, and the next reload takes its item from the gallery.
+    """
+    if restore:
+        service.restore(item_id)
+    else:
+        service.delete(item_id)
     return {"id": item_id, "deleted": True}
 
 

@@ -12,7 +12,8 @@ import hmac
 import json
 import logging
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from urllib.parse import urlsplit
 
 from fastapi.security.utils import get_authorization_scheme_param
@@ -50,7 +51,7 @@ class Gate:
     ):
         self._app, self._options, self._metrics = app, service.options, service.metrics
         self._key, self._hosts = api_key, hosts
-        self._running = 0
+        self._running = self._buffered = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -65,14 +66,19 @@ class Gate:
                 message["headers"] = [*message.get("headers", ()), *_HEADERS]
             await send(message)
 
-        self._running += 1
+        chunks: list[bytes] = []
         try:
             self._check(scope)
-            await self._app(scope, self._limited(receive), send_and_note)
+            # A request holds a slot only once its body is here, so slow clients block nobody.
+            if await self._read(receive, chunks):
+                with self._slot(scope["path"]):
+                    await self._app(scope, _replayed(b"".join(chunks), receive), send_and_note)
+            else:
+                status = 499
         except RequestError as error:
             await error_response(error)(scope, receive, send_and_note)
         finally:
-            self._running -= 1
+            self._buffered -= sum(map(len, chunks))
             self._note(scope, status, time.monotonic() - start)
 
     def _check(self, scope: Scope) -> None:
@@ -92,33 +98,42 @@ class Gate:
             return
         if self._key is not None and not _has_key(headers, self._key):
             raise RequestError("the API key is missing or wrong; send it as X-API-Key", 401)
-        if self._running > self._options.max_concurrent:
-            raise RequestError("too many requests at a time; try again later", 503)
         length = headers.get("content-length", "0")
         if length.isdecimal() and int(length[:18]) > self._options.max_body_bytes:
             raise self._too_large()
 
-    def _limited(self, receive: Receive) -> Receive:
-        """Return a `receive` that bounds the size of a body and the time until it is complete."""
-        end, size, is_complete = asyncio.get_running_loop().time() + _BODY_SECONDS, 0, False
+    @contextmanager
+    def _slot(self, path: str) -> Iterator[None]:
+        """Count a request that is computed, unless there are too many."""
+        if path not in _OPEN_ROUTES and self._running >= self._options.max_concurrent:
+            raise _busy()
+        self._running += 1
+        try:
+            yield
+        finally:
+            self._running -= 1
 
-        async def limited() -> Message:
-            nonlocal size, is_complete
-            if is_complete:
-                return await receive()
-            try:
-                async with asyncio.timeout_at(end):
+    async def _read(self, receive: Receive, chunks: list[bytes]) -> bool:
+        """Add the parts of a body to `chunks`; return False if the client disconnects."""
+        options, size = self._options, 0
+        message: Message = {"more_body": True}
+        try:
+            async with asyncio.timeout(_BODY_SECONDS):
+                while message.get("more_body", False):
                     message = await receive()
-            except TimeoutError as error:
-                text = f"the body did not arrive within {_BODY_SECONDS:g} s"
-                raise RequestError(text, 408) from error
-            size += len(message.get("body", b""))
-            if size > self._options.max_body_bytes:
-                raise self._too_large()
-            is_complete = not message.get("more_body", False)
-            return message
-
-        return limited
+                    if message["type"] == "http.disconnect":
+                        return False
+                    chunks.append(message.get("body", b""))
+                    size += len(chunks[-1])
+                    self._buffered += len(chunks[-1])
+                    if size > options.max_body_bytes:
+                        raise self._too_large()
+                    if self._buffered > options.max_concurrent * options.max_body_bytes:
+                        raise _busy()
+        except TimeoutError as error:
+            text = f"the body did not arrive within {_BODY_SECONDS:g} s"
+            raise RequestError(text, 408) from error
+        return True
 
     def _too_large(self) -> RequestError:
         limit = f"{self._options.max_body_bytes:,} bytes"
@@ -138,6 +153,20 @@ class Gate:
             "ms": round(1000 * seconds, 1),
         }
         logger.info(json.dumps(facts))
+
+
+def _busy() -> RequestError:
+    return RequestError("too many requests at a time; try again later", 503)
+
+
+def _replayed(body: bytes, receive: Receive) -> Receive:
+    """Return a `receive` that begins with a body that was read already."""
+    messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def replayed() -> Message:
+        return messages.pop() if messages else await receive()
+
+    return replayed
 
 
 def error_response(error: RequestError) -> JSONResponse:

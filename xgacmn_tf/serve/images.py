@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import re
+import warnings
 
 from PIL import Image
 
-from xgacmn_tf.features.image_files import thumbnail
+from xgacmn_tf.features.image_files import MAX_PIXELS, thumbnail
 from xgacmn_tf.features.image_preprocessing import read
 from xgacmn_tf.serve.errors import RequestError
 
@@ -16,14 +18,24 @@ _BROKEN = "image: broken or of another format; expected a whole JPEG or PNG file
 def check_image(data: bytes, max_pixels: int) -> None:
     """Raise a `RequestError` unless the header is of a JPEG or PNG file of moderate size."""
     try:
-        with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as image:
-            width, height = image.size
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as image:
+                width, height = image.size
+    except Image.DecompressionBombError as error:
+        number = re.search(r"\d+", str(error))  # Pillow tells the number of pixels, not the sides.
+        size = f"{int(number[0]):,}" if number else f"more than {2 * MAX_PIXELS:,}"
+        raise _too_large(size, max_pixels) from error
     except Exception as error:  # Pillow's readers raise many types for damaged files.
         raise RequestError(_BROKEN) from error
     if width * height > max_pixels:
-        raise RequestError(
-            f"image: {width} × {height} pixels; at most {max_pixels:,} are accepted", 413
-        )
+        raise _too_large(f"{width} × {height}", max_pixels)
+
+
+def _too_large(size: str, max_pixels: int) -> RequestError:
+    return RequestError(
+        f"image: {size} pixels; expected at most {max_pixels:,}, send a smaller image", 413
+    )
 
 
 def make_thumbnail(data: bytes) -> bytes:

@@ -19,6 +19,7 @@ import tensorflow as tf
 from xgacmn_tf.errors import one_line
 from xgacmn_tf.serve.errors import RequestError
 from xgacmn_tf.serve.model_version import Inputs, described
+from xgacmn_tf.serve.schemas import json_problem
 
 # Parsed, JSON takes up to 30 times its size. This many are the features of 6,000 images.
 MAX_VALUES = 8_000_000
@@ -36,7 +37,7 @@ def parse(body: bytes) -> dict[str, Any]:
     try:
         request = json.loads(body, object_hook=_bytes_of)
     except (ValueError, RecursionError) as error:
-        raise RequestError(f"JSON Parse error: {one_line(error)}") from error
+        raise RequestError(f"JSON Parse error: {json_problem(error)}") from error
     if not isinstance(request, dict) or ("instances" in request) == ("inputs" in request):
         raise RequestError('expected an object with either "instances" or "inputs"')
     return request
@@ -54,7 +55,13 @@ def arrays_of(request: Mapping[str, Any], inputs: Inputs) -> dict[str, np.ndarra
     if columns.keys() != inputs.keys():
         names = ", ".join(map(repr, sorted(columns))) or "no names"
         raise RequestError(f"inputs: {names}; expected {described(inputs)}")
-    return {name: _array(columns[name], spec) for name, spec in inputs.items()}
+    arrays = {name: _array(columns[name], spec) for name, spec in inputs.items()}
+    for name, spec in inputs.items():
+        # Operations in the graph trust the rank: a wrong one may end the process.
+        if not spec.shape.is_compatible_with(arrays[name].shape):
+            shape = list(arrays[name].shape)
+            raise RequestError(f"{name}: shape {shape}; expected {described({name: spec})}")
+    return arrays
 
 
 def answer(request: Mapping[str, Any], outputs: Mapping[str, np.ndarray]) -> dict[str, Any]:

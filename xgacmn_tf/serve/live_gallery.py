@@ -20,7 +20,7 @@ import numpy as np
 from xgacmn_tf.gallery import Gallery, combines, compares_features, search_embeddings
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
 from xgacmn_tf.names import MODALITIES, OTHER
-from xgacmn_tf.search.index import Index
+from xgacmn_tf.search.index import Index, category_names
 from xgacmn_tf.search.recall import QUERIES, tune
 from xgacmn_tf.serve.encoder import Encoded, Encoder
 from xgacmn_tf.serve.store import Item, Parts
@@ -80,6 +80,11 @@ class Shelf:
         """Remove the entry of this id, if there is one."""
         if self._entries.pop(key, None) is not None:
             self.index.delete([key])
+
+    def categories(self) -> set[str]:
+        """Return the categories by which entries are found, see `category_names`."""
+        several = {entry.category for entry in [*self._entries.values()] if entry.category}
+        return {name for each in several for name in category_names(each)}
 
     def nearest(
         self, embedding: np.ndarray, k: int, category: str | None

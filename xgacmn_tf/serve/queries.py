@@ -14,10 +14,12 @@ from xgacmn_tf.model.encoders import MATCH_DEPTH, match_score
 from xgacmn_tf.names import OTHER
 from xgacmn_tf.serve import schemas
 from xgacmn_tf.serve.encoder import Encoded, Encoder
+from xgacmn_tf.serve.errors import RequestError
 from xgacmn_tf.serve.live_gallery import Entry, LiveGallery
 
 _WORD = re.compile(r"\w+(?:['-]\w+)*")
 _MAX_WORDS = 100
+_MAX_CATEGORIES = 20
 
 
 def search(gallery: LiveGallery, request: schemas.SearchRequest) -> schemas.SearchAnswer:
@@ -43,9 +45,21 @@ def search(gallery: LiveGallery, request: schemas.SearchRequest) -> schemas.Sear
             best = [entry.embedding for entry, _ in nearest[:MATCH_DEPTH]]
             no_good_match = not best or _match(encoder, embedding, best) < threshold
         hits = _hits(gallery, nearest[: request.k])
+    if request.category is not None and not hits:
+        _check_category(gallery, request.category)
     return schemas.SearchAnswer(
         query=query, hits=hits, no_good_match=no_good_match, model_version=version
     )
+
+
+def _check_category(gallery: LiveGallery, category: str) -> None:
+    """Raise a `RequestError` if no item that can be found and no class has a category."""
+    items = set().union(*(shelf.categories() for shelf in gallery.shelves.values()))
+    known = sorted(items | set(gallery.encoder.label_names or ()))
+    if category not in known:
+        some = ", ".join(known[:_MAX_CATEGORIES]) + ", …" * (len(known) > _MAX_CATEGORIES)
+        there = f"expected one of {some}" if known else "the items have none"
+        raise RequestError(f"category: no item has {category!r}; {there}")
 
 
 def _describe_words(

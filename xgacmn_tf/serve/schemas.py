@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self, get_args
 
 from fastapi import Request
@@ -23,11 +25,34 @@ from pydantic import (
 )
 from starlette.datastructures import UploadFile
 
+from xgacmn_tf.errors import one_line
 from xgacmn_tf.serve.errors import RequestError
 
 MAX_TEXT = 10_000
 MAX_FEATURES = 100_000
 Modality = Literal["image", "text"]
+_MAX_PROBLEMS = 3
+_NUMBER, _WHOLE, _EMPTY = "expected a finite number", "expected a whole number", "must not be empty"
+# Pydantic's types of errors in words for clients.
+_WORDS = {
+    "missing": "is missing",
+    "extra_forbidden": "unknown field; see /docs for the fields",
+    "model_type": "expected a JSON object",
+    "model_attributes_type": "expected a JSON object",
+    "dict_type": "expected a JSON object",
+    "list_type": "expected a list of numbers",
+    "string_type": "expected a string",
+    "bytes_type": "expected a JPEG or PNG file in base64",
+    "literal_error": "expected {expected}",
+    "greater_than_equal": "expected {ge} or more",
+    "string_too_short": _EMPTY,
+    "bytes_too_short": _EMPTY,
+    "too_short": _EMPTY,
+    "string_too_long": "expected at most {max_length} characters",
+    "too_long": "expected at most {max_length} values",
+    **dict.fromkeys(("float_type", "float_parsing", "finite_number"), _NUMBER),
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float", "int_parsing_size"), _WHOLE),
+}
 
 
 def _image(value: Any) -> Any:
@@ -35,9 +60,11 @@ def _image(value: Any) -> Any:
         return value
     if value[:8].lower().startswith(("http://", "https://")):
         raise ValueError("addresses are not fetched; send the file, or its bytes in base64")
+    if value[:11].lower() == "data:image/":  # As browsers and canvases write files.
+        value = value.partition(";base64,")[2] or "?"
     try:
         return base64.b64decode(value, validate=True)
-    except binascii.Error as error:
+    except ValueError as error:
         raise ValueError("not base64; send the bytes of a JPEG or PNG file in base64") from error
 
 
@@ -165,23 +192,36 @@ async def read_body(request: Request, kind: type[_Body]) -> Any:
                     name: await value.read() if isinstance(value, UploadFile) else value
                     for name, value in form.items()
                 }
-        else:
-            fields = await request.json()
-        return kind.model_validate(fields)
+            return kind.model_validate(fields)
+        return kind.model_validate(await request.json(), strict=True)
     except ValidationError as error:
         raise RequestError(validation_message(error.errors())) from error
     except (ValueError, RecursionError) as error:
-        raise RequestError(f"the body is not JSON: {error}") from error
+        raise RequestError(f"the body is not valid JSON: {json_problem(error)}") from error
 
 
-def validation_message(errors: Any) -> str:
-    """Return one line on Pydantic's errors."""
+def json_problem(error: Exception) -> str:
+    """Return what is wrong with a body that the JSON parser rejects."""
+    if isinstance(error, json.JSONDecodeError | UnicodeDecodeError | binascii.Error):
+        return one_line(error)
+    return "it is nested too deeply, or a number is too long"
+
+
+def validation_message(errors: Sequence[Any]) -> str:
+    """Return one line on Pydantic's errors: the first ones, and their number if there are more."""
     lines = []
-    for error in errors[:5]:
+    for error in errors[:_MAX_PROBLEMS]:
         name = ".".join(str(part) for part in error["loc"] if part not in ("body", "query"))
-        message = str(error["msg"]).removeprefix("Value error, ")
+        words = _WORDS.get(error["type"])
+        if words is None:
+            message = str(error["msg"]).removeprefix("Value error, ")
+        else:
+            message = words.format(**error.get("ctx", {}))
         lines.append(f"{name}: {message}" if name else message)
-    return "; ".join(lines)
+    text = "; ".join(lines)
+    if len(errors) > _MAX_PROBLEMS:
+        text = f"{len(errors)} problems, the first {_MAX_PROBLEMS} are: {text}"
+    return text
 
 
 def body_schema(kind: type[_Body]) -> dict[str, Any]:

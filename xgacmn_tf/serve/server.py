@@ -36,6 +36,8 @@ def serve(options: ServiceOptions) -> None:
     """
     key = _api_key(options)
     configure_logging(logging.StreamHandler())
+    # Milvus Lite logs tracebacks of optional calls that it does not implement.
+    logging.getLogger("grpc._server").setLevel(logging.CRITICAL)
     service = Service(options)
     with locked(service.store.path.with_suffix(".lock")) as is_free:
         if not is_free:

@@ -13,8 +13,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-
 from xgacmn_tf import gallery as galleries
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.names import MODALITIES, SEARCH_SPLITS
@@ -25,6 +23,7 @@ from xgacmn_tf.serve.encoder import Encoded, Encoder
 from xgacmn_tf.serve.errors import RequestError
 from xgacmn_tf.serve.images import check_image, make_thumbnail
 from xgacmn_tf.serve.live_gallery import LiveGallery
+from xgacmn_tf.serve.metrics import Metrics
 from xgacmn_tf.serve.model_version import ModelVersion, latest_version
 from xgacmn_tf.serve.options import ServiceOptions
 from xgacmn_tf.serve.queries import search, thumbnail_path
@@ -34,24 +33,6 @@ from xgacmn_tf.serve.store import Item, Parts, Sources, Store
 # Written items that are encoded and added to an index at once.
 _ITEMS_AT_ONCE = 64
 logger = logging.getLogger(__name__)
-
-
-class Metrics:
-    """Prometheus metrics of one service, in a registry of their own."""
-
-    def __init__(self) -> None:
-        self.registry = own = CollectorRegistry()
-        labels = ["route", "status"]
-        self.requests = Counter("xgacmn_requests", "Answered requests", labels, registry=own)
-        self.seconds = Histogram(
-            "xgacmn_request_seconds", "Seconds until the answer", ["route"], registry=own
-        )
-        self.items = Gauge("xgacmn_items", "Items in the gallery", registry=own)
-        self.version = Gauge("xgacmn_model_version", "Version that is served", registry=own)
-        self.index_errors = Counter(
-            "xgacmn_index_errors", "Stored writes that an index did not take", registry=own
-        )
-        self.reloads = Counter("xgacmn_reloads", "Reloads by result", ["result"], registry=own)
 
 
 class Service:
@@ -87,7 +68,7 @@ class Service:
     def search(self, request: schemas.SearchRequest) -> schemas.SearchAnswer:
         """Return the items nearest to a query."""
         if request.k > self.options.max_k:
-            raise RequestError(f"k: {request.k}; expected at most {self.options.max_k}")
+            raise RequestError(f"k: expected at most {self.options.max_k}")
         if request.image is not None:
             check_image(request.image, self.options.max_pixels)
         return search(self.live, request)
@@ -129,6 +110,23 @@ class Service:
                 raise _unknown(key)
             self.store.delete(key)
             self._change(live, Item(key, deleted=True), {})
+
+    def restore(self, key: str) -> None:
+        """Forget what was written or deleted under an id; the next reload reads the base item.
+
+        Raises:
+          RequestError: nothing was written under this id, or a reload is running.
+        """
+        if not self._reloading.acquire(blocking=False):
+            raise RequestError("a reload is running; try again later", 503)
+        try:
+            with self._lock:
+                if self.store.get(key) is None:
+                    raise RequestError(f"item {key!r} was neither written nor deleted", 404)
+                self.store.forget(key)
+                self._change(self.live, Item(key, deleted=True), {})
+        finally:
+            self._reloading.release()
 
     def _change(self, live: LiveGallery, item: Item, parts: Parts) -> bool:
         """Change the gallery as the store was changed, and return whether that succeeded."""
@@ -183,6 +181,8 @@ class Service:
           InputError: the version or the gallery cannot be used; the earlier one is still served.
         """
         if not self._reloading.acquire(blocking=False):
+            if self._live is None:
+                raise RequestError("the service is still starting; try again later", 503)
             raise RequestError("another reload is running; wait for it", 409)
         start = time.monotonic()
         try:

@@ -138,6 +138,13 @@ class Store:
             writer.execute("DELETE FROM encoded WHERE id = ?", (key,))
         self.latest += 1
 
+    def forget(self, key: str) -> None:
+        """Remove every trace of an id, as if it had never been written or deleted."""
+        with self._writing, self._writer as writer:
+            writer.execute("DELETE FROM items WHERE id = ?", (key,))
+            writer.execute("DELETE FROM features WHERE id = ?", (key,))
+            writer.execute("DELETE FROM encoded WHERE id = ?", (key,))
+
     def put_embeddings(self, items: Iterable[tuple[Item, Parts]], fingerprint: str) -> None:
         """Store the embeddings of items by another version."""
         rows = [_encoded_row(item, fingerprint, parts) for item, parts in items]
