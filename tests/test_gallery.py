@@ -300,7 +300,9 @@ def test_galleries_of_different_modalities_join_by_id():
 
 def test_an_id_with_two_images_and_different_features_are_named():
     photos = one_modality("image", ["a", "b"])
-    with pytest.raises(InputError, match="galleries together: id 'b' occurs twice"):
+    with pytest.raises(
+        InputError, match="gallery 1 and gallery 2 both have an? .* with the id 'b'"
+    ):
         join([photos, one_modality("image", ["b"])])
     with pytest.raises(InputError, match="have 2 and 3 image features"):
         join([photos, one_modality("image", ["c"], 3)])

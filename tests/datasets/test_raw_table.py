@@ -220,7 +220,7 @@ GOOD = ("photos/1.jpg,a,cat,train", "photos/2.jpg,b,dog,test")
         (
             "image,text,label,split,id",
             [f"{GOOD[0]},x", f"{GOOD[1]},x"],
-            "id 'x' is a duplicate, in train and test",
+            "line 3: the id 'x' is also in line 2; give every row",
         ),
     ],
 )

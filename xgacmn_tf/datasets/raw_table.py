@@ -8,14 +8,13 @@
 group, or of the same image where no group is given, are never divided by a split that is drawn.
 """
 
-import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
 from xgacmn_tf.datasets.labels import table_labels
 from xgacmn_tf.datasets.raw import RawPair, RawPairs
-from xgacmn_tf.datasets.tables import LABEL_SEPARATOR, Table
+from xgacmn_tf.datasets.tables import LABEL_SEPARATOR, Table, check_ids, text_id
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.groups import file_keys, in_part
 
@@ -53,7 +52,7 @@ def raw_pairs(
     pairs = []
     for row, cells in enumerate(table.rows):
         _check(table, row)
-        own = cells["image"] or f"text-{hashlib.sha256(cells['text'].encode()).hexdigest()[:24]}"
+        own = cells["image"] or text_id(cells["text"])
         uses[own] += 1
         pairs.append(
             RawPair(
@@ -64,6 +63,7 @@ def raw_pairs(
                 fine_label=cells.get("fine_label"),
             )
         )
+    check_ids(table)
     _check_images(table, pairs)
     pairs = _grouped(table, pairs)
     groups, incomplete = zip(*((str(p.group), not p.is_complete) for p in pairs), strict=True)

@@ -4,6 +4,7 @@ A `Table` has rows under the names of this package. `read_table` makes one from 
 from the records of any other source.
 """
 
+import hashlib
 import logging
 import math
 from collections import Counter
@@ -95,7 +96,8 @@ def make_table(
 ) -> Table:
     """Return the table of records, such as those of a data set library.
 
-    A list of texts makes as many rows; a list of labels is one cell with all of them.
+    A list of texts makes as many rows, with ids of their own; a list of labels is one cell with all
+    of them.
 
     Args:
         source: what errors call the table.
@@ -123,6 +125,32 @@ def make_table(
     if not rows:
         raise InputError(f"{source} holds no rows; expected at least one below the column names")
     return Table(source, folder, tuple(rows), tuple(lines), ignored)
+
+
+def text_hash(text: str) -> str:
+    """Return 24 hexadecimal digits that follow from a text, for ids."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:24]
+
+
+def text_id(text: str) -> str:
+    """Return the id of an item that has a text alone."""
+    return f"text-{text_hash(text)}"
+
+
+def check_ids(table: Table) -> None:
+    """Reject an id that two rows have.
+
+    Raises:
+        InputError: naming the lines of both.
+    """
+    first: dict[str, int] = {}
+    for row, cells in enumerate(table.rows):
+        name = cells.get("id")
+        if name and first.setdefault(name, row) != row:
+            raise InputError(
+                f"{table.line(row)}: the id {name[:80]!r} is also in {table.lines[first[name]]}; "
+                "give every row an id of its own"
+            )
 
 
 def _selected(
@@ -199,7 +227,8 @@ def _rows(
             raise InputError(f"{where}: {name} is a list; expected one value")
     yield row
     for text in texts:
-        yield {**row, "text": text}
+        own = {"id": f"{row['id']}#{text_hash(text)[:12]}"} if row.get("id") else {}
+        yield {**row, "text": text, **own}
 
 
 def _check_path(where: str, folder: Path, image: Any) -> None:
