@@ -72,7 +72,9 @@ def raw_pairs(
         part: tuple(pair for pair, of in zip(pairs, parts, strict=True) if of == part)
         for part in SPLITS
     }
-    return RawPairs(name, splits["train"], splits["test"], names, splits["validation"])
+    return RawPairs(
+        name, splits["train"], splits["test"], names, splits["validation"], table.source
+    )
 
 
 def table_parts(

@@ -190,7 +190,9 @@ class TrainingSettings(Section):
     init: str | None = setting(
         None,
         "folder of a finished run of X-GACMN on the same features, from whose weights and input "
-        "maps the training starts; categories are matched by name, and new ones start untrained",
+        "maps the training starts; categories are matched by name, and new ones start untrained. "
+        "Features that are learned from each data set (bow, lda, sift) fit only runs on the same "
+        "training images and texts",
         later=True,
     )
     pseudo_labels: bool = setting(
