@@ -188,7 +188,7 @@ def test_an_id_of_two_images_or_two_texts_is_an_error(read, photos, tmp_path):
     [
         ("name,price\na,1\n", "line 2: there is neither an image nor a text; name the right"),
         ("image,text\n", "holds no rows"),
-        ("image\n../a.png\n", "line 2: the image '../a.png' leads out of"),
+        ("image\n../a.png\n", "line 2: the image '../a.png' is outside the table's folder"),
     ],
 )
 def test_a_table_that_cannot_be_read(tmp_path, content, message):

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
+from xgacmn_tf.datasets.folders import SPLIT_OF
 from xgacmn_tf.datasets.labels import table_labels
 from xgacmn_tf.datasets.raw import RawPair, RawPairs
 from xgacmn_tf.datasets.tables import LABEL_SEPARATOR, Table, check_ids, text_id
@@ -64,6 +65,7 @@ def raw_pairs(
             )
         )
     check_ids(table)
+    _check_columns(table, pairs)
     _check_images(table, pairs)
     pairs = _grouped(table, pairs)
     groups, incomplete = zip(*((str(p.group), not p.is_complete) for p in pairs), strict=True)
@@ -96,12 +98,12 @@ def table_parts(
         InputError: naming the line of the first unknown split; or if all rows were drawn into one.
     """
     if "split" in table.rows[0]:
-        parts = [cells["split"] for cells in table.rows]
+        parts = [SPLIT_OF.get(cells["split"].lower(), cells["split"]) for cells in table.rows]
         wrong = next((row for row, part in enumerate(parts) if part not in SPLITS), None)
         if wrong is not None:
             raise InputError(
                 f"{table.line(wrong)}: the split is {parts[wrong][:40]!r}; expected "
-                f"{', '.join(SPLITS)}"
+                f"{', '.join(SPLITS)}, or another usual name of these, such as val"
             )
         return parts
     only_trained = {group for group, lacks in zip(groups, incomplete, strict=True) if lacks}
@@ -125,6 +127,20 @@ def _check(table: Table, row: int) -> None:
         raise InputError(f"{table.line(row)}: image and text are empty; expected at least one")
     if cells.get("id") == "":
         raise InputError(f"{table.line(row)}: the id is empty; every pair needs one")
+
+
+def _check_columns(table: Table, pairs: Sequence[RawPair]) -> None:
+    for name in ("image", "text"):
+        if not any(cells[name] for cells in table.rows):
+            article = "an" if name == "image" else "a"
+            raise InputError(
+                f"{table.source}: no row has {article} {name}; fill the column {name!r}, or name another one with --columns={name}=COLUMN"
+            )
+    if not any(pair.is_complete for pair in pairs):
+        raise InputError(
+            f"{table.source}: no row has an image, a text and a label together; complete at least "
+            "those of the test split"
+        )
 
 
 def _check_images(table: Table, pairs: Sequence[RawPair]) -> None:

@@ -112,16 +112,23 @@ def make_table(
         _LOGGER.info("%s: ignored columns: %s", source, ", ".join(ignored)[:_SHOWN])
     rows: list[dict[str, str]] = []
     lines: list[str] = []
+    empty: list[str] = []
     for line, record in records.read([*selected.values()]):
         where = f"{source}, {line}"
         cells = {
             name: _cell(record.get(column), f"{where}: column {column!r}")
             for name, column in selected.items()
         }
+        # Every row of embeddings' metadata counts, also one without cells.
+        if "image" in names and cells and not any(cells.values()):
+            empty.append(line)
+            continue
         _check_path(where, folder, cells.get("image", ""))
         for row in _rows(cells, where, label_separator):
             rows.append(row)
             lines.append(line)
+    if empty:
+        _LOGGER.info("%s: skipped empty rows: %s, the first in %s", source, len(empty), empty[0])
     if not rows:
         raise InputError(f"{source} holds no rows; expected at least one below the column names")
     return Table(source, folder, tuple(rows), tuple(lines), ignored)
@@ -236,9 +243,14 @@ def _check_path(where: str, folder: Path, image: Any) -> None:
 
     A table from elsewhere must not make other images of this machine part of a model.
     """
-    path = Path(str(image))
-    if "\0" in str(image) or path.is_absolute() or ".." in path.parts:
+    path, shown = Path(str(image)), repr(str(image)[:80])
+    if "\0" in str(image):
         raise InputError(
-            f"{where}: the image {str(image)[:80]!r} leads out of {folder}; put images below it, "
-            "or a link to their folder"
+            f"{where}: the image {shown} is not a file name, as it holds a NUL; expected a path "
+            f"below {folder}"
+        )
+    if path.is_absolute() or ".." in path.parts:
+        raise InputError(
+            f"{where}: the image {shown} is outside the table's folder {folder}; put the images or "
+            "a link to their folder below it, and give paths that start from it"
         )
