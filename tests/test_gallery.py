@@ -298,6 +298,11 @@ def test_galleries_of_different_modalities_join_by_id():
         np.testing.assert_array_equal(joined.features["text"], [[0] * 3, [1, 2, 3], [4, 5, 6]])
 
 
+def test_a_gallery_that_is_no_file_points_to_the_command():
+    with pytest.raises(InputError, match="gallery images: .* `xgacmn gallery --run=RUN images -o"):
+        from_file("images/", {})
+
+
 def test_an_id_with_two_images_and_different_features_are_named():
     photos = one_modality("image", ["a", "b"])
     with pytest.raises(

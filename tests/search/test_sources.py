@@ -202,6 +202,15 @@ def test_feature_files_of_data_sets_are_galleries(read, run):
     assert len(items) == 12 and set(items.features) == {"image", "text"}
 
 
+def test_a_split_of_a_data_set_that_is_missing_names_it(read, monkeypatch):
+    def missing(config):
+        raise InputError("shop.csv: there is no such table")
+
+    monkeypatch.setattr("xgacmn_tf.runs.trained.datasets.for_config", missing)
+    with pytest.raises(InputError, match="the data set it was trained on, .*shop.csv: there is no"):
+        read("train")
+
+
 def test_splits_and_files_join(read, photos):
     items, _ = read("train", photos)
     assert len(items) == 6 + 3 and items.has_text.sum() == 6

@@ -134,7 +134,8 @@ def _check_columns(table: Table, pairs: Sequence[RawPair]) -> None:
         if not any(cells[name] for cells in table.rows):
             article = "an" if name == "image" else "a"
             raise InputError(
-                f"{table.source}: no row has {article} {name}; fill the column {name!r}, or name another one with --columns={name}=COLUMN"
+                f"{table.source}: no row has {article} {name}; fill the column {name!r}, or name "
+                f"another one with --columns={name}=COLUMN"
             )
     if not any(pair.is_complete for pair in pairs):
         raise InputError(
