@@ -21,6 +21,7 @@ from xgacmn_tf.errors import InputError
 
 _LOGGER = logging.getLogger(__name__)
 LABEL_SEPARATOR = "|"
+TEXT_ID = "text-"  # The start of ids that are hashes of texts.
 _SHOWN = 200
 
 
@@ -141,7 +142,7 @@ def text_hash(text: str) -> str:
 
 def text_id(text: str) -> str:
     """Return the id of an item that has a text alone."""
-    return f"text-{text_hash(text)}"
+    return f"{TEXT_ID}{text_hash(text)}"
 
 
 def check_ids(table: Table) -> None:

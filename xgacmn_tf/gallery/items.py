@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from xgacmn_tf.datasets.tables import TEXT_ID
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.groups import content_keys
 from xgacmn_tf.io.files import atomic_path
@@ -150,7 +151,8 @@ def join(galleries: Sequence[Gallery], names: Sequence[str] = ()) -> Gallery:
     """Return one gallery of the items of several, in this order.
 
     An id that occurs in several galleries is one item if each of them has another modality of it,
-    such as an image from one and a text from another. Its title is that of its text.
+    such as an image from one and a text from another. Its title is that of its text. Texts whose
+    ids are hashes of them are one item, too: the first.
 
     Args:
       galleries: at least one.
@@ -162,6 +164,7 @@ def join(galleries: Sequence[Gallery], names: Sequence[str] = ()) -> Gallery:
     first = galleries[0]
     if len(galleries) == 1:
         return first
+    galleries = _without_repeated_texts(galleries)
     row_of: dict[str, int] = {}
     for gallery in galleries:
         for name in gallery.id.tolist():
@@ -216,6 +219,17 @@ def join(galleries: Sequence[Gallery], names: Sequence[str] = ()) -> Gallery:
         fine,
         *(None if m not in has or has[m].all() else has[m] for m in MODALITIES),
     )
+
+
+def _without_repeated_texts(galleries: Sequence[Gallery]) -> list[Gallery]:
+    seen: set[str] = set()
+    distinct = []
+    for gallery in galleries:
+        ids = gallery.id.tolist()
+        repeated = np.array([name.startswith(TEXT_ID) and name in seen for name in ids], bool)
+        distinct.append(gallery.take(np.flatnonzero(~repeated)) if repeated.any() else gallery)
+        seen.update(ids)
+    return distinct
 
 
 def _twice(modality: str, galleries: Sequence[Gallery], names: Sequence[str]) -> InputError:
