@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from xgacmn_tf import gallery as gallery_files
+from xgacmn_tf.datasets.tables import TEXT_ID
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.gallery import (
     LONGEST_TITLE,
@@ -298,9 +299,21 @@ def test_galleries_of_different_modalities_join_by_id():
         np.testing.assert_array_equal(joined.features["text"], [[0] * 3, [1, 2, 3], [4, 5, 6]])
 
 
+def test_a_gallery_that_is_no_file_points_to_the_command():
+    with pytest.raises(InputError, match="gallery images: .* `xgacmn gallery --run=RUN images -o"):
+        from_file("images/", {})
+
+
+def test_a_text_of_two_galleries_that_is_named_by_its_hash_is_one_item():
+    first, second = (one_modality("text", [TEXT_ID + "a", TEXT_ID + b]) for b in "bc")
+    assert join([first, second, first]).id.tolist() == [TEXT_ID + one for one in "abc"]
+
+
 def test_an_id_with_two_images_and_different_features_are_named():
     photos = one_modality("image", ["a", "b"])
-    with pytest.raises(InputError, match="galleries together: id 'b' occurs twice"):
+    with pytest.raises(
+        InputError, match="gallery 1 and gallery 2 both have an? .* with the id 'b'"
+    ):
         join([photos, one_modality("image", ["b"])])
     with pytest.raises(InputError, match="have 2 and 3 image features"):
         join([photos, one_modality("image", ["c"], 3)])

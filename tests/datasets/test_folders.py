@@ -84,7 +84,7 @@ def test_image_folder_of_one_table_and_its_errors(put):
     pairs = load_raw(folder)
     assert len(pairs.train) + len(pairs.test) == 20
     put(**{"metadata.csv": "\n".join([*lines, "../secret.png,text,cat"])})
-    with pytest.raises(InputError, match="metadata.csv, line 22: the image .* leads out of"):
+    with pytest.raises(InputError, match="metadata.csv, line 22: the image .* is outside the"):
         load_raw(folder)
     put(**{"metadata.csv": "image,text,label\n0.png,text,cat"})
     with pytest.raises(InputError, match="there is no column 'file_name'"):

@@ -64,6 +64,12 @@ def test_distributed_data_sets_are_read_by_their_modules(reader, monkeypatch, tm
     assert calls == [(folder, None, 0), (folder, protocol, 7), ("raw", folder, protocol, 7)]
 
 
+@pytest.mark.parametrize("name", ["hf:", "tfds:"])
+def test_a_prefix_without_a_name_is_an_error(name):
+    with pytest.raises(InputError, match=f"--dataset={name} names no data set; expected {name}"):
+        load(name)
+
+
 def test_unknown_protocols(features):
     for read in (load, load_raw):
         with pytest.raises(InputError, match="'5000' for data set 'wikipedia'; .* 2173, 1300"):

@@ -203,30 +203,59 @@ GOOD = ("photos/1.jpg,a,cat,train", "photos/2.jpg,b,dog,test")
     [
         ("image,text", [], "label is missing; the columns are image, text; .*--columns=label="),
         ("image,text,label,text", [], "the column 'text' is a duplicate"),
-        ("image\ttext\tlabel", [], "image and text and label are missing"),
+        ("image\ttext\tlabel", [], "pairs.csv holds no rows"),
         ("", [], "the columns are missing"),
         ("image,text,label,split", [], "holds no rows"),
         ("image,text,label,split", [GOOD[0], "photos/2.jpg,b,dog"], "line 3: 3 cells; expected 4"),
         ("image,text,label,split", [GOOD[0], "photos/2.jpg,a,b,dog,test"], "line 3: 5 cells"),
-        ("image,text,label,split", ["photos/1.jpg,a,cat,dev"], "line 2: the split is 'dev'"),
+        ("image,text,label,split", ["photos/1.jpg,a,cat,own"], "line 2: the split is 'own'"),
         ("image,text,label,split", ["photos/1.jpg,a,,train"], "no row has a label"),
         ("image,text,label,split", ["photos/1.jpg,a,cat|,train"], r"line 2: the label is 'cat\|'"),
+        ("image,text,label,split", ["photos/1.jpg,,cat,train"], "no row has a text; fill the"),
+        ("image,text,label,split", [",a,cat,train"], "no row has an image; fill the column"),
+        (
+            "image,text,label,split",
+            ["photos/1.jpg,,cat,train", ",a,cat,test"],
+            "no row has an image, a text and a label together",
+        ),
+        ("image,text,label,split", ["a\0.jpg,a,cat,train"], "line 2: .* is not a file name"),
+        ("image,text,label,split", ['"photos/1.jpg"x,a,cat,train'], "line 2: text follows the"),
         ("image,text,label,split", [",,cat,train"], "line 2: image and text are empty"),
-        ("image,text,label,split", ["/etc/a.jpg,a,cat,train"], "line 2: .*'/etc/a.jpg' leads out"),
-        ("image,text,label,split", ["photos/../../a.jpg,a,cat,train"], "line 2: .* leads out of"),
+        (
+            "image,text,label,split",
+            ["/etc/a.jpg,a,cat,train"],
+            "line 2: .*'/etc/a.jpg' is outside the",
+        ),
+        ("image,text,label,split", ["photos/../../a.jpg,a,cat,train"], "line 2: .* is outside the"),
         ("image,text,label,split,id", ["photos/1.jpg,a,cat,train,"], "line 2: the id is empty"),
-        ("image,text,label,split", ['photos/1.jpg,"a,cat,train'], "line 2: unexpected end"),
+        ("image,text,label,split", ['photos/1.jpg,"a,cat,train'], "line 2: a cell that opens with"),
         ("image,text,label,split", [GOOD[0]], "test has no pair"),
         (
             "image,text,label,split,id",
             [f"{GOOD[0]},x", f"{GOOD[1]},x"],
-            "id 'x' is a duplicate, in train and test",
+            "line 3: the id 'x' is also in line 2; give every row",
         ),
     ],
 )
 def test_broken_tables_name_the_line(table, header, lines, message):
     with pytest.raises(InputError, match=message):
         load_raw(table(header, *lines))
+
+
+@pytest.mark.parametrize("separator", [";", "\t", "|"])
+def test_a_separator_that_alone_divides_the_header_is_used(table, separator):
+    lines = [line.replace(",", separator) for line in ("image,text,label,split", *GOOD)]
+    pairs = load_raw(table(*lines))
+    assert [pair.text for pair in (*pairs.train, *pairs.test)] == ["a", "b"]
+
+
+def test_usual_names_of_splits_and_empty_rows(table, caplog):
+    caplog.set_level("INFO")
+    names = ("val", "Valid", "dev", "eval")
+    more = [f"photos/3.jpg,c,cat,{name}" for name in names]
+    pairs = load_raw(table("image,text,label,split", GOOD[0], ",,,", GOOD[1], *more))
+    assert [len(part) for part in (pairs.train, pairs.validation, pairs.test)] == [1, 4, 1]
+    assert "skipped empty rows: 1, the first in line 3" in caplog.text
 
 
 def test_pictures_that_are_not_there_are_reported_together(table, tmp_path):
@@ -257,5 +286,7 @@ def test_a_link_to_a_folder_of_pictures_is_followed(table, tmp_path):
 
 def test_a_cell_too_long_is_an_error(table):
     long = "x" * (csv.field_size_limit() + 1)
-    with pytest.raises(InputError, match="line 2: field larger"):
+    with pytest.raises(
+        InputError, match="line 2: a cell has more than 131,072 characters; close it"
+    ):
         load_raw(table("image,text,label,split", f"photos/1.jpg,{long},cat,train"))

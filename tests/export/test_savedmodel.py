@@ -453,7 +453,10 @@ def test_an_image_with_several_captions_is_searched_once(run, tmp_path):
         ({"image": np.zeros((3, 8)), "id": np.arange(2)}, r"shape \(3, 8\).*expected.*\(2, 8\)"),
         ({"image": np.full((2, 8), np.nan), "id": np.arange(2)}, "16 values that are NaN"),
         ({"image": np.full((2, 8), 1e300), "id": np.arange(2)}, "beyond float32"),
-        ({"image": np.zeros((2, 8)), "id": np.array(["a", "a"])}, "'a' occurs twice"),
+        (
+            {"image": np.zeros((2, 8)), "id": np.array(["a", "a"])},
+            "rows 0 and 1 both have the id 'a'",
+        ),
         ({"image": np.zeros((2, 8)), "id": np.zeros((2, 1))}, "one string or whole number"),
         ({"image": np.zeros((0, 8)), "id": np.zeros(0, int)}, "at least one"),
         ({"image": np.zeros((1, 8)), "id": np.array(["\ud800"])}, "id is not valid Unicode"),

@@ -9,6 +9,7 @@ import pytest
 from xgacmn_tf import datasets, experiment
 from xgacmn_tf.datasets.paired import give_back
 from xgacmn_tf.errors import InputError
+from xgacmn_tf.runs import checkpoint
 from xgacmn_tf.runs.folder import RunFolder
 from xgacmn_tf.runs.trained import TrainedRun
 from xgacmn_tf.runs.xgacmn import build_model
@@ -93,6 +94,21 @@ def test_another_shape_or_run_is_rejected_in_one_line(finished_run, histogram_fi
         with pytest.raises(InputError, match=message) as caught:
             build_model(own, data)
         assert "\n" not in str(caught.value)
+
+
+def test_learned_features_of_other_texts_are_rejected_with_the_remedy(finished_run, monkeypatch):
+    folder, config, _ = finished_run
+    dataset = datasets.for_config(config)
+    narrow = {part: dataclasses.replace(s, text=s.text[:, :3]) for part, s in dataset.splits()}
+    monkeypatch.setattr(checkpoint, "extractor_names", lambda dataset: {"text": "bow"})
+    with pytest.raises(
+        InputError, match="--init=x takes .*, shop.csv has 3; its bow features were"
+    ):
+        checkpoint.check_dims(
+            TrainedRun(folder).encoder,
+            dataclasses.replace(dataset, **narrow, given="shop.csv"),
+            "--init=x",
+        )
 
 
 def test_compared_systems_read_no_start(tmp_path):

@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from tests.log_lines import logged_lines
+from xgacmn_tf.datasets.tables import text_id
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.gallery import Gallery
 from xgacmn_tf.runs.trained import TrainedRun
@@ -83,7 +84,7 @@ def test_an_item_of_another_modality_is_not_found(embedded, photos, tmp_path):
     (tmp_path / "texts.txt").write_text("red\n")
     items, _ = embedded(photos, tmp_path / "texts.txt")
     assert len(items) == 3
-    assert embedded(photos, tmp_path / "texts.txt", modality="text")[0].id == ["texts.txt:1"]
+    assert embedded(photos, tmp_path / "texts.txt", modality="text")[0].id == [text_id("red")]
     with pytest.raises(InputError, match="holds images only, and images search texts; name a"):
         embedded(photos, modality="text")
 

@@ -9,6 +9,7 @@ from PIL import Image
 from xgacmn_tf import export
 from xgacmn_tf.commands import gallery as command
 from xgacmn_tf.datasets.extraction import feature_store
+from xgacmn_tf.datasets.tables import text_id
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.gallery import Gallery, from_file
 from xgacmn_tf.runs.trained import TrainedRun
@@ -115,7 +116,7 @@ def test_lines_are_texts(read, tmp_path):
     path = tmp_path / "captions.txt"
     path.write_bytes("\ufeffa red thing\r\n\r\n  blue, blue and green  \nred".encode())
     items, _ = read(path)
-    assert items.id.tolist() == ["captions.txt:1", "captions.txt:3", "captions.txt:4"]
+    assert items.id.tolist() == [text_id(text) for text in items.title.tolist()]
     assert items.title.tolist() == ["a red thing", "blue, blue and green", "red"]
     np.testing.assert_allclose(items.features["text"][1], [0, 1, 2], rtol=1e-6)
 
@@ -145,10 +146,41 @@ def test_a_row_whose_image_is_bad_stays_with_its_text(read, table, photos):
     assert items.has_image.tolist() == [False, False] and items.has_text is None
 
 
-def test_ids_of_rows_without_one(tmp_path):
+def test_ids_of_rows_without_one_follow_from_their_content(tmp_path):
     path = tmp_path / "items.tsv"
-    path.write_text("image\ttext\na.png\tone\na.png\ttwo\n\tthree\n")
-    assert [item.id for item in table_in(path)] == ["a.png", "a.png#2", "items.tsv:3"]
+    rows = ["a.png\tone", "a.png\ttwo", "\tthree", "b.png\t"]
+
+    def ids(*rows):
+        path.write_text("\n".join(["image\ttext", *rows]))
+        return [item.id for item in table_in(path)]
+
+    before = ids(*rows)
+    assert before[2:] == [text_id("three"), "b.png"] and len(set(before)) == 4
+    assert ids("\tnew", "a.png\tnew", *rows)[2:] == before
+    assert ids(*rows[::-1], *rows) == before[::-1]
+
+
+def test_equal_rows_are_one_item_with_all_labels(tmp_path):
+    (tmp_path / "items.csv").write_text("text,label\na,red\na,red|blue\nb,\n")
+    items = table_in(tmp_path / "items.csv")
+    assert [(item.text, item.category) for item in items] == [("a", "red, blue"), ("b", "")]
+
+
+def test_several_texts_of_one_record_have_ids_of_their_own(tmp_path):
+    (tmp_path / "items.jsonl").write_text('{"id": 7, "text": ["one", "two"]}\n')
+    first, second = table_in(tmp_path / "items.jsonl")
+    assert first.id == "7" and second.id.startswith("7#")
+
+
+def test_an_id_of_two_images_or_two_texts_is_an_error(read, photos, tmp_path):
+    path = tmp_path / "items.csv"
+    path.write_text("id,text\na,one\nb,two\na,one\n")
+    with pytest.raises(InputError, match=r"items.csv, line 4: the id 'a' is also in line 2; give"):
+        read(path)
+    with pytest.raises(
+        InputError, match="photos and .*photos both have an image with the id 'more"
+    ):
+        read(photos, photos)
 
 
 @pytest.mark.parametrize(
@@ -156,7 +188,7 @@ def test_ids_of_rows_without_one(tmp_path):
     [
         ("name,price\na,1\n", "line 2: there is neither an image nor a text; name the right"),
         ("image,text\n", "holds no rows"),
-        ("image\n../a.png\n", "line 2: the image '../a.png' leads out of"),
+        ("image\n../a.png\n", "line 2: the image '../a.png' is outside the table's folder"),
     ],
 )
 def test_a_table_that_cannot_be_read(tmp_path, content, message):
@@ -168,6 +200,15 @@ def test_a_table_that_cannot_be_read(tmp_path, content, message):
 def test_feature_files_of_data_sets_are_galleries(read, run):
     items, _ = read(run.folder.recorded_config().data.dataset)
     assert len(items) == 12 and set(items.features) == {"image", "text"}
+
+
+def test_a_split_of_a_data_set_that_is_missing_names_it(read, monkeypatch):
+    def missing(config):
+        raise InputError("shop.csv: there is no such table")
+
+    monkeypatch.setattr("xgacmn_tf.runs.trained.datasets.for_config", missing)
+    with pytest.raises(InputError, match="the data set it was trained on, .*shop.csv: there is no"):
+        read("train")
 
 
 def test_splits_and_files_join(read, photos):

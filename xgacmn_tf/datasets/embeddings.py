@@ -18,7 +18,7 @@ from xgacmn_tf.datasets.columns import Columns
 from xgacmn_tf.datasets.labels import label_array, table_labels
 from xgacmn_tf.datasets.paired import PairedDataset, Split
 from xgacmn_tf.datasets.raw_table import SPLITS, table_parts
-from xgacmn_tf.datasets.tables import LABEL_SEPARATOR, Table, read_table
+from xgacmn_tf.datasets.tables import LABEL_SEPARATOR, Table, check_ids, read_table
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.features.extractor import readable
 from xgacmn_tf.groups import content_keys
@@ -73,6 +73,7 @@ def load(
         groups = np.where(groups == "", keys, groups)
     drawn_by = keys if groups is None else groups
     parts_of = table_parts(table, drawn_by.tolist(), [label is None for label in labels], seed)
+    check_ids(table)
     ids = _column(table, "id")
     multi_label = any(isinstance(label, tuple) for label in labels)
     everything = Split(

@@ -21,7 +21,7 @@ from xgacmn_tf.io.files import read_json
 # Usual names of folders and splits.
 SPLIT_OF = {
     **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("validation", "val", "valid", "dev"), "validation"),
+    **dict.fromkeys(("validation", "val", "valid", "dev", "eval"), "validation"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm")

@@ -7,6 +7,7 @@ from pathlib import Path
 from xgacmn_tf.datasets.catalog import BUNDLED, DISTRIBUTED
 from xgacmn_tf.datasets.distribution import check_data_dir
 from xgacmn_tf.datasets.table_formats import FORMATS
+from xgacmn_tf.errors import InputError
 from xgacmn_tf.settings.sections import DataSettings
 
 _FEATURE_FILES = (".npz", ".mat", ".h5", ".hdf5", ".h5py")
@@ -40,6 +41,9 @@ def form_of(data: DataSettings) -> Form:
     name = data.dataset
     if name in BUNDLED or name in DISTRIBUTED:
         return Form.BUNDLED if name in BUNDLED else Form.DISTRIBUTED
+    if name in (HUGGING_FACE, RAW_TFDS):
+        example = "hf:ORGANIZATION/NAME" if name == HUGGING_FACE else "tfds:NAME"
+        raise InputError(f"--dataset={name} names no data set; expected {example}")
     if name.startswith((HUGGING_FACE, RAW_TFDS)):
         return Form.HUGGING_FACE if name.startswith(HUGGING_FACE) else Form.RAW_TFDS
     suffix = Path(name).suffix.lower()

@@ -22,7 +22,10 @@ def table_labels(table: Table, separator: str) -> tuple[tuple[str, ...], list[La
     listed = [_listed(table, row, separator) for row in range(len(table.rows))]
     names = tuple(sorted({label for of_row in listed for label in of_row}))
     if not names:
-        raise InputError(f"{table.source}: no row has a label; expected the names of categories")
+        raise InputError(
+            f"{table.source}: no row has a label; fill the column 'label' with names of "
+            "categories, or name another one with --columns=label=COLUMN"
+        )
     return names, numbered_labels(listed, names)
 
 

@@ -44,9 +44,11 @@ class PairedDataset:
         train, test: always there. validation: None where the data set has none of its own. For
             X-GACMN, train may be a `streamed.StreamedSplit`.
         label_names: c names; label k is `label_names[k]`.
-        source: the file or folder that errors name; empty for data made in memory.
+        source: the file or folder of the features; empty for data made in memory.
         held_out: the validation split was part of the training split, see `hold_out`.
         notes: what the reader of the data has to report, such as pairs that it left out.
+        given: what errors call it where that is not the source, such as the table whose features
+            were extracted into a cache folder.
 
     Raises:
         InputError: if `check` rejects the data.
@@ -60,6 +62,7 @@ class PairedDataset:
     source: str = ""
     held_out: bool = False
     notes: tuple[str, ...] = ()
+    given: str = ""
 
     def __post_init__(self) -> None:
         # Frozen: only here do fields change, to their final types.
@@ -72,6 +75,11 @@ class PairedDataset:
         if self.validation is not None:
             yield "validation", self.validation
         yield "test", self.test
+
+    @property
+    def described(self) -> str:
+        """What errors call the data set."""
+        return self.given or self.source or f"data set {self.name!r}"
 
     @property
     def num_classes(self) -> int:
@@ -154,14 +162,14 @@ def check(dataset: PairedDataset) -> dict[str, Any]:
             of the training split; duplicate ids within or between splits; widths that differ
             between splits; fewer than two classes in training.
     """
-    source = dataset.source or f"data set {dataset.name!r}"
+    source = dataset.described
     names = tuple(str(name) for name in dataset.label_names)
     if len(set(names)) != len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise InputError(f"{source}: label_names holds {twice!r} twice; names must differ.")
     splits = {part: split.checked(part, len(names), source) for part, split in dataset.splits()}
     train = splits["train"]
-    owner: dict[str, str] = {}
+    owner: dict[str, tuple[str, int]] = {}
     for part, split in splits.items():
         for field in ("image", "text"):
             width, expected = getattr(split, f"{field}_dim"), getattr(train, f"{field}_dim")
@@ -181,15 +189,18 @@ def check(dataset: PairedDataset) -> dict[str, Any]:
                 f"{source}: label_{part} and label_train differ in kind; give single labels (n,) "
                 "in every split or multi-hot rows (n, c) in every split."
             )
-        for value in split.id.tolist():
+        for row, value in enumerate(split.id.tolist()):
             if value in owner:
+                first, at = owner[value]
                 where = (
                     f"id_{part} holds {value!r} twice"
-                    if owner[value] == part
-                    else f"the id {value!r} is in both id_{owner[value]} and id_{part}"
+                    if first == part
+                    else f"the id {value!r} is in both id_{first} and id_{part}"
                 )
-                raise InputError(f"{source}: {where}; every pair needs an id of its own.")
-            owner[value] = part
+                raise InputError(
+                    f"{source}: {where}, in rows {at} and {row}; every pair needs an id of its own."
+                )
+            owner[value] = part, row
     present = np.count_nonzero(pairs_per_category(train.label, len(names)))
     if present < 2:
         raise InputError(

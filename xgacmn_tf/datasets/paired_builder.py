@@ -116,13 +116,13 @@ class PairedBuilder(
             dim, declared = (getattr(d, f"{modality}_dim") for d in (dataset, config))
             if dim != declared:
                 raise InputError(
-                    f"{dataset.source or self.READER} has {modality} features of dimension {dim}, "
+                    f"{dataset.described} has {modality} features of dimension {dim}, "
                     f"configuration {config.name!r} declares {declared}; the files are another "
                     f"release. Read them with --dataset={self.READER}, which takes any."
                 )
         if dataset.label_names != tuple(config.label_names):
             raise InputError(
-                f"{dataset.source or self.READER} has the classes {', '.join(dataset.label_names)};"
+                f"{dataset.described} has the classes {', '.join(dataset.label_names)};"
                 f" configuration {config.name!r} declares {', '.join(config.label_names)}."
             )
 

@@ -45,6 +45,7 @@ class RawPairs:
         name: what tables and run folders call it.
         train, test: never empty. validation: empty where the data set has none of its own.
         label_names: c names; label k is `label_names[k]`.
+        source: what errors call it, such as the path of a table as it was given; "" for its name.
 
     Raises:
         InputError: naming the first of: an empty train or test split; a duplicate id; a
@@ -57,6 +58,7 @@ class RawPairs:
     test: tuple[RawPair, ...]
     label_names: tuple[str, ...]
     validation: tuple[RawPair, ...] = ()
+    source: str = ""
 
     def __post_init__(self) -> None:
         _check(self)
@@ -78,7 +80,7 @@ class RawPairs:
 
 
 def _check(pairs: RawPairs) -> None:
-    source, classes = f"data set {pairs.name!r}", len(pairs.label_names)
+    source, classes = pairs.source or f"data set {pairs.name!r}", len(pairs.label_names)
     owner: dict[str, str] = {}
     for part, split in {"train": pairs.train, "test": pairs.test, **pairs.splits()}.items():
         if not split:

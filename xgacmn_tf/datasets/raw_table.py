@@ -8,14 +8,14 @@
 group, or of the same image where no group is given, are never divided by a split that is drawn.
 """
 
-import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
+from xgacmn_tf.datasets.folders import SPLIT_OF
 from xgacmn_tf.datasets.labels import table_labels
 from xgacmn_tf.datasets.raw import RawPair, RawPairs
-from xgacmn_tf.datasets.tables import LABEL_SEPARATOR, Table
+from xgacmn_tf.datasets.tables import LABEL_SEPARATOR, Table, check_ids, text_id
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.groups import file_keys, in_part
 
@@ -53,7 +53,7 @@ def raw_pairs(
     pairs = []
     for row, cells in enumerate(table.rows):
         _check(table, row)
-        own = cells["image"] or f"text-{hashlib.sha256(cells['text'].encode()).hexdigest()[:24]}"
+        own = cells["image"] or text_id(cells["text"])
         uses[own] += 1
         pairs.append(
             RawPair(
@@ -64,6 +64,8 @@ def raw_pairs(
                 fine_label=cells.get("fine_label"),
             )
         )
+    check_ids(table)
+    _check_columns(table, pairs)
     _check_images(table, pairs)
     pairs = _grouped(table, pairs)
     groups, incomplete = zip(*((str(p.group), not p.is_complete) for p in pairs), strict=True)
@@ -72,7 +74,9 @@ def raw_pairs(
         part: tuple(pair for pair, of in zip(pairs, parts, strict=True) if of == part)
         for part in SPLITS
     }
-    return RawPairs(name, splits["train"], splits["test"], names, splits["validation"])
+    return RawPairs(
+        name, splits["train"], splits["test"], names, splits["validation"], table.source
+    )
 
 
 def table_parts(
@@ -94,12 +98,12 @@ def table_parts(
         InputError: naming the line of the first unknown split; or if all rows were drawn into one.
     """
     if "split" in table.rows[0]:
-        parts = [cells["split"] for cells in table.rows]
+        parts = [SPLIT_OF.get(cells["split"].lower(), cells["split"]) for cells in table.rows]
         wrong = next((row for row, part in enumerate(parts) if part not in SPLITS), None)
         if wrong is not None:
             raise InputError(
                 f"{table.line(wrong)}: the split is {parts[wrong][:40]!r}; expected "
-                f"{', '.join(SPLITS)}"
+                f"{', '.join(SPLITS)}, or another usual name of these, such as val"
             )
         return parts
     only_trained = {group for group, lacks in zip(groups, incomplete, strict=True) if lacks}
@@ -123,6 +127,21 @@ def _check(table: Table, row: int) -> None:
         raise InputError(f"{table.line(row)}: image and text are empty; expected at least one")
     if cells.get("id") == "":
         raise InputError(f"{table.line(row)}: the id is empty; every pair needs one")
+
+
+def _check_columns(table: Table, pairs: Sequence[RawPair]) -> None:
+    for name in ("image", "text"):
+        if not any(cells[name] for cells in table.rows):
+            article = "an" if name == "image" else "a"
+            raise InputError(
+                f"{table.source}: no row has {article} {name}; fill the column {name!r}, or name "
+                f"another one with --columns={name}=COLUMN"
+            )
+    if not any(pair.is_complete for pair in pairs):
+        raise InputError(
+            f"{table.source}: no row has an image, a text and a label together; complete at least "
+            "those of the test split"
+        )
 
 
 def _check_images(table: Table, pairs: Sequence[RawPair]) -> None:

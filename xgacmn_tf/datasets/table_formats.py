@@ -12,6 +12,7 @@ from xgacmn_tf.errors import InputError, one_line
 
 # A small file can declare any number of equal rows.
 MAX_ROWS = 50_000_000
+_SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "|"}
 
 
 class Records(NamedTuple):
@@ -28,30 +29,55 @@ class Records(NamedTuple):
 
 
 def _separated(path: Path) -> Records:
-    """Open a UTF-8 table whose cells are separated by commas, or tabs (.tsv)."""
-    tabs = path.suffix.lower() == ".tsv"
-    dialect = csv.excel_tab if tabs else csv.excel
-    reader = csv.reader(io.StringIO(read_text(path), newline=""), dialect, strict=True)
+    """Open a UTF-8 table with cells separated by commas, tabs (.tsv) or what its header has."""
+    content = read_text(path)
+    separator = _separator(content, "\t" if path.suffix.lower() == ".tsv" else ",")
+    reader = csv.reader(io.StringIO(content, newline=""), delimiter=separator, strict=True)
 
     def read(columns: Sequence[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        start = reader.line_num + 1
         try:
             for cells in reader:
                 if cells and len(cells) != len(header):
                     raise InputError(
                         f"{path}, line {reader.line_num}: {len(cells)} cells; expected "
                         f"{len(header)}: {', '.join(header)}. Separate them by "
-                        f"{'tabs' if tabs else 'commas'}, and quote texts that hold one or quotes"
+                        f"{_SEPARATORS[separator]}, and quote texts that hold one or quotes"
                     )
                 if cells:
                     yield f"line {reader.line_num}", dict(zip(header, cells, strict=True))
+                start = reader.line_num + 1
         except csv.Error as error:
-            raise InputError(f"{path}, line {reader.line_num}: {error}") from None
+            raise _malformed(path, start, error) from None
 
     try:
         header = [name.strip() for name in next(reader, [])]
     except csv.Error as error:
-        raise InputError(f"{path}, line 1: {error}") from None
+        raise _malformed(path, 1, error) from None
     return Records(header, read)
+
+
+def _separator(content: str, usual: str) -> str:
+    """Return what separates the cells: another one where that alone divides the header."""
+    header = content.lstrip("\r\n").split("\n", 1)[0]
+    if usual in header:
+        return usual
+    return max(_SEPARATORS, key=lambda one: (header.count(one), one == usual))
+
+
+def _malformed(path: Path, line: int, error: csv.Error) -> InputError:
+    """Return the error of a row that begins in a line and is no row of cells."""
+    reason = one_line(error)
+    if "unexpected end" in reason:
+        reason = 'a cell that opens with " is not closed; close it, and write " within it as ""'
+    elif "field larger" in reason:
+        reason = (
+            f"a cell has more than {csv.field_size_limit():,} characters; close it if it opens "
+            'with ", shorten it, or write the table as JSON Lines'
+        )
+    elif "expected after" in reason:
+        reason = 'text follows the " that closes a cell; write " within a cell as ""'
+    return InputError(f"{path}, line {line}: {reason}")
 
 
 def _json_lines(path: Path) -> Records:

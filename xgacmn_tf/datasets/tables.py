@@ -4,6 +4,7 @@ A `Table` has rows under the names of this package. `read_table` makes one from 
 from the records of any other source.
 """
 
+import hashlib
 import logging
 import math
 from collections import Counter
@@ -20,6 +21,7 @@ from xgacmn_tf.errors import InputError
 
 _LOGGER = logging.getLogger(__name__)
 LABEL_SEPARATOR = "|"
+TEXT_ID = "text-"  # The start of ids that are hashes of texts.
 _SHOWN = 200
 
 
@@ -95,7 +97,8 @@ def make_table(
 ) -> Table:
     """Return the table of records, such as those of a data set library.
 
-    A list of texts makes as many rows; a list of labels is one cell with all of them.
+    A list of texts makes as many rows, with ids of their own; a list of labels is one cell with all
+    of them.
 
     Args:
         source: what errors call the table.
@@ -110,19 +113,52 @@ def make_table(
         _LOGGER.info("%s: ignored columns: %s", source, ", ".join(ignored)[:_SHOWN])
     rows: list[dict[str, str]] = []
     lines: list[str] = []
+    empty: list[str] = []
     for line, record in records.read([*selected.values()]):
         where = f"{source}, {line}"
         cells = {
             name: _cell(record.get(column), f"{where}: column {column!r}")
             for name, column in selected.items()
         }
+        # Every row of embeddings' metadata counts, also one without cells.
+        if "image" in names and cells and not any(cells.values()):
+            empty.append(line)
+            continue
         _check_path(where, folder, cells.get("image", ""))
         for row in _rows(cells, where, label_separator):
             rows.append(row)
             lines.append(line)
+    if empty:
+        _LOGGER.info("%s: skipped empty rows: %s, the first in %s", source, len(empty), empty[0])
     if not rows:
         raise InputError(f"{source} holds no rows; expected at least one below the column names")
     return Table(source, folder, tuple(rows), tuple(lines), ignored)
+
+
+def text_hash(text: str) -> str:
+    """Return 24 hexadecimal digits that follow from a text, for ids."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:24]
+
+
+def text_id(text: str) -> str:
+    """Return the id of an item that has a text alone."""
+    return f"{TEXT_ID}{text_hash(text)}"
+
+
+def check_ids(table: Table) -> None:
+    """Reject an id that two rows have.
+
+    Raises:
+        InputError: naming the lines of both.
+    """
+    first: dict[str, int] = {}
+    for row, cells in enumerate(table.rows):
+        name = cells.get("id")
+        if name and first.setdefault(name, row) != row:
+            raise InputError(
+                f"{table.line(row)}: the id {name[:80]!r} is also in {table.lines[first[name]]}; "
+                "give every row an id of its own"
+            )
 
 
 def _selected(
@@ -199,7 +235,8 @@ def _rows(
             raise InputError(f"{where}: {name} is a list; expected one value")
     yield row
     for text in texts:
-        yield {**row, "text": text}
+        own = {"id": f"{row['id']}#{text_hash(text)[:12]}"} if row.get("id") else {}
+        yield {**row, "text": text, **own}
 
 
 def _check_path(where: str, folder: Path, image: Any) -> None:
@@ -207,9 +244,14 @@ def _check_path(where: str, folder: Path, image: Any) -> None:
 
     A table from elsewhere must not make other images of this machine part of a model.
     """
-    path = Path(str(image))
-    if "\0" in str(image) or path.is_absolute() or ".." in path.parts:
+    path, shown = Path(str(image)), repr(str(image)[:80])
+    if "\0" in str(image):
         raise InputError(
-            f"{where}: the image {str(image)[:80]!r} leads out of {folder}; put images below it, "
-            "or a link to their folder"
+            f"{where}: the image {shown} is not a file name, as it holds a NUL; expected a path "
+            f"below {folder}"
+        )
+    if path.is_absolute() or ".." in path.parts:
+        raise InputError(
+            f"{where}: the image {shown} is outside the table's folder {folder}; put the images or "
+            "a link to their folder below it, and give paths that start from it"
         )

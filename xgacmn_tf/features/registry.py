@@ -60,6 +60,11 @@ def _extractor(
     return _class(modality, name)(name, **({} if name == "bow" else {"seed": seed}))
 
 
+def is_learned(name: str) -> bool:
+    """Return whether an extractor is learned from the training split of each data set."""
+    return name in _LEARNED
+
+
 def load_extractor(folder: Path) -> Extractor:
     """Return the extractor that `Extractor.save` wrote to `folder`, ready for use.
 

@@ -36,7 +36,10 @@ def from_file(path: str | os.PathLike[str], dims: Mapping[str, int]) -> Gallery:
     """
     path = Path(path)
     if path.suffix.lower() != ".npz":
-        raise InputError(f"gallery {path}: expected an .npz file with {', '.join(ALLOWED)}")
+        raise InputError(
+            f"gallery {path}: expected a gallery file (.npz); write one with `xgacmn gallery "
+            f"--run=RUN {path} -o items.npz`"
+        )
     arrays = array_files.read(path, lambda names: _check_names(path, names))
     found = arrays["id"]
     rows = len(found) if found.ndim else 0

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from xgacmn_tf.datasets.tables import TEXT_ID
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.groups import content_keys
 from xgacmn_tf.io.files import atomic_path
@@ -146,11 +147,16 @@ class Gallery:
         return arrays
 
 
-def join(galleries: Sequence[Gallery]) -> Gallery:
+def join(galleries: Sequence[Gallery], names: Sequence[str] = ()) -> Gallery:
     """Return one gallery of the items of several, in this order.
 
     An id that occurs in several galleries is one item if each of them has another modality of it,
-    such as an image from one and a text from another. Its title is that of its text.
+    such as an image from one and a text from another. Its title is that of its text. Texts whose
+    ids are hashes of them are one item, too: the first.
+
+    Args:
+      galleries: at least one.
+      names: what errors call each of them.
 
     Raises:
       InputError: two items have one id and one modality, or the numbers of features differ.
@@ -158,6 +164,7 @@ def join(galleries: Sequence[Gallery]) -> Gallery:
     first = galleries[0]
     if len(galleries) == 1:
         return first
+    galleries = _without_repeated_texts(galleries)
     row_of: dict[str, int] = {}
     for gallery in galleries:
         for name in gallery.id.tolist():
@@ -176,7 +183,10 @@ def join(galleries: Sequence[Gallery]) -> Gallery:
                 "make all of them with one run"
             )
         present = np.concatenate([at[g.has(modality)] for at, g in parts])
-        check_unique("the galleries together", np.array([*row_of])[present])
+        if len(np.unique(present)) < len(present):
+            raise _twice(
+                modality, galleries, names or [f"gallery {k + 1}" for k in range(len(galleries))]
+            )
         features[modality] = np.zeros((n, *widths), np.float32)
         has[modality] = np.zeros(n, bool)
         has[modality][present] = True
@@ -211,6 +221,33 @@ def join(galleries: Sequence[Gallery]) -> Gallery:
     )
 
 
+def _without_repeated_texts(galleries: Sequence[Gallery]) -> list[Gallery]:
+    seen: set[str] = set()
+    distinct = []
+    for gallery in galleries:
+        ids = gallery.id.tolist()
+        repeated = np.array([name.startswith(TEXT_ID) and name in seen for name in ids], bool)
+        distinct.append(gallery.take(np.flatnonzero(~repeated)) if repeated.any() else gallery)
+        seen.update(ids)
+    return distinct
+
+
+def _twice(modality: str, galleries: Sequence[Gallery], names: Sequence[str]) -> InputError:
+    """Return the error of the first id that has one modality in two galleries."""
+    owner: dict[str, str] = {}
+    for name, gallery in zip(names, galleries, strict=False):
+        ids = gallery.id[gallery.has(modality)].tolist()
+        twice = next((one for one in ids if one in owner), None)
+        if twice is not None:
+            item = "an image" if modality == "image" else "a text"
+            return InputError(
+                f"{owner[twice]} and {name} both have {item} with the id {twice!r}; give each of "
+                "them an id of its own, or leave one of the two out"
+            )
+        owner |= dict.fromkeys(ids, name)
+    raise AssertionError("all ids are unique")
+
+
 def _joined_titles(titles: Sequence[str]) -> str:
     """Return distinct titles as one: those that fit, at least the first, and the rest's number."""
     by_letters: dict[str, str] = {}
@@ -236,5 +273,9 @@ def check_unique(where: str, ids: np.ndarray) -> None:
     """Raise an `InputError` if an id occurs twice."""
     unique, count = np.unique(ids, return_counts=True)
     if len(unique) < len(ids):
-        twice = str(unique[count.argmax()])
-        raise InputError(f"gallery {where}: id {twice!r} occurs twice; make the ids unique")
+        twice = unique[count.argmax()]
+        first, second = np.flatnonzero(ids == twice)[:2]
+        raise InputError(
+            f"gallery {where}: rows {first} and {second} both have the id {str(twice)!r}; give "
+            "every row an id of its own"
+        )

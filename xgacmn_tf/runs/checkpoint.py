@@ -8,8 +8,10 @@ import keras
 
 # The classes that a file may hold: Keras finds those alone that have been imported.
 from xgacmn_tf.baselines import registered  # noqa: F401
+from xgacmn_tf.datasets.extraction.extractor_files import extractor_names
 from xgacmn_tf.datasets.paired import PairedDataset
 from xgacmn_tf.errors import InputError
+from xgacmn_tf.features.registry import is_learned
 from xgacmn_tf.model import item_towers, networks  # noqa: F401
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
 from xgacmn_tf.model.xgacmn import XGACMN
@@ -67,11 +69,24 @@ def check_dims(encoder: CommonSpaceEncoder, dataset: PairedDataset, flag: str) -
     for modality, dim in (("image", dataset.image_dim), ("text", dataset.text_dim)):
         expected = getattr(encoder, f"{modality}_map").input_dim
         if dim != expected:
+            remedy = learned_note(dataset, modality, flag.partition("=")[0])
             raise InputError(
                 f"{flag} takes {modality} features of dimension {expected}, "
-                f"--dataset={dataset.source or dataset.name} has {dim}; name the data set it was "
-                "trained on"
+                f"{dataset.described} has {dim}; "
+                f"{remedy or 'name a data set with the features that it was trained on'}"
             )
+
+
+def learned_note(dataset: PairedDataset, modality: str, flag: str) -> str:
+    """Return why learned features of a data set fit no other run; "" if they are not learned."""
+    name = extractor_names(dataset).get(modality, "")
+    if not is_learned(name):
+        return ""
+    items, other = ("images", "efficientnet_lite2") if modality == "image" else ("texts", "minilm")
+    return (
+        f"its {name} features were learned from other {items}; use features that are not learned, "
+        f"such as {other}, in both, or leave {flag} out"
+    )
 
 
 def _load(path: str | os.PathLike[str], **options: Any) -> Any:

@@ -66,7 +66,14 @@ class TrainedRun:
         """Return the run's data set, which must not have changed since."""
         config = self.folder.recorded_config()
         fingerprint = self.folder.read_config()["data_fingerprint"]
-        dataset = datasets.for_config(config)
+        try:
+            dataset = datasets.for_config(config)
+        except InputError as error:
+            raise InputError(
+                f"{self.folder.path}: the data set it was trained on, "
+                f"--dataset={config.data.dataset}, cannot be loaded: {error}. "
+                "Repeat the command in the folder where that path exists"
+            ) from error
         if dataset.fingerprint != fingerprint:
             raise InputError(
                 f"{self.folder.path} was trained on other contents of "

@@ -14,7 +14,7 @@ from xgacmn_tf.features.extractor import MANIFEST
 from xgacmn_tf.model.xgacmn import XGACMN
 from xgacmn_tf.names import MODALITIES
 from xgacmn_tf.names import XGACMN as XGACMN_NAME
-from xgacmn_tf.runs.checkpoint import check_dims
+from xgacmn_tf.runs.checkpoint import check_dims, learned_note
 from xgacmn_tf.runs.trained import TrainedRun
 from xgacmn_tf.runs.untrained import compiled_model
 from xgacmn_tf.settings.config import Config
@@ -117,9 +117,10 @@ def _check(previous: TrainedRun, config: Config, dataset: PairedDataset) -> None
         trained = previous.folder.extractors / modality / MANIFEST
         assert saved is not None
         if trained.is_file() and trained.read_bytes() != (saved / modality / MANIFEST).read_bytes():
+            note = learned_note(dataset, modality, "--init")
             raise InputError(
                 f"--init={path} was trained on {modality} features of another extractor "
-                f"({trained}); extract the features with that one, or leave --init out"
+                f"({trained}); {note or 'extract the features with that one, or leave --init out'}"
             )
     for name in _SHAPES:
         before, now = getattr(recorded.model, name), getattr(config.model, name)

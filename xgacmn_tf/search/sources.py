@@ -16,8 +16,8 @@ from __future__ import annotations
 import os
 import zipfile
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +32,13 @@ from xgacmn_tf.datasets.extraction.extract import title
 from xgacmn_tf.datasets.extraction.feature_store import item_keys, stored_features
 from xgacmn_tf.datasets.folders import IMAGE_SUFFIXES, images_below
 from xgacmn_tf.datasets.table_formats import FORMATS
-from xgacmn_tf.datasets.tables import LABEL_SEPARATOR, read_table
+from xgacmn_tf.datasets.tables import (
+    LABEL_SEPARATOR,
+    check_ids,
+    read_table,
+    text_hash,
+    text_id,
+)
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.features.extractor import Extractor, file_hash
 from xgacmn_tf.features.shards import SKIP
@@ -100,7 +106,7 @@ def read_sources(
         else:
             items = _items_in(source, path, columns)
             parts.append(_extracted(run, source, items, cache, on_bad_image, bad))
-    return gallery.join(parts), bad
+    return gallery.join(parts, sources), bad
 
 
 def _items_in(source: str, path: Path, columns: Columns) -> list[RawItem]:
@@ -124,25 +130,35 @@ def images_in(folder: Path) -> list[RawItem]:
 
 
 def texts_in(path: Path) -> list[RawItem]:
-    """Return the lines of a UTF-8 file that are not blank; an id is the file with the line."""
-    lines = enumerate(read_text(path).split("\n"), 1)
-    name = readable(path.name)
-    items = [RawItem(f"{name}:{n}", title(line), text=line) for n, line in lines if line.strip()]
+    """Return the distinct lines of a UTF-8 file that are not blank; ids are hashes of the texts."""
+    lines = [line.strip() for line in read_text(path).split("\n")]
+    items = [
+        RawItem(text_id(line), title(line), text=line) for line in dict.fromkeys(lines) if line
+    ]
     if not items:
         raise InputError(f"{path}: no text in it; expected one a line")
     return items
 
 
 def table_in(path: Path, columns: Columns = ()) -> list[RawItem]:
-    """Return the rows of a table; the id of a row without one is its image, "image#2", or line.
+    """Return the rows of a table as items.
+
+    The id of a row without one is its image, or a hash of its text, so that other rows may be
+    inserted or deleted. Where several rows without an id have one image, a hash of the text and
+    title follows. Rows without an id that have the same image, text and title are one item with the
+    labels of all.
 
     Args:
       path: the table.
       columns: names of its columns for `NAMES`, such as "text=caption".
+
+    Raises:
+      InputError: the table cannot be read, a row has neither an image nor a text, or two rows have
+        one id.
     """
     table = read_table(path, columns, names=NAMES)
-    uses: Counter[str] = Counter()
-    items = []
+    rows: dict[tuple[str, ...], int] = {}
+    labels: dict[int, dict[str, None]] = {}
     for number, row in enumerate(table.rows):
         image, text = row.get("image", ""), row.get("text", "")
         if not image and not text:
@@ -150,20 +166,42 @@ def table_in(path: Path, columns: Columns = ()) -> list[RawItem]:
                 f"{table.line(number)}: there is neither an image nor a text; name the right "
                 "columns with --columns=image=COLUMN,text=COLUMN"
             )
-        name = row.get("id") or image or f"{readable(path.name)}:{number + 1}"
-        uses[name] += 1
-        if uses[name] > 1 and not row.get("id"):
-            name = f"{name}#{uses[name]}"
+        content = (row.get("title", ""), image, text)
+        # An id that is given twice is an error, not one item.
+        key = (row["id"], str(number)) if row.get("id") else content
+        own = (label.strip() for label in row.get("label", "").split(LABEL_SEPARATOR))
+        labels.setdefault(rows.setdefault(key, number), {}).update(dict.fromkeys(own))
+    ids = _row_ids([table.rows[number] for number in labels])
+    lines = tuple(table.lines[number] for number in labels)
+    check_ids(replace(table, rows=tuple({"id": name} for name in ids), lines=lines))
+    items = []
+    for name, (number, named) in zip(ids, labels.items(), strict=True):
+        row = table.rows[number]
+        image, text = row.get("image", ""), row.get("text", "")
         items.append(
             RawItem(
                 name,
                 row.get("title") or title(text) or Path(image).stem,
                 table.folder / image if image else None,
                 text or None,
-                ", ".join(label.strip() for label in row.get("label", "").split(LABEL_SEPARATOR)),
+                ", ".join(label for label in named if label),
             )
         )
     return items
+
+
+def _row_ids(rows: Sequence[Mapping[str, str]]) -> list[str]:
+    """Return the ids of rows, which follow from their content where none is given."""
+    own = [row.get("image") or text_id(row.get("text", "")) for row in rows]
+    uses = Counter(name for name, row in zip(own, rows, strict=True) if not row.get("id"))
+    return [
+        row.get("id") or (name if uses[name] == 1 else f"{name}#{text_hash(_content(row))[:12]}")
+        for name, row in zip(own, rows, strict=True)
+    ]
+
+
+def _content(row: Mapping[str, str]) -> str:
+    return f"{row.get('text', '')}\0{row.get('title', '')}"
 
 
 def _features_in(run: TrainedRun, path: Path) -> Gallery:

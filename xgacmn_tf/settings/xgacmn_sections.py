@@ -191,7 +191,8 @@ class TrainingSettings(Section):
         None,
         "folder of a finished run of X-GACMN on the same features, from whose weights and input "
         "maps the training on all pairs starts; categories are matched by name, and new ones start "
-        "untrained",
+        "untrained. Features that are learned from each data set (bow, lda, sift) fit only runs on "
+        "the same training images and texts",
         later=True,
     )
     pseudo_labels: bool = setting(

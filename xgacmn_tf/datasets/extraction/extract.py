@@ -95,6 +95,7 @@ def extract_features(
         splits.get("validation"),
         str(source),
         notes=(note,) if left_out else (),
+        given=pairs.source or f"data set {pairs.name!r}",
     )
 
 
