@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import gc
 import itertools
 import logging
 import threading
@@ -23,6 +20,7 @@ from xgacmn_tf.serve.encoder import Encoded, Encoder
 from xgacmn_tf.serve.errors import RequestError
 from xgacmn_tf.serve.images import check_image, make_thumbnail
 from xgacmn_tf.serve.live_gallery import LiveGallery
+from xgacmn_tf.serve.memory import release_later
 from xgacmn_tf.serve.metrics import Metrics
 from xgacmn_tf.serve.model_version import ModelVersion, latest_version
 from xgacmn_tf.serve.options import ServiceOptions
@@ -184,7 +182,7 @@ class Service:
             if self._live is None:
                 raise RequestError("the service is still starting; try again later", 503)
             raise RequestError("another reload is running; wait for it", 409)
-        start = time.monotonic()
+        start, earlier = time.monotonic(), self._live
         try:
             live = self._build()
             revision = self._replay(live, self._replay(live, 0))
@@ -196,7 +194,8 @@ class Service:
             raise
         finally:
             self._reloading.release()
-            _release_memory()
+        if earlier is not None:
+            release_later(earlier)
         self.metrics.reloads.labels("success").inc()
         self.metrics.version.set(live.encoder.version.number)
         self.metrics.items.set(len(live))
@@ -277,13 +276,6 @@ def _encode(encoder: Encoder, items: Sequence[Sources]) -> list[Parts]:
             for row, each in zip(rows, encoded, strict=True):
                 parts[row][modality] = each
     return [*parts]
-
-
-def _release_memory() -> None:
-    """Return the memory of the earlier version to the operating system."""
-    gc.collect()  # The functions of a SavedModel refer to each other.
-    with contextlib.suppress(OSError, AttributeError, TypeError):  # Of GNU's C library only.
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _unknown(key: str) -> RequestError:
