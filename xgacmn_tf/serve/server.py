@@ -72,15 +72,15 @@ async def _serve(
     )  # fmt: skip
     server = uvicorn.Server(config)
     loop = asyncio.get_running_loop()
-    # uvicorn ends on these signals, and raises them again afterwards: that is no failure here.
-    signal.signal(signal.SIGTERM, lambda *_: None)
+    # uvicorn ends on this signal, and raises it again afterwards: that is no failure here.
+    signal.signal(signal.SIGTERM, server.handle_exit)
     if hasattr(signal, "SIGHUP"):
         loop.add_signal_handler(signal.SIGHUP, lambda: loop.run_in_executor(None, _reload, service))
     task = asyncio.create_task(server.serve(sockets=[listening]))
     try:
         await asyncio.to_thread(service.reload)
-        host, port = listening.getsockname()[:2]
         if not server.should_exit:  # A signal may have come meanwhile.
+            host, port = listening.getsockname()[:2]
             print(f"serving: http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
     except BaseException:
         server.should_exit = True
