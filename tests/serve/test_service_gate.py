@@ -95,6 +95,26 @@ def test_half_sent_bodies_hold_no_slot(run, serve):
     assert asyncio.run(post()) == 200
 
 
+def test_bodies_to_open_routes_are_not_read(run, serve):
+    client = serve(run, key=KEY)
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": "/health",
+        "headers": [(b"host", b"localhost")],
+    }
+    sent = []
+
+    async def receive():
+        raise AssertionError("the body was read")
+
+    async def send(message):
+        sent.append(message)
+
+    asyncio.run(client.app(scope | {"query_string": b""}, receive, send))
+    assert sent[0]["status"] == 200
+
+
 def test_documentation_and_page_need_no_other_site(run, serve):
     client = serve(run)
     assert "https://" not in client.get("/docs").text
@@ -118,6 +138,9 @@ def test_tensorflow_servings_rest_api(run, serve, version):
     image = {"b64": base64.b64encode(image_file()).decode()}
     body = {"signature_name": "encode_image_bytes", "inputs": {"image_bytes": [image]}}
     assert len(client.post(f"{path}:predict", json=body).json()["outputs"][0]) == 6
+    body["inputs"]["image_bytes"][0] = {"b64": base64.b64encode(image_file(size=(60, 60))).decode()}
+    object.__setattr__(client.service.options, "max_pixels", 3000)
+    assert client.post(f"{path}:predict", json=body).status_code == 413
     for body in ({}, {"inputs": [1]}, {"signature_name": "none", "inputs": [1]}):
         answer = client.post(f"{path}:predict", json=body)
         assert answer.status_code == 400 and answer.json()["error"]

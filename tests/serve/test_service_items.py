@@ -8,7 +8,12 @@ import numpy as np
 import pytest
 
 from tests.serve.conftest import image_file, publish, write_version
+from xgacmn_tf.errors import InputError
+from xgacmn_tf.search.exact import ExactIndex
+from xgacmn_tf.serve import service as module
 from xgacmn_tf.serve.encoder import Encoder
+from xgacmn_tf.serve.live_gallery import Entry, Shelf
+from xgacmn_tf.serve.store import Item, Store
 
 
 def put(client, key, text=None, image=None, **fields):
@@ -151,6 +156,73 @@ def test_a_version_that_cannot_be_served_changes_nothing(run, serve):
     assert 'xgacmn_reloads_total{result="failure"} 1.0' in client.get("/metrics").text
 
 
+def test_a_failed_reload_leaves_the_index_names_of_the_next_one(run, serve, monkeypatch):
+    generations = []
+
+    def index_maker(options, generation):
+        generations.append(generation)
+        return original(options, generation)
+
+    original = module.index_maker
+    monkeypatch.setattr(module, "index_maker", index_maker)
+    client = serve(run)
+    with monkeypatch.context() as patch:
+        patch.setattr(module.Service, "_replay", lambda *_: 1 / 0)
+        assert client.post("/reload").status_code == 500
+    client.post("/reload")
+    assert generations == [1, 2, 2]
+
+
+def test_an_item_that_the_index_rejects_does_not_stop_a_reload(run, serve, monkeypatch):
+    client = serve(run)
+    put(client, "bad", "red")
+    put(client, "good", "red")
+    original = ExactIndex.upsert
+
+    def upsert(self, ids, *arguments):
+        if "bad" in ids:
+            raise InputError("id: too long")
+        original(self, ids, *arguments)
+
+    monkeypatch.setattr(ExactIndex, "upsert", upsert)
+    assert client.post("/reload").status_code == 200
+    assert "good" in found(client, "red", find="text")
+    assert "bad" not in found(client, "red", find="text")
+    assert "xgacmn_index_errors_total 1.0" in client.get("/metrics").text
+
+
+def test_a_search_without_the_index_is_answered_by_503(run, serve, monkeypatch):
+    client = serve(run)
+
+    def fail(*arguments):
+        raise InputError("Milvus does not answer")
+
+    monkeypatch.setattr(ExactIndex, "query", fail)
+    assert client.post("/search", json={"text": "red"}).status_code == 503
+
+
+def test_revisions_are_never_used_again(tmp_path):
+    for revision in (1, 2, 3):
+        store = Store(tmp_path)
+        assert store.put(Item("a"), {}, None, None, "", {}).revision == revision
+        store.forget("a")
+        store.close()
+
+
+@pytest.mark.parametrize(
+    "field, value",
+    [
+        ("id", "語" * 171),
+        ("category", "語" * 171),
+        ("category", ", ".join(map(chr, range(0x4E00, 0x4E40)))),
+    ],
+)
+def test_long_names_that_milvus_rejects(run, serve, field, value):
+    body = {"id": "a", "text": "red"} | {field: value}
+    answer = serve(run).post("/items", json=body)
+    assert answer.status_code == 400 and answer.json()["error"].startswith(f"{field}: ")
+
+
 @pytest.mark.parametrize("key", ["", " a", "a\n", "..", "a/../b", "x" * 201], ids=repr)
 def test_ids_that_no_address_can_name(run, serve, key):
     answer = serve(run).post("/items", json={"id": key, "text": "red"})
@@ -212,6 +284,23 @@ def test_a_new_version_encodes_items_in_batches(run, versions, serve, monkeypatc
     rows.clear()
     client.post("/reload")
     assert 10 not in rows, "stored embeddings are used again"
+
+
+def test_a_gallery_of_images_only_is_searched_at_the_largest_effort(run, serve, tmp_path):
+    pytest.importorskip("faiss")
+    image = np.array([[200, 0, 0], [0, 200, 0], [0, 0, 200]], np.float32)
+    np.savez(tmp_path / "images.npz", id=np.array(["a", "b", "c"]), image=image)
+    client = serve(run, gallery=(str(tmp_path / "images.npz"),), index="hnsw")
+    index = client.service.live.shelves["image"].index
+    assert index.effort == max(index.efforts())
+    assert found(client, "red", k=1) == ["a"]
+
+
+def test_the_first_items_of_a_modality_replace_those_of_an_earlier_process():
+    index = ExactIndex()
+    index.index(np.eye(2), ["stale", "other"])
+    Shelf(index).put([Entry("new", "", "", np.ones(3, np.float32))])
+    assert len(index) == 1
 
 
 def test_deleting_one_of_several_base_items_without_an_image(run, serve, tmp_path):

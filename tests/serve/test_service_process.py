@@ -91,6 +91,7 @@ def test_signals_logs_and_a_second_service(run, versions):
         (["--encoder=localhost:8500"], "--encoder=localhost:8500: expected grpc://HOST:PORT/NAME"),
         (["--gallery=none.npz"], "none.npz"),
         (["--api_key_file=none"], "--api_key_file=none: cannot be read"),
+        (["--encoder=http://127.0.0.1:9/xgacmn"], "http://127.0.0.1:9 does not answer"),
         (["--port=70000"], "--port=70000"),
     ],
 )
@@ -99,6 +100,13 @@ def test_bad_flags_end_in_one_line(run, call, flags, message, monkeypatch):
     done = call(command.main, f"--run={run}", "--port=0", *flags)
     assert done.returncode == 2 and message in done.stderr, done.stderr
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+
+
+def test_a_key_that_no_header_can_hold_ends_in_one_line(run, call, monkeypatch):
+    monkeypatch.setenv("XGACMN_API_KEY", "ü" * 16)
+    done = call(command.main, f"--run={run}", "--port=0")
+    assert done.returncode == 2 and "XGACMN_API_KEY: the key has" in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 def test_versions_of_earlier_exports_end_in_one_line(run, call):

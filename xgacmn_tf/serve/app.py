@@ -108,8 +108,8 @@ def get_thumbnail(item_id: str, request: Request, service: Running) -> Response:
     if request.scope["raw_path"].lower().endswith(b"%2fthumbnail"):  # The end of an id.
         return JSONResponse(service.item(f"{item_id}/thumbnail"))
     data = service.thumbnail(item_id)
-    # The address has the revision of the item, so the answer never changes.
-    headers = {"Cache-Control": "private, max-age=86400"}
+    # With a version in the address, the answer never changes.
+    headers = {"Cache-Control": "private, max-age=86400"} if "v" in request.query_params else {}
     return Response(data, headers=headers, media_type=f"image/{image_type(data)}")
 
 

@@ -69,10 +69,13 @@ class Gate:
         chunks: list[bytes] = []
         try:
             self._check(scope)
+            if scope["path"] in _OPEN_ROUTES:  # They read no body.
+                await self._app(scope, receive, send_and_note)
             # A request holds a slot only once its body is here, so slow clients block nobody.
-            if await self._read(receive, chunks):
-                with self._slot(scope["path"]):
-                    await self._app(scope, _replayed(b"".join(chunks), receive), send_and_note)
+            elif await self._read(receive, chunks):
+                chunks[:] = [b"".join(chunks)]
+                with self._slot():
+                    await self._app(scope, _replayed(chunks[0], receive), send_and_note)
             else:
                 status = 499
         except RequestError as error:
@@ -103,9 +106,9 @@ class Gate:
             raise self._too_large()
 
     @contextmanager
-    def _slot(self, path: str) -> Iterator[None]:
+    def _slot(self) -> Iterator[None]:
         """Count a request that is computed, unless there are too many."""
-        if path not in _OPEN_ROUTES and self._running >= self._options.max_concurrent:
+        if self._running >= self._options.max_concurrent:
             raise _busy()
         self._running += 1
         try:

@@ -1,4 +1,4 @@
-"""What one version of a model searches: a base gallery and the items written since.
+"""Searchable items of one model version: the base gallery and the items written since.
 
 Images and texts are searched separately, on one shelf each. The base gallery is embedded as in the
 version's own searches, so that both find the same. Of equal images in it, the first one stands for
@@ -53,19 +53,25 @@ class Shelf:
     def __init__(self, index: Index):
         self.index = index
         self._entries: dict[str, Entry] = {}
+        self._is_indexed = False
 
     def fill(self, entries: Sequence[Entry], queries: Callable[[], np.ndarray]) -> None:
         """Replace the content of the index, at least one entry, and choose its effort by recall.
 
         Args:
           entries: the entries.
-          queries: returns (q, e) float32 embeddings of the other modality.
+          queries: returns (q, e) float32 embeddings of the other modality; q may be 0.
         """
         self._entries = {entry.id: entry for entry in entries}
         embeddings = np.stack([entry.embedding for entry in entries])
         self.index.index(embeddings, [e.id for e in entries], [e.category for e in entries])
-        if self.index.efforts():
-            logger.info("%s", tune(self.index, embeddings, queries()))
+        self._is_indexed = True
+        if efforts := self.index.efforts():
+            sample = queries()
+            if len(sample):
+                logger.info("%s", tune(self.index, embeddings, sample))
+            else:
+                self.index.effort = max(efforts)
 
     def put(self, entries: Sequence[Entry]) -> None:
         """Add entries; one whose id is there already is replaced."""
@@ -74,7 +80,12 @@ class Shelf:
         # First the facts, then the index: a search finds nothing of which it has no facts.
         self._entries |= {entry.id: entry for entry in entries}
         embeddings = np.stack([entry.embedding for entry in entries])
-        self.index.upsert([e.id for e in entries], embeddings, [e.category for e in entries])
+        ids, categories = [e.id for e in entries], [e.category for e in entries]
+        if self._is_indexed:
+            self.index.upsert(ids, embeddings, categories)
+        else:  # A server may still hold what an earlier process wrote.
+            self.index.index(embeddings, ids, categories)
+            self._is_indexed = True
 
     def remove(self, key: str) -> None:
         """Remove the entry of this id, if there is one."""
@@ -246,9 +257,10 @@ class LiveGallery:
 
     def _sample(self, find: str) -> np.ndarray:
         """Return embeddings (q, e) of base items of the other modality, as queries."""
-        modality = OTHER[find] if OTHER[find] in self.base.features else find
-        features = self.base.features[modality]
+        modality = OTHER[find]
+        features = self.base.features.get(modality, np.empty((0, 0)))
         features = features[features.any(axis=1)]
         rows = np.random.default_rng(0).permutation(len(features))[:QUERIES]
-        queries = self.encoder.encode(modality, "features", [*features[rows]])
-        return np.stack([self.query_embedding(modality, find, q) for q in queries if q is not None])
+        encoded = self.encoder.encode(modality, "features", [*features[rows]]) if len(rows) else []
+        queries = [self.query_embedding(modality, find, q) for q in encoded if q is not None]
+        return np.stack(queries) if queries else np.empty((0, 0), np.float32)

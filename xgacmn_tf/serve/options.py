@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 from xgacmn_tf.settings.fields import Section, setting
 
@@ -21,12 +22,15 @@ class ServiceOptions(Section):
         choices=("exact", "auto", "faiss", "flat", "ivf", "hnsw", "milvus"),
     )
     milvus_uri: str | None = setting(
-        None, "address of the Milvus server, such as http://HOST:19530"
+        None,
+        "address of the Milvus server, such as http://HOST:19530; the environment variable "
+        "MILVUS_TOKEN holds its token or USER:PASSWORD",
     )
-    milvus_token: str | None = setting(
-        None, "Milvus token or USER:PASSWORD; by default the environment variable MILVUS_TOKEN"
+    milvus_collection: str | None = setting(
+        None,
+        "prefix of the names of the Milvus collections; by default xgacmn_ and a hash of the path "
+        "of the written items",
     )
-    milvus_collection: str = setting("xgacmn", "prefix of the names of the Milvus collections")
     items_dir: str | None = setting(
         None, "folder of written items, used by one service at a time; by default RUN/items"
     )
@@ -55,3 +59,8 @@ class ServiceOptions(Section):
         64, "maximum number of requests at a time; others get status 503", minimum=1
     )
     threads: int = setting(8, "number of requests that are computed at a time", minimum=1)
+
+    @property
+    def items_folder(self) -> Path:
+        """The folder of the written items."""
+        return Path(self.items_dir or Path(str(self.run)) / "items")

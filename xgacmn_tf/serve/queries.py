@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zlib
 from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
@@ -122,6 +123,10 @@ def thumbnail_path(gallery: LiveGallery, key: str, revision: int | None) -> str 
       key: its id.
       revision: of a written item with an image; None to look in the base gallery.
     """
-    if revision is None and not gallery.base_thumbnail(key):
-        return None
-    return f"/items/{quote(key, safe='')}/thumbnail?v={revision or 0}"
+    version = str(revision)
+    if revision is None:
+        data = gallery.base_thumbnail(key)
+        if not data:
+            return None
+        version = f"{zlib.crc32(data):08x}"  # Another gallery may have another image.
+    return f"/items/{quote(key, safe='')}/thumbnail?v={version}"

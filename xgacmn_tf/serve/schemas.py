@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self, get_args
 
 from fastapi import Request
+from fastapi.concurrency import run_in_threadpool
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -26,6 +27,8 @@ from pydantic import (
 from starlette.datastructures import UploadFile
 
 from xgacmn_tf.errors import one_line
+from xgacmn_tf.search.index import category_names
+from xgacmn_tf.search.milvus_index import MAX_BYTES, MAX_CATEGORIES
 from xgacmn_tf.serve.errors import RequestError
 
 MAX_TEXT = 10_000
@@ -73,6 +76,19 @@ def _id(value: str) -> str:
         raise ValueError("expected printable characters without a blank at an end")
     if {".", ".."} & set(value.split("/")):
         raise ValueError("'.' and '..' must not be parts")
+    return _short(value)
+
+
+def _category(value: str) -> str:
+    if len(category_names(value)) > MAX_CATEGORIES:
+        raise ValueError(f"expected at most {MAX_CATEGORIES - 1} names joined by ', '")
+    return _short(value)
+
+
+def _short(value: str) -> str:
+    """Reject what an index would reject, since the item is stored before it is indexed."""
+    if len(value.encode()) > MAX_BYTES:
+        raise ValueError(f"expected at most {MAX_BYTES} bytes as UTF-8")
     return value
 
 
@@ -126,7 +142,9 @@ class ItemRequest(_Body):
 
     id: Id
     title: Text | None = None
-    category: Label | None = Field(None, description="several are joined by ', '")
+    category: Annotated[Label, AfterValidator(_category)] | None = Field(
+        None, description="several are joined by ', '"
+    )
 
     @model_validator(mode="after")
     def _something(self) -> Self:
@@ -192,8 +210,10 @@ async def read_body(request: Request, kind: type[_Body]) -> Any:
                     name: await value.read() if isinstance(value, UploadFile) else value
                     for name, value in form.items()
                 }
-            return kind.model_validate(fields)
-        return kind.model_validate(await request.json(), strict=True)
+            return await run_in_threadpool(kind.model_validate, fields)
+        body = await request.body()
+        # Large bodies take seconds, in which the event loop would answer nobody.
+        return await run_in_threadpool(lambda: kind.model_validate(json.loads(body), strict=True))
     except ValidationError as error:
         raise RequestError(validation_message(error.errors())) from error
     except (ValueError, RecursionError) as error:

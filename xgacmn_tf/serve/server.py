@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import logging
 import os
@@ -38,17 +39,27 @@ def serve(options: ServiceOptions) -> None:
     configure_logging(logging.StreamHandler())
     # Milvus Lite logs tracebacks of optional calls that it does not implement.
     logging.getLogger("grpc._server").setLevel(logging.CRITICAL)
-    service = Service(options)
-    with locked(service.store.path.with_suffix(".lock")) as is_free:
+    folder = options.items_folder
+    with contextlib.ExitStack() as stack:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            is_free = stack.enter_context(locked(folder / "items.lock"))
+        except OSError as error:
+            raise InputError(
+                f"--items_dir={folder}: cannot be written ({error.strerror}); name a folder where "
+                "you may create files"
+            ) from error
         if not is_free:
             raise InputError(
-                f"--items_dir: another service uses {service.store.path}; end it, or name another "
-                "folder"
+                f"--items_dir={folder}: another service uses {folder / 'items.db'}; end it, or "
+                "name another folder"
             )
+        service = Service(options)
+        stack.callback(service.store.close)
         try:
             asyncio.run(_serve(service, key, _allowed_hosts(options), _bound_socket(options)))
-        finally:
-            service.store.close()
+        except RequestError as error:  # The encoder does not answer.
+            raise InputError(error.message) from error
 
 
 async def _serve(
@@ -61,15 +72,16 @@ async def _serve(
     )  # fmt: skip
     server = uvicorn.Server(config)
     loop = asyncio.get_running_loop()
-    # uvicorn ends on these signals, and raises them again afterwards: that is no failure here.
-    signal.signal(signal.SIGTERM, lambda *_: None)
+    # uvicorn ends on this signal, and raises it again afterwards: that is no failure here.
+    signal.signal(signal.SIGTERM, server.handle_exit)
     if hasattr(signal, "SIGHUP"):
         loop.add_signal_handler(signal.SIGHUP, lambda: loop.run_in_executor(None, _reload, service))
     task = asyncio.create_task(server.serve(sockets=[listening]))
     try:
         await asyncio.to_thread(service.reload)
-        host, port = listening.getsockname()[:2]
-        print(f"serving: http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
+        if not server.should_exit:  # A signal may have come meanwhile.
+            host, port = listening.getsockname()[:2]
+            print(f"serving: http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
     except BaseException:
         server.should_exit = True
         await task
@@ -102,6 +114,10 @@ def _api_key(options: ServiceOptions) -> str | None:
             key = Path(options.api_key_file).read_text(encoding="utf-8").strip()
         except (OSError, ValueError) as error:
             raise InputError(f"{source}: cannot be read as text ({error})") from error
+    if key is not None and not (key.isascii() and key.isprintable()):
+        raise InputError(
+            f"{source}: the key has characters that a header cannot hold; expected printable ASCII"
+        )
     if key is not None and len(key) < _MIN_KEY:
         raise InputError(
             f"{source}: the key has {len(key)} characters; expected {_MIN_KEY} or more"

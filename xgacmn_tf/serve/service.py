@@ -7,18 +7,16 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from xgacmn_tf import gallery as galleries
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.names import MODALITIES, SEARCH_SPLITS
-from xgacmn_tf.search.engines import make_index
-from xgacmn_tf.search.index import Index
 from xgacmn_tf.serve import schemas
 from xgacmn_tf.serve.encoder import Encoded, Encoder
 from xgacmn_tf.serve.errors import RequestError
 from xgacmn_tf.serve.images import check_image, make_thumbnail
+from xgacmn_tf.serve.indexes import index_maker
 from xgacmn_tf.serve.live_gallery import LiveGallery
 from xgacmn_tf.serve.memory import release_later
 from xgacmn_tf.serve.metrics import Metrics
@@ -34,15 +32,18 @@ logger = logging.getLogger(__name__)
 
 
 class Service:
-    """Answers requests; methods may be called from several threads after `start`.
+    """Answers requests; methods may be called from several threads after `reload`.
 
     Args:
       options: the options.
+
+    Raises:
+      InputError: the written items cannot be opened.
     """
 
     def __init__(self, options: ServiceOptions):
         self.options, self.metrics = options, Metrics()
-        self.store = Store(Path(options.items_dir or Path(str(options.run)) / "items"))
+        self.store = Store(options.items_folder)
         self._live: LiveGallery | None = None
         # Serializes writes and the switch of versions.
         self._lock = threading.Lock()
@@ -69,7 +70,10 @@ class Service:
             raise RequestError(f"k: expected at most {self.options.max_k}")
         if request.image is not None:
             check_image(request.image, self.options.max_pixels)
-        return search(self.live, request)
+        try:
+            return search(self.live, request)
+        except InputError as error:  # The server of the index does not answer.
+            raise RequestError(str(error), 503) from error
 
     # ---- Items
 
@@ -189,6 +193,7 @@ class Service:
             with self._lock:
                 self._replay(live, revision)
                 self._live = live
+                self._generation += 1
         except Exception:
             self.metrics.reloads.labels("failure").inc()
             raise
@@ -219,20 +224,7 @@ class Service:
             raise InputError(f"{error}{remedy}") from error
         split = SEARCH_SPLITS[1] if options.gallery else version.record["gallery"]["split"]
         hidden = {item.id for item in self.store.changes()}
-        self._generation += 1
-        return LiveGallery(encoder, base, split, hidden, self._make_index)
-
-    def _make_index(self, modality: str, size: int) -> Index:
-        options = self.options
-        # The collections of the earlier version answer until the switch.
-        name = f"{options.milvus_collection}_{modality}_{self._generation % 2}"
-        return make_index(
-            options.index,
-            size,
-            milvus_uri=options.milvus_uri,
-            milvus_collection=name,
-            milvus_token=options.milvus_token,
-        )
+        return LiveGallery(encoder, base, split, hidden, index_maker(options, self._generation + 1))
 
     def _replay(self, live: LiveGallery, since: int) -> int:
         """Apply what was written after a revision, and return the last revision."""
@@ -250,8 +242,22 @@ class Service:
                     new.append(item)
             encoded = dict(zip(new, self._encoded(live.encoder, new), strict=True))
             self.store.put_embeddings(encoded.items(), fingerprint)
-            live.put([*(parts | encoded).items()])
+            self._add(live, [*(parts | encoded).items()])
         return items[-1].revision if items else since
+
+    def _add(self, live: LiveGallery, items: Sequence[tuple[Item, Parts]]) -> None:
+        """Add items to a gallery; those that its index rejects are logged."""
+        try:
+            live.put(items)
+        except InputError as error:
+            if error.__cause__ is not None:  # No check of the items: the index itself failed.
+                raise
+            if len(items) > 1:
+                for each in items:
+                    self._add(live, [each])
+            else:
+                self.metrics.index_errors.inc()
+                logger.error("item %r is not searchable: %s", items[0][0].id, error)
 
     def _encoded(self, encoder: Encoder, items: list[Item]) -> list[Parts]:
         """Return the encoded images and texts of items; nothing of those that are rejected."""

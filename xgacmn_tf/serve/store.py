@@ -2,7 +2,8 @@
 
 A write is on the disk when its method returns: the journal is written ahead and flushed at every
 commit. Deleted items leave a row without content, so that items of the base gallery stay deleted.
-Every write has a number, its revision; `changes` returns what was written after one.
+Every write has a number, its revision, which is never used again; `changes` returns what was
+written after one.
 
 Embeddings are stored under the fingerprint of the version that made them. They are a cache: items
 of another fingerprint or an older revision are encoded again.
@@ -85,7 +86,9 @@ class Store:
             folder.mkdir(parents=True, exist_ok=True)
             self._writer, self._reader = self._connect(), self._connect()
             self._writer.executescript(_SCHEMA)
-            self.latest = int(self._read("SELECT COALESCE(MAX(revision), 0) FROM items")[0][0])
+            ((written,),) = self._read("SELECT COALESCE(MAX(revision), 0) FROM items")
+            ((before,),) = self._read("PRAGMA user_version")  # See `forget`.
+            self.latest = max(int(written), int(before))
         except (OSError, sqlite3.Error) as error:
             raise InputError(
                 f"--items_dir={folder}: {self.path.name} cannot be opened ({one_line(error)}); "
@@ -119,29 +122,33 @@ class Store:
           image, thumbnail: what is shown.
           fingerprint, parts: the version that encoded it, and its embeddings.
         """
-        item = dataclasses.replace(item, revision=self.latest + 1, has_image=image is not None)
         forms = [sources.get(modality, ("raw", None)) for modality in MODALITIES]
         features = [None if f == "raw" else np.asarray(v, np.float32).tobytes() for f, v in forms]
         with self._writing, self._writer as writer:
+            revision = self.latest + 1
+            item = dataclasses.replace(item, revision=revision, has_image=image is not None)
             values = (item.id, item.revision, 0, item.text, item.title, item.category)
             writer.execute(_PUT_ITEM, (*values, image, thumbnail))
             writer.execute("INSERT OR REPLACE INTO features VALUES (?, ?, ?)", (item.id, *features))
             writer.execute(_PUT_ENCODED, _encoded_row(item, fingerprint, parts))
-        self.latest = item.revision
+            self.latest = revision
         return item
 
     def delete(self, key: str) -> None:
         """Store that there is no item of this id."""
         with self._writing, self._writer as writer:
-            writer.execute(_PUT_ITEM, (key, self.latest + 1, 1, *[None] * 5))
+            revision = self.latest + 1
+            writer.execute(_PUT_ITEM, (key, revision, 1, *[None] * 5))
             writer.execute("DELETE FROM features WHERE id = ?", (key,))
             writer.execute("DELETE FROM encoded WHERE id = ?", (key,))
-        self.latest += 1
+            self.latest = revision
 
     def forget(self, key: str) -> None:
         """Remove every trace of an id, as if it had never been written or deleted."""
         with self._writing, self._writer as writer:
             writer.execute("DELETE FROM items WHERE id = ?", (key,))
+            # Its revision may have been the latest one.
+            writer.execute(f"PRAGMA user_version = {self.latest}")
             writer.execute("DELETE FROM features WHERE id = ?", (key,))
             writer.execute("DELETE FROM encoded WHERE id = ?", (key,))
 

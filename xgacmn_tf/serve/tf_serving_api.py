@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+import numpy as np
 from fastapi import APIRouter, Depends, Request
 from google.protobuf import json_format
 
 from xgacmn_tf.serve import json_tensors
 from xgacmn_tf.serve.encoder import Encoder
 from xgacmn_tf.serve.errors import RequestError
+from xgacmn_tf.serve.images import check_image
 from xgacmn_tf.serve.service import Service
 
 _MODEL = "/v1/models/{name}"
@@ -46,14 +48,20 @@ Served = Annotated[Encoder, Depends(_live)]
 
 @router.post(_MODEL + ":predict")
 @router.post(_VERSION + ":predict")
-def predict(body: Annotated[bytes, Depends(_body)], encoder: Served) -> dict[str, Any]:
+def predict(
+    http: Request, body: Annotated[bytes, Depends(_body)], encoder: Served
+) -> dict[str, Any]:
     """Run a signature on `instances` or `inputs`."""
     request = json_tensors.parse(body)
     name = request.get("signature_name") or "serving_default"
     if not isinstance(name, str) or name not in encoder.version.signatures:
         known = ", ".join(sorted(encoder.version.signatures))
         raise RequestError(f"signature_name: {name!r} is not a signature; expected one of {known}")
-    outputs = encoder.run(name, json_tensors.arrays_of(request, encoder.version.signatures[name]))
+    arrays = json_tensors.arrays_of(request, encoder.version.signatures[name])
+    service: Service = http.app.state.service
+    for image in arrays.get("image_bytes", np.empty(0)).flat:
+        check_image(image, service.options.max_pixels)
+    outputs = encoder.run(name, arrays)
     return json_tensors.answer(request, outputs)
 
 
