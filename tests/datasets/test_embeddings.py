@@ -55,6 +55,13 @@ def test_the_layout_of_clip_retrieval(clip_retrieval):
         load(str(clip_retrieval), columns=columns)
 
 
+def test_parts_with_different_columns_are_named(clip_retrieval):
+    rows = [{"topic": f"t{k % 3}", "split": "train"} for k in range(5)]
+    write_parquet(clip_retrieval / "metadata" / "metadata_3.parquet", rows)
+    with pytest.raises(InputError, match="metadata_3.parquet and metadata_0.parquet do not both"):
+        load(str(clip_retrieval), columns=["label=topic"])
+
+
 def pair_of_arrays(folder, lines, rows=40):
     image, text = arrays(rows)
     np.save(folder / "image.npy", image)

@@ -6,6 +6,7 @@ import pytest
 
 from tests.raw_pairs import draw
 from xgacmn_tf.datasets import load, load_raw
+from xgacmn_tf.datasets.folders import chosen_splits
 from xgacmn_tf.errors import InputError
 
 
@@ -56,6 +57,23 @@ def test_folders_of_splits(put):
         "test": 24,
     }
     assert pairs.label_names == ("cat", "dog")
+
+
+def test_hidden_folders_are_ignored(put, tmp_path):
+    images, texts = zip(*map(captioned, ("train/", "test/")), strict=True)
+    folder = put(*images[0], *images[1], ".ipynb_checkpoints/1.png", **texts[0], **texts[1])
+    pairs = load_raw(folder)
+    assert {part: len(split) for part, split in pairs.splits().items()} == {"train": 24, "test": 24}
+    assert pairs.label_names == ("cat", "dog")
+
+
+def test_splits_with_usual_names_are_read_and_others_logged(caplog):
+    caplog.set_level("INFO")
+    assert chosen_splits("hf:pets", ["unsupervised", "train"]) == ["train"]
+    assert "hf:pets: read splits: train; ignored splits: unsupervised" in caplog.text
+    assert chosen_splits("hf:pets", ["all", "more"]) == ["all"]
+    caplog.clear()
+    assert chosen_splits("hf:pets", ["train", "Val"]) == ["train", "Val"] and not caplog.text
 
 
 @pytest.mark.parametrize("suffix", ["csv", "jsonl"])

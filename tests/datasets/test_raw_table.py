@@ -123,12 +123,17 @@ def test_several_labels_make_every_label_a_tuple(table):
 
 
 def test_ids_are_paths_and_tell_several_texts_of_a_picture_apart(table):
-    line = "photos/1.jpg,{},cat,{}".format
-    pairs = load_raw(
-        table("image,text,label,split", line("a", "train"), line("b", "train"), line("c", "test"))
-    )
-    ids = [pair.id for pair in (*pairs.train, *pairs.test)]
-    assert ids == ["photos/1.jpg", "photos/1.jpg#2", "photos/1.jpg#3"]
+    def ids(*texts):
+        lines = [f"photos/1.jpg,{text},cat,train" for text in texts]
+        pairs = load_raw(table("image,text,label,split", *lines, "photos/2.jpg,c,cat,test"))
+        assert pairs.test[0].id == "photos/2.jpg"
+        return [pair.id for pair in pairs.train]
+
+    first, second = ids("a", "b")
+    assert first != second and all(name.startswith("photos/1.jpg#") for name in (first, second))
+    assert ids("new", "a", "b")[1:] == [first, second]
+    assert ids("a", "b", "a") == [first, second, f"{first}#2"]
+    assert ids("a", "a") == ["photos/1.jpg", "photos/1.jpg#2"]
 
 
 def by_split(pairs) -> dict[str, set[str]]:

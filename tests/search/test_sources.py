@@ -166,6 +166,12 @@ def test_equal_rows_are_one_item_with_all_labels(tmp_path):
     assert [(item.text, item.category) for item in items] == [("a", "red, blue"), ("b", "")]
 
 
+def test_the_separator_of_labels(tmp_path):
+    (tmp_path / "items.csv").write_text("text,label\na,red;a|b\n")
+    (item,) = table_in(tmp_path / "items.csv", label_separator=";")
+    assert item.category == "red, a|b"
+
+
 def test_several_texts_of_one_record_have_ids_of_their_own(tmp_path):
     (tmp_path / "items.jsonl").write_text('{"id": 7, "text": ["one", "two"]}\n')
     first, second = table_in(tmp_path / "items.jsonl")

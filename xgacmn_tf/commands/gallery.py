@@ -4,7 +4,8 @@
         the images in a folder, by the run's extractor.
     xgacmn gallery --run=RUN items.csv -o items.npz
         rows of a table (.csv, .tsv, .jsonl, .parquet) with any of the columns id, image, text,
-        title, label; an image or a text suffices. --columns=text=caption maps other names.
+        title, label; an image or a text suffices. --columns=text=caption maps other names, and
+        --label_separator separates several labels in a cell.
     xgacmn gallery --run=RUN photos/ captions.csv features.npz -o items.npz
         several sources; an image and a text with one id become one item.
 
@@ -41,6 +42,7 @@ class MakeGallery(Section):
     columns: tuple[str, ...] = setting(
         (), "names of the columns of tables, where they differ, such as text=caption,label=category"
     )
+    label_separator: str = setting("|", "separator of several labels in one cell of a table")
     cache_dir: str | None = setting(None, "folder of cached features; by default RUN/cache")
 
 
@@ -73,7 +75,9 @@ def make_gallery(sources: Sequence[str], request: MakeGallery) -> None:
 
     run = TrainedRun(request.run)
     cache = open_cache(run, request.cache_dir) / FEATURES
-    gallery, bad = read_sources(run, sources, cache, request.on_bad_image, request.columns)
+    gallery, bad = read_sources(
+        run, sources, cache, request.on_bad_image, request.columns, request.label_separator
+    )
     if bad:
         logger.info("%s", summary(bad))
     try:

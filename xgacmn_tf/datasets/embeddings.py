@@ -146,6 +146,13 @@ def _metadata(paths: Sequence[Path], columns: Columns, label_separator: str) -> 
         read_table(path, columns, names=NAMES, required=["label"], label_separator=label_separator)
         for path in paths
     ]
+    for path, table in zip(paths, tables, strict=True):
+        different = sorted({*table.rows[0]} ^ {*tables[0].rows[0]})
+        if different:
+            raise InputError(
+                f"{path} and {paths[0].name} do not both have the column {different[0]!r}; give "
+                "all parts of the metadata the same columns"
+            )
     rows = tuple(row for table in tables for row in table.rows)
     lines = tuple(
         f"{path.name}, {line}"

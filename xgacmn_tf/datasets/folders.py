@@ -7,9 +7,10 @@
 The first two may have folders train, validation and test above them.
 """
 
+import logging
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from xgacmn_tf.datasets.table_formats import FORMATS, Records
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.io.files import read_json
 
+_LOGGER = logging.getLogger(__name__)
 # Usual names of folders and splits.
 SPLIT_OF = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -27,6 +29,27 @@ SPLIT_OF = {
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm")
 _METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 _SHARD = re.compile(r"\d{5,}")
+
+
+def chosen_splits(source: str, names: Iterable[str]) -> list[str]:
+    """Return the splits of a library's data set that are read; all others are logged.
+
+    These are the splits with usual names or, without any, the first one. A single one is divided
+    like a table without a column `split`.
+
+    Args:
+        source: what log lines call the data set.
+        names: of all its splits.
+    """
+    present = [*names]
+    usual = [name for name in present if name.lower() in SPLIT_OF]
+    splits = usual or present[:1]
+    ignored = [name for name in present if name not in splits]
+    if ignored:
+        _LOGGER.info(
+            "%s: read splits: %s; ignored splits: %s", source, ", ".join(splits), ", ".join(ignored)
+        )
+    return splits
 
 
 def folder_records(folder: Path) -> Records:
@@ -74,8 +97,9 @@ def images_below(folder: Path) -> Iterator[Path]:
 
 
 def _parts(folder: Path) -> list[Path]:
-    """Return the folders of splits, if all folders are."""
-    below = sorted(path for path in folder.iterdir() if path.is_dir())
+    """Return the folders of splits, if all folders but hidden ones are."""
+    visible = (path for path in folder.iterdir() if not path.name.startswith("."))
+    below = sorted(path for path in visible if path.is_dir())
     return below if all(path.name.lower() in SPLIT_OF for path in below) else []
 
 

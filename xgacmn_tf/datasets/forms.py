@@ -1,4 +1,4 @@
-"""The form of a data set, told by its name and by what lies at that path."""
+"""Detection of a data set's form from its name and path."""
 
 import enum
 import re

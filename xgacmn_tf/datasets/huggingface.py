@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from xgacmn_tf.datasets.encoded_images import EncodedImages
-from xgacmn_tf.datasets.folders import SPLIT_OF
+from xgacmn_tf.datasets.folders import SPLIT_OF, chosen_splits
 from xgacmn_tf.datasets.forms import HUGGING_FACE
 from xgacmn_tf.datasets.table_formats import Records
 from xgacmn_tf.errors import InputError, one_line
@@ -54,9 +54,7 @@ def huggingface_records(name: str, cache_dir: str | None, images: EncodedImages)
         ) from error
     roots = _roots(name, cache_dir)
     splits = loaded if isinstance(loaded, datasets.DatasetDict) else {"": loaded}
-    known = {part: split for part, split in splits.items() if part.lower() in SPLIT_OF}
-    # A single split of whatever name is divided here.
-    parts = known if len(known) > 1 else {"": next(iter(splits.values()))}
+    parts = {part: splits[part] for part in chosen_splits(name, splits)}
     first = next(iter(parts.values()))
     header = [*first.column_names]
     divided = len(parts) > 1 and "split" not in header

@@ -8,14 +8,13 @@
 group, or of the same image where no group is given, are never divided by a split that is drawn.
 """
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
 from xgacmn_tf.datasets.folders import SPLIT_OF
 from xgacmn_tf.datasets.labels import table_labels
 from xgacmn_tf.datasets.raw import RawPair, RawPairs
-from xgacmn_tf.datasets.tables import LABEL_SEPARATOR, Table, check_ids, text_id
+from xgacmn_tf.datasets.tables import LABEL_SEPARATOR, Table, check_ids, row_ids
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.groups import file_keys, in_part
 
@@ -33,10 +32,10 @@ def raw_pairs(
 ) -> RawPairs:
     """Return the pairs of a table with the columns `REQUIRED` and any of `OPTIONAL`.
 
-    Labels are sorted by name. The id of a pair without one is its path, for a path's second use
-    "path#2", or a hash of its text. A pair's group is its cell in the column `group` or, where that
-    is missing or empty, that of another row with the same image or, without one, the content of its
-    image file. Without a column `split`, one is drawn, see `table_parts`.
+    Labels are sorted by name. Ids of pairs without one are those of `row_ids`. A pair's group is
+    its cell in the column `group` or, where that is missing or empty, that of another row with the
+    same image or, without one, the content of its image file. Without a column `split`, one is
+    drawn, see `table_parts`.
 
     Args:
         table: an empty image, text or label is one that the pair lacks.
@@ -49,21 +48,18 @@ def raw_pairs(
             text; or images or splits that are missing.
     """
     names, labels = table_labels(table, label_separator)
-    uses: Counter[str] = Counter()
-    pairs = []
-    for row, cells in enumerate(table.rows):
+    for row in range(len(table.rows)):
         _check(table, row)
-        own = cells["image"] or text_id(cells["text"])
-        uses[own] += 1
-        pairs.append(
-            RawPair(
-                id=cells.get("id") or (own if uses[own] == 1 else f"{own}#{uses[own]}"),
-                image=table.folder / cells["image"] if cells["image"] else None,
-                text=cells["text"] or None,
-                label=labels[row],
-                fine_label=cells.get("fine_label"),
-            )
+    pairs = [
+        RawPair(
+            id=name,
+            image=table.folder / cells["image"] if cells["image"] else None,
+            text=cells["text"] or None,
+            label=label,
+            fine_label=cells.get("fine_label"),
         )
+        for name, cells, label in zip(row_ids(table.rows), table.rows, labels, strict=True)
+    ]
     check_ids(table)
     _check_columns(table, pairs)
     _check_images(table, pairs)

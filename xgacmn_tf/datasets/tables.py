@@ -8,7 +8,7 @@ import hashlib
 import logging
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -143,6 +143,28 @@ def text_hash(text: str) -> str:
 def text_id(text: str) -> str:
     """Return the id of an item that has a text alone."""
     return f"{TEXT_ID}{text_hash(text)}"
+
+
+def row_ids(rows: Sequence[Mapping[str, str]]) -> list[str]:
+    """Return the id of each row: its own, or one that follows from its content.
+
+    That is the image or, without one, a hash of the text. Where rows of different texts or titles
+    have one image, a hash of text and title follows. Further rows of equal content end in "#2", ….
+    """
+    names = [row.get("image") or text_id(row.get("text", "")) for row in rows]
+    contents = [f"{row.get('text', '')}\0{row.get('title', '')}" for row in rows]
+    contents_of: dict[str, set[str]] = {}
+    for row, name, content in zip(rows, names, contents, strict=True):
+        if not row.get("id"):
+            contents_of.setdefault(name, set()).add(content)
+    uses: Counter[str] = Counter()
+    ids = []
+    for row, name, content in zip(rows, names, contents, strict=True):
+        if not row.get("id"):
+            name += f"#{text_hash(content)[:12]}" if len(contents_of[name]) > 1 else ""
+            uses[name] += 1
+        ids.append(row.get("id") or (name if uses[name] == 1 else f"{name}#{uses[name]}"))
+    return ids
 
 
 def check_ids(table: Table) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import tensorflow as tf
 
 from xgacmn_tf.datasets.encoded_images import EncodedImages
-from xgacmn_tf.datasets.folders import SPLIT_OF
+from xgacmn_tf.datasets.folders import SPLIT_OF, chosen_splits
 from xgacmn_tf.datasets.forms import RAW_TFDS
 from xgacmn_tf.datasets.streamed import unreadable
 from xgacmn_tf.datasets.table_formats import Records
@@ -32,8 +32,7 @@ def tfds_records(name: str, data_dir: str | None, images: EncodedImages) -> Reco
     builder = prepared_builder(name.removeprefix(RAW_TFDS), data_dir)
     source = f"TFDS data set {builder.info.full_name}"
     features = dict(builder.info.features.items())
-    known = [part for part in builder.info.splits if part.lower() in SPLIT_OF]
-    parts = known if len(known) > 1 else [*builder.info.splits][:1]
+    parts = chosen_splits(source, builder.info.splits)
     divided = len(parts) > 1 and "split" not in features
 
     def read(columns: Sequence[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -9,11 +9,10 @@ from xgacmn_tf.gallery.embeddings import (
     search_embeddings,
 )
 from xgacmn_tf.gallery.files import from_file
-from xgacmn_tf.gallery.items import LONGEST_TITLE, SEPARATOR, Gallery, join
+from xgacmn_tf.gallery.items import SEPARATOR, Gallery, join
 
 __all__ = [
     "ALL",
-    "LONGEST_TITLE",
     "SEPARATOR",
     "TEST",
     "TRAIN",

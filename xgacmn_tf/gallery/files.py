@@ -19,8 +19,8 @@ from xgacmn_tf.gallery.items import HAS, Gallery, check_unique
 from xgacmn_tf.io import array_files
 from xgacmn_tf.names import MODALITIES
 
-PICTURES = ("thumbnail", "thumbnail_offset")
-ALLOWED = (*MODALITIES, "id", "title", "category", "fine_label", *HAS, *PICTURES)
+THUMBNAILS = ("thumbnail", "thumbnail_offset")
+ALLOWED = (*MODALITIES, "id", "title", "category", "fine_label", *HAS, *THUMBNAILS)
 
 
 def from_file(path: str | os.PathLike[str], dims: Mapping[str, int]) -> Gallery:
@@ -41,11 +41,11 @@ def from_file(path: str | os.PathLike[str], dims: Mapping[str, int]) -> Gallery:
             f"--run=RUN {path} -o items.npz`"
         )
     arrays = array_files.read(path, lambda names: _check_names(path, names))
-    found = arrays["id"]
-    rows = len(found) if found.ndim else 0
-    if found.ndim != 1 or found.dtype.kind not in "Uiu" or not rows:
-        raise _unexpected(path, "id", found, "one string or whole number an item, at least one")
-    ids = found.astype(str)
+    given_ids = arrays["id"]
+    rows = len(given_ids) if given_ids.ndim else 0
+    if given_ids.ndim != 1 or given_ids.dtype.kind not in "Uiu" or not rows:
+        raise _unexpected(path, "id", given_ids, "one string or whole number an item, at least one")
+    ids = given_ids.astype(str)
     check_unique(str(path), ids)
     if "" in ids:
         raise InputError(f"gallery {path}: the id of row {ids.tolist().index('')} is empty")
@@ -63,7 +63,7 @@ def from_file(path: str | os.PathLike[str], dims: Mapping[str, int]) -> Gallery:
         ids,
         strings["title"],
         strings.get("category"),
-        _pictures(path, arrays, rows),
+        _thumbnails(path, arrays, rows),
         strings.get("fine_label"),
         *(_has(path, name, arrays, rows) for name in HAS),
     )
@@ -86,7 +86,7 @@ def _check_names(path: Path, names: Collection[str]) -> None:
         )
         raise InputError(
             f"gallery {path} holds {', '.join(sorted(names)) or 'nothing'}; expected id, image or "
-            "text features or both, and title, category and pictures if there are any: "
+            "text features or both, and title, category and thumbnails if there are any: "
             f"{', '.join(ALLOWED)}{remedy if of_data_set else ''}"
         )
 
@@ -126,11 +126,13 @@ def _has(path: Path, name: str, arrays: Mapping[str, np.ndarray], rows: int) -> 
     return has
 
 
-def _pictures(path: Path, arrays: Mapping[str, np.ndarray], rows: int) -> tuple[bytes, ...] | None:
-    present = [name for name in PICTURES if name in arrays]
+def _thumbnails(
+    path: Path, arrays: Mapping[str, np.ndarray], rows: int
+) -> tuple[bytes, ...] | None:
+    present = [name for name in THUMBNAILS if name in arrays]
     if not present:
         return None
-    data, offset = (arrays.get(name, np.zeros(0)) for name in PICTURES)
+    data, offset = (arrays.get(name, np.zeros(0)) for name in THUMBNAILS)
     fits = (
         data.dtype == np.uint8
         and data.ndim == 1
@@ -143,8 +145,8 @@ def _pictures(path: Path, arrays: Mapping[str, np.ndarray], rows: int) -> tuple[
     if not fits:
         raise InputError(
             f"gallery {path}: {' and '.join(present)} do not fit; expected `thumbnail`, all "
-            f"pictures' bytes as uint8, and `thumbnail_offset`, {rows + 1} whole numbers that rise "
-            "from 0 to their count"
+            f"thumbnails' bytes as uint8, and `thumbnail_offset`, {rows + 1} whole numbers that "
+            "rise from 0 to their count"
         )
     joined = data.tobytes()
     return tuple(joined[int(a) : int(b)] for a, b in zip(offset[:-1], offset[1:], strict=True))

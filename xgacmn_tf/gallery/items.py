@@ -34,7 +34,7 @@ class Gallery:
       id: (n,) str, unique.
       title: (n,) str, shown to users; the id where nothing better is known.
       category: (n,) str, or None where it is not known; several are joined by ", ".
-      thumbnail: n encoded pictures (WebP, PNG or JPEG, or empty), or None.
+      thumbnail: n encoded images (WebP, PNG or JPEG, or empty), or None.
       fine_label: (n,) str, finer than the category, or None where it is not known.
       has_image, has_text: (n,) bool, which items have one; None where all have. The features of a
         missing image or text are zeros.
@@ -125,22 +125,21 @@ class Gallery:
         """Return (n,) str, equal for equal images."""
         features = self.features["image"]
         thumbnails = self.thumbnail or (b"",) * len(features)
-        shown = np.array([hashlib.sha256(picture).hexdigest() for picture in thumbnails])
-        known = features.any(axis=1) | np.array([bool(picture) for picture in thumbnails])
+        shown = np.array([hashlib.sha256(thumbnail).hexdigest() for thumbnail in thumbnails])
+        known = features.any(axis=1) | np.array([bool(thumbnail) for thumbnail in thumbnails])
         keys = np.char.add(content_keys(features), shown)
         return np.where(known, keys, np.arange(len(keys)).astype(str))
 
-    def write(self, path: Path, with_features: bool = True) -> None:
-        """Write a gallery file, see `gallery.files`; without features it is only for showing."""
+    def write(self, path: Path) -> None:
+        """Write a gallery file, see `gallery.files`."""
         with atomic_path(path) as temporary:
-            np.savez_compressed(temporary, allow_pickle=False, **self.arrays(with_features))
+            np.savez_compressed(temporary, allow_pickle=False, **self.arrays())
 
-    def arrays(self, with_features: bool = True) -> dict[str, np.ndarray]:
+    def arrays(self) -> dict[str, np.ndarray]:
         """Return the arrays of a gallery file."""
-        names = ("id", "title", "category", "fine_label", *(HAS if with_features else ()))
+        names = ("id", "title", "category", "fine_label", *HAS)
         arrays = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
-        if with_features:
-            arrays |= self.features
+        arrays |= self.features
         if self.thumbnail is not None:
             arrays["thumbnail"] = np.frombuffer(b"".join(self.thumbnail), np.uint8)
             arrays["thumbnail_offset"] = np.cumsum([0, *map(len, self.thumbnail)], dtype=np.int64)

@@ -90,8 +90,8 @@ def _copy_classes(
 ) -> None:
     """Copy the weights of the categories that both class layers have, by name."""
     row = {name: number for number, name in enumerate(source_names)}
-    kept = [(number, row[name]) for number, name in enumerate(target_names) if name in row]
-    now, before = np.array(kept, int).reshape(-1, 2).T
+    shared_rows = [(number, row[name]) for number, name in enumerate(target_names) if name in row]
+    now, before = np.array(shared_rows, int).reshape(-1, 2).T
     weights = target.get_weights()
     # The last axis of each weight is that of the classes.
     for values, trained in zip(weights, source.get_weights(), strict=True):

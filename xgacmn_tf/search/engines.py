@@ -24,7 +24,6 @@ def make_index(
     size: int = 0,
     *,
     seed: int = 0,
-    threads: int | None = None,
     milvus_uri: str | None = None,
     milvus_collection: str = COLLECTION,
     milvus_token: str | None = None,
@@ -41,7 +40,6 @@ def make_index(
       kind: one of `KINDS`.
       size: number of items that it will hold.
       seed: of what FAISS draws; the same seed gives the same index.
-      threads: of FAISS, in the whole process; None leaves them as they are, at first all cores.
       milvus_uri: address of a Milvus server, or a local file PATH.db of Milvus Lite.
       milvus_collection: the gallery's name there.
       milvus_token: "user:password" or a key, where the server asks for one.
@@ -65,15 +63,13 @@ def make_index(
     if kind in FAISS_KINDS:
         from xgacmn_tf.search.faiss_index import make_faiss_index
 
-        return make_faiss_index(kind, seed, threads)
+        return make_faiss_index(kind, seed)
     from xgacmn_tf.search.exact import ExactIndex
 
     return ExactIndex()
 
 
-def load_index(
-    folder: str | os.PathLike[str], *, threads: int | None = None, milvus_token: str | None = None
-) -> Index:
+def load_index(folder: str | os.PathLike[str], *, milvus_token: str | None = None) -> Index:
     """Return the index that `Index.save` wrote to a folder.
 
     Nothing in the files is executed. The file of the vectors is read only if it is the one that
@@ -81,7 +77,6 @@ def load_index(
 
     Args:
       folder: the folder.
-      threads: as in `make_index`.
       milvus_token: as in `make_index`; it is never saved.
 
     Raises:
@@ -106,7 +101,7 @@ def load_index(
         from xgacmn_tf.search.milvus_index import MilvusIndex
 
         return MilvusIndex.of_record(record, milvus_token)
-    index = make_index(kind, threads=threads)
+    index = make_index(kind)
     assert isinstance(index, MemoryIndex)
     index.restore(Path(folder), record)
     return index

@@ -62,15 +62,15 @@ class ExactIndex(MemoryIndex):
         self, structure: Parts, queries: np.ndarray, k: int, rows: np.ndarray | None, all_rows: bool
     ) -> tuple[np.ndarray, np.ndarray]:
         items = len(structure.first) + len(structure.recent)
-        chosen = tf.constant(np.ones(items, bool) if rows is None else rows)
+        selected = tf.constant(np.ones(items, bool) if rows is None else rows)
         block = min(MAX_AT_ONCE, max(MIN_AT_ONCE, CELLS // items))
         parts = [
-            _best_of_block(queries[start : start + block], *structure, chosen, k)
+            _best_of_block(queries[start : start + block], *structure, selected, k)
             for start in range(0, len(queries), block)
         ]
-        found, scores = (np.concatenate(each) for each in zip(*parts, strict=True))
-        # Rows that are not chosen come last, with −∞, beside any that overflow.
-        return np.where(chosen.numpy()[found], found, -1), scores
+        nearest, scores = (np.concatenate(each) for each in zip(*parts, strict=True))
+        # Rows that are not selected come last, with −∞, beside any that overflow.
+        return np.where(selected.numpy()[nearest], nearest, -1), scores
 
     def _write(self, structure: Parts, path: Path) -> None:
         np.save(path, self._vectors(structure), allow_pickle=False)
@@ -91,10 +91,10 @@ class ExactIndex(MemoryIndex):
     ],
 )
 def _best_of_block(
-    queries: tf.Tensor, first: tf.Tensor, recent: tf.Tensor, chosen: tf.Tensor, k: tf.Tensor
+    queries: tf.Tensor, first: tf.Tensor, recent: tf.Tensor, selected: tf.Tensor, k: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return the k best rows, of those that are chosen, and their scores, as `ranking.top` does."""
+    """Return the k best of the selected rows and their scores, as `ranking.top` does."""
     queries = tf.cast(queries, tf.float64)
     scores = [inner_products(queries, part) for part in (first, recent)]
-    scores, order = tf.math.top_k(tf.where(chosen, tf.concat(scores, axis=1), -np.inf), k)
+    scores, order = tf.math.top_k(tf.where(selected, tf.concat(scores, axis=1), -np.inf), k)
     return order, scores

@@ -32,23 +32,18 @@ CANDIDATES = 80
 MAX_SEED = 2**31 - 1
 
 
-def make_faiss_index(kind: str, seed: int = 0, threads: int | None = None) -> FaissIndex:
+def make_faiss_index(kind: str, seed: int = 0) -> FaissIndex:
     """Return an empty index.
 
     Args:
       kind: "flat", "ivf" or "hnsw".
       seed: of k-means and of the graph, from 0 to `MAX_SEED`.
-      threads: of FAISS in the whole process, None for as it is. Results do not depend on it.
 
     Raises:
       InputError: FAISS is not installed, or a setting is out of range.
     """
     if not 0 <= seed <= MAX_SEED:
         raise InputError(f"seed is {seed}; it must be from 0 to {MAX_SEED}")
-    if threads is not None:
-        if threads < 1:
-            raise InputError(f"threads is {threads}; it must be at least 1")
-        _import_faiss().omp_set_num_threads(threads)
     engines: dict[str, type[Any]] = {"flat": FlatIndex, "ivf": IvfIndex, "hnsw": HnswIndex}
     return engines[kind](seed)
 

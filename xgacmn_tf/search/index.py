@@ -21,7 +21,7 @@ from xgacmn_tf.errors import InputError
 
 # The file of a saved index that names its engine, and the version of its layout.
 RECORD, FORMAT = "index.json", 1
-# Candidates of HNSW, here and in Milvus. At least as many as the hits wanted are always kept, so
+# Candidates of HNSW, here and in Milvus. At least as many as the k of a query are always used, so
 # that less than the 50 that recall is measured with would be measured as 50.
 GRAPH_EFFORTS = (64, 128, 256, 512, 1024, 2048)
 COLLECTION = "xgacmn"
@@ -55,7 +55,7 @@ class Index(abc.ABC):
     """A gallery that can be searched, changed and saved.
 
     Embeddings are (n, d) arrays of any floating type, ids n distinct strings that are not empty,
-    categories n strings. An item of the category "sky, water" is found by either and by the whole.
+    categories n strings. An item of the category "sky, water" matches either and the whole.
     Every method raises `InputError` for input that does not fit, and then nothing has changed. All
     methods can be called from several threads; one of them changes the index at a time.
 
@@ -108,12 +108,12 @@ class Index(abc.ABC):
         with self._reading():
             queries = checked_embeddings("the query", embeddings, self._width())
             understood = queries.any(axis=1)
-            found = self._search(queries[understood], k, category)
+            hits = self._search(queries[understood], k, category)
         if understood.all():
-            return found
-        shape = len(queries), found.ids.shape[1]
-        ids, scores = np.full(shape, "", found.ids.dtype), np.full(shape, -np.inf, np.float32)
-        ids[understood], scores[understood] = found
+            return hits
+        shape = len(queries), hits.ids.shape[1]
+        ids, scores = np.full(shape, "", hits.ids.dtype), np.full(shape, -np.inf, np.float32)
+        ids[understood], scores[understood] = hits
         return Hits(ids, scores)
 
     @abc.abstractmethod

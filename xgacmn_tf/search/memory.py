@@ -144,16 +144,16 @@ class MemoryIndex(Index):
         return len(gone)
 
     def _search(self, queries: np.ndarray, k: int, category: str | None) -> Hits:
-        rows, count = self._rows.chosen(category)
+        rows, count = self._rows.selected(category)
         shape = len(queries), min(k, count)
         if 0 in shape:
             return Hits(np.empty(shape, "U1"), np.empty(shape, np.float32))
-        found, scores = self._nearest(
+        nearest, scores = self._nearest(
             self._structure, queries, shape[1], rows, category is not None
         )
-        names = [self._rows.ids[row] if row >= 0 else "" for row in found.ravel().tolist()]
-        ids = np.array(names, str).reshape(found.shape)
-        return Hits(ids, np.where(found >= 0, scores, -np.inf).astype(np.float32))
+        names = [self._rows.ids[row] if row >= 0 else "" for row in nearest.ravel().tolist()]
+        ids = np.array(names, str).reshape(nearest.shape)
+        return Hits(ids, np.where(nearest >= 0, scores, -np.inf).astype(np.float32))
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         folder = Path(folder)
@@ -265,7 +265,7 @@ class _Rows:
         for one in category_names(category):
             self._of_category.setdefault(one, set()).add(row)
 
-    def chosen(self, category: str | None) -> tuple[np.ndarray | None, int]:
+    def selected(self, category: str | None) -> tuple[np.ndarray | None, int]:
         """Return (n,) bool of the rows of a category, or None for all, and their number."""
         if category is None:
             return (None if self.alive.all() else self.alive), len(self.row_of)

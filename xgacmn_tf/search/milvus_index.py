@@ -1,6 +1,6 @@
 """Search by Milvus, for galleries beyond one machine, through pymilvus.
 
-What this process has written, its next query finds; what others write is found within about a
+What this process has written, its next query finds; what others write appears within about a
 second. The server keeps an HNSW graph, compared by the inner product.
 
 A gallery is known by an alias of a collection. Indexing anew fills another collection and then
@@ -137,8 +137,9 @@ class MilvusIndex(Index):
         """Return the gallery's collection and its dimensions; None if there is no such gallery."""
         if not self._client.has_collection(self._name, timeout=SECONDS):
             return None
-        found = self._client.describe_collection(self._name, timeout=SECONDS)
-        name, fields = found["collection_name"], {field["name"]: field for field in found["fields"]}
+        description = self._client.describe_collection(self._name, timeout=SECONDS)
+        name = description["collection_name"]
+        fields = {field["name"]: field for field in description["fields"]}
         if not name.startswith(f"{self._name}_") or set(fields) != {*FIELDS}:
             raise InputError(
                 f"Milvus at {self._uri} has a collection {self._name!r} that is not an index of "
@@ -209,9 +210,9 @@ class MilvusIndex(Index):
             raise InputError(f"k is {k}; Milvus gives at most {MAX_HITS}")
         recent = time.monotonic() - self._written < SECONDS_STRONG
         at_once = max(1, min(QUERIES_AT_ONCE, HITS_AT_ONCE // k))
-        found: list[Any] = []
+        hits: list[Any] = []
         for first in range(0, len(queries), at_once):
-            found += self._client.search(
+            hits += self._client.search(
                 self._name,
                 data=queries[first : first + at_once].tolist(),
                 limit=k,
@@ -222,12 +223,12 @@ class MilvusIndex(Index):
                 timeout=SECONDS,
             )
         # Results of different lengths as one table.
-        width = max(map(len, found), default=0)
-        ids = np.full((len(found), width), "", object)
-        scores = np.full((len(found), width), -np.inf, np.float32)
-        for row, hits in enumerate(found):
-            ids[row, : len(hits)] = [hit["id"] for hit in hits]
-            scores[row, : len(hits)] = [hit["distance"] for hit in hits]
+        width = max(map(len, hits), default=0)
+        ids = np.full((len(hits), width), "", object)
+        scores = np.full((len(hits), width), -np.inf, np.float32)
+        for row, own in enumerate(hits):
+            ids[row, : len(own)] = [hit["id"] for hit in own]
+            scores[row, : len(own)] = [hit["distance"] for hit in own]
         return Hits(ids.astype(str), scores)
 
     def save(self, folder: str | os.PathLike[str]) -> None:
@@ -257,14 +258,14 @@ class MilvusIndex(Index):
 
     def _count(self, expression: str = "") -> int:
         """Return the number of items that an expression holds for, all writes considered."""
-        found = self._client.query(
+        rows = self._client.query(
             self._name,
             filter=expression,
             output_fields=["count(*)"],
             consistency_level="Strong",
             timeout=SECONDS,
         )
-        return int(found[0]["count(*)"])
+        return int(rows[0]["count(*)"])
 
 
 def _parts(items: Items) -> Iterator[list[dict[str, Any]]]:

@@ -157,9 +157,9 @@ def answer(
     embeddings = run.represent(modality, features, vectors.shape[1])
     threshold = run.encoder.match_threshold(run.similarity, split, modality)
     depth = k if threshold is None else max(k, MATCH_DEPTH)
-    found = index.query(embeddings, depth, category)
+    nearest = index.query(embeddings, depth, category)
     row_of = {str(name): row for row, name in enumerate(items.id)}
-    asked = _categories(run, embeddings)
+    of_query = _categories(run, embeddings)
     answers = []
     for row, query in enumerate(queries):
         unknown: tuple[str, ...] = ()
@@ -169,17 +169,17 @@ def answer(
         if not (counted and features[row].any() and embeddings[row].any()):
             answers.append(Answer(query, (), unknown, understood=False))
             continue
-        # Where fewer are found than asked for, the rest of the ids is empty.
-        rows = np.array([row_of[name] for name in found.ids[row].tolist() if name], np.int64)
-        hits = _hits(run, items, rows[:k], found.scores[row])
+        # Where there are fewer than `depth` hits, the rest of the ids is empty.
+        rows = np.array([row_of[name] for name in nearest.ids[row].tolist() if name], np.int64)
+        hits = _hits(run, items, rows[:k], nearest.scores[row])
         no_match = None
         if threshold is not None:
             best = [run.encoder.items_of(e) for e in (embeddings[row], vectors[rows[:MATCH_DEPTH]])]
             fit = match_score(best[0][np.newaxis], best[1][np.newaxis])[0] if len(rows) else -np.inf
             no_match = bool(fit < threshold)
         one = Answer(query, hits, unknown, no_good_match=no_match)
-        if asked is not None:
-            shown, posterior = str(asked[0][row]), float(asked[1][row])
+        if of_query is not None:
+            shown, posterior = str(of_query[0][row]), float(of_query[1][row])
             one = replace(one, category=shown, category_posterior=posterior)
         answers.append(one)
     return answers
@@ -189,12 +189,12 @@ def _hits(run: TrainedRun, items: Gallery, rows: np.ndarray, scores: np.ndarray)
     """Return the items at `rows` (k,), best first; `scores` may be longer."""
     category = None if items.category is None else items.category[rows]
     (vectors,) = items.features.values()
-    found = _categories(run, vectors[rows], category)
+    of_items = _categories(run, vectors[rows], category)
     hits = []
     for place, (row, score) in enumerate(zip(rows.tolist(), scores, strict=False)):
         shown, posterior, known = "" if category is None else str(category[place]), None, True
-        if found is not None and (found[2][place] or not shown):
-            shown, posterior, known = (values[place].item() for values in found)
+        if of_items is not None and (of_items[2][place] or not shown):
+            shown, posterior, known = (values[place].item() for values in of_items)
         hits.append(
             Hit(
                 place + 1,

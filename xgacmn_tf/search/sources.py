@@ -15,8 +15,7 @@ from __future__ import annotations
 
 import os
 import zipfile
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -36,7 +35,7 @@ from xgacmn_tf.datasets.tables import (
     LABEL_SEPARATOR,
     check_ids,
     read_table,
-    text_hash,
+    row_ids,
     text_id,
 )
 from xgacmn_tf.errors import InputError
@@ -46,7 +45,7 @@ from xgacmn_tf.gallery import ALL, TEST, TRAIN, Gallery
 from xgacmn_tf.names import MODALITIES
 from xgacmn_tf.runs.trained import TrainedRun
 
-# Columns of tables; several labels are joined by "|".
+# Columns of tables.
 NAMES = ("id", "image", "text", "title", "label")
 SPLITS = (ALL, TRAIN, TEST)
 _EXPECTED = (
@@ -78,6 +77,7 @@ def read_sources(
     cache: Path,
     on_bad_image: str = SKIP,
     columns: Columns = (),
+    label_separator: str = LABEL_SEPARATOR,
 ) -> tuple[Gallery, list[str]]:
     """Return the items of several sources as one gallery, see `gallery.join`.
 
@@ -87,7 +87,7 @@ def read_sources(
       cache: folder of cached features of extractors that were learned; those of networks are in the
         cache of training.
       on_bad_image: one of `shards.POLICIES`.
-      columns: names of columns in tables for `NAMES`, see `table_in`.
+      columns, label_separator: of tables, see `table_in`.
 
     Returns:
       The gallery, and the reason for every image that was left out.
@@ -104,12 +104,12 @@ def read_sources(
         elif path.is_file() and path.suffix.lower() == ".npz":
             parts.append(_features_in(run, path))
         else:
-            items = _items_in(source, path, columns)
+            items = _items_in(source, path, columns, label_separator)
             parts.append(_extracted(run, source, items, cache, on_bad_image, bad))
     return gallery.join(parts, sources), bad
 
 
-def _items_in(source: str, path: Path, columns: Columns) -> list[RawItem]:
+def _items_in(source: str, path: Path, columns: Columns, label_separator: str) -> list[RawItem]:
     if path.is_dir():
         return images_in(path)
     if not path.is_file():
@@ -117,7 +117,7 @@ def _items_in(source: str, path: Path, columns: Columns) -> list[RawItem]:
     if path.suffix.lower() == ".txt":
         return texts_in(path)
     if path.suffix.lower() in FORMATS:
-        return table_in(path, columns)
+        return table_in(path, columns, label_separator)
     raise InputError(f"{source}: {_EXPECTED}")
 
 
@@ -140,23 +140,24 @@ def texts_in(path: Path) -> list[RawItem]:
     return items
 
 
-def table_in(path: Path, columns: Columns = ()) -> list[RawItem]:
+def table_in(
+    path: Path, columns: Columns = (), label_separator: str = LABEL_SEPARATOR
+) -> list[RawItem]:
     """Return the rows of a table as items.
 
-    The id of a row without one is its image, or a hash of its text, so that other rows may be
-    inserted or deleted. Where several rows without an id have one image, a hash of the text and
-    title follows. Rows without an id that have the same image, text and title are one item with the
-    labels of all.
+    Ids of rows without one are those of `row_ids`. Rows without an id that have the same image,
+    text and title are one item with the labels of all.
 
     Args:
       path: the table.
       columns: names of its columns for `NAMES`, such as "text=caption".
+      label_separator: separates the labels of a cell.
 
     Raises:
       InputError: the table cannot be read, a row has neither an image nor a text, or two rows have
         one id.
     """
-    table = read_table(path, columns, names=NAMES)
+    table = read_table(path, columns, names=NAMES, label_separator=label_separator)
     rows: dict[tuple[str, ...], int] = {}
     labels: dict[int, dict[str, None]] = {}
     for number, row in enumerate(table.rows):
@@ -169,9 +170,9 @@ def table_in(path: Path, columns: Columns = ()) -> list[RawItem]:
         content = (row.get("title", ""), image, text)
         # An id that is given twice is an error, not one item.
         key = (row["id"], str(number)) if row.get("id") else content
-        own = (label.strip() for label in row.get("label", "").split(LABEL_SEPARATOR))
+        own = (label.strip() for label in row.get("label", "").split(label_separator))
         labels.setdefault(rows.setdefault(key, number), {}).update(dict.fromkeys(own))
-    ids = _row_ids([table.rows[number] for number in labels])
+    ids = row_ids([table.rows[number] for number in labels])
     lines = tuple(table.lines[number] for number in labels)
     check_ids(replace(table, rows=tuple({"id": name} for name in ids), lines=lines))
     items = []
@@ -188,20 +189,6 @@ def table_in(path: Path, columns: Columns = ()) -> list[RawItem]:
             )
         )
     return items
-
-
-def _row_ids(rows: Sequence[Mapping[str, str]]) -> list[str]:
-    """Return the ids of rows, which follow from their content where none is given."""
-    own = [row.get("image") or text_id(row.get("text", "")) for row in rows]
-    uses = Counter(name for name, row in zip(own, rows, strict=True) if not row.get("id"))
-    return [
-        row.get("id") or (name if uses[name] == 1 else f"{name}#{text_hash(_content(row))[:12]}")
-        for name, row in zip(own, rows, strict=True)
-    ]
-
-
-def _content(row: Mapping[str, str]) -> str:
-    return f"{row.get('text', '')}\0{row.get('title', '')}"
 
 
 def _features_in(run: TrainedRun, path: Path) -> Gallery:
@@ -260,7 +247,7 @@ def _extracted(
             f"{source}: none of its {len(items):,} items can be used; the first: {bad[0]}"
         )
     category = np.array([item.category for item in items])
-    found = Gallery(
+    all_items = Gallery(
         features,
         np.array([item.id for item in items]),
         np.array([item.title for item in items]),
@@ -269,7 +256,7 @@ def _extracted(
         None,
         *(None if m not in has or has[m][usable].all() else has[m] for m in MODALITIES),
     )
-    return found.take(np.flatnonzero(usable))
+    return all_items.take(np.flatnonzero(usable))
 
 
 def _feature_folder(run: TrainedRun, extractor: Extractor, cache: Path) -> Path:

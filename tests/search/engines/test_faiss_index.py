@@ -37,7 +37,8 @@ def test_results_depend_on_the_seed_alone(kind):
     threads = faiss.omp_get_max_threads()
     found = []
     for seed, many in ((5, 1), (5, 2), (6, 1)):
-        index = make_index(kind, seed=seed, threads=many)
+        faiss.omp_set_num_threads(many)
+        index = make_index(kind, seed=seed)
         index.index(gallery)
         index.effort = 1
         found.append(index.query(queries, 3).ids)

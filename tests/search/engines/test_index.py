@@ -36,9 +36,6 @@ def test_bad_choices_are_named():
         make_index("annoy")
     with pytest.raises(InputError, match="needs --milvus_uri, such as http://localhost:19530"):
         make_index("milvus")
-    pytest.importorskip("faiss", reason="FAISS is optional: pip install xgacmn_tf[faiss]")
-    with pytest.raises(InputError, match="threads is 0"):
-        make_index("flat", threads=0)
 
 
 def test_a_missing_or_broken_file_is_named(tmp_path, kept):
