@@ -45,6 +45,7 @@ def metrics(config):
     return experiment.run(config)
 
 
+@pytest.mark.slow
 def test_a_run_learns_from_incomplete_pairs_and_pseudo_labels(config, metrics):
     facts = metrics["pseudo_labels"]
     dataset = datasets.for_config(config)
@@ -56,6 +57,7 @@ def test_a_run_learns_from_incomplete_pairs_and_pseudo_labels(config, metrics):
     assert any("train pairs have no category" in note for note in report["notes"])
 
 
+@pytest.mark.slow
 def test_pseudo_labels_keep_given_ones_and_need_confidence(config, metrics):
     dataset = datasets.for_config(config)
     encoder = load_encoder(experiment.RunFolder(config.output.output_dir).best)

@@ -121,6 +121,7 @@ def test_two_devices_train_as_one(settings, one_device, tmp_path):
     assert_same_run(one_device, tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_two_workers_train_as_one_and_the_chief_alone_writes(settings, one_device, tmp_path):
     statuses, outputs, errors = Workers(settings, [tmp_path / "run"] * 2).end()
     assert statuses == [0, 0], errors
