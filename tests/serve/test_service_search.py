@@ -50,6 +50,20 @@ def test_a_text_finds_images_by_image_caption_and_shared_words(run, serve):
     assert answer["no_good_match"] is False and answer["model_version"] == 1
 
 
+def test_posterior_similarity_ranks_by_category_alone(run, serve):
+    client = serve(run)
+    answer = client.post("/search", json={"text": "red", "k": 5, "similarity": "posterior"}).json()
+    scores = [hit["score"] for hit in answer["hits"]]
+    assert scores == sorted(scores, reverse=True) and max(scores) <= 1
+    assert answer["hits"][0]["id"] in ("apple", "fire") and answer["no_good_match"] is None
+    same = [{"text": "red"}, {"text": "red", "similarity": "item"}]
+    default, item = (client.post("/search", json=body).json()["hits"] for body in same)
+    assert default == item
+    rejected = client.post("/search", json={"text": "red", "similarity": "dot"})
+    assert rejected.status_code == 400
+    assert rejected.json()["error"] == "similarity: 'dot'; expected item or posterior"
+
+
 @pytest.mark.parametrize("form", ["file", "base64", "data", "features"])
 def test_an_image_finds_texts_or_images(run, serve, form):
     client = serve(run)

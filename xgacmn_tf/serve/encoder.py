@@ -167,6 +167,27 @@ class Encoder:
 
     # ---- What embeddings hold
 
+    def query_by(self, similarity: str | None, embedding: np.ndarray) -> np.ndarray:
+        """Return a query's embedding (e,) for a similarity to the items' embeddings.
+
+        Args:
+          similarity: None for the run's; "item" runs also compare by "posterior" alone, because
+            their embeddings begin with the class posteriors.
+          embedding: (e,) of the query by the run's similarity.
+
+        Raises:
+          RequestError: items are not compared by this similarity.
+        """
+        if similarity in (None, self.similarity):
+            return embedding
+        by_posterior = self.similarity == "item" and self.num_classes is not None
+        if similarity != "posterior" or not by_posterior:
+            allowed = " or ".join([self.similarity, *["posterior"] * by_posterior])
+            raise RequestError(f"similarity: {similarity!r}; expected {allowed}")
+        posterior = np.zeros_like(embedding)
+        posterior[: self.num_classes] = embedding[: self.num_classes]
+        return posterior
+
     def posteriors_of(self, embeddings: np.ndarray) -> np.ndarray:
         """Return the class posteriors (n, c) of embeddings (n, e), if there are label names."""
         return embeddings[:, : self.num_classes]

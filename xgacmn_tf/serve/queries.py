@@ -39,10 +39,11 @@ def search(gallery: LiveGallery, request: schemas.SearchRequest) -> schemas.Sear
         query.category = category["category"]
         query.category_posterior = category["category_posterior"]
         depth = max(request.k, MATCH_DEPTH)
-        nearest = gallery.shelves[find].nearest(embedding, depth, request.category)
-        # Thresholds were chosen with queries of the other modality.
+        compared = encoder.query_by(request.similarity, embedding)
+        nearest = gallery.shelves[find].nearest(compared, depth, request.category)
+        # Thresholds were chosen with queries of the other modality, ranked by the run's similarity.
         threshold = encoder.match_threshold(gallery.split, modality) if find != modality else None
-        if threshold is not None:
+        if threshold is not None and compared is embedding:
             best = [entry.embedding for entry, _ in nearest[:MATCH_DEPTH]]
             no_good_match = not best or _match(encoder, embedding, best) < threshold
         hits = _hits(gallery, nearest[: request.k])

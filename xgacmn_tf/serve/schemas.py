@@ -125,6 +125,9 @@ class SearchRequest(_Body):
     k: int = Field(10, ge=1, description="number of hits")
     category: Label | None = Field(None, description="find items of this category only")
     find: Modality | None = Field(None, description="by default the other modality")
+    similarity: str | None = Field(
+        None, description='"posterior" ranks by category alone; by default that of the run'
+    )
 
     @model_validator(mode="after")
     def _one_query(self) -> Self:
