@@ -123,5 +123,5 @@ def test_it_runs_far_from_the_checkout(python, tmp_path):
     assert metrics["test"]["posterior"]["mAP"]["avg"] > metrics["chance"]["mAP"]["avg"] + 0.1
     assert "apple" in module("xgacmn_tf", "search", "--run=run", "a red apple")
     assert (tmp_path / "run" / "search.html").exists()
-    for command in ("serve", "features", "compare", "reproduce"):
-        assert "flags" in module(f"xgacmn_tf.{command}", "--help")
+    for command in ("serve", "gallery", "features", "compare", "reproduce"):
+        assert "\n  --" in module("xgacmn_tf", command, "--help")
