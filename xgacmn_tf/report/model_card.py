@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
 from xgacmn_tf.io.files import atomic_path
 from xgacmn_tf.names import DIRECTIONS, XGACMN
+from xgacmn_tf.report import pages
 from xgacmn_tf.report.licenses import licenses
 from xgacmn_tf.report.table import COLUMNS
 
@@ -44,46 +43,34 @@ def model_card(
     dataset, searched = metrics["dataset"], metrics.get("search_similarity")
     categories = _categories(metrics)
     shown = categories[:MAX_CATEGORIES]
-    return (
-        _environment()
-        .get_template("model_card.md.j2")
-        .render(
-            metrics=metrics,
-            model="X-GACMN" if metrics["model"] == XGACMN else metrics["model"],
-            dataset=dataset,
-            features=" and ".join(f"{m}s by {name}" for m, name in sorted(extractors.items()))
-            or "given as numbers",
-            versions=[
-                metrics["versions"].get(p, "–") for p in ("xgacmn_tf", "tensorflow", "keras")
-            ],
-            searched=searched or metrics["headline_similarity"],
-            columns=list(next(iter(report["splits"].values()))),
-            splits={n: [_number(v) for v in c.values()] for n, c in report["splits"].items()},
-            notes=report["notes"],
-            warnings=metrics["warnings"],
-            score_columns=list(_MEASURES.values()),
-            scores=_scores(metrics),
-            categories=shown,
-            shortened=f"; {len(shown)} of {len(categories)}" if shown != categories else "",
-            no_match=_no_match(metrics),
-            unseen="; metrics.json has their scores" if metrics.get("unseen_categories") else "",
-            licenses=licenses(dataset, extractors.values()),
-            commands=_commands(arguments, extractors),
-        )
+    environment = pages.environment("xgacmn_tf.report")
+    environment.filters["cell"] = _cell
+    return environment.get_template("model_card.md.j2").render(
+        metrics=metrics,
+        model="X-GACMN" if metrics["model"] == XGACMN else metrics["model"],
+        dataset=dataset,
+        features=" and ".join(f"{m}s by {name}" for m, name in sorted(extractors.items()))
+        or "given as numbers",
+        versions=[metrics["versions"].get(p, "–") for p in ("xgacmn_tf", "tensorflow", "keras")],
+        searched=searched or metrics["headline_similarity"],
+        columns=list(next(iter(report["splits"].values()))),
+        splits={n: [_number(v) for v in c.values()] for n, c in report["splits"].items()},
+        notes=report["notes"],
+        warnings=metrics["warnings"],
+        score_columns=list(_MEASURES.values()),
+        scores=_scores(metrics),
+        categories=shown,
+        shortened=f"; {len(shown)} of {len(categories)}" if shown != categories else "",
+        no_match=_no_match(metrics),
+        unseen="; metrics.json has their scores" if metrics.get("unseen_categories") else "",
+        licenses=licenses(dataset, extractors.values()),
+        commands=_commands(arguments, extractors),
     )
 
 
-def _environment() -> jinja2.Environment:
-    """Return templates that escape markup; `cell` keeps a text within one cell of a table."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("xgacmn_tf.report", package_path=""),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["cell"] = lambda text: " ".join(str(text).split()).replace("|", "\\|")
-    return environment
+def _cell(text: object) -> str:
+    """Return a text that stays within one cell of a Markdown table."""
+    return " ".join(str(text).split()).replace("|", "\\|")
 
 
 def _scores(metrics: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
