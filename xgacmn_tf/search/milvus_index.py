@@ -31,6 +31,8 @@ from xgacmn_tf.search import index as interface
 from xgacmn_tf.search.index import Hits, Index, Items, category_names, import_engine
 
 FIELDS = ("id", "category", "embedding")
+# Variable with the token. Not a flag: command lines are visible to other users of a machine.
+TOKEN = "MILVUS_TOKEN"  # noqa: S105 - the name of a variable
 # Milvus plans its segments by the maximum size of strings.
 MAX_BYTES = 512
 MAX_CATEGORIES = 64

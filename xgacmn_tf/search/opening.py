@@ -31,6 +31,7 @@ from xgacmn_tf.names import OTHER
 from xgacmn_tf.runs.trained import TrainedRun
 from xgacmn_tf.search.engines import load_index, make_index
 from xgacmn_tf.search.index import Index
+from xgacmn_tf.search.milvus_index import TOKEN
 from xgacmn_tf.search.recall import tune
 from xgacmn_tf.search.sources import SPLITS, read_sources, readable, summary
 
@@ -40,8 +41,6 @@ MAX_ENTRIES = 16
 # Maximum number of values in the posteriors of a gallery, 4 GiB of float32; engines need two or
 # three times as much.
 MAX_VALUES = 2**30
-# Not a flag: command lines are visible to other users of a machine.
-TOKEN = "MILVUS_TOKEN"  # noqa: S105 - the name of a variable
 FEATURES, GALLERIES, INDEXES = "features", "galleries", "indexes"
 PLURAL = {"image": "images", "text": "texts"}
 

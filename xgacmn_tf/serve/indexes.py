@@ -9,7 +9,7 @@ from collections.abc import Callable
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.search.engines import make_index
 from xgacmn_tf.search.index import Index
-from xgacmn_tf.search.milvus_index import MAX_HITS
+from xgacmn_tf.search.milvus_index import MAX_HITS, TOKEN
 from xgacmn_tf.serve.options import ServiceOptions
 
 
@@ -37,7 +37,7 @@ def index_maker(options: ServiceOptions, generation: int) -> Callable[[str, int]
             size,
             milvus_uri=options.milvus_uri,
             milvus_collection=f"{prefix}_{modality}_{generation % 2}",
-            milvus_token=os.environ.get("MILVUS_TOKEN"),
+            milvus_token=os.environ.get(TOKEN),
         )
 
     return make

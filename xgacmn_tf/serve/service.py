@@ -11,7 +11,7 @@ from typing import Any
 
 from xgacmn_tf import gallery as galleries
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.names import MODALITIES, SEARCH_SPLITS
+from xgacmn_tf.names import MODALITIES
 from xgacmn_tf.serve import schemas
 from xgacmn_tf.serve.encoder import Encoded, Encoder
 from xgacmn_tf.serve.errors import RequestError
@@ -222,7 +222,7 @@ class Service:
         except InputError as error:
             remedy = "" if options.gallery else "; export the run again with xgacmn export"
             raise InputError(f"{error}{remedy}") from error
-        split = SEARCH_SPLITS[1] if options.gallery else version.record["gallery"]["split"]
+        split = galleries.TEST if options.gallery else version.record["gallery"]["split"]
         hidden = {item.id for item in self.store.changes()}
         return LiveGallery(encoder, base, split, hidden, index_maker(options, self._generation + 1))
 
