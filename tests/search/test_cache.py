@@ -1,4 +1,4 @@
-"""The cache of a run: what is found again, and what is made again."""
+"""The cache of a run: which entries are reused, and which are rebuilt."""
 
 import numpy as np
 import pytest

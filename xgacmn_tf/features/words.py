@@ -36,6 +36,11 @@ SOUTH_EAST_ASIAN = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"
 NGRAMS = ((HAN_AND_KANA, (1, 2)), (SOUTH_EAST_ASIAN, (3,)))
 
 
+def typed_words(text: str) -> list[str]:
+    """Return the distinct words of a text as typed, such as "don't" and "T-shirt"."""
+    return list(dict.fromkeys(re.findall(r"\w+(?:['-]\w+)*", text)))
+
+
 def words(text: str) -> list[str]:
     """Return the words of a lower-case text, and character n-grams where no blanks part words.
 

@@ -1,6 +1,6 @@
 """Galleries: the items that are searched, their files and their embeddings."""
 
-from xgacmn_tf.gallery.categories import categories_with_posteriors
+from xgacmn_tf.gallery.categories import categories_with_posteriors, shown_categories
 from xgacmn_tf.gallery.data_set import ALL, TEST, TRAIN, from_dataset, from_split, searched_split
 from xgacmn_tf.gallery.embeddings import (
     combines,
@@ -27,4 +27,5 @@ __all__ = [
     "query_embeddings",
     "search_embeddings",
     "searched_split",
+    "shown_categories",
 ]

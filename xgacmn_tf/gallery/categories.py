@@ -3,8 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
+
+
+class ShownCategory(NamedTuple):
+    """The category that people see of an item or a query.
+
+    Attributes:
+      name: as known; where that is not known, the most probable class; "" without either.
+      posterior: in [0, 1]; None where the class layer does not know the category.
+      is_given: whether the name is as known.
+    """
+
+    name: str
+    posterior: float | None
+    is_given: bool
+
+
+def shown_categories(
+    posteriors: np.ndarray | None, label_names: Sequence[str] | None, categories: Sequence[str]
+) -> list[ShownCategory]:
+    """Return the categories of n items or queries.
+
+    Args:
+      posteriors: (n, c) class posteriors; None without any.
+      label_names: c names of classes; None without any.
+      categories: n names as known, several joined by ", "; "" where none is known.
+    """
+    given = [ShownCategory(name, None, bool(name)) for name in categories]
+    if posteriors is None or label_names is None:
+        return given
+    values = categories_with_posteriors(posteriors, label_names, np.array(categories, str))
+    rows = map(ShownCategory, *(each.tolist() for each in values))
+    # A category that is no class is shown as it is.
+    return [
+        own if own.name and not row.is_given else row for own, row in zip(given, rows, strict=True)
+    ]
 
 
 def categories_with_posteriors(

@@ -79,8 +79,8 @@ class Gallery:
 
         Rows are the same image if both their features and their thumbnails, where there are any,
         are equal. The first id stands for all of them, with the captions of all as its title and
-        the categories of all. Images whose features are all zero and that have no thumbnail cannot
-        be told apart and stay as they are. Rows are the same text if they have one title and the
+        the categories of all. Images whose features are all zero and that have no thumbnail are
+        never merged. Rows are the same text if they have one title and the
         same image; the first text stands for all of them.
 
         Args:

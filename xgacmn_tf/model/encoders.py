@@ -436,6 +436,13 @@ def match_score(query: tf.Tensor, hits: tf.Tensor) -> tf.Tensor:
     return tf.reduce_mean(tf.reduce_sum(query[:, tf.newaxis] * hits, axis=-1), axis=-1)
 
 
+def is_poor_match(query: np.ndarray, hits: np.ndarray, threshold: float) -> bool:
+    """Return whether a query (d,) has no hits (k, d), or a `match_score` below a threshold."""
+    if not len(hits):
+        return True
+    return bool(match_score(query[np.newaxis], hits[np.newaxis, :MATCH_DEPTH])[0] < threshold)
+
+
 def _checked_match_thresholds(
     given: Mapping[str, Mapping[str, float]] | None,
 ) -> dict[str, dict[str, float]]:

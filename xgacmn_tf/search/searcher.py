@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +12,10 @@ import numpy as np
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.features.extractor import Extractor
 from xgacmn_tf.features.image_files import open_image, thumbnail
-from xgacmn_tf.features.words import BagOfWords, Topics
-from xgacmn_tf.gallery import TEST, Gallery, categories_with_posteriors
-from xgacmn_tf.model.encoders import MATCH_DEPTH, match_score
+from xgacmn_tf.features.words import BagOfWords, Topics, typed_words
+from xgacmn_tf.gallery import TEST, Gallery, shown_categories
+from xgacmn_tf.gallery.categories import ShownCategory
+from xgacmn_tf.model.encoders import MATCH_DEPTH, is_poor_match
 from xgacmn_tf.runs.trained import TrainedRun
 from xgacmn_tf.search.index import Index
 from xgacmn_tf.search.sources import readable
@@ -34,13 +34,13 @@ class Query:
     Attributes:
       modality: "text" or "image".
       shown: the text, or the name of the image. item: the text, or the RGB image.
-      picture: a small encoded image; None for texts.
+      thumbnail: a small encoded image; None for texts.
     """
 
     modality: str
     shown: str
     item: Any
-    picture: bytes | None = None
+    thumbnail: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Hit:
       id, title: as the gallery has them.
       category: as the gallery has it; where that has none, the most probable class of the item; ""
         where neither is known.
-      picture: an encoded thumbnail, or b"".
+      thumbnail: an encoded thumbnail, or b"".
       category_posterior: the probability in [0, 1] of `category` by the item's own class posterior,
         whatever the query is; the sum for several categories; None where it is not known.
       category_known: whether the gallery has the category.
@@ -63,7 +63,7 @@ class Hit:
     id: str
     title: str
     category: str
-    picture: bytes
+    thumbnail: bytes
     category_posterior: float | None = None
     category_known: bool = True
 
@@ -159,7 +159,7 @@ def answer(
     depth = k if threshold is None else max(k, MATCH_DEPTH)
     nearest = index.query(embeddings, depth, category)
     row_of = {str(name): row for row, name in enumerate(items.id)}
-    of_query = _categories(run, embeddings)
+    of_query = _categories(run, embeddings, [""] * len(queries))
     answers = []
     for row, query in enumerate(queries):
         unknown: tuple[str, ...] = ()
@@ -174,50 +174,42 @@ def answer(
         hits = _hits(run, items, rows[:k], nearest.scores[row])
         no_match = None
         if threshold is not None:
-            best = [run.encoder.items_of(e) for e in (embeddings[row], vectors[rows[:MATCH_DEPTH]])]
-            fit = match_score(best[0][np.newaxis], best[1][np.newaxis])[0] if len(rows) else -np.inf
-            no_match = bool(fit < threshold)
-        one = Answer(query, hits, unknown, no_good_match=no_match)
-        if of_query is not None:
-            shown, posterior = str(of_query[0][row]), float(of_query[1][row])
-            one = replace(one, category=shown, category_posterior=posterior)
-        answers.append(one)
+            own, best = map(run.encoder.items_of, (embeddings[row], vectors[rows[:MATCH_DEPTH]]))
+            no_match = is_poor_match(own, best, threshold)
+        shown = of_query[row]
+        answers.append(Answer(query, hits, unknown, True, shown.name, shown.posterior, no_match))
     return answers
 
 
 def _hits(run: TrainedRun, items: Gallery, rows: np.ndarray, scores: np.ndarray) -> tuple[Hit, ...]:
     """Return the items at `rows` (k,), best first; `scores` may be longer."""
-    category = None if items.category is None else items.category[rows]
+    given = [""] * len(rows) if items.category is None else items.category[rows].tolist()
     (vectors,) = items.features.values()
-    of_items = _categories(run, vectors[rows], category)
-    hits = []
-    for place, (row, score) in enumerate(zip(rows.tolist(), scores, strict=False)):
-        shown, posterior, known = "" if category is None else str(category[place]), None, True
-        if of_items is not None and (of_items[2][place] or not shown):
-            shown, posterior, known = (values[place].item() for values in of_items)
-        hits.append(
-            Hit(
-                place + 1,
-                float(score),
-                id=str(items.id[row]),
-                title=" ".join(str(items.title[row]).split()) or str(items.id[row]),
-                category=shown,
-                picture=b"" if items.thumbnail is None else items.thumbnail[row],
-                category_posterior=posterior,
-                category_known=known,
-            )
+    shown = _categories(run, vectors[rows], given)
+    places = zip(rows.tolist(), scores[: len(rows)].tolist(), shown, strict=True)
+    return tuple(
+        Hit(
+            rank,
+            score,
+            id=str(items.id[row]),
+            title=" ".join(str(items.title[row]).split()) or str(items.id[row]),
+            category=category.name,
+            thumbnail=b"" if items.thumbnail is None else items.thumbnail[row],
+            category_posterior=category.posterior,
+            # Without a category and a class there is nothing to doubt.
+            category_known=category.is_given or not category.name,
         )
-    return tuple(hits)
+        for rank, (row, score, category) in enumerate(places, 1)
+    )
 
 
 def _categories(
-    run: TrainedRun, embeddings: np.ndarray, category: np.ndarray | None = None
-) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-    """Return `categories_with_posteriors` of embeddings, or None where these have no posteriors."""
-    if not run.encoder.has_posteriors(run.similarity) or run.label_names is None:
-        return None
-    posteriors = run.encoder.posteriors_of(embeddings)
-    return categories_with_posteriors(posteriors, run.label_names, category)
+    run: TrainedRun, embeddings: np.ndarray, categories: Sequence[str]
+) -> list[ShownCategory]:
+    """Return `shown_categories` of embeddings, which may have no posteriors."""
+    has_posteriors = run.encoder.has_posteriors(run.similarity)
+    posteriors = run.encoder.posteriors_of(embeddings) if has_posteriors else None
+    return shown_categories(posteriors, run.label_names, categories)
 
 
 def _words(extractor: Extractor, text: str) -> tuple[tuple[str, ...], bool]:
@@ -226,7 +218,7 @@ def _words(extractor: Extractor, text: str) -> tuple[tuple[str, ...], bool]:
         extractor = extractor.words
     if not isinstance(extractor, BagOfWords):
         return (), True
-    words = list(dict.fromkeys(re.findall(r"\w+(?:['-]\w+)*", text)))
+    words = typed_words(text)
     if not words:
         return (), False
     counted = np.asarray(extractor.counts(words).sum(axis=1)).ravel() > 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import zlib
 from collections.abc import Sequence
 from typing import Any
@@ -10,15 +9,15 @@ from urllib.parse import quote
 
 import numpy as np
 
-from xgacmn_tf.gallery import categories_with_posteriors
-from xgacmn_tf.model.encoders import MATCH_DEPTH, match_score
+from xgacmn_tf.features.words import typed_words
+from xgacmn_tf.gallery import shown_categories
+from xgacmn_tf.model.encoders import MATCH_DEPTH, is_poor_match
 from xgacmn_tf.names import OTHER
 from xgacmn_tf.serve import schemas
 from xgacmn_tf.serve.encoder import Encoded, Encoder
 from xgacmn_tf.serve.errors import RequestError
 from xgacmn_tf.serve.live_gallery import Entry, LiveGallery
 
-_WORD = re.compile(r"\w+(?:['-]\w+)*")
 _MAX_WORDS = 100
 _MAX_CATEGORIES = 20
 
@@ -44,8 +43,9 @@ def search(gallery: LiveGallery, request: schemas.SearchRequest) -> schemas.Sear
         # Thresholds were chosen with queries of the other modality, ranked by the run's similarity.
         threshold = encoder.match_threshold(gallery.split, modality) if find != modality else None
         if threshold is not None and compared is embedding:
-            best = [entry.embedding for entry, _ in nearest[:MATCH_DEPTH]]
-            no_good_match = not best or _match(encoder, embedding, best) < threshold
+            best = [encoder.items_of(entry.embedding) for entry, _ in nearest[:MATCH_DEPTH]]
+            own = encoder.items_of(embedding)
+            no_good_match = is_poor_match(own, np.array(best), threshold)
         hits = _hits(gallery, nearest[: request.k])
     if request.category is not None and not hits:
         _check_category(gallery, request.category)
@@ -68,7 +68,7 @@ def _describe_words(
     query: schemas.Query, encoder: Encoder, text: str, encoded: Encoded | None
 ) -> None:
     query.known_words = 0 if encoded is None else encoded.known_words
-    words = list(dict.fromkeys(_WORD.findall(text)))[:_MAX_WORDS]
+    words = typed_words(text)[:_MAX_WORDS]
     if words and query.known_words is not None and query.known_words < len(words):
         known = encoder.encode("text", "raw", words)
         query.unknown_words = [w for w, each in zip(words, known, strict=True) if each is None]
@@ -95,25 +95,16 @@ def _hits(gallery: LiveGallery, nearest: list[tuple[Entry, float]]) -> list[sche
 def _categories(
     encoder: Encoder, embeddings: np.ndarray, categories: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """Return the fields on categories that a hit has, for n embeddings (n, e), n at least 1."""
-    names = ("category", "category_posterior", "category_known")
-    shown: list[tuple[Any, ...]] = [(name or None, None, bool(name)) for name in categories]
-    if encoder.label_names is not None:
-        posteriors = encoder.posteriors_of(embeddings)
-        found = categories_with_posteriors(posteriors, encoder.label_names, np.array(categories))
-        rows = zip(*(values.tolist() for values in found), strict=True)
-        # A category that is no class is shown as it is.
-        shown = [
-            given if given[0] and not row[2] else row
-            for given, row in zip(shown, rows, strict=True)
-        ]
-    return [dict(zip(names, row, strict=True)) for row in shown]
-
-
-def _match(encoder: Encoder, query: np.ndarray, hits: Sequence[np.ndarray]) -> float:
-    """Return how well the first hits (e,) match a query (e,), at least one."""
-    own, best = encoder.items_of(query), encoder.items_of(np.stack(hits))
-    return float(match_score(own[np.newaxis], best[np.newaxis])[0])
+    """Return the fields on categories that a hit has, for n embeddings (n, e)."""
+    posteriors = encoder.posteriors_of(embeddings)
+    return [
+        {
+            "category": shown.name or None,
+            "category_posterior": shown.posterior,
+            "category_known": shown.is_given,
+        }
+        for shown in shown_categories(posteriors, encoder.label_names, categories)
+    ]
 
 
 def thumbnail_path(gallery: LiveGallery, key: str, revision: int | None) -> str | None:
