@@ -14,10 +14,16 @@ SIMILARITIES = (*CODE_SIMILARITIES, "item")
 # Items of a data set that are searched; "all" are those of every split.
 SEARCH_SPLITS = ("all", "test")
 # How features are brought to the encoders' scale, see `input_maps`.
-MAP_NAMES = ("auto", "zscore", "hellinger", "chi2", "tfidf", "unit", "none")
-# Width and number of components of the χ² map, for X-GACMN and every compared system that uses it.
+MAP_NAMES = (
+    *("auto", "zscore", "hellinger", "chi2", "tfidf", "unit"),
+    *("rbf", "rank", "whiten", "none"),
+)
+# Width and number of components of the kernel maps, for X-GACMN and every compared system that
+# uses them.
 CHI2_GAMMA = 2.0
 CHI2_COMPONENTS = 500
+RBF_GAMMA = 1.0
+RBF_COMPONENTS = 300
 # --model of a method in a Python file of the user's own.
 OWN_METHOD = re.compile(r"(?P<path>.+\.py):(?P<name>[A-Za-z_]\w*)$")
 XGACMN = "xgacmn"

@@ -21,7 +21,7 @@ def test_codes_are_posteriors_of_mapped_features_at_the_chosen_c(pairs):
     labels = pairs.targets.argmax(axis=1)
     codes = encoder.codes(histograms.image, histograms.text)
     maps = (
-        fit_map("chi2", histograms.image, "image", gamma=0.5, components=20),
+        fit_map("chi2", histograms.image, "image", chi2_gamma=0.5, chi2_components=20),
         fit_map("zscore", histograms.text, "text"),
     )
     for ours, mapped, features in zip(

@@ -23,7 +23,7 @@ def make_model(classifier="angular", image_map="zscore", dropout=0.0, **settings
     keras.utils.set_random_seed(0)
     layer = {"angular": AngularSoftmax(3), "softmax": PlainSoftmax(3), "none": None}[classifier]
     encoder = CommonSpaceEncoder(
-        fit_map(image_map, IMAGE, "image", components=8),
+        fit_map(image_map, IMAGE, "image", chi2_components=8, rbf_components=8),
         fit_map("zscore", TEXT, "text"),
         Encoder((8, 6), 5, dropout=dropout),
         Encoder((8, 6), 5, dropout=dropout),
@@ -200,10 +200,11 @@ def test_a_text_without_words_does_not_spoil_training():
     assert all(np.isfinite(w).all() for w in model.trainable_weights)
 
 
-def test_kernel_maps_are_generated_as_zscored_features():
-    model = make_model(image_map="chi2")
+@pytest.mark.parametrize(("image_map", "width"), [("chi2", 8), ("rbf", 8), ("whiten", 6)])
+def test_component_maps_are_generated_as_zscored_features(image_map, width):
+    model = make_model(image_map=image_map)
     batch = batch_of(model)
-    assert batch["mapped_image"].shape == (24, 8) and batch["image_target"].shape == (24, 6)
+    assert batch["mapped_image"].shape == (24, width) and batch["image_target"].shape == (24, 6)
     assert model.text_decoder.dense[-1].units == 6
     model.alternate(batch)
 

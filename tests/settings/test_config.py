@@ -133,6 +133,7 @@ def test_fingerprint_of_before_a_setting_was_added_still_holds():
     assert [name for name in later if not name.startswith("item_")] == [
         "columns",
         "label_separator",
+        *("rbf_gamma", "rbf_components"),
         "choose_epoch",
         *("init", "pseudo_labels", "pseudo_label_confidence"),
         "deduplicate_gallery",

@@ -33,6 +33,12 @@ class MapSettings(SystemSettings):
     chi2_components: int = setting(
         XGACMNSettings.chi2_components, "maximum number of components of the χ² map", minimum=1
     )
+    rbf_gamma: float = setting(
+        XGACMNSettings.rbf_gamma, "width of the Gaussian map's kernel", minimum=1e-6
+    )
+    rbf_components: int = setting(
+        XGACMNSettings.rbf_components, "maximum number of components of the Gaussian map", minimum=1
+    )
 
 
 # Names of the settings that are also flags of X-GACMN.

@@ -3,28 +3,35 @@
 from typing import Any
 
 import numpy as np
+from scipy.spatial.distance import pdist
 from sklearn.metrics.pairwise import additive_chi2_kernel
 
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.model.input_maps import (
     ChiSquareKernelPCA,
+    GaussianKernelPCA,
     Identity,
     InputMap,
+    QuantileNormalize,
     Standardize,
     TfIdf,
     UnitLength,
-    evenly_spaced,
+    Whiten,
 )
-from xgacmn_tf.names import CHI2_COMPONENTS, CHI2_GAMMA, MAP_NAMES
+from xgacmn_tf.model.map_base import evenly_spaced
+from xgacmn_tf.names import CHI2_COMPONENTS, CHI2_GAMMA, MAP_NAMES, RBF_COMPONENTS, RBF_GAMMA
 
-# Training rows that the χ² kernel compares with. The kernel between them is formed once, in memory,
-# and every item that is encoded is compared with each: 4,000 rows are 128 MB of float64.
+# Training rows that a kernel compares with. The kernel between them is formed once, in memory, and
+# every item that is encoded is compared with each: 4,000 rows are 128 MB of float64. Whitening
+# takes this many rows, too, of features with more dimensions.
 MAX_LANDMARKS = 4_000
-# Components that the χ² map keeps for each dimension of its histograms, at most: for ten topics 500
-# lost .002 to .006 of validation mAP against 100.
+# Components that a kernel map keeps for each dimension of its features, at most: for histograms of
+# ten topics 500 lost .002 to .006 of validation mAP against 100.
 COMPONENTS_A_DIMENSION = 10
-# Rows that the mean χ² distance is taken over, evenly spaced.
+# Rows whose distances set a kernel's width, evenly spaced.
 ROWS_FOR_DISTANCE = 500
+# Training quantiles of a feature: two neighbors differ by less than 0.01 in the middle of N(0, 1).
+MAX_QUANTILES = 256
 # From this share of zeros on, non-negative features are taken for weighted words. Units of a
 # rectified network are zero less often.
 SPARSE = 0.9
@@ -38,6 +45,19 @@ def mean_chi2_distance(features: np.ndarray) -> float:
     distances = -additive_chi2_kernel(rows)
     pairs = len(rows) * (len(rows) - 1)
     return float(distances.sum() / pairs) if pairs and distances.any() else 1.0
+
+
+def median_squared_distance(features: np.ndarray) -> float:
+    """Return the median of ‖x − z‖² over pairs of rows of z-scored features.
+
+    If more than half of the pairs are equal, it is the mean, and 1 if all are.
+    """
+    standardize = Standardize(features.shape[1])
+    standardize.fit(features)
+    distances = pdist(standardize(evenly_spaced(features, ROWS_FOR_DISTANCE)), "sqeuclidean")
+    if not distances.any():
+        return 1.0
+    return float(np.median(distances) or distances.mean())
 
 
 def choose_map(features: np.ndarray) -> str:
@@ -66,17 +86,23 @@ def fit_maps(settings: Any, image: np.ndarray, text: np.ndarray) -> tuple[InputM
     X-GACMN and the compared systems that share its input maps all use this function.
 
     Args:
-      settings: an object with the attributes image_map, text_map, chi2_gamma and chi2_components.
+      settings: an object with the attributes image_map and text_map, and with chi2_gamma,
+        chi2_components, rbf_gamma and rbf_components of `fit_map`.
       image: (n, d_v) float32.
       text: (n, d_t) float32.
 
     Raises:
       InputError: as `fit_map` does.
     """
-    chi2 = {"gamma": settings.chi2_gamma, "components": settings.chi2_components}
+    options = {
+        "chi2_gamma": settings.chi2_gamma,
+        "chi2_components": settings.chi2_components,
+        "rbf_gamma": settings.rbf_gamma,
+        "rbf_components": settings.rbf_components,
+    }
     return (
-        fit_map(settings.image_map, image, "image", **chi2),
-        fit_map(settings.text_map, text, "text", **chi2),
+        fit_map(settings.image_map, image, "image", **options),
+        fit_map(settings.text_map, text, "text", **options),
     )
 
 
@@ -85,8 +111,10 @@ def fit_map(
     features: np.ndarray,
     modality: str,
     *,
-    gamma: float = CHI2_GAMMA,
-    components: int = CHI2_COMPONENTS,
+    chi2_gamma: float = CHI2_GAMMA,
+    chi2_components: int = CHI2_COMPONENTS,
+    rbf_gamma: float = RBF_GAMMA,
+    rbf_components: int = RBF_COMPONENTS,
 ) -> InputMap:
     """Return the map called `name`, fitted on training features.
 
@@ -94,8 +122,10 @@ def fit_map(
       name: one of `MAP_NAMES`; "auto" stands for the result of `choose_map`.
       features: (n, d) float32.
       modality: "image" or "text", for errors.
-      gamma: of the χ² kernel, times the `mean_chi2_distance`.
-      components: that the χ² map keeps, at most; `COMPONENTS_A_DIMENSION` is another limit.
+      chi2_gamma: γ of the χ² kernel, times the `mean_chi2_distance`.
+      rbf_gamma: γ of the Gaussian kernel, times the `median_squared_distance`.
+      chi2_components, rbf_components: number of components of these maps, at most;
+        `COMPONENTS_A_DIMENSION` is another limit.
 
     Raises:
       InputError: negative features under a map for histograms or counts, or counts between 0 and 1
@@ -116,6 +146,7 @@ def fit_map(
             f"hold weights between 0 and 1, the smallest {smallest:.4g}; "
             f"use --{modality}_map=unit, zscore or hellinger"
         )
+    landmarks, max_components = min(rows, MAX_LANDMARKS), COMPONENTS_A_DIMENSION * input_dim
     layer: InputMap
     match name:
         case "zscore":
@@ -123,9 +154,17 @@ def fit_map(
         case "hellinger":
             layer = Standardize(input_dim, power=0.5)
         case "chi2":
-            components = min(components, COMPONENTS_A_DIMENSION * input_dim)
-            gamma /= mean_chi2_distance(features)
-            layer = ChiSquareKernelPCA(input_dim, min(rows, MAX_LANDMARKS), components, gamma)
+            gamma = chi2_gamma / mean_chi2_distance(features)
+            components = min(chi2_components, max_components)
+            layer = ChiSquareKernelPCA(input_dim, landmarks, components, gamma)
+        case "rbf":
+            gamma = rbf_gamma / median_squared_distance(features)
+            components = min(rbf_components, max_components)
+            layer = GaussianKernelPCA(input_dim, landmarks, components, gamma)
+        case "rank":
+            layer = QuantileNormalize(input_dim, max(min(rows, MAX_QUANTILES), 2))
+        case "whiten":
+            layer = Whiten(input_dim, landmarks, components=input_dim)
         case "tfidf":
             layer = TfIdf(input_dim)
         case "unit":

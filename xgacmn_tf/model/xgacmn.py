@@ -27,7 +27,7 @@ from xgacmn_tf.model.input_maps import InputMap
 from xgacmn_tf.model.map_choice import fit_maps
 from xgacmn_tf.model.networks import Encoder, default_dropout
 from xgacmn_tf.model.optimizers import FusedAdam
-from xgacmn_tf.names import CHI2_COMPONENTS, CHI2_GAMMA, MODALITIES
+from xgacmn_tf.names import CHI2_COMPONENTS, CHI2_GAMMA, MODALITIES, RBF_COMPONENTS, RBF_GAMMA
 
 # Of Adam, where `compile` is given no optimizers.
 GENERATOR_LEARNING_RATE, DISCRIMINATOR_LEARNING_RATE = 3e-4, 1e-4
@@ -37,7 +37,8 @@ _TRAINING_ARGUMENTS = (
     *("lambda_1", "lambda_2", "lambda_3", "distillation", "generator_steps", "average_decay"),
 )
 _ENCODER_ARGUMENTS = (
-    *("num_classes", "image_map", "text_map", "chi2_gamma", "chi2_components", "code_dim"),
+    *("num_classes", "image_map", "text_map"),
+    *("chi2_gamma", "chi2_components", "rbf_gamma", "rbf_components", "code_dim"),
     *("code_activation", "image_dropout", "text_dropout", "class_layer", "margin"),
 )
 
@@ -67,6 +68,7 @@ class XGACMN(AdversarialModel):
         image_map, text_map: input maps by name, one of `names.MAP_NAMES`; "auto" chooses by the
             features, see `map_choice.choose_map`.
         chi2_gamma, chi2_components: of the χ² map, see `map_choice.fit_map`.
+        rbf_gamma, rbf_components: of the Gaussian map, likewise.
         encoder_hidden: widths of the encoders' hidden layers (§4.1).
         code_dim: dimension of the common space (§4.1).
         code_activation: activation of the code, "tanh" or "linear".
@@ -120,6 +122,8 @@ class XGACMN(AdversarialModel):
         text_map: str = "auto",
         chi2_gamma: float = CHI2_GAMMA,
         chi2_components: int = CHI2_COMPONENTS,
+        rbf_gamma: float = RBF_GAMMA,
+        rbf_components: int = RBF_COMPONENTS,
         encoder_hidden: Sequence[int] = (512, 100),
         code_dim: int = 100,
         code_activation: str = "tanh",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from xgacmn_tf.names import CHI2_COMPONENTS, CHI2_GAMMA, MAP_NAMES
+from xgacmn_tf.names import CHI2_COMPONENTS, CHI2_GAMMA, MAP_NAMES, RBF_COMPONENTS, RBF_GAMMA
 from xgacmn_tf.settings.fields import Section, setting
 
 
@@ -15,7 +15,9 @@ class XGACMNSettings(Section):
     image_map: str = setting(
         "auto",
         "transformation of image features before the encoder; auto: tfidf for word counts, chi2 "
-        "for histograms, unit for other sparse non-negative features, otherwise zscore",
+        "for histograms, unit for other sparse non-negative features, otherwise zscore. rbf takes "
+        "components of a Gaussian kernel, rank brings each feature's values to a normal "
+        "distribution, and whiten decorrelates the features; all three suit any features",
         choices=MAP_NAMES,
     )
     text_map: str = setting("auto", "the same for text features", choices=MAP_NAMES)
@@ -28,6 +30,19 @@ class XGACMNSettings(Section):
         CHI2_COMPONENTS,
         "maximum number of components of the chi2 map, which are at most ten per dimension",
         minimum=1,
+    )
+    rbf_gamma: float = setting(
+        RBF_GAMMA,
+        "width of the kernel of the rbf map: γ times the median squared distance of two training "
+        "rows, whose features are z-scored",
+        minimum=1e-6,
+        later=True,
+    )
+    rbf_components: int = setting(
+        RBF_COMPONENTS,
+        "maximum number of components of the rbf map, which are at most ten per dimension",
+        minimum=1,
+        later=True,
     )
 
     # Networks, §4.1.
