@@ -118,6 +118,9 @@ def test_reports_tell_what_the_run_scored(run, exported):
         ("hellinger", PlainSoftmax),
         ("chi2", AngularSoftmax),
         ("none", AngularSoftmax),
+        ("rbf", AngularSoftmax),
+        ("rank", PlainSoftmax),
+        ("whiten", None),
     ],
 )
 def test_every_map_and_class_layer(pairs, make_run, tmp_path, image_map, layer):

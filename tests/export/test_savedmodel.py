@@ -493,6 +493,9 @@ def test_an_interrupted_export_leaves_nothing(run, tmp_path, monkeypatch):
         ("chi2", "dot", None),
         ("hellinger", "posterior", PlainSoftmax),
         ("none", "cosine", AngularSoftmax),
+        ("rbf", "posterior", AngularSoftmax),
+        ("rank", "cosine", None),
+        ("whiten", "dot", PlainSoftmax),
     ],
 )
 def test_every_map_class_layer_and_similarity(
