@@ -46,10 +46,17 @@ def assert_same_maps(ours, theirs):
 
 
 @pytest.mark.parametrize("name", SHARING)
-@pytest.mark.parametrize("given", [{}, {"chi2_gamma": 0.7, "chi2_components": 9}])
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"image_map": "auto"},
+        {"image_map": "auto", "chi2_gamma": 0.7, "chi2_components": 9},
+        {"image_map": "rbf", "rbf_gamma": 0.7, "rbf_components": 9},
+    ],
+)
 def test_maps_equal_those_of_xgacmn(name, given, histograms, small_settings):
     system = baselines.system(name)
-    chosen = ("image_map=auto", *(f"{key}={value}" for key, value in given.items()))
+    chosen = tuple(f"{key}={value}" for key, value in given.items())
     settings = baselines.parse_settings(name, (*small_settings[name], *chosen))
     encoder = system.fit(histograms, settings)
     assert_same_maps(maps_of_xgacmn(histograms, **given), (encoder.image_map, encoder.text_map))
@@ -62,7 +69,7 @@ def test_defaults_are_those_of_the_flags():
     # No system replaces the width or the number of components by a number of its own.
     for name in names.SYSTEMS:
         settings = baselines.system(name).settings()
-        for flag in ("chi2_gamma", "chi2_components"):
+        for flag in ("chi2_gamma", "chi2_components", "rbf_gamma", "rbf_components"):
             default = getattr(XGACMNSettings, flag)
             assert getattr(settings, flag, default) == default
             assert (flag in vars(settings)) == (name in SHARING)

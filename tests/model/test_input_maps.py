@@ -291,6 +291,16 @@ def test_unknown_map_is_rejected_with_the_known_ones():
         fit_map("pca", FEATURES, "text")
 
 
+def test_chi2_has_the_configuration_and_the_weights_of_earlier_files():
+    """Files hold the weights by their order."""
+    layer = fit_map("chi2", HISTOGRAMS, "image")
+    assert keras.saving.get_registered_name(type(layer)) == "xgacmn_tf>ChiSquareKernelPCA"
+    base = {"name", "trainable", "dtype"}
+    assert set(layer.get_config()) - base == {"input_dim", "rows", "components", "gamma"}
+    names = ["landmarks", "kernel_mean", "projection", "mean", "scale"]
+    assert [weight.name for weight in layer.weights] == names
+
+
 @pytest.mark.parametrize("name", [name for name in MAP_NAMES if name != "auto"])
 def test_map_survives_serialization(name, tmp_path):
     train = np.ceil(20 * HISTOGRAMS) if name == "tfidf" else HISTOGRAMS
