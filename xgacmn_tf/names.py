@@ -18,12 +18,14 @@ MAP_NAMES = (
     *("auto", "zscore", "hellinger", "chi2", "tfidf", "unit"),
     *("rbf", "rank", "whiten", "none"),
 )
+# How "auto" chooses: by leave-one-out posteriors, or by the kind of features alone.
+MAP_CHOICES = ("evidence", "rule")
 # Width and number of components of the kernel maps, for X-GACMN and every compared system that
 # uses them.
 CHI2_GAMMA = 2.0
 CHI2_COMPONENTS = 500
 RBF_GAMMA = 1.0
-RBF_COMPONENTS = 300
+RBF_COMPONENTS = 1000
 # --model of a method in a Python file of the user's own.
 OWN_METHOD = re.compile(r"(?P<path>.+\.py):(?P<name>[A-Za-z_]\w*)$")
 XGACMN = "xgacmn"

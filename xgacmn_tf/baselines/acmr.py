@@ -64,7 +64,7 @@ def fit(data: TrainingData, settings: Settings) -> CommonSpaceEncoder:
     """Return the encoder trained on the training pairs."""
     classes = LinearClasses(data.targets.shape[1])
     encoder = CommonSpaceEncoder(
-        *fit_maps(settings, data.image, data.text),
+        *fit_maps(settings, data.image, data.text, data.targets, data.group),
         Encoder((512, 100), settings.code_dim),
         Encoder((40, 100), settings.code_dim),
         classes,

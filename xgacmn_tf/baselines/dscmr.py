@@ -44,7 +44,7 @@ def fit(data: TrainingData, settings: Settings) -> CommonSpaceEncoder:
     """Return the encoder trained on the training pairs."""
     shared = Affine(settings.code_dim)
     shared.build((None, settings.hidden))
-    maps = fit_maps(settings, data.image, data.text)
+    maps = fit_maps(settings, data.image, data.text, data.targets, data.group)
     hidden = [keras.layers.Dense(settings.hidden, "relu") for _ in maps]
     chains = [Chain([layer, shared]) for layer in hidden]
     encoder = CommonSpaceEncoder(*maps, chains[0], chains[1], None)

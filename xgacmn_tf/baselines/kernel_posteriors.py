@@ -62,7 +62,7 @@ def fit(data: TrainingData, settings: Settings) -> CommonSpaceEncoder:
         c = choose_c(x, data.targets, parts, data.progress)
         return Chain([Affine.of(*fit_logistic(x, data.targets, c)), keras.layers.Softmax()])
 
-    maps = fit_maps(settings, data.image, data.text)
+    maps = fit_maps(settings, data.image, data.text, data.targets, data.group)
     encoders = classifier(maps[0], data.image), classifier(maps[1], data.text)
     return CommonSpaceEncoder(*maps, *encoders, Posteriors())
 

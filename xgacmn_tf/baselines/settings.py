@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import ClassVar
 
-from xgacmn_tf.names import MAP_NAMES
+from xgacmn_tf.names import MAP_CHOICES, MAP_NAMES
 from xgacmn_tf.settings.fields import Section, setting
 from xgacmn_tf.settings.xgacmn_sections import XGACMNSettings
 
@@ -27,6 +27,9 @@ class MapSettings(SystemSettings):
 
     image_map: str = setting(XGACMNSettings.image_map, "input map of images", choices=MAP_NAMES)
     text_map: str = setting(XGACMNSettings.text_map, "input map of texts", choices=MAP_NAMES)
+    map_choice: str = setting(
+        XGACMNSettings.map_choice, "how auto chooses the maps", choices=MAP_CHOICES
+    )
     chi2_gamma: float = setting(
         XGACMNSettings.chi2_gamma, "width of the χ² map's kernel", minimum=1e-6
     )

@@ -20,7 +20,7 @@ from xgacmn_tf.baselines.settings import MapSettings
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
 from xgacmn_tf.model.layers import Chain
 from xgacmn_tf.model.map_choice import fit_maps
-from xgacmn_tf.model.networks import FEW_DIMENSIONS
+from xgacmn_tf.model.networks import default_dropout
 from xgacmn_tf.settings.fields import setting
 
 
@@ -45,9 +45,9 @@ class Settings(MapSettings):
 def fit(data: TrainingData, settings: Settings) -> CommonSpaceEncoder:
     """Return the encoder trained on the training pairs."""
     encoder = CommonSpaceEncoder(
-        *fit_maps(settings, data.image, data.text),
-        _tower(settings, data.image.shape[1]),
-        _tower(settings, data.text.shape[1]),
+        *fit_maps(settings, data.image, data.text, data.targets, data.group),
+        _tower(settings, data.image.shape[1], len(data.image)),
+        _tower(settings, data.text.shape[1], len(data.text)),
         None,
     )
     layers = [encoder.image_encoder, encoder.text_encoder]
@@ -79,11 +79,11 @@ def supervised_contrastive(codes: tf.Tensor, targets: tf.Tensor, temperature: fl
     )
 
 
-def _tower(settings: Settings, dim: int) -> Chain:
+def _tower(settings: Settings, dim: int, rows: int) -> Chain:
     return Chain(
         [
             keras.layers.Dense(settings.hidden, "relu"),
-            keras.layers.Dropout(settings.dropout if dim > FEW_DIMENSIONS else 0.0),
+            keras.layers.Dropout(settings.dropout if default_dropout(dim, rows) else 0.0),
             keras.layers.Dense(settings.code_dim),
         ]
     )

@@ -52,7 +52,7 @@ class Settings(MapSettings):
 
 def fit(data: TrainingData, settings: Settings) -> CommonSpaceEncoder:
     """Return the encoder trained on the training pairs."""
-    maps = fit_maps(settings, data.image, data.text)
+    maps = fit_maps(settings, data.image, data.text, data.targets, data.group)
     towers = ItemTowers(
         {"image": maps[0].output_dim, "text": maps[1].output_dim},
         TowerSettings(

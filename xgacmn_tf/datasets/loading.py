@@ -21,6 +21,11 @@ from xgacmn_tf.errors import InputError
 from xgacmn_tf.settings.config import Config
 from xgacmn_tf.settings.sections import DataSettings, FeatureSpec
 
+# Share of the training split that is held out for validation where nothing else is given, and the
+# number of training pairs from which it is. A fifth of fewer pairs chooses an epoch by chance.
+VALIDATION_FRACTION = 0.2
+MIN_PAIRS_TO_SPLIT = 250
+
 _RAW = (
     f"{', '.join(DISTRIBUTED)}, a .csv, .tsv, .jsonl or .parquet table, a folder of images, "
     "hf:NAME or tfds:NAME"
@@ -34,7 +39,7 @@ def for_config(config: Config) -> PairedDataset:
 
 
 def load_dataset(
-    name: str, *, validation_fraction: float = 0.2, seed: int = 0, **options: Any
+    name: str, *, validation_fraction: float | None = None, seed: int = 0, **options: Any
 ) -> PairedDataset:
     """Load a data set with a validation split, as a training run does.
 
@@ -42,7 +47,8 @@ def load_dataset(
         name: a bundled data set ("emoji", "openclipart"), one of the paper's, a file of features, a
             table of images and texts, or a TFDS name; see `load`.
         validation_fraction: share of the training pairs to hold out where the data set has no
-            validation split of its own, in [0, 1); 0 holds out none.
+            validation split of its own, in [0, 1); 0 holds out none, and None takes 0.2, or none
+            of fewer than 250 pairs.
         seed: of the pairs that are held out, and of what `load` draws.
         **options: further arguments of `load`, such as `data_dir` and `protocol`.
 
@@ -60,8 +66,19 @@ def load_dataset(
     return _with_validation(dataset, validation_fraction, seed)
 
 
-def _with_validation(dataset: PairedDataset, fraction: float, seed: int) -> PairedDataset:
-    """Hold out a fraction of the training split, or give back what was held out."""
+def _with_validation(dataset: PairedDataset, fraction: float | None, seed: int) -> PairedDataset:
+    """Hold out a fraction of the training split, or give back what was held out.
+
+    None stands for `VALIDATION_FRACTION`, unless that is too few pairs.
+    """
+    pairs = len(dataset.train)
+    if fraction is None and dataset.validation is None and pairs < MIN_PAIRS_TO_SPLIT:
+        note = (
+            f"{pairs} training pairs are too few to hold out a validation split: the number of "
+            "epochs follows a fixed rule, and class posteriors are not calibrated"
+        )
+        return replace(dataset, notes=(*dataset.notes, note))
+    fraction = VALIDATION_FRACTION if fraction is None else fraction
     if dataset.validation is None and fraction > 0:
         return hold_out(dataset, fraction, seed)
     if dataset.held_out and fraction == 0:

@@ -61,7 +61,12 @@ class KernelPCA(ComponentMap):
       rows: n, number of training rows that the kernel compares with, the landmarks.
       components: number of components to keep, at most n − 1, but at least 1.
       gamma: γ > 0, factor of the distance in the kernel, in units of 1 / distance.
+
+    Attributes:
+      min_share: components are 0 whose eigenvalue is a smaller share of the kernel's trace.
     """
+
+    min_share = 0.0
 
     def __init__(self, input_dim: int, rows: int, components: int, gamma: float, **kwargs: Any):
         super().__init__(input_dim, rows, components, **kwargs)
@@ -85,8 +90,11 @@ class KernelPCA(ComponentMap):
         mean = kernel.mean(axis=0)
         centered = kernel - mean[:, None] - mean[None, :] + mean.mean()
         values, vectors = leading_eigenvectors(centered, self.components)
+        values[values < self.min_share * np.trace(kernel)] = 0.0
+        vectors[:, values == 0] = 0.0
         # On the training rows component j has mean square μ_j / n.
-        scale = np.sqrt(self.rows * self.components / max(values.sum(), 1e-12))
+        kept = max(int(np.count_nonzero(values)), 1)
+        scale = np.sqrt(self.rows * kept / max(values.sum(), 1e-12))
         self.landmarks.assign(landmarks)
         self.kernel_mean.assign(mean)
         self.projection.assign(vectors / np.sqrt(np.maximum(values, TINY)) * scale)
@@ -149,6 +157,9 @@ class GaussianKernelPCA(KernelPCA):
     >>> layer(features).shape.as_list()
     [20, 3]
     """
+
+    # Single precision's distances have errors that dividing by √μ_j would amplify.
+    min_share = 1e-5
 
     def landmark_kernel(self, landmarks: np.ndarray) -> np.ndarray:
         return rbf_kernel(np.asarray(self.standardize(landmarks), np.float64), gamma=self.gamma)

@@ -24,7 +24,7 @@ from xgacmn_tf.model.angular_softmax import (
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
 from xgacmn_tf.model.epochs import BatchSource, EpochRunner
 from xgacmn_tf.model.input_maps import InputMap
-from xgacmn_tf.model.map_choice import fit_maps
+from xgacmn_tf.model.map_choice import fit_resolved
 from xgacmn_tf.model.networks import Encoder, default_dropout
 from xgacmn_tf.model.optimizers import FusedAdam
 from xgacmn_tf.names import CHI2_COMPONENTS, CHI2_GAMMA, MODALITIES, RBF_COMPONENTS, RBF_GAMMA
@@ -37,7 +37,7 @@ _TRAINING_ARGUMENTS = (
     *("lambda_1", "lambda_2", "lambda_3", "distillation", "generator_steps", "average_decay"),
 )
 _ENCODER_ARGUMENTS = (
-    *("num_classes", "image_map", "text_map"),
+    *("num_classes", "image_map", "text_map", "map_choice"),
     *("chi2_gamma", "chi2_components", "rbf_gamma", "rbf_components", "code_dim"),
     *("code_activation", "image_dropout", "text_dropout", "class_layer", "margin"),
 )
@@ -65,8 +65,11 @@ class XGACMN(AdversarialModel):
         encoder: encoders with input maps and class layer; None lets `adapt` build them from the
             arguments that follow `num_classes`.
         num_classes: c, at least 2; required without an encoder.
-        image_map, text_map: input maps by name, one of `names.MAP_NAMES`; "auto" chooses by the
-            features, see `map_choice.choose_map`.
+        image_map, text_map: input maps by name, one of `names.MAP_NAMES`; "auto" chooses by
+            `map_choice`.
+        map_choice: "evidence" chooses by leave-one-out posteriors of the categories, see
+            `map_choice.weigh_maps`; "rule" by the kind of features alone, see
+            `map_choice.choose_map`.
         chi2_gamma, chi2_components: of the χ² map, see `map_choice.fit_map`.
         rbf_gamma, rbf_components: of the Gaussian map, likewise.
         encoder_hidden: widths of the encoders' hidden layers (§4.1).
@@ -120,6 +123,7 @@ class XGACMN(AdversarialModel):
         num_classes: int | None = None,
         image_map: str = "auto",
         text_map: str = "auto",
+        map_choice: str = "evidence",
         chi2_gamma: float = CHI2_GAMMA,
         chi2_components: int = CHI2_COMPONENTS,
         rbf_gamma: float = RBF_GAMMA,
@@ -180,6 +184,8 @@ class XGACMN(AdversarialModel):
             data: training pairs: a `datasets.Split`, or an object or a dict with "image" (n, d_v)
                 and "text" (n, d_t) arrays of finite raw features, and "has_image" and "has_text"
                 (n,) bool or None where items are missing; the maps are fitted on those present.
+                Where it has "label" and a map is "auto", the categories choose the map; "group"
+                (n,) is equal for pairs of one image.
             batch_size: not used; Keras's preprocessing layers have it.
 
         Raises:
@@ -189,27 +195,41 @@ class XGACMN(AdversarialModel):
         del batch_size
         if self.built:
             raise ValueError("the model is adapted already; create a new XGACMN for other features")
-        settings = self.encoder_settings
         if hasattr(data, "to_fit"):
             data = data.to_fit()
-        image, text = (
-            np.asarray(data[m] if isinstance(data, Mapping) else getattr(data, m), np.float32)
-            for m in MODALITIES
-        )
+
+        def array(name: str) -> np.ndarray | None:
+            value = data.get(name) if isinstance(data, Mapping) else getattr(data, name, None)
+            return None if value is None else np.asarray(value)
+
+        image, text = (np.asarray(array(modality), np.float32) for modality in MODALITIES)
         if image.ndim != 2 or text.ndim != 2 or len(image) != len(text) or not len(image):
             raise ValueError(
                 f"adapt received image features of shape {image.shape} and text features of shape "
                 f"{text.shape}; expected (n, d_v) and (n, d_t), row i of both the same pair"
             )
-        present = []
+        settings, maps = types.SimpleNamespace(**self.encoder_settings), []
         for modality, features in (("image", image), ("text", text)):
-            name = f"has_{modality}"
-            has = data.get(name) if isinstance(data, Mapping) else getattr(data, name, None)
-            present.append(features if has is None else features[np.asarray(has, bool)])
-        self.build_on(*fit_maps(types.SimpleNamespace(**settings), *present))
+            has, label, group = array(f"has_{modality}"), array("label"), array("group")
+            rows = slice(None) if has is None else has.astype(bool)
+            maps.append(
+                fit_resolved(
+                    settings,
+                    modality,
+                    features[rows],
+                    None if label is None else label[rows],
+                    None if group is None else group[rows],
+                )
+            )
+        self.build_on(maps[0], maps[1], rows=len(image))
 
-    def build_on(self, image_map: InputMap, text_map: InputMap) -> None:
-        """Build the networks on fitted input maps, instead of `adapt`."""
+    def build_on(self, image_map: InputMap, text_map: InputMap, rows: int) -> None:
+        """Build the networks on fitted input maps, instead of `adapt`.
+
+        Args:
+            image_map, text_map: fitted.
+            rows: number of training pairs, from which `networks.default_dropout` follows.
+        """
         settings, encoders = self.encoder_settings, {}
         for modality, input_map in (("image", image_map), ("text", text_map)):
             dropout = settings[f"{modality}_dropout"]
@@ -217,7 +237,7 @@ class XGACMN(AdversarialModel):
                 hidden=settings["encoder_hidden"],
                 code_dim=settings["code_dim"],
                 code_activation=settings["code_activation"],
-                dropout=default_dropout(input_map.input_dim) if dropout is None else dropout,
+                dropout=default_dropout(input_map.input_dim, rows) if dropout is None else dropout,
                 dtype=self.dtype_policy,
                 name=f"{modality}_encoder",
             )

@@ -9,7 +9,8 @@ from xgacmn_tf.settings.config import Config
 
 # Settings that are arguments of `XGACMN` under the same names.
 _MODEL_ARGUMENTS = (
-    *("image_map", "text_map", "chi2_gamma", "chi2_components", "rbf_gamma", "rbf_components"),
+    *("image_map", "text_map", "map_choice"),
+    *("chi2_gamma", "chi2_components", "rbf_gamma", "rbf_components"),
     *("encoder_hidden", "code_dim", "code_activation", "image_dropout", "text_dropout"),
     *("margin", "lambda_1", "lambda_2", "lambda_3", "distillation"),
 )

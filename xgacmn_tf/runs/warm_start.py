@@ -47,7 +47,7 @@ def warm_start(model: XGACMN, config: Config, dataset: PairedDataset) -> None:
     previous = TrainedRun(str(config.training.init))
     _check(previous, config, dataset)
     encoder, names = previous.encoder, previous.label_names or ()
-    model.build_on(encoder.image_map, encoder.text_map)
+    model.build_on(encoder.image_map, encoder.text_map, rows=len(dataset.train))
     source = _last_epoch(previous)
     layers = [
         (encoder.image_encoder, model.encoder.image_encoder),
@@ -70,7 +70,8 @@ def _last_epoch(previous: TrainedRun) -> XGACMN:
     """Return the model of a run after its last epoch, from its checkpoint."""
     folder, encoder = previous.folder, previous.encoder
     model = compiled_model(folder.recorded_config(), len(previous.label_names or ()))
-    model.build_on(encoder.image_map, encoder.text_map)
+    # Its dropout, which follows the number of rows, is not used.
+    model.build_on(encoder.image_map, encoder.text_map, rows=1)
     path = folder.refit if "refit" in folder.read_metrics() else folder.resume
     checkpoints = Checkpoints(model, Progress(), path, writes=False)
     if not checkpoints.newest:

@@ -24,6 +24,7 @@ from xgacmn_tf.model.xgacmn import XGACMN
 from xgacmn_tf.names import XGACMN as XGACMN_NAME
 from xgacmn_tf.runs.checkpoint import load_encoder
 from xgacmn_tf.runs.folder import RunFolder
+from xgacmn_tf.runs.input_maps import choose_input_maps
 from xgacmn_tf.runs.items import add_items
 from xgacmn_tf.runs.untrained import compiled_model
 from xgacmn_tf.runs.warm_start import warm_start
@@ -101,10 +102,11 @@ def train_model(
         validate = Validation(model, dataset.validation, config.headline(), devices)
     batches = dataset.train.batches(training.batch_size, config.seed)
     steps = batches.steps(devices)
-    epochs = refit_epochs or automatic.max_epochs(training.epochs, steps)
+    chooses = validate is not None and training.choose_epoch != "last"
+    epochs = refit_epochs or _max_epochs(config, dataset, steps, chooses)
     patience = None
-    if training.choose_epoch != "last":
-        patience = automatic.patience(training.patience, epochs, training.evaluate_every)
+    if chooses:
+        patience = automatic.patience(training.patience, steps, training.evaluate_every)
     return train(
         model,
         batches,
@@ -135,13 +137,18 @@ def check_evaluations(config: Config, dataset: PairedDataset, devices: Devices) 
     if dataset.validation is None:
         return
     steps = dataset.train.batches(training.batch_size).steps(devices)
-    epochs = automatic.max_epochs(training.epochs, steps)
+    epochs = _max_epochs(config, dataset, steps, chooses=True)
     if epochs > 1 and automatic.planned_evaluations(epochs, training.evaluate_every) < 2:
         raise InputError(
             f"--evaluate_every={training.evaluate_every} evaluates {epochs} epochs once, "
             "and choosing the best epoch takes at least two evaluations; use a smaller "
             f"--evaluate_every, or --choose_epoch=last to train exactly {epochs} epochs"
         )
+
+
+def _max_epochs(config: Config, dataset: PairedDataset, steps: int, chooses: bool) -> int:
+    dim = max(dataset.image_dim, dataset.text_dim)
+    return automatic.max_epochs(config.training.epochs, steps, len(dataset.train), dim, chooses)
 
 
 def train_run(
@@ -166,7 +173,8 @@ def train_run(
     """
     imbalance = ReportImbalance(unusable)
     callbacks = _callbacks(config, folder, devices, imbalance)
-    seconds, more = 0.0, dict[str, Any]()
+    config, evidence = choose_input_maps(config, dataset, devices)
+    seconds, more = 0.0, dict[str, Any]({"input_maps": evidence})
     if config.training.pseudo_labels:
         dataset, seconds, more["pseudo_labels"] = _with_pseudo_labels(
             config, dataset, folder, devices

@@ -170,8 +170,8 @@ class Config(Section):
         return cls.of(**tuples)
 
     @property
-    def held_out(self) -> float:
-        """The fraction of the training split to hold out; 0 if nothing would use it."""
+    def held_out(self) -> float | None:
+        """The fraction of the training split to hold out, see `datasets.loading`; 0: none."""
         uses_it = self.system.model not in SYSTEMS or self.system.model in HOLD_OUT
         return self.data.validation_fraction if uses_it else 0.0
 

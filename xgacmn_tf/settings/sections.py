@@ -44,12 +44,12 @@ class DataSettings(Section):
         "loading it into memory",
         of_xgacmn=True,
     )
-    validation_fraction: float = setting(
-        0.2,
+    validation_fraction: float | None = setting(
+        None,
         "fraction of the training split held out to choose the best epoch and to calibrate class "
-        "posteriors, if the data set has no validation split; 0 trains on all pairs, keeps the "
-        "last epoch and calibrates nothing. Compared systems that need neither always train on all "
-        "pairs",
+        "posteriors, if the data set has no validation split; by default 0.2, and 0 where that is "
+        "fewer than 50 pairs. 0 trains on all pairs, keeps the last epoch and calibrates nothing. "
+        "Compared systems that need neither always train on all pairs",
         minimum=0.0,
         maximum=0.5,
     )

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 
-from xgacmn_tf.names import CHI2_COMPONENTS, CHI2_GAMMA, MAP_NAMES, RBF_COMPONENTS, RBF_GAMMA
+from xgacmn_tf.names import (
+    CHI2_COMPONENTS,
+    CHI2_GAMMA,
+    MAP_CHOICES,
+    MAP_NAMES,
+    RBF_COMPONENTS,
+    RBF_GAMMA,
+)
 from xgacmn_tf.settings.fields import Section, setting
 
 
@@ -14,13 +21,23 @@ class XGACMNSettings(Section):
 
     image_map: str = setting(
         "auto",
-        "transformation of image features before the encoder; auto: tfidf for word counts, chi2 "
-        "for histograms, unit for other sparse non-negative features, otherwise zscore. rbf takes "
-        "components of a Gaussian kernel, rank brings each feature's values to a normal "
-        "distribution, and whiten decorrelates the features; all three suit any features",
+        "transformation of image features before the encoder. zscore standardizes each feature; "
+        "hellinger does so after the square root, and rank after ranking; unit scales rows to one "
+        "length; tfidf weighs word counts; whiten decorrelates features; chi2 and rbf take "
+        "components of a χ² or a Gaussian kernel; auto: see --map_choice",
         choices=MAP_NAMES,
     )
     text_map: str = setting("auto", "the same for text features", choices=MAP_NAMES)
+    map_choice: str = setting(
+        "evidence",
+        "choice of the maps that are auto. rule: tfidf for word counts, chi2 for histograms, unit "
+        "for other sparse non-negative features, otherwise zscore. evidence: rbf in place of "
+        "zscore with fewer than ten pairs for each feature, and any other map that predicts the "
+        "categories of left-out training items clearly better",
+        choices=MAP_CHOICES,
+        later=True,
+        before="rule",
+    )
     chi2_gamma: float = setting(
         CHI2_GAMMA,
         "width of the kernel of the chi2 map: γ times the mean χ² distance of two training rows",
@@ -62,8 +79,8 @@ class XGACMNSettings(Section):
     common_discriminator_hidden: int = setting(50, "hidden units of D_C", minimum=1)
     image_dropout: float | None = setting(
         None,
-        "dropout after the hidden layers of the image encoder; by default 0.5, and 0 for features "
-        "of few dimensions",
+        "dropout after the hidden layers of the image encoder; by default 0.5, and 0 from twenty "
+        "training pairs for each feature",
         minimum=0.0,
         maximum=0.95,
     )
@@ -178,7 +195,8 @@ class TrainingSettings(Section):
     epochs: int | None = setting(
         None,
         "maximum number of passes over the training split; by default as many as make 1,000 "
-        "steps, at least 24",
+        "steps, at least 24; 3,000 steps with at most 256 features, and 300 with fewer than 250 "
+        "pairs, for which no validation split is held out",
         minimum=1,
     )
     choose_epoch: str = setting(
@@ -192,7 +210,7 @@ class TrainingSettings(Section):
     patience: int | None = setting(
         None,
         "number of evaluations in a row without a better validation mAP after which training "
-        "stops; by default a quarter of the planned evaluations, at least 10",
+        "stops; by default as many as 400 steps take, at least 10",
         minimum=1,
     )
     evaluate_every: int = setting(
