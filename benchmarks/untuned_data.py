@@ -1,4 +1,4 @@
-"""X-GACMN's default command beside classifiers on public data, most of them never used to tune it.
+"""Public two-view data: X-GACMN's default command beside classifiers and CCA.
 
     python benchmarks/untuned_data.py                              all data sets, 5 seeds
     python benchmarks/untuned_data.py --data_dir=DIR               with Wikipedia in DIR
@@ -27,6 +27,7 @@ of an earlier version of the code are not recomputed: name a new folder.
 
 import argparse
 import dataclasses
+import importlib.util
 import re
 import shlex
 import subprocess
@@ -185,7 +186,8 @@ def settings_of(name: str, arguments: argparse.Namespace) -> dict[str, Any] | st
 
 def _stamps(arguments: argparse.Namespace) -> dict[str, Any] | str:
     """Extract the features of the stamps unless they are given or were extracted before."""
-    path = arguments.stamps or arguments.output / "stamps.npz"
+    # Not among the results: the example links the package's folder beside its table.
+    path = arguments.stamps or arguments.output / "stamps_features" / "stamps.npz"
     if arguments.stamps is None and not path.exists():
         if not STAMPS.is_dir():
             return "apt-get install tuxpaint-stamps-default, or name a feature file by --stamps"
@@ -367,6 +369,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     except (InputError, ValueError, flags.Error) as error:
         parser.error(f"--xgacmn_flags: {error}")
 
+    systems = arguments.systems
+    if "cca" in systems and importlib.util.find_spec("cca_zoo") is None:
+        print("cca: skipped; pip install cca-zoo", file=sys.stderr)
+        systems = [name for name in systems if name != "cca"]
     tasks = []
     for name in arguments.datasets:
         settings = settings_of(name, arguments)
@@ -374,7 +380,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             print(f"{name}: skipped; {settings}", file=sys.stderr)
             continue
         for seed in range(arguments.seeds):
-            for system in arguments.systems:
+            for system in systems:
                 path = result_path(arguments.output, name, system, seed, arguments.xgacmn_flags)
                 own = settings | (given if system == XGACMN else {})
                 tasks.append(Task(name, system, seed, own, path))
@@ -396,8 +402,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not any(scores.values()):
         sys.exit("error: there are no results; see above")
     rows = compare({data: results for data, results in scores.items() if results})
-    ranks = mean_ranks(rows, arguments.systems)
-    text = table(rows, ranks, arguments.systems)
+    ranks = mean_ranks(rows, systems)
+    text = table(rows, ranks, systems)
     print(text)
     if arguments.markdown:
         arguments.markdown.write_text(f"{text}\n", encoding="utf-8")
