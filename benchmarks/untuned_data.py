@@ -348,10 +348,12 @@ def _p(value: float) -> str:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the benchmark with command-line arguments."""
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, allowed in {"datasets": DATASETS, "systems": SYSTEMS}.items():
-        parser.add_argument(
-            f"--{name}", type=some_of(allowed), default=",".join(allowed), help="comma-separated"
-        )
+    parser.add_argument(
+        "--datasets", type=some_of(DATASETS), default=",".join(DATASETS), help="comma-separated"
+    )
+    parser.add_argument(
+        "--systems", type=some_of(SYSTEMS), default=",".join(SYSTEMS), help="comma-separated"
+    )
     parser.add_argument("--seeds", type=int, default=5, help="number of seeds 0, 1, …")
     parser.add_argument("--jobs", type=int, default=2, help="workers, which share the cores")
     parser.add_argument("--output", type=Path, default=Path("untuned_data"), help="of results")
@@ -385,9 +387,9 @@ def main(argv: Sequence[str] | None = None) -> None:
                 own = settings | (given if system == XGACMN else {})
                 tasks.append(Task(name, system, seed, own, path))
     missing = [task for task in tasks if not task.path.exists()]
-    for number, (task, error) in enumerate(in_workers(run, missing, arguments.jobs), 1):
+    for number, (task, failure) in enumerate(in_workers(run, missing, arguments.jobs), 1):
         progress = f"{number}/{len(missing)} {task.data} seed {task.seed} {task.system}"
-        print(f"{progress}: {error or 'done'}", file=sys.stderr)
+        print(f"{progress}: {failure or 'done'}", file=sys.stderr)
 
     scores: dict[str, dict[str, list[Result]]] = {}
     for task in tasks:
