@@ -196,7 +196,7 @@ class TrainingSettings(Section):
         None,
         "maximum number of passes over the training split; by default as many as make 1,000 "
         "steps, at least 24; 3,000 steps with at most 256 features, and 300 with fewer than 250 "
-        "pairs, for which no validation split is held out",
+        "pairs and than 20 pairs for each feature",
         minimum=1,
     )
     choose_epoch: str = setting(

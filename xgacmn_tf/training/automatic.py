@@ -11,10 +11,11 @@ import os
 import tensorflow as tf
 
 from xgacmn_tf.datasets.loading import MIN_PAIRS_TO_SPLIT
+from xgacmn_tf.model.networks import default_dropout
 from xgacmn_tf.training.epoch_choice import MIN_PATIENCE
 
-# Steps where there are too few pairs for a validation split: with 20 to 90 pairs validation mAP is
-# level from 200 steps on, or falls slowly.
+# Steps where there are too few pairs for a validation split, and for training without dropout: with
+# 20 to 100 pairs validation mAP is level from 200 steps on, or falls slowly.
 STEPS_OF_FEW_PAIRS = 300
 # Steps otherwise, with many features and with few: the emoji, openclipart and Wikipedia are past
 # their best epoch after 1,000 steps of Adam at 3e-4, which a validation split then chooses, and
@@ -57,7 +58,7 @@ def max_epochs(epochs: int | None, steps: int, pairs: int, dim: int, chooses: bo
     if epochs:
         return epochs
     total = STEPS_OF_FEW_FEATURES if chooses and dim <= SMALL_DIMENSIONS else STEPS
-    if not chooses and pairs < MIN_PAIRS_TO_SPLIT:
+    if not chooses and pairs < MIN_PAIRS_TO_SPLIT and default_dropout(dim, pairs):
         total = STEPS_OF_FEW_PAIRS
     return max(MIN_EPOCHS, math.ceil(total / steps))
 
