@@ -225,7 +225,7 @@ PARTS: dict[str, dict[str, Variant]] = {
     "discriminators": {
         "base": BASE,
         "D_I, D_T and D_C": (xg.XGACMN, FEATURES | CODES),
-        "λ2 = 50": (xg.XGACMN, FEATURES | CODES | {"lambda_2": 50.0}),
+        "D_I, D_T and D_C, λ2 = 50": (xg.XGACMN, FEATURES | CODES | {"lambda_2": 50.0}),
         "D_C alone": (xg.XGACMN, CODES),
         "D_I and D_T": (xg.XGACMN, FEATURES),
         "D_I and D_T, linear": (xg.XGACMN, FEATURES | {"output_activation": "linear"}),
