@@ -21,8 +21,8 @@ from xgacmn_tf.errors import InputError
 from xgacmn_tf.settings.config import Config
 from xgacmn_tf.settings.sections import DataSettings, FeatureSpec
 
-# Share of the training split that is held out for validation where nothing else is given, and the
-# number of training pairs from which it is. A fifth of fewer pairs chooses an epoch by chance.
+# Share of the training split that is held out for validation where nothing else is given. A fifth of
+# fewer complete training pairs than the second number would choose an epoch by chance.
 VALIDATION_FRACTION = 0.2
 MIN_PAIRS_TO_SPLIT = 250
 
@@ -71,11 +71,13 @@ def _with_validation(dataset: PairedDataset, fraction: float | None, seed: int) 
 
     None stands for `VALIDATION_FRACTION`, unless that is too few pairs.
     """
-    pairs = len(dataset.train)
+    masks = dataset.train.masks().values()
+    pairs = int(np.all([*masks], axis=0).sum()) if masks else len(dataset.train)
     if fraction is None and dataset.validation is None and pairs < MIN_PAIRS_TO_SPLIT:
+        complete = f"{pairs} {'complete ' if masks else ''}training pairs"
         note = (
-            f"{pairs} training pairs are too few to hold out a validation split: the number of "
-            "epochs follows a fixed rule, and class posteriors are not calibrated"
+            f"{complete} are too few to hold out a validation split: the number of epochs follows "
+            "a fixed rule, and class posteriors are not calibrated"
         )
         return replace(dataset, notes=(*dataset.notes, note))
     fraction = VALIDATION_FRACTION if fraction is None else fraction
