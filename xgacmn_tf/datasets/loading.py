@@ -21,8 +21,8 @@ from xgacmn_tf.errors import InputError
 from xgacmn_tf.settings.config import Config
 from xgacmn_tf.settings.sections import DataSettings, FeatureSpec
 
-# Share of the training split that is held out for validation where nothing else is given. A fifth of
-# fewer complete training pairs than the second number would choose an epoch by chance.
+# Share of the training split that is held out for validation where nothing else is given. A fifth
+# of fewer complete training pairs than the second number would choose an epoch by chance.
 VALIDATION_FRACTION = 0.2
 MIN_PAIRS_TO_SPLIT = 250
 
