@@ -193,7 +193,7 @@ def finished_run(feature_file, small_networks, tmp_path_factory) -> tuple[Path, 
     folder = tmp_path_factory.mktemp("runs") / "run"
     config = Config.of(
         dataset=str(feature_file), output_dir=str(folder), epochs=2, batch_size=16,
-        histograms=True, **small_networks,
+        histograms=True, validation_fraction=0.2, image_map="zscore", **small_networks,
     )  # fmt: skip
     with logged_lines() as lines:
         experiment.run(config)

@@ -86,7 +86,7 @@ def main() -> None:
             dataset=dataset, output_dir=str(folder / name), epochs=12, patience=12, batch_size=16,
             encoder_hidden=(16, 8), code_dim=6, feature_discriminator_hidden=12,
             common_discriminator_hidden=5, generator_learning_rate=3e-3, item_hidden=(12,),
-            item_dim=4,
+            item_dim=4, validation_fraction=0.2,
         )  # fmt: skip
 
     started = time.monotonic()

@@ -24,7 +24,7 @@ KILLS = 60
 TIMES = ("date", "wall_time_s", "training_time_s", "examples_per_second")
 SMALL = (
     "--encoder_hidden=16,8", "--code_dim=6", "--feature_discriminator_hidden=12",
-    "--common_discriminator_hidden=5", "--batch_size=16",
+    "--common_discriminator_hidden=5", "--batch_size=16", "--validation_fraction=0.2",
 )  # fmt: skip
 
 

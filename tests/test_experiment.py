@@ -12,6 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tests.log_lines import logged_lines
 from xgacmn_tf import experiment
 from xgacmn_tf.errors import InputError
+from xgacmn_tf.model.input_maps import Standardize
 from xgacmn_tf.runs.checkpoint import load_encoder
 from xgacmn_tf.runs.folder import RunFolder
 from xgacmn_tf.settings.config import Config
@@ -29,6 +30,7 @@ SMALL = {
     "item_hidden": (12,),
     "item_dim": 4,
     "item_members": 2,
+    "validation_fraction": 0.2,
 }
 MEASURES = {"mAP", "mAP@50", "mAP@50/min", "R@1", "R@5", "R@10", "median_rank"}
 MEASURES |= {"distinct_first", "coverage@10"}
@@ -184,6 +186,40 @@ def test_table_shows_both_directions_and_chance(finished_run):
     for word in ("posterior*", "cosine", "dot", "chance", "i2t", "t2i", "MedR"):
         assert word in table
     assert max(len(line) for line in table[table.index("similarity") :].splitlines()[:14]) <= 90
+
+
+def test_few_pairs_train_without_a_validation_split(feature_file, tmp_path):
+    config = Config.of(
+        dataset=str(feature_file), output_dir=str(tmp_path / "run"), export=False, text_map="rank",
+        **SMALL | {"epochs": None, "validation_fraction": None},
+    )  # fmt: skip
+    metrics = experiment.run(config)
+    assert metrics["splits"] == {"train": 90, "validation": 0, "test": 30}
+    # 300 steps, of which an epoch of 90 pairs has five.
+    assert metrics["planned_epochs"] == metrics["trained_epochs"] == metrics["best_epoch"] == 60
+    assert not {"refit", "calibration"} & set(metrics)
+    report = json.loads((tmp_path / "run" / "data_report.json").read_text())
+    assert report["notes"] == metrics["data_report"]["notes"]
+    assert [note for note in report["notes"] if "too few" in note] == [
+        "90 training pairs are too few to hold out a validation split: the number of epochs "
+        "follows a fixed rule, and class posteriors are not calibrated"
+    ]
+    assert metrics["input_maps"]["image"]["rows"] == 90
+    assert metrics["input_maps"]["text"] == {"chosen": "rank"}
+
+
+def test_metrics_have_the_evidence_for_the_input_maps(finished_run):
+    folder, _, printed = finished_run
+    maps = read_metrics(folder)["input_maps"]
+    assert set(maps) == {"image", "text"} and maps["image"] == {"chosen": "zscore"}
+    evidence = maps["text"]
+    # The validation split chooses no map.
+    assert evidence["rows"] == 72 and {"zscore", "rank", "unit"} <= set(evidence["log_loss"])
+    # Five features have more than ten pairs each.
+    assert evidence["chosen"] == evidence["preferred"] == "zscore"
+    assert type(load_encoder(folder / "checkpoints" / "best.keras").text_map) is Standardize
+    assert "input map of texts: zscore (leave-one-out log-loss: " in printed
+    assert "input map of images" not in printed
 
 
 def test_the_same_command_again_only_reads(finished_run):

@@ -90,6 +90,7 @@ def trained(tmp_path_factory):
         dataset=str(folder / "pairs.npz"), output_dir=str(folder / "run"), epochs=2, batch_size=4,
         encoder_hidden=(4, 3), code_dim=2, feature_discriminator_hidden=3,
         common_discriminator_hidden=2, item_hidden=(3,), item_dim=2, item_members=2, export=False,
+        validation_fraction=0.2,
     )  # fmt: skip
     run_experiment(config)
     return folder / "run", config

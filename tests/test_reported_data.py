@@ -33,6 +33,7 @@ def run(tmp_path, small_networks):
         np.savez(tmp_path / "data.npz", **data)
         sizes = {"encoder_hidden": (128, 50), "code_dim": 20}
         shorter = {"epochs": 40, "batch_size": 32, "item_epochs": 2, "refit": False}
+        shorter["validation_fraction"] = 0.2
         folder = tmp_path / "run"
         config = Config.of(
             dataset=str(tmp_path / "data.npz"),

@@ -61,8 +61,9 @@ def table(tmp_path_factory):
 
 def run(path, folder, **settings):
     config = Config.of(
-        dataset=str(path), output_dir=str(folder), export=False, **({"epochs": 2} | settings)
-    )
+        dataset=str(path), output_dir=str(folder), export=False, validation_fraction=0.2,
+        **({"epochs": 2} | settings),
+    )  # fmt: skip
     with logged_lines() as printed:
         experiment.run(config)
     return json.loads((folder / "metrics.json").read_text()), "\n".join(printed)

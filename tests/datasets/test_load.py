@@ -19,6 +19,7 @@ from xgacmn_tf.datasets import (
     wikipedia,
 )
 from xgacmn_tf.datasets.catalog import BUNDLED
+from xgacmn_tf.datasets.loading import MIN_PAIRS_TO_SPLIT, load_dataset
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.settings.sections import FeatureSpec
 
@@ -31,6 +32,26 @@ def features(tmp_path):
         image_test=np.ones((2, 3)), text_test=np.ones((2, 2)), label_test=[1, 0],
     )  # fmt: skip
     return tmp_path / "mine.npz"
+
+
+@pytest.mark.parametrize("rows", [249, 250])
+def test_a_validation_split_is_held_out_of_enough_pairs_or_where_a_fraction_is_given(
+    rows, tmp_path, make_split
+):
+    arrays = {
+        f"{name}_{part}": getattr(make_split(part, part_rows), name)
+        for part, part_rows in (("train", rows), ("test", 6))
+        for name in ("image", "text", "label", "id")
+    }
+    np.savez(tmp_path / "pairs.npz", **arrays)
+    dataset = load_dataset(str(tmp_path / "pairs.npz"))
+    if rows < MIN_PAIRS_TO_SPLIT:
+        assert dataset.validation is None and len(dataset.train) == rows
+        assert dataset.notes[-1].startswith(f"{rows} training pairs are too few to hold out")
+    else:
+        assert len(dataset.validation) == 50 and dataset.held_out and not dataset.notes
+    given = load_dataset(str(tmp_path / "pairs.npz"), validation_fraction=0.2)
+    assert len(given.validation) == pytest.approx(0.2 * rows, abs=1) and not given.notes
 
 
 def test_a_path_is_read_as_it_stands_or_from_data_dir(features, monkeypatch):

@@ -89,7 +89,7 @@ def settings(data_dir, **more):
         dataset="pairs", data_dir=data_dir, streaming=True, epochs=4, batch_size=16,
         encoder_hidden=(16, 8), code_dim=6, feature_discriminator_hidden=12,
         common_discriminator_hidden=5, generator_learning_rate=3e-3, item_hidden=(12,), item_dim=4,
-        **more,
+        validation_fraction=0.2, **more,
     )  # fmt: skip
 
 

@@ -9,7 +9,10 @@ from xgacmn_tf.paper.figure_plane import ROWS
 from xgacmn_tf.paper.studies import STUDIES
 from xgacmn_tf.paper.table_ablation import SETTINGS
 
-SMALL = "--epochs=2\n--encoder_hidden=8\n--batch_size=16\n--feature_discriminator_hidden=8\n"
+SMALL = (
+    "--epochs=2\n--encoder_hidden=8\n--batch_size=16\n--feature_discriminator_hidden=8\n"
+    "--validation_fraction=0.2\n"
+)
 CHANGES = {
     "wikipedia_shallow_2173": "--distillation=100\n",
     "ablation_without_d_c": "--nodiscriminate_codes\n",

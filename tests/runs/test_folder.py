@@ -23,6 +23,7 @@ def evaluated_once(feature_file, tmp_path_factory):
         dataset=str(feature_file), output_dir=str(folder), epochs=4, evaluate_every=4,
         choose_epoch="last", encoder_hidden=(8,), code_dim=4, batch_size=16, export=False,
         feature_discriminator_hidden=8, common_discriminator_hidden=4, item_hidden=(8,), item_dim=4,
+        validation_fraction=0.2,
     )  # fmt: skip
     experiment.run(config)
     return config
@@ -53,8 +54,9 @@ def test_a_finished_run_of_before_a_setting_was_added_is_found_and_loaded(earlie
 def test_a_run_of_before_posteriors_were_calibrated_names_the_remedy(feature_file, tmp_path):
     """Logistic regression held nothing out then, so its data had another fingerprint."""
     config = Config.of(
-        model="sm", dataset=str(feature_file), output_dir=str(tmp_path / "run"), export=False
-    )
+        model="sm", dataset=str(feature_file), output_dir=str(tmp_path / "run"), export=False,
+        validation_fraction=0.2,
+    )  # fmt: skip
     experiment.run(config)
     everything = config.replace(validation_fraction=0.0)
     record = json.loads((tmp_path / "run" / "config.json").read_text())

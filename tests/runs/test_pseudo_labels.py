@@ -36,7 +36,7 @@ def config(incomplete_file, small_networks, tmp_path_factory):
     return Config.of(
         dataset=str(incomplete_file), output_dir=str(folder), epochs=8, batch_size=16,
         generator_learning_rate=3e-3, pseudo_labels=True, pseudo_label_confidence=0.5,
-        export=True, **small_networks,
+        export=True, validation_fraction=0.2, **small_networks,
     )  # fmt: skip
 
 

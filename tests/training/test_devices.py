@@ -41,6 +41,7 @@ def settings(feature_file, small_networks):
     return {
         **small_networks, "dataset": str(feature_file), "epochs": 6, "batch_size": 16,
         "image_dropout": 0.5, "text_dropout": 0.2, "generator_learning_rate": 3e-3,
+        "validation_fraction": 0.2,
     }  # fmt: skip
 
 

@@ -274,10 +274,12 @@ def test_a_weight_may_lose_little_of_the_category(config, runs, monkeypatch):
 
 
 def test_folders_of_runs_without_item_embeddings_are_found_again(tmp_path):
-    """The digits are those of the version before item embeddings."""
-    plain = Config.of(dataset="wikipedia", epochs=16, item_embedding=False)
+    """The digits are those of the version before item embeddings, of what were defaults then."""
+    former = {"map_choice": "rule", "validation_fraction": 0.2}
+    plain = Config.of(dataset="wikipedia", epochs=16, item_embedding=False, **former)
     assert plain.fingerprint() == "f7498217"
-    assert Config.of(dataset="wikipedia", epochs=16).fingerprint() != "f7498217"
+    for name, value in {"item_embedding": True, "map_choice": "evidence"}.items():
+        assert plain.replace(**{name: value}).fingerprint() != "f7498217"
     settings = {k: v for k, v in plain.flat().items() if not k.startswith("item_")}
     folder = RunFolder(tmp_path)
     folder.config.write_text(json.dumps({"settings": settings, "data_fingerprint": "0"}))

@@ -31,7 +31,7 @@ from xgacmn_tf.training.validation import Validation
 def make_small_config(feature_file):
     return Config.of(
         dataset=str(feature_file), epochs=5, batch_size=16, encoder_hidden=(16, 8), code_dim=6,
-        feature_discriminator_hidden=12, common_discriminator_hidden=5,
+        feature_discriminator_hidden=12, common_discriminator_hidden=5, validation_fraction=0.2,
         generator_learning_rate=3e-3, item_hidden=(12,), item_dim=4,
     )  # fmt: skip
 
@@ -209,12 +209,19 @@ def test_without_validation_the_last_epoch_is_kept(small_config, tmp_path):
 
 
 def test_epochs_and_patience_follow_the_size_of_the_data_unless_given():
-    assert max_epochs(None, steps=10) == 100  # 1,000 steps
-    assert max_epochs(None, steps=125) == 24
-    assert max_epochs(3, steps=10) == 3
-    assert (patience(None, 24, every=1), patience(None, 100, every=1)) == (10, 25)
-    assert patience(4, 100, every=1) == 4
-    assert patience(None, 100, every=2) == 12  # a quarter of 50 evaluations
+    def epochs(steps, pairs=1_000, dim=257, chooses=True, given=None):
+        return max_epochs(given, steps, pairs, dim, chooses)
+
+    assert (epochs(10), epochs(3), epochs(125)) == (100, 334, 24)  # 1,000 steps, at least 24 epochs
+    assert (epochs(10, dim=256), epochs(10, dim=256, chooses=False)) == (300, 100)
+    # Few pairs take fewer steps only where no validation split chooses the epoch.
+    assert epochs(10, pairs=249, chooses=False) == 30
+    assert epochs(10, pairs=250, chooses=False) == epochs(10, pairs=249) == 100
+    assert epochs(10, pairs=249, chooses=False, given=3) == epochs(10, given=3) == 3
+    # Patience is 400 steps, and at least 10 evaluations.
+    assert [patience(None, steps, every=1) for steps in (4, 30, 40, 125)] == [100, 14, 10, 10]
+    assert patience(None, 4, every=2) == 50
+    assert patience(3, 4, every=1) == 3
 
 
 def test_training_is_over_when_no_evaluation_is_better_for_long():
@@ -259,7 +266,7 @@ def test_a_single_evaluation_of_several_epochs_is_rejected(given, small_config, 
     config = small_config.replace(**settings)
     with pytest.raises(InputError) as error:
         experiment.run(config)
-    epochs = given.get("epochs", 250)  # 72 pairs are four batches, and 1,000 steps the default
+    epochs = given.get("epochs", 750)  # 72 pairs are four batches, and 3,000 steps the default
     expected = f"--evaluate_every={given['evaluate_every']} evaluates {epochs} epochs once"
     assert str(error.value).startswith(expected) and "--choose_epoch=last" in str(error.value)
     assert not (tmp_path / "run").exists()
@@ -363,11 +370,13 @@ def test_same_seed_same_bits_where_slices_share_memory(small_config, tmp_path, c
     assert all(run.history == runs[0].history for run in runs)
 
 
-def test_bfloat16_trains_the_networks_alone(small_config, trained, tmp_path):
+def test_bfloat16_trains_the_networks_alone(small_config, tmp_path):
     """The course of float32 within three digits; everything that is kept stays in float32."""
     dataset = datasets.for_config(small_config)
-    ours = small_config.replace(precision="bfloat16")
-    plain, _ = trained
+    # bfloat16 draws dropout differently.
+    theirs = small_config.replace(image_dropout=0.0, text_dropout=0.0)
+    ours = theirs.replace(precision="bfloat16")
+    plain = train(theirs, dataset, folder_for(theirs, tmp_path / "plain"))
     folder = folder_for(ours, tmp_path / "run")
     mixed = train(ours, dataset, folder)
     for term, value in plain.history[-1].items():
@@ -407,6 +416,7 @@ def test_run_killed_at_random_moments_ends_with_the_same_numbers(feature_file, t
             [
                 sys.executable, "-m", "xgacmn_tf.main", f"--dataset={feature_file}",
                 "--epochs=400", f"--output_dir={folder}", "--batch_size=8",
+                "--validation_fraction=0.2",
             ],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip

@@ -21,8 +21,9 @@ class SystemSettings(Section):
 class MapSettings(SystemSettings):
     """Settings of the input maps, with the names, meanings and defaults of X-GACMN's flags.
 
-    `model.map_choice.fit_maps` fits the maps of X-GACMN and of these systems alike. If a flag
-    file changes the maps of X-GACMN, `compare` changes those of these systems too.
+    The maps are chosen and fitted as those of X-GACMN, except that `two_tower`, which reads no
+    categories, chooses without evidence. If a flag file changes the maps of X-GACMN, `compare`
+    changes those of these systems too.
     """
 
     image_map: str = setting(XGACMNSettings.image_map, "input map of images", choices=MAP_NAMES)

@@ -7,9 +7,9 @@ Objective, for unit codes v_i and t_i of the pairs of a batch and s_ij = v_i·t_
   ½ mean_i (log Σ_j e^{s_ij} + log Σ_j e^{s_ji} − 2 s_ii)
 where j leaves out other pairs that share an image, a text or a group with pair i.
 
-Training does not read categories. Only the choice of the epoch does, by validation mAP, as for all
-other systems. The towers, the loss and the defaults are those of X-GACMN's item embeddings
-(`model.item_towers`), whose epoch is chosen by R@10 instead.
+Training does not read categories, and neither does the choice of the input maps. Only the choice of
+the epoch does, by validation mAP, as for all other systems. The towers, the loss and the defaults
+are those of X-GACMN's item embeddings (`model.item_towers`), whose epoch is chosen by R@10 instead.
 
 Fidelity: beyond the paper; trained from scratch on extracted features, with a fixed τ.
 """
@@ -52,7 +52,7 @@ class Settings(MapSettings):
 
 def fit(data: TrainingData, settings: Settings) -> CommonSpaceEncoder:
     """Return the encoder trained on the training pairs."""
-    maps = fit_maps(settings, data.image, data.text, data.targets, data.group)
+    maps = fit_maps(settings, data.image, data.text, label=None)
     towers = ItemTowers(
         {"image": maps[0].output_dim, "text": maps[1].output_dim},
         TowerSettings(

@@ -178,7 +178,7 @@ def fit_maps(
     settings: Any,
     image: np.ndarray,
     text: np.ndarray,
-    label: np.ndarray,
+    label: np.ndarray | None,
     group: np.ndarray | None = None,
 ) -> tuple[InputMap, InputMap]:
     """Return the image map and the text map, fitted on complete training pairs.
