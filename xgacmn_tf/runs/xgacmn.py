@@ -23,8 +23,8 @@ from xgacmn_tf.model.encoders import CommonSpaceEncoder
 from xgacmn_tf.model.xgacmn import XGACMN
 from xgacmn_tf.names import XGACMN as XGACMN_NAME
 from xgacmn_tf.runs.checkpoint import load_encoder
+from xgacmn_tf.runs.data_settings import follow_data
 from xgacmn_tf.runs.folder import RunFolder
-from xgacmn_tf.runs.input_maps import choose_input_maps
 from xgacmn_tf.runs.items import add_items
 from xgacmn_tf.runs.untrained import compiled_model
 from xgacmn_tf.runs.warm_start import warm_start
@@ -173,8 +173,10 @@ def train_run(
     """
     imbalance = ReportImbalance(unusable)
     callbacks = _callbacks(config, folder, devices, imbalance)
-    config, evidence = choose_input_maps(config, dataset, devices)
-    seconds, more = 0.0, dict[str, Any]({"input_maps": evidence})
+    config, input_maps = follow_data(config, dataset, devices)
+    seconds, more = 0.0, dict[str, Any]()
+    if config.training.init is None:
+        more["input_maps"] = input_maps
     if config.training.pseudo_labels:
         dataset, seconds, more["pseudo_labels"] = _with_pseudo_labels(
             config, dataset, folder, devices

@@ -1,0 +1,57 @@
+"""Settings of X-GACMN that follow the data of a run: input maps and dropout."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from xgacmn_tf.datasets.paired import PairedDataset
+from xgacmn_tf.devices import Devices
+from xgacmn_tf.model.map_choice import resolved_map
+from xgacmn_tf.model.networks import default_dropout
+from xgacmn_tf.names import MAP_NAMES, MODALITIES
+from xgacmn_tf.settings.config import Config
+
+logger = logging.getLogger(__name__)
+
+
+def follow_data(
+    config: Config, dataset: PairedDataset, devices: Devices
+) -> tuple[Config, dict[str, Any]]:
+    """Choose what is not set, once for all trainings of a run.
+
+    The chief chooses maps for all workers, whose rounding may differ.
+
+    Args:
+        config: the settings.
+        dataset: the choice reads its training split alone.
+        devices: the workers of the training.
+
+    Returns:
+        The settings with the names of the maps and the dropouts, and what metrics.json has on the
+        maps, by modality.
+    """
+    train, choices, facts = dataset.train.to_fit(), dict[str, Any](), dict[str, Any]()
+    # Of a streamed split, the sample that is in memory.
+    is_whole = len(train) == len(dataset.train)
+    group = dataset.groups["train"] if is_whole else train.group
+    for modality in MODALITIES:
+        rows, features = train.has(modality), getattr(train, modality)
+        if getattr(config.model, f"{modality}_dropout") is None:
+            dropout = default_dropout(features.shape[1], len(dataset.train))
+            choices[f"{modality}_dropout"] = dropout
+        name, evidence = getattr(config.model, f"{modality}_map"), None
+        if devices.is_chief:
+            name, evidence = resolved_map(
+                config.model,
+                modality,
+                features[rows],
+                train.label[rows],
+                None if group is None else group[rows],
+            )
+        number = int(devices.from_chief([MAP_NAMES.index(name)])[0])
+        choices[f"{modality}_map"] = MAP_NAMES[number]
+        facts[modality] = evidence.as_dict() if evidence else {"chosen": MAP_NAMES[number]}
+        if evidence:
+            logger.info("input map of %ss: %s", modality, evidence)
+    return config.replace(**choices), facts
