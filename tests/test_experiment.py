@@ -230,9 +230,8 @@ def test_the_same_command_again_only_reads(finished_run):
     assert "finished" in lines[0] and (folder / "metrics.json").stat().st_mtime_ns == before
 
 
-def test_other_settings_in_the_same_folder_are_refused(finished_run, feature_file):
-    folder, _, _ = finished_run
-    other = Config.of(dataset=str(feature_file), output_dir=str(folder), **SMALL | {"epochs": 3})
+def test_other_settings_in_the_same_folder_are_refused(finished_run):
+    other = finished_run[1].replace(epochs=3)
     with pytest.raises(InputError, match="holds another run, which differs in: epochs 2 there, 3"):
         experiment.run(other)
 
