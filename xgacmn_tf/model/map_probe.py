@@ -57,11 +57,14 @@ class Evidence:
         return dataclasses.asdict(self)
 
     def __str__(self) -> str:
+        if not self.log_loss:
+            return self.chosen
+        titles = {"zscore": "zscore or rbf"} if self.preferred == "rbf" else {}
         losses = ", ".join(
-            f"{name} {loss:.3f}"
+            f"{titles.get(name, name)} {loss:.3f}"
             for name, loss in sorted(self.log_loss.items(), key=lambda item: item[1])
         )
-        return f"{self.chosen} (leave-one-out log-loss: {losses})" if losses else self.chosen
+        return f"{self.chosen} (leave-one-out log-loss: {losses})"
 
 
 def probed_rows(label: np.ndarray, group: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
