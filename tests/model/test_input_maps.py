@@ -330,3 +330,10 @@ def test_components_are_capped_by_the_dimensions():
 
 def test_components_are_capped_by_the_rows():
     assert ChiSquareKernelPCA(12, rows=10, components=500, gamma=1.0).output_dim == 9
+
+
+def test_ranks_of_values_that_differ_by_less_than_a_normal_number_are_finite():
+    values = np.float32([[0.0], [1e-40], [2e-40], [1e-3], [2.0]])
+    layer = fit_map("rank", values, "text")
+    mapped = np.asarray(layer(np.float32([[0.0], [1e-40], [1.5e-40], [1e-5], [2.0], [3.0]])))
+    assert np.isfinite(mapped).all() and (np.diff(mapped[:, 0]) >= 0).all()

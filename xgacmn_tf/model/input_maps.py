@@ -143,7 +143,10 @@ class QuantileNormalize(InputMap):
             lower = ops.where(tf.gather(values, first + ahead) <= x, ahead, lower)
         at = first + lower
         left, right = tf.gather(values, at), tf.gather(values, at + 1)
-        share = (x - left) / ops.where(right > left, right - left, 1.0)
+        # A gap that is not a normal number is rounded to 0.
+        gap = right - left
+        share = (x - left) / ops.where(gap > np.finfo(np.float32).tiny, gap, 1.0)
+        share = ops.where(x >= right, 1.0, share)
         low, high = tf.gather(scores, at), tf.gather(scores, at + 1)
         return low + ops.clip(share, 0.0, 1.0) * (high - low)
 
