@@ -35,10 +35,10 @@ import numpy as np
 import tensorflow as tf
 from arguments import Parser, some_of
 from keras import ops
+from public_views import DATASETS
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 from scipy.stats import ttest_rel
-from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 import xgacmn_tf as xg
@@ -67,10 +67,13 @@ def load(name: str, seed: int, data_dir: str | None) -> Data:
     """Return a data set with the validation split of a seed."""
     kernel = {"image_dropout": 0.5, "text_dropout": 0.5}
     if name == "digits":
-        digits = load_digits()
-        label = digits.target.astype(np.int32)
+        read = DATASETS["digits"].read
+        assert read is not None
+        upper, lower, digits = read()
+        label = digits.astype(np.int32)
         split = xg.Split(
-            *(digits.data[:, half].astype(np.float32) for half in (slice(32), slice(32, 64))),
+            upper.astype(np.float32),
+            lower.astype(np.float32),
             label,
             np.arange(len(label)).astype(str),
         )

@@ -21,9 +21,7 @@ from xgacmn_tf.errors import InputError
 from xgacmn_tf.settings.config import Config
 from xgacmn_tf.settings.sections import DataSettings, FeatureSpec
 
-# Share of the training split that is held out for validation where nothing else is given. A fifth
-# of fewer complete training pairs than the second number would choose an epoch by chance.
-VALIDATION_FRACTION = 0.2
+# A fifth of fewer complete training pairs would choose an epoch by chance.
 MIN_PAIRS_TO_SPLIT = 250
 
 _RAW = (
@@ -69,19 +67,19 @@ def load_dataset(
 def _with_validation(dataset: PairedDataset, fraction: float | None, seed: int) -> PairedDataset:
     """Hold out a fraction of the training split, or give back what was held out.
 
-    None stands for `VALIDATION_FRACTION`, unless that is too few pairs.
+    None stands for the default of `hold_out`, unless that is too few pairs.
     """
-    masks = dataset.train.masks().values()
-    pairs = int(np.all([*masks], axis=0).sum()) if masks else len(dataset.train)
-    if fraction is None and dataset.validation is None and pairs < MIN_PAIRS_TO_SPLIT:
-        complete = f"{pairs} {'complete ' if masks else ''}training pairs"
-        note = (
-            f"{complete} are too few to hold out a validation split: the number of epochs follows "
-            "a fixed rule, and class posteriors are not calibrated"
-        )
-        return replace(dataset, notes=(*dataset.notes, note))
-    fraction = VALIDATION_FRACTION if fraction is None else fraction
-    if dataset.validation is None and fraction > 0:
+    if fraction is None and dataset.validation is None:
+        masks = dataset.train.masks().values()
+        pairs = int(np.all([*masks], axis=0).sum()) if masks else len(dataset.train)
+        if pairs < MIN_PAIRS_TO_SPLIT:
+            note = (
+                f"{pairs} {'complete ' if masks else ''}training pairs are too few to hold out a "
+                "validation split: the number of epochs follows a fixed rule, and class posteriors "
+                "are not calibrated"
+            )
+            return replace(dataset, notes=(*dataset.notes, note))
+    if dataset.validation is None and (fraction is None or fraction > 0):
         return hold_out(dataset, fraction, seed)
     if dataset.held_out and fraction == 0:
         return give_back(dataset)

@@ -35,6 +35,10 @@ __all__ = [
 ]
 
 
+# Share of the training split that is held out for validation where nothing else is given.
+VALIDATION_FRACTION = 0.2
+
+
 @dataclass(frozen=True, eq=False)
 class PairedDataset:
     """A checked data set. Features become float32, labels int32 or uint8, ids and titles str.
@@ -209,7 +213,7 @@ def check(dataset: PairedDataset) -> dict[str, Any]:
     return {**splits, "label_names": names}
 
 
-def hold_out(dataset: PairedDataset, fraction: float, seed: int) -> PairedDataset:
+def hold_out(dataset: PairedDataset, fraction: float | None, seed: int) -> PairedDataset:
     """Hold out a stratified part of the training split as the validation split.
 
     A data set that has a validation split of its own is returned as it is. `stratified_part` draws
@@ -217,7 +221,8 @@ def hold_out(dataset: PairedDataset, fraction: float, seed: int) -> PairedDatase
     than one group. Groups with an incomplete pair stay in training.
 
     Args:
-        fraction: share of the complete training pairs to set aside, in (0, 1).
+        fraction: share of the complete training pairs to set aside, in (0, 1); None takes
+            `VALIDATION_FRACTION`.
         seed: at least 0.
 
     Raises:
@@ -225,6 +230,7 @@ def hold_out(dataset: PairedDataset, fraction: float, seed: int) -> PairedDatase
     """
     if dataset.validation is not None:
         return dataset
+    fraction = VALIDATION_FRACTION if fraction is None else fraction
     if not 0 < fraction < 1:
         raise InputError(f"The validation fraction must lie between 0 and 1, found {fraction}.")
     train, groups = dataset.train, dataset.groups["train"]

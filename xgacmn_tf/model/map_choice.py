@@ -27,6 +27,8 @@ from xgacmn_tf.model.map_probe import (
     chi2_kernel,
     choose_by_evidence,
     gaussian_kernel,
+    mean_distance,
+    median_distance,
     probed_rows,
 )
 from xgacmn_tf.names import CHI2_COMPONENTS, CHI2_GAMMA, MAP_NAMES, RBF_COMPONENTS, RBF_GAMMA
@@ -60,9 +62,7 @@ SUM_TOLERANCE = 1e-3
 def mean_chi2_distance(features: np.ndarray) -> float:
     """Return the mean χ² distance over pairs of rows; 1 if all are equal."""
     rows = evenly_spaced(features, ROWS_FOR_DISTANCE).astype(np.float64)
-    distances = -additive_chi2_kernel(rows)
-    pairs = len(rows) * (len(rows) - 1)
-    return float(distances.sum() / pairs) if pairs and distances.any() else 1.0
+    return mean_distance(-additive_chi2_kernel(rows))
 
 
 def median_squared_distance(features: np.ndarray) -> float:
@@ -72,10 +72,8 @@ def median_squared_distance(features: np.ndarray) -> float:
     """
     standardize = Standardize(features.shape[1])
     standardize.fit(features)
-    distances = pdist(standardize(evenly_spaced(features, ROWS_FOR_DISTANCE)), "sqeuclidean")
-    if not distances.any():
-        return 1.0
-    return float(np.median(distances) or distances.mean())
+    rows = standardize(evenly_spaced(features, ROWS_FOR_DISTANCE))
+    return median_distance(pdist(rows, "sqeuclidean"))
 
 
 def choose_map(features: np.ndarray) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from scipy.special import log_softmax
 from sklearn.metrics.pairwise import additive_chi2_kernel
 
 from xgacmn_tf.groups import first_rows
+from xgacmn_tf.model.map_base import evenly_spaced
 
 # Rows of the probe at most: their kernel's eigendecomposition takes a tenth of a second.
 MAX_ROWS = 700
@@ -81,24 +82,32 @@ def probed_rows(label: np.ndarray, group: np.ndarray | None) -> tuple[np.ndarray
     usable = label >= 0 if label.ndim == 1 else label.any(axis=1)
     if group is not None:
         usable &= first_rows(group) == np.arange(len(group))
-    rows = np.flatnonzero(usable)
-    if len(rows) > MAX_ROWS:
-        rows = rows[np.linspace(0, len(rows) - 1, MAX_ROWS).round().astype(int)]
+    rows = evenly_spaced(np.flatnonzero(usable), MAX_ROWS)
     if label.ndim == 1:
         return rows, label[rows][:, None] == np.unique(label[rows])
     return rows, label[rows][:, label[rows].any(axis=0)]
 
 
+def median_distance(distances: np.ndarray) -> float:
+    """Return the median of distances (p,) of pairs; their mean where it is 0, and 1 if all are."""
+    return float(np.median(distances) or distances.mean()) if distances.any() else 1.0
+
+
+def mean_distance(distances: np.ndarray) -> float:
+    """Return the mean of distances (n, n) over pairs of different rows; 1 if all are 0."""
+    return float(distances.sum() / (distances.size - len(distances))) if distances.any() else 1.0
+
+
 def gaussian_kernel(features: np.ndarray) -> np.ndarray:
     """Return exp(−‖x − z‖² / median) (n, n) of features (n, d), the median over all pairs."""
     distances = pdist(np.asarray(features, np.float64), "sqeuclidean")
-    return np.exp(-squareform(distances) / (np.median(distances) or distances.mean() or 1.0))
+    return np.exp(-squareform(distances) / median_distance(distances))
 
 
 def chi2_kernel(features: np.ndarray, gamma: float) -> np.ndarray:
     """Return exp(−γ χ² / mean) (n, n) of histograms (n, d), the mean over all pairs."""
     distances = -additive_chi2_kernel(np.asarray(features, np.float64))
-    return np.exp(-gamma * distances / (distances.sum() / (distances.size - len(distances)) or 1.0))
+    return np.exp(-gamma * distances / mean_distance(distances))
 
 
 def leave_one_out_losses(kernel: np.ndarray, targets: np.ndarray) -> np.ndarray:
@@ -145,7 +154,10 @@ def leave_one_out_losses(kernel: np.ndarray, targets: np.ndarray) -> np.ndarray:
 
 
 def choose_by_evidence(
-    kernels: Mapping[str, Any], targets: np.ndarray, preferred: str, prefers: str
+    kernels: Mapping[str, Callable[[], np.ndarray]],
+    targets: np.ndarray,
+    preferred: str,
+    prefers: str,
 ) -> Evidence:
     """Return the map with the lowest log-loss if it is clearly lower than the preferred one's.
 

@@ -24,7 +24,6 @@ from tqdm import tqdm
 
 from xgacmn_tf import baselines
 from xgacmn_tf.baselines import System
-from xgacmn_tf.datasets.loading import VALIDATION_FRACTION
 from xgacmn_tf.datasets.paired import PairedDataset, hold_out
 from xgacmn_tf.errors import DivergenceError, InputError
 from xgacmn_tf.io.files import read_json, write_json
@@ -169,8 +168,7 @@ def score_points(
     from xgacmn_tf.evaluation.retrieval import mean_average_precision
     from xgacmn_tf.runs.systems import fit_system, training_data
 
-    fraction = config.data.validation_fraction
-    dataset = hold_out(dataset, VALIDATION_FRACTION if fraction is None else fraction, config.seed)
+    dataset = hold_out(dataset, config.data.validation_fraction, config.seed)
     data = training_data(system, config, dataset)
     assert data.validation is not None
     image, text, targets = data.validation

@@ -36,7 +36,8 @@ def follow_data(
     is_whole = len(train) == len(dataset.train)
     group = dataset.groups["train"] if is_whole else train.group
     for modality in MODALITIES:
-        rows, features = train.has(modality), getattr(train, modality)
+        has, features = getattr(train, f"has_{modality}"), getattr(train, modality)
+        rows = slice(None) if has is None else has
         if getattr(config.model, f"{modality}_dropout") is None:
             dropout = default_dropout(features.shape[1], len(dataset.train))
             choices[f"{modality}_dropout"] = dropout
