@@ -2,7 +2,6 @@
 
 import json
 import os
-import resource
 import shutil
 import signal
 import socket
@@ -114,6 +113,17 @@ def command(feature_file, folder, *more):
     ]  # fmt: skip
 
 
+def after(statement, arguments):
+    """Return a command that executes a statement and then becomes another Python command.
+
+    `preexec_fn` runs between fork and exec, where a child of a process with threads can hang.
+    """
+    program = (
+        f"import os, resource, signal, sys; {statement}; os.execv(sys.executable, sys.argv[1:])"
+    )
+    return [sys.executable, "-c", program, *arguments]
+
+
 @pytest.mark.parametrize(
     ("number", "status", "word"),
     [(signal.SIGTERM, 143, "terminated"), (signal.SIGINT, 130, "interrupted")],
@@ -123,17 +133,21 @@ def test_asked_to_end_it_says_how_to_go_on(feature_file, tmp_path, number, statu
     long = command(feature_file, folder, "--epochs=100000", "--patience=100000")
     # Progress bars would fill a pipe that nobody reads, and the run would wait for its reader.
     with (tmp_path / "errors").open("wb") as errors:
+        # A shell that runs these tests in the background has its children ignore Ctrl-C.
         process = subprocess.Popen(
-            long, stdout=subprocess.DEVNULL, stderr=errors,
-            # A shell that runs these tests in the background has its children ignore Ctrl-C.
-            preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
+            after(f"signal.signal({int(number)}, signal.SIG_DFL)", long),
+            stdout=subprocess.DEVNULL, stderr=errors,
         )  # fmt: skip
-    deadline = time.monotonic() + 120
-    while not (folder / "checkpoints/resume/checkpoint").exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    process.send_signal(number)
-    assert process.wait(timeout=60) == status
+    try:
+        deadline = time.monotonic() + 120
+        while not (folder / "checkpoints/resume/checkpoint").exists():
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.1)
+        process.send_signal(number)
+        assert process.wait(timeout=60) == status
+    finally:
+        process.kill()
+        process.wait()
     last = (tmp_path / "errors").read_text().splitlines()[-1]
     assert last == f"error: {word}; repeat the command to resume from the last checkpoint"
     assert tf.train.latest_checkpoint(str(folder / "checkpoints" / "resume"))
@@ -143,12 +157,9 @@ def test_full_disk_is_one_error_and_the_run_goes_on_later(feature_file, call_mai
     """A limit on the size of files stands for the disk: writing more fails in the same places."""
     folder = tmp_path / "run"
     short = command(feature_file, folder, "--epochs=3", "--noexport")
-
-    def limit():
-        # Python ignores SIGXFSZ, so that writing fails with an error.
-        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
-
-    done = subprocess.run(short, capture_output=True, text=True, preexec_fn=limit, timeout=120)
+    # Python ignores SIGXFSZ, so that writing fails with an error.
+    limited = after("resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))", short)
+    done = subprocess.run(limited, capture_output=True, text=True, timeout=120)
     assert done.returncode == 1, done.stderr[-2000:]
     last = done.stderr.splitlines()[-1]
     assert last.startswith("error: ") and "could not be written" in last, last
