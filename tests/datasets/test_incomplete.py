@@ -7,6 +7,7 @@ import pytest
 
 from xgacmn_tf.datasets import feature_file
 from xgacmn_tf.datasets.extraction.extractor_files import write_feature_file
+from xgacmn_tf.datasets.loading import MIN_PAIRS_TO_SPLIT, load_dataset
 from xgacmn_tf.datasets.paired import PairedDataset, Split, give_back, hold_out
 from xgacmn_tf.datasets.report import data_report
 from xgacmn_tf.errors import InputError
@@ -146,3 +147,19 @@ def test_the_test_split_is_complete(changes, message):
         train = dataclasses.replace(train, label=TWO_HOT)
     with pytest.raises(InputError, match=message):
         PairedDataset("toy", train, make_split("test", 8, **changes), ("cat", "dog"))
+
+
+def test_no_validation_split_of_few_pairs_in_complete_groups(tmp_path):
+    rows = 2 * MIN_PAIRS_TO_SPLIT
+    train, test = make_split("train", rows), make_split("test", 8)
+    arrays = {"group_train": np.arange(rows) // 2, "group_test": np.arange(8) + rows}
+    for part, split in (("train", train), ("test", test)):
+        for name in ("image", "text", "label", "id"):
+            arrays[f"{name}_{part}"] = getattr(split, name)
+    # One pair of each group but the last has no category.
+    label = arrays["label_train"] = arrays["label_train"].copy()
+    label[:-2:2] = -1
+    np.savez(tmp_path / "pairs.npz", **arrays)
+    dataset = load_dataset(str(tmp_path / "pairs.npz"))
+    assert dataset.validation is None
+    assert dataset.notes[-1].startswith("2 training pairs in complete groups are too few")

@@ -14,7 +14,7 @@ from xgacmn_tf.datasets.catalog import ALLOWED, DISTRIBUTED, check_protocol
 from xgacmn_tf.datasets.columns import Columns
 from xgacmn_tf.datasets.distribution import PICKLE_SUFFIXES, Files, check_data_dir, pickle_note
 from xgacmn_tf.datasets.forms import NAMED, RAW_TFDS, TABULAR, Form, file_of, form_of
-from xgacmn_tf.datasets.paired import PairedDataset, give_back, hold_out
+from xgacmn_tf.datasets.paired import PairedDataset, give_back, hold_out, in_complete_groups
 from xgacmn_tf.datasets.raw import RawPairs
 from xgacmn_tf.datasets.tables import LABEL_SEPARATOR
 from xgacmn_tf.errors import InputError
@@ -70,13 +70,12 @@ def _with_validation(dataset: PairedDataset, fraction: float | None, seed: int) 
     None stands for the default of `hold_out`, unless that is too few pairs.
     """
     if fraction is None and dataset.validation is None:
-        masks = dataset.train.masks().values()
-        pairs = int(np.all([*masks], axis=0).sum()) if masks else len(dataset.train)
+        pairs = int(np.count_nonzero(in_complete_groups(dataset)))
         if pairs < MIN_PAIRS_TO_SPLIT:
+            which = " in complete groups" if dataset.train.masks() else ""
             note = (
-                f"{pairs} {'complete ' if masks else ''}training pairs are too few to hold out a "
-                "validation split: the number of epochs follows a fixed rule, and class posteriors "
-                "are not calibrated"
+                f"{pairs} training pairs{which} are too few to hold out a validation split: the "
+                "number of epochs follows a fixed rule, and class posteriors are not calibrated"
             )
             return replace(dataset, notes=(*dataset.notes, note))
     if dataset.validation is None and (fraction is None or fraction > 0):

@@ -29,6 +29,7 @@ __all__ = [
     "check",
     "give_back",
     "hold_out",
+    "in_complete_groups",
     "label_matrix",
     "pairs_per_category",
     "targets_of",
@@ -233,12 +234,8 @@ def hold_out(dataset: PairedDataset, fraction: float | None, seed: int) -> Paire
     fraction = VALIDATION_FRACTION if fraction is None else fraction
     if not 0 < fraction < 1:
         raise InputError(f"The validation fraction must lie between 0 and 1, found {fraction}.")
-    train, groups = dataset.train, dataset.groups["train"]
-    eligible = np.ones(len(train), bool)
-    if masks := train.masks():
-        incomplete = ~np.all([*masks.values()], axis=0)
-        eligible = ~np.isin(groups, groups[incomplete])
-    groups, held = groups[eligible], np.zeros(len(train), bool)
+    train, eligible = dataset.train, in_complete_groups(dataset)
+    groups, held = dataset.groups["train"][eligible], np.zeros(len(train), bool)
     labels = label_matrix(train.label[eligible], dataset.num_classes)
     held[eligible] = stratified_part(labels, fraction, seed, groups)
     if not held.any():
@@ -250,6 +247,15 @@ def hold_out(dataset: PairedDataset, fraction: float | None, seed: int) -> Paire
         )
     validation = train.take(held).in_memory()
     return replace(dataset, train=train.take(~held), validation=validation, held_out=True)
+
+
+def in_complete_groups(dataset: PairedDataset) -> np.ndarray:
+    """Return (n,) bool: the training pairs in whose group every pair is complete."""
+    groups, masks = dataset.groups["train"], dataset.train.masks()
+    if not masks:
+        return np.ones(len(groups), bool)
+    incomplete = ~np.all([*masks.values()], axis=0)
+    return ~np.isin(groups, groups[incomplete])
 
 
 def give_back(dataset: PairedDataset) -> PairedDataset:
