@@ -26,6 +26,10 @@ CHI2_GAMMA = 2.0
 CHI2_COMPONENTS = 500
 RBF_GAMMA = 1.0
 RBF_COMPONENTS = 1000
+# With fewer training pairs no validation split is held out by default, because a fifth of them
+# would choose an epoch by chance, and input maps, dropout and the number of steps follow rules for
+# few pairs.
+FEW_PAIRS = 250
 # --model of a method in a Python file of the user's own.
 OWN_METHOD = re.compile(r"(?P<path>.+\.py):(?P<name>[A-Za-z_]\w*)$")
 XGACMN = "xgacmn"

@@ -7,10 +7,11 @@ import pytest
 
 from xgacmn_tf.datasets import feature_file
 from xgacmn_tf.datasets.extraction.extractor_files import write_feature_file
-from xgacmn_tf.datasets.loading import MIN_PAIRS_TO_SPLIT, load_dataset
+from xgacmn_tf.datasets.loading import load_dataset
 from xgacmn_tf.datasets.paired import PairedDataset, Split, give_back, hold_out
 from xgacmn_tf.datasets.report import data_report
 from xgacmn_tf.errors import InputError
+from xgacmn_tf.names import FEW_PAIRS
 
 ROWS = 40
 HAS_IMAGE = np.arange(ROWS) % 5 != 1
@@ -150,7 +151,7 @@ def test_the_test_split_is_complete(changes, message):
 
 
 def test_no_validation_split_of_few_pairs_in_complete_groups(tmp_path):
-    rows = 2 * MIN_PAIRS_TO_SPLIT
+    rows = 2 * FEW_PAIRS
     train, test = make_split("train", rows), make_split("test", 8)
     arrays = {"group_train": np.arange(rows) // 2, "group_test": np.arange(8) + rows}
     for part, split in (("train", train), ("test", test)):

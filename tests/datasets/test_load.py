@@ -19,8 +19,9 @@ from xgacmn_tf.datasets import (
     wikipedia,
 )
 from xgacmn_tf.datasets.catalog import BUNDLED
-from xgacmn_tf.datasets.loading import MIN_PAIRS_TO_SPLIT, load_dataset
+from xgacmn_tf.datasets.loading import load_dataset
 from xgacmn_tf.errors import InputError
+from xgacmn_tf.names import FEW_PAIRS
 from xgacmn_tf.settings.sections import FeatureSpec
 
 
@@ -45,7 +46,7 @@ def test_a_validation_split_is_held_out_of_enough_pairs_or_where_a_fraction_is_g
     }
     np.savez(tmp_path / "pairs.npz", **arrays)
     dataset = load_dataset(str(tmp_path / "pairs.npz"))
-    if rows < MIN_PAIRS_TO_SPLIT:
+    if rows < FEW_PAIRS:
         assert dataset.validation is None and len(dataset.train) == rows
         assert dataset.notes[-1].startswith(f"{rows} training pairs are too few to hold out")
     else:

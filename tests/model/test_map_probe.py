@@ -93,11 +93,14 @@ def test_the_preferred_map_wins_ties():
     assert map_choice.weigh_maps(features, label).chosen == "zscore"
 
 
-def test_few_pairs_for_each_feature_prefer_the_gaussian_kernel():
-    features = RANDOM.normal(size=(99, 10)).astype(np.float32)
-    assert map_choice.preferred_map(features) == "rbf"
-    assert map_choice.preferred_map(np.repeat(features, 2, axis=0)) == "zscore"
-    # Histograms and word counts keep their maps.
+@pytest.mark.parametrize(("rows", "dim"), [(300, 30), (250, 2)])
+def test_few_pairs_at_all_or_for_each_feature_prefer_the_gaussian_kernel(rows, dim):
+    features = RANDOM.normal(size=(rows, dim)).astype(np.float32)
+    assert map_choice.preferred_map(features) == "zscore"
+    assert map_choice.preferred_map(features[1:]) == "rbf"
+
+
+def test_few_histograms_keep_their_map():
     assert map_choice.preferred_map(RANDOM.dirichlet(np.ones(50), 60)) == "chi2"
 
 

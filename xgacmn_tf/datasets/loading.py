@@ -18,11 +18,9 @@ from xgacmn_tf.datasets.paired import PairedDataset, give_back, hold_out, in_com
 from xgacmn_tf.datasets.raw import RawPairs
 from xgacmn_tf.datasets.tables import LABEL_SEPARATOR
 from xgacmn_tf.errors import InputError
+from xgacmn_tf.names import FEW_PAIRS
 from xgacmn_tf.settings.config import Config
 from xgacmn_tf.settings.sections import DataSettings, FeatureSpec
-
-# A fifth of fewer complete training pairs would choose an epoch by chance.
-MIN_PAIRS_TO_SPLIT = 250
 
 _RAW = (
     f"{', '.join(DISTRIBUTED)}, a .csv, .tsv, .jsonl or .parquet table, a folder of images, "
@@ -71,7 +69,7 @@ def _with_validation(dataset: PairedDataset, fraction: float | None, seed: int) 
     """
     if fraction is None and dataset.validation is None:
         pairs = int(np.count_nonzero(in_complete_groups(dataset)))
-        if pairs < MIN_PAIRS_TO_SPLIT:
+        if pairs < FEW_PAIRS:
             which = " in complete groups" if dataset.train.masks() else ""
             note = (
                 f"{pairs} training pairs{which} are too few to hold out a validation split: the "

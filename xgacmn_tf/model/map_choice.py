@@ -31,7 +31,14 @@ from xgacmn_tf.model.map_probe import (
     median_distance,
     probed_rows,
 )
-from xgacmn_tf.names import CHI2_COMPONENTS, CHI2_GAMMA, MAP_NAMES, RBF_COMPONENTS, RBF_GAMMA
+from xgacmn_tf.names import (
+    CHI2_COMPONENTS,
+    CHI2_GAMMA,
+    FEW_PAIRS,
+    MAP_NAMES,
+    RBF_COMPONENTS,
+    RBF_GAMMA,
+)
 
 # Training rows that a kernel compares with. The kernel between them is formed once, in memory, and
 # every item that is encoded is compared with each: 4,000 rows are 128 MB of float64. Whitening
@@ -103,7 +110,7 @@ def preferred_map(features: np.ndarray) -> str:
     there are few pairs for the number of features.
     """
     name, (rows, dim) = choose_map(features), features.shape
-    return "rbf" if name == "zscore" and rows < PAIRS_A_FEATURE * dim else name
+    return "rbf" if name == "zscore" and rows < max(FEW_PAIRS, PAIRS_A_FEATURE * dim) else name
 
 
 def weigh_maps(

@@ -10,8 +10,7 @@ import os
 
 import tensorflow as tf
 
-from xgacmn_tf.datasets.loading import MIN_PAIRS_TO_SPLIT
-from xgacmn_tf.model.networks import default_dropout
+from xgacmn_tf.names import FEW_PAIRS
 from xgacmn_tf.training.epoch_choice import MIN_PATIENCE
 
 # Steps where there are too few pairs for a validation split, and for training without dropout: with
@@ -58,7 +57,7 @@ def max_epochs(epochs: int | None, steps: int, pairs: int, dim: int, chooses: bo
     if epochs:
         return epochs
     total = STEPS_OF_FEW_FEATURES if chooses and dim <= SMALL_DIMENSIONS else STEPS
-    if not chooses and pairs < MIN_PAIRS_TO_SPLIT and default_dropout(dim, pairs):
+    if not chooses and pairs < FEW_PAIRS:
         total = STEPS_OF_FEW_PAIRS
     return max(MIN_EPOCHS, math.ceil(total / steps))
 
