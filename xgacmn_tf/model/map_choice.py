@@ -35,6 +35,7 @@ from xgacmn_tf.names import (
     CHI2_COMPONENTS,
     CHI2_GAMMA,
     FEW_PAIRS,
+    FEW_PAIRS_A_FEATURE,
     MAP_NAMES,
     RBF_COMPONENTS,
     RBF_GAMMA,
@@ -110,7 +111,8 @@ def preferred_map(features: np.ndarray) -> str:
     there are few pairs for the number of features.
     """
     name, (rows, dim) = choose_map(features), features.shape
-    return "rbf" if name == "zscore" and rows < max(FEW_PAIRS, PAIRS_A_FEATURE * dim) else name
+    enough = FEW_PAIRS_A_FEATURE if rows < FEW_PAIRS else PAIRS_A_FEATURE
+    return "rbf" if name == "zscore" and rows < enough * dim else name
 
 
 def weigh_maps(

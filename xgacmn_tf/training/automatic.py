@@ -10,11 +10,13 @@ import os
 
 import tensorflow as tf
 
+from xgacmn_tf.model.networks import default_dropout
 from xgacmn_tf.names import FEW_PAIRS
 from xgacmn_tf.training.epoch_choice import MIN_PATIENCE
 
 # Steps where there are too few pairs for a validation split, and for training without dropout: with
-# 20 to 100 pairs validation mAP is level from 200 steps on, or falls slowly.
+# 20 to 200 pairs and components of a Gaussian kernel, validation mAP is level from 200 steps on, or
+# falls slowly, but with 32 classes.
 STEPS_OF_FEW_PAIRS = 300
 # Steps otherwise, with many features and with few: the emoji, openclipart and Wikipedia are past
 # their best epoch after 1,000 steps of Adam at 3e-4, which a validation split then chooses, and
@@ -57,7 +59,7 @@ def max_epochs(epochs: int | None, steps: int, pairs: int, dim: int, chooses: bo
     if epochs:
         return epochs
     total = STEPS_OF_FEW_FEATURES if chooses and dim <= SMALL_DIMENSIONS else STEPS
-    if not chooses and pairs < FEW_PAIRS:
+    if not chooses and pairs < FEW_PAIRS and default_dropout(dim, pairs):
         total = STEPS_OF_FEW_PAIRS
     return max(MIN_EPOCHS, math.ceil(total / steps))
 
