@@ -27,11 +27,8 @@ CHI2_COMPONENTS = 500
 RBF_GAMMA = 1.0
 RBF_COMPONENTS = 1000
 # With fewer training pairs no validation split is held out by default, because a fifth of them
-# would choose an epoch by chance. Up to this number of pairs for each feature they take components
-# of a Gaussian kernel, dropout and few steps: validation mAP +0.03 to +0.04 with 12 to 15 pairs for
-# each feature, up to +0.01 with 20 to 30, and 0.08 less with 40 (leaves).
+# would choose an epoch by chance, and input maps and the number of steps have rules of their own.
 FEW_PAIRS = 250
-FEW_PAIRS_A_FEATURE = 30
 # --model of a method in a Python file of the user's own.
 OWN_METHOD = re.compile(r"(?P<path>.+\.py):(?P<name>[A-Za-z_]\w*)$")
 XGACMN = "xgacmn"

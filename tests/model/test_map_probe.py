@@ -93,7 +93,7 @@ def test_the_preferred_map_wins_ties():
     assert map_choice.weigh_maps(features, label).chosen == "zscore"
 
 
-@pytest.mark.parametrize(("rows", "dim"), [(300, 30), (150, 5)])
+@pytest.mark.parametrize(("rows", "dim"), [(300, 30), (100, 5)])
 def test_few_pairs_at_all_or_for_each_feature_prefer_the_gaussian_kernel(rows, dim):
     features = RANDOM.normal(size=(rows, dim)).astype(np.float32)
     assert map_choice.preferred_map(features) == "zscore"

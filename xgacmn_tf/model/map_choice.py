@@ -35,7 +35,6 @@ from xgacmn_tf.names import (
     CHI2_COMPONENTS,
     CHI2_GAMMA,
     FEW_PAIRS,
-    FEW_PAIRS_A_FEATURE,
     MAP_NAMES,
     RBF_COMPONENTS,
     RBF_GAMMA,
@@ -55,7 +54,9 @@ MAX_QUANTILES = 256
 # With fewer pairs for each feature, components of a Gaussian kernel take the place of z-scored
 # features: validation mAP +0.016 on the emoji, +0.034 on clip art, +0.02 on stamps, and +0.03 to
 # +0.06 with 40 to 100 pairs of digits. With more, an encoder learns better from the features.
-PAIRS_A_FEATURE = 10
+# Fewer than `FEW_PAIRS` pairs gain with up to twice as many for each feature (50 olive oils +0.03,
+# 60 digits +0.01); beyond, some data gain 0.01 and others lose 0.02 (tissues) or 0.08 (leaves).
+PAIRS_A_FEATURE, PAIRS_A_FEATURE_OF_FEW = 10, 20
 # Fewer items tell nothing about maps.
 MIN_PROBED = 10
 # χ² distances of more features take longer than all the rest of the probe.
@@ -111,7 +112,7 @@ def preferred_map(features: np.ndarray) -> str:
     there are few pairs for the number of features.
     """
     name, (rows, dim) = choose_map(features), features.shape
-    enough = FEW_PAIRS_A_FEATURE if rows < FEW_PAIRS else PAIRS_A_FEATURE
+    enough = PAIRS_A_FEATURE_OF_FEW if rows < FEW_PAIRS else PAIRS_A_FEATURE
     return "rbf" if name == "zscore" and rows < enough * dim else name
 
 

@@ -12,7 +12,6 @@ import keras
 import tensorflow as tf
 
 from xgacmn_tf.model import PACKAGE
-from xgacmn_tf.names import FEW_PAIRS, FEW_PAIRS_A_FEATURE
 
 # Dropout of encoders where none is given, and the number of pairs for each feature from which there
 # is none: with 2,000 pairs of ten topics, dropping half of the hidden units costs 0.002 to 0.006 of
@@ -23,8 +22,7 @@ DROPOUT, ENOUGH_PAIRS_A_FEATURE = 0.5, 20
 
 def default_dropout(dim: int, rows: int) -> float:
     """Return the share of hidden units to drop, for `dim` features and `rows` training pairs."""
-    enough = FEW_PAIRS_A_FEATURE if rows < FEW_PAIRS else ENOUGH_PAIRS_A_FEATURE
-    return DROPOUT if rows < enough * dim else 0.0
+    return DROPOUT if rows < ENOUGH_PAIRS_A_FEATURE * dim else 0.0
 
 
 @keras.saving.register_keras_serializable(PACKAGE)

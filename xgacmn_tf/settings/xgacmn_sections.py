@@ -80,7 +80,7 @@ class XGACMNSettings(Section):
     image_dropout: float | None = setting(
         None,
         "dropout after the hidden layers of the image encoder; by default 0.5, and 0 from 20 "
-        "training pairs for each feature (30 with fewer than 250 pairs)",
+        "training pairs for each feature",
         minimum=0.0,
         maximum=0.95,
     )
@@ -196,7 +196,7 @@ class TrainingSettings(Section):
         None,
         "maximum number of passes over the training split; by default as many as make 1,000 "
         "steps, at least 24; 3,000 steps with at most 256 features, and 300 with fewer than 250 "
-        "pairs and than 30 pairs for each feature",
+        "pairs and than 20 pairs for each feature",
         minimum=1,
     )
     choose_epoch: str = setting(

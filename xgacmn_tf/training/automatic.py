@@ -15,8 +15,8 @@ from xgacmn_tf.names import FEW_PAIRS
 from xgacmn_tf.training.epoch_choice import MIN_PATIENCE
 
 # Steps where there are too few pairs for a validation split, and for training without dropout: with
-# 20 to 200 pairs and components of a Gaussian kernel, validation mAP is level from 200 steps on, or
-# falls slowly, but with 32 classes.
+# 20 to 200 pairs and components of a Gaussian kernel, validation mAP is level from 200 steps on or
+# falls slowly. Only with 32 classes does it grow until step 700.
 STEPS_OF_FEW_PAIRS = 300
 # Steps otherwise, with many features and with few: the emoji, openclipart and Wikipedia are past
 # their best epoch after 1,000 steps of Adam at 3e-4, which a validation split then chooses, and
