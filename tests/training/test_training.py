@@ -17,12 +17,13 @@ from xgacmn_tf import datasets, experiment
 from xgacmn_tf.datasets.paired import give_back
 from xgacmn_tf.devices import Devices
 from xgacmn_tf.errors import DivergenceError, InputError
+from xgacmn_tf.model.xgacmn import GENERATOR_LEARNING_RATE
 from xgacmn_tf.runs.checkpoint import load_encoder
 from xgacmn_tf.runs.folder import RunFolder
 from xgacmn_tf.runs.xgacmn import build_model, check_evaluations
 from xgacmn_tf.runs.xgacmn import train_model as train
 from xgacmn_tf.settings.config import Config
-from xgacmn_tf.training.automatic import max_epochs, patience
+from xgacmn_tf.training.automatic import generator_learning_rate, max_epochs, patience
 from xgacmn_tf.training.callbacks import StopOnNonFinite
 from xgacmn_tf.training.progress import Progress
 from xgacmn_tf.training.validation import Validation
@@ -213,7 +214,7 @@ def test_epochs_and_patience_follow_the_size_of_the_data_unless_given():
         return max_epochs(given, steps, pairs, dim, chooses)
 
     assert (epochs(10), epochs(3), epochs(125)) == (100, 334, 24)  # 1,000 steps, at least 24 epochs
-    assert (epochs(10, dim=256), epochs(10, dim=256, chooses=False)) == (300, 100)
+    assert epochs(10, dim=1, chooses=False) == 100
     # Few pairs take fewer steps only where no validation split chooses the epoch.
     assert epochs(10, pairs=249, chooses=False) == 30
     assert epochs(10, pairs=250, chooses=False) == epochs(10, pairs=249) == 100
@@ -222,6 +223,13 @@ def test_epochs_and_patience_follow_the_size_of_the_data_unless_given():
     assert [patience(None, steps, every=1) for steps in (4, 30, 40, 125)] == [100, 14, 10, 10]
     assert patience(None, 4, every=2) == 50
     assert patience(3, 4, every=1) == 3
+
+
+def test_the_learning_rate_follows_the_size_of_the_data_unless_given():
+    assert generator_learning_rate(None, pairs=250, dim=256) == 1e-3
+    assert generator_learning_rate(None, pairs=249, dim=256) == GENERATOR_LEARNING_RATE
+    assert generator_learning_rate(None, pairs=250, dim=257) == GENERATOR_LEARNING_RATE
+    assert generator_learning_rate(2e-4, pairs=250, dim=256) == 2e-4
 
 
 def test_training_is_over_when_no_evaluation_is_better_for_long():

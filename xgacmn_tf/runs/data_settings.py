@@ -1,4 +1,4 @@
-"""Settings of X-GACMN that follow the data of a run: input maps and dropout."""
+"""Settings of X-GACMN that follow the data of a run: input maps, dropout and learning rate."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from xgacmn_tf.model.map_choice import resolved_map
 from xgacmn_tf.model.networks import default_dropout
 from xgacmn_tf.names import MAP_NAMES, MODALITIES
 from xgacmn_tf.settings.config import Config
+from xgacmn_tf.training.automatic import generator_learning_rate
 
 logger = logging.getLogger(__name__)
 
@@ -28,8 +29,8 @@ def follow_data(
         devices: the workers of the training.
 
     Returns:
-        The settings with the names of the maps and the dropouts, and what metrics.json has on the
-        maps, by modality.
+        The settings with the names of the maps, the dropouts and the learning rate, and what
+        metrics.json has on the maps, by modality.
     """
     train, choices, facts = dataset.train.to_fit(), dict[str, Any](), dict[str, Any]()
     # Of a streamed split, the sample that is in memory.
@@ -55,4 +56,8 @@ def follow_data(
         facts[modality] = evidence.as_dict() if evidence else {"chosen": MAP_NAMES[number]}
         if evidence:
             logger.info("input map of %ss: %s", modality, evidence)
+    dim = max(dataset.image_dim, dataset.text_dim)
+    choices["generator_learning_rate"] = generator_learning_rate(
+        config.training.generator_learning_rate, len(dataset.train), dim
+    )
     return config.replace(**choices), facts

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from xgacmn_tf.model.angular_softmax import MarginAnnealing
 from xgacmn_tf.model.optimizers import FusedAdam
-from xgacmn_tf.model.xgacmn import XGACMN
+from xgacmn_tf.model.xgacmn import GENERATOR_LEARNING_RATE, XGACMN
 from xgacmn_tf.settings.config import Config
 
 # Settings that are arguments of `XGACMN` under the same names.
@@ -38,7 +38,8 @@ def compiled_model(config: Config, num_classes: int) -> XGACMN:
     )
     model.compile(
         d_optimizer=FusedAdam(training.discriminator_learning_rate),
-        g_optimizer=FusedAdam(training.generator_learning_rate),
+        # `data_settings` has chosen it for a training; a model whose weights are read needs none.
+        g_optimizer=FusedAdam(training.generator_learning_rate or GENERATOR_LEARNING_RATE),
         jit_compile=training.jit_compile,
         steps_per_execution=training.steps_per_call,
     )

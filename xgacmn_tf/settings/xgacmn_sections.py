@@ -195,8 +195,8 @@ class TrainingSettings(Section):
     epochs: int | None = setting(
         None,
         "maximum number of passes over the training split; by default as many as make 1,000 "
-        "steps, at least 24; 3,000 steps with at most 256 features, and 300 with fewer than 250 "
-        "pairs and than 20 pairs for each feature",
+        "steps, at least 24; 300 steps with fewer than 250 pairs and than 20 pairs for each "
+        "feature",
         minimum=1,
     )
     choose_epoch: str = setting(
@@ -245,8 +245,11 @@ class TrainingSettings(Section):
     generator_steps: int = setting(
         1, "K: generator steps for each step of the discriminators", minimum=1, maximum=100
     )
-    generator_learning_rate: float = setting(
-        3e-4, "Adam's learning rate for generators and class layer", minimum=1e-9
+    generator_learning_rate: float | None = setting(
+        None,
+        "Adam's learning rate for generators and class layer; by default 3e-4, and 1e-3 with at "
+        "most 256 features and at least 250 training pairs",
+        minimum=1e-9,
     )
     discriminator_learning_rate: float = setting(
         1e-4, "Adam's learning rate for the discriminators", minimum=1e-9
