@@ -199,7 +199,7 @@ def in_workers(
     context = multiprocessing.get_context("spawn")
     threads = max(1, (os.cpu_count() or 1) // jobs)
     with (
-        _environment(TQDM_DISABLE="1", TF_CPP_MIN_LOG_LEVEL="3", OMP_NUM_THREADS=str(threads)),
+        _environment(TQDM_DISABLE="1", OMP_NUM_THREADS=str(threads)),
         ProcessPoolExecutor(jobs, context, _start_worker, (threads,)) as pool,
     ):
         running: dict[Future[Any], Task] = {pool.submit(function, task): task for task in tasks}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 import textwrap
 import typing
@@ -212,7 +211,7 @@ def parse(
       SystemExit: --help was given, or a mistake, which is printed on one line with status 2.
     """
     exit_with_help(argv, lambda: f"{description}\nflags:\n{values.get_help()}")
-    quiet_libraries()
+    absl_logging.set_verbosity(absl_logging.WARNING)
     try:
         values.unparse_flags()
         for name in values:
@@ -247,12 +246,6 @@ def configure_logging(handler: logging.Handler | None = None) -> None:
     logger.setLevel(logging.INFO)
     logger.propagate = False  # absl would print the messages again, to standard error.
     logger.handlers = [handler or _PlainHandler()]
-
-
-def quiet_libraries() -> None:
-    """Hide the notes that TensorFlow prints when it starts; its errors are still printed."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    absl_logging.set_verbosity(absl_logging.WARNING)
 
 
 def stop(message: str, status: int = 2) -> NoReturn:
