@@ -107,7 +107,9 @@ def test_extractors_of_another_file_do_not_count(table, tmp_path):
 
 
 def test_mistakes(table, tmp_path, capsys):
-    assert "Unknown command line flag 'imag'" in refusal(table, tmp_path, capsys, imag="sift")
+    assert "there is no flag --imag; did you mean --image" in refusal(
+        table, tmp_path, capsys, imag="sift"
+    )
     message = refusal(table, tmp_path, capsys, image=None, text=None)
     assert "--image and --text must be given" in message
     assert "<efficientnet_lite0|" in refusal(table, tmp_path, capsys, image="resnet")

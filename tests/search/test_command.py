@@ -377,7 +377,7 @@ def test_mistakes(refusal, photos, tmp_path):
     assert "nothing to search for" in refusal()
     assert "expected all, train, test, a folder" in refusal("red", "--gallery=validation")
     assert "an empty query" in refusal(" ")
-    assert "Unknown command line flag 'galery'" in refusal("red", "--galery=x")
+    assert "there is no flag --galery; did you mean --gallery?" in refusal("red", "--galery=x")
     assert "--k=0: expected at least 1" in refusal("red", "--k=0")
     assert "<auto|exact|" in refusal("red", "--index=annoy")
     assert "--milvus_uri goes with --index=milvus" in refusal("red", "--milvus_uri=http://a:1")

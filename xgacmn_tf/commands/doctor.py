@@ -34,7 +34,7 @@ PURPOSES = {
 
 def main(argv: list[str]) -> None:
     """Run the command."""
-    exit_with_help(argv, lambda: str(__doc__))
+    exit_with_help(argv, lambda full: str(__doc__))
     if len(argv) > 1:
         stop(f"{argv[1]!r}: doctor takes no arguments")
     for title, lines in (

@@ -171,6 +171,14 @@ class RunFolder:
     def is_finished(self) -> bool:
         return self.metrics.exists()
 
+    def check_finished(self) -> None:
+        """Raise an `InputError` unless the folder holds a finished run."""
+        if not self.is_finished() or not self.config.exists():
+            raise InputError(
+                f"{self.path}: there is no finished run (no metrics.json and config.json); name "
+                "the folder of one, as `xgacmn train` prints it"
+            )
+
     def read_metrics(self) -> dict[str, Any]:
         try:
             return dict(read_json(self.metrics))

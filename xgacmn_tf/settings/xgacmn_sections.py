@@ -198,6 +198,7 @@ class TrainingSettings(Section):
         "steps, at least 24; 3,000 steps with at most 256 features, and 300 with fewer than 250 "
         "pairs and than 20 pairs for each feature",
         minimum=1,
+        common=True,
     )
     choose_epoch: str = setting(
         "best",
