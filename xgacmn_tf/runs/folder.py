@@ -14,6 +14,7 @@ embeddings.npz    of the test split: codes as trained (image, text), class poste
 per_query.npz     average precision of every test query, at every similarity
 pairs.npz         which test pairs are the same items, and hashes of the groups that were trained on
 results.html      the results page
+query.webp        an image of the test split to search with; also .png or .jpeg
 model_card.md     data, scores, intended use, limits, licenses and commands, to share with the model
 models/           the trained encoders as a SavedModel for serving
 metrics.json      results, written last: its presence means that the run is complete

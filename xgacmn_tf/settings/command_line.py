@@ -123,7 +123,9 @@ def _read(
     takes_files = expand is not None
     exit_with_help(
         argv,
-        lambda full: f"{description}\n{help_text(*kinds, full=full, takes_files=takes_files)}",
+        lambda full: (
+            f"{description.rstrip()}\n{help_text(*kinds, full=full, takes_files=takes_files)}"
+        ),
     )
     try:
         arguments = argv[1:] if expand is None else expand(argv[1:])
