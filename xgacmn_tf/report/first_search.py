@@ -11,7 +11,7 @@ from xgacmn_tf.report.images import image_type
 
 # Bundled data set → a sentence and the id of a test image that are easy to judge.
 _EXAMPLES = {
-    "emoji": ("a red apple", "travel_and_places/transport-ground/bicycle"),
+    "emoji": ("a happy cat", "food_and_drink/food-fruit/green apple"),
     "openclipart": ("a guitar", "food/pizza_cheese"),
 }
 # Of the text of a test item.
