@@ -379,7 +379,7 @@ def test_mistakes(refusal, photos, tmp_path):
     assert "an empty query" in refusal(" ")
     assert "there is no flag --galery; did you mean --gallery?" in refusal("red", "--galery=x")
     assert "--k=0: expected at least 1" in refusal("red", "--k=0")
-    assert "<auto|exact|" in refusal("red", "--index=annoy")
+    assert "--index=annoy: expected one of auto, exact, " in refusal("red", "--index=annoy")
     assert "--milvus_uri goes with --index=milvus" in refusal("red", "--milvus_uri=http://a:1")
     assert "no query in it" in refusal(f"--queries={tmp_path / 'empty.txt'}")
     assert "cannot be read (No such file" in refusal(f"--queries={tmp_path / 'none.txt'}")
