@@ -30,7 +30,7 @@ def test_python_blocks_run_one_after_another(tmp_path, monkeypatch):
 
 def test_every_command_uses_flags_that_exist():
     allowed = {leaf.name for leaf in leaves(Config)}
-    allowed |= {"evaluate_only", "checkpoint", "flagfile", "help"}
+    allowed |= {"evaluate_only", "checkpoint", "flagfile", "help", "helpfull"}
     commands = re.findall(r"python -m xgacmn_tf\.main(.*)", EVERYTHING)
     assert commands
     for flag in re.findall(r"--(\w+)", " ".join(commands)):

@@ -2,13 +2,17 @@
 
 The names below are imported when they are first used, so that `import xgacmn_tf` loads neither
 TensorFlow nor Keras. The first name that needs Keras also registers every class that a saved model
-of this package may hold; `keras.saving.load_model` finds them from then on.
+of this package may hold; `keras.saving.load_model` finds them from then on. TensorFlow is imported
+without its start-up lines, see `quiet_start`.
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from xgacmn_tf import quiet_start
 from xgacmn_tf.version import __version__
+
+quiet_start.install()
 
 if TYPE_CHECKING:
     from xgacmn_tf.datasets.loading import load_dataset

@@ -9,6 +9,7 @@ import time
 from typing import Any
 
 from xgacmn_tf import baselines, datasets
+from xgacmn_tf.datasets.catalog import BUNDLED
 from xgacmn_tf.datasets.extraction.extractor_files import (
     extractor_names,
     keep_extractors,
@@ -21,6 +22,7 @@ from xgacmn_tf.errors import InputError
 from xgacmn_tf.export.savedmodel import export_trained
 from xgacmn_tf.io.files import write_json
 from xgacmn_tf.names import XGACMN, model_name
+from xgacmn_tf.report.first_search import first_search
 from xgacmn_tf.report.model_card import write_model_card
 from xgacmn_tf.report.results_page import write_results_page
 from xgacmn_tf.report.table import results_table
@@ -67,11 +69,11 @@ def run(config: Config) -> dict[str, Any]:
         devices.agree("data", dataset.fingerprint, "give all of them the same files")
         devices.agree("settings", config.fingerprint(), "start all of them by the same command")
         if devices.from_chief([folder.is_finished()])[0]:
-            return _finished(folder) if devices.is_chief else {}
+            return _finished(folder, dataset, config) if devices.is_chief else {}
         return _run(config, dataset, folder, devices, started)
 
 
-def _finished(folder: RunFolder) -> dict[str, Any]:
+def _finished(folder: RunFolder, dataset: PairedDataset, config: Config) -> dict[str, Any]:
     """Log and return the results of a finished run."""
     metrics = folder.read_metrics()
     try:
@@ -82,7 +84,32 @@ def _finished(folder: RunFolder) -> dict[str, Any]:
         ) from error
     logger.info("%s holds this run already, finished. Delete it to train again.", folder.path)
     logger.info("%s", table)
+    _log_next_steps(folder, dataset, config)
     return metrics
+
+
+def _log_next_steps(
+    folder: RunFolder, dataset: PairedDataset, config: Config, note: str | None = None
+) -> None:
+    """Log what was written and, last, one command that searches by a sentence and by an image.
+
+    Args:
+      folder: of the finished run.
+      dataset: its data set.
+      config: its settings.
+      note: what the export could not do.
+    """
+    model = folder.models / model_name(config.system.model)
+    search = first_search(folder.path, dataset) if folder.extractors.is_dir() else None
+    lines = [
+        f"results page: {folder.results_page}",
+        f"curves: tensorboard --logdir {folder.tensorboard}",
+        f"to serve: {model}" if model.is_dir() else None,
+        note,
+        missing_note(folder.extractors),
+        f"to search: {search}" if search else None,
+    ]
+    logger.info("%s", "\n".join(filter(None, lines)))
 
 
 def _run(
@@ -90,12 +117,14 @@ def _run(
 ) -> dict[str, Any]:
     report = data_report(dataset)
     if devices.is_chief:
+        # Nobody who trains on them can act on notes.
+        bundled = config.data.dataset in BUNDLED
         held_out = 0 if dataset.validation is None else len(dataset.validation)
         logger.info(
             f"{dataset.name}: {len(dataset.train)} training, {held_out} validation and "
             f"{len(dataset.test)} test pairs, {dataset.num_classes} categories, images "
             f"{dataset.image_dim}-D, texts {dataset.text_dim}-D{devices.description}\n"
-            f"run folder: {folder.path}\n{report}"
+            f"run folder: {folder.path}\n{report.text(with_notes=not bundled)}"
         )
         write_json(folder.data_report, report.as_dict())
     if config.system.model == XGACMN:
@@ -116,14 +145,7 @@ def _run(
         note = export_trained(encoder, metrics["search_similarity"], dataset, config, folder)
     _write_results(folder, config, evaluation, dataset, history)
     logger.info("%s", results_table(metrics))
-    logger.info(
-        f"results page: {folder.results_page}\ncurves: tensorboard --logdir {folder.tensorboard}"
-    )
-    if config.output.export:
-        logger.info("to serve: %s", folder.models / model_name(config.system.model))
-    for line in (note, missing_note(folder.extractors)):
-        if line:
-            logger.info("%s", line)
+    _log_next_steps(folder, dataset, config, note)
     return metrics
 
 

@@ -11,9 +11,11 @@ from xgacmn_tf.settings.fields import Section, setting
 
 
 def test_all_commands_are_listed(call):
-    for arguments in ((), ("--help",)):
+    for arguments in ((), ("--help",), ("--helpfull",)):
         done = call(console.main, *arguments)
         assert done.returncode == 0
+        titles = [done.stdout.index(f"\n\n{title}\n") for title in (*console.GROUPS, "Example")]
+        assert titles == sorted(titles)
         for name in console.COMMANDS:
             assert re.search(rf"^  {name} ", done.stdout, re.MULTILINE)
 
@@ -24,13 +26,18 @@ def test_every_command_has_help(call, name):
     assert callable(importlib.import_module(module).main)
     done = call(console.main, name, "--help")
     assert done.returncode == 0 and len(done.stdout) > 100
+    shown = re.findall(r"^  --\w+=", done.stdout, re.MULTILINE)
+    assert len(shown) <= 12
+    # Full help has more exactly where the short one says so.
+    full = re.findall(r"^  --\w+=", call(console.main, name, "--helpfull").stdout, re.MULTILINE)
+    assert ("--helpfull" in done.stdout) == (len(full) > len(shown))
 
 
 def test_an_unknown_command_is_one_line(call):
     done = call(console.main, "tarin", "--dataset=emoji")
     assert done.returncode == 2
     assert done.stderr.startswith("error: 'tarin' is not a command; expected one of train, ")
-    assert done.stderr.count("\n") == 1
+    assert done.stderr.endswith("; did you mean train?\n") and done.stderr.count("\n") == 1
 
 
 def test_run_names_the_run_folder_of_every_command_that_reads_one(call, tmp_path):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from xgacmn_tf.commands.train import EvaluationOnly
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.model.item_towers import TowerSettings
 from xgacmn_tf.model.xgacmn import XGACMN
@@ -202,8 +203,9 @@ def command(*arguments):
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
-        ("--epoch=3", r"Unknown command line flag 'epoch'.*Allowed: .*--epochs"),
-        ("--classifier=svm", "should be one of <angular|softmax|none>"),
+        ("--epoch=3", r"there is no flag --epoch; did you mean --epochs, .* See --helpfull$"),
+        ("--zzz=3", r"there is no flag --zzz; --helpfull lists all flags$"),
+        ("--classifier=svm", "--classifier=svm: expected one of angular, softmax, none$"),
         ("--epochs=many", "--epochs.*many"),
         ("--epochs=0", "--epochs=0: expected at least 1"),
         ("--dataset=imagenet21", "unknown data set|imagenet21"),
@@ -228,20 +230,28 @@ def test_a_mistake_ends_the_process_with_status_2():
     assert done.stderr.startswith("error: --epochs=0: expected at least 1")
 
 
-def test_help_is_readable_and_quick_to_reach():
-    done = command("--help")
+def shown_flags(text):
+    return re.findall(r"^  --(\w+)=", text, re.MULTILINE)
+
+
+def test_help_shows_the_common_settings_and_names_the_full_help(call_main):
+    done = call_main("--help")
     assert done.returncode == 0
-    for field in leaves(Config):
-        assert field.name in done.stdout
+    assert shown_flags(done.stdout) == [
+        *("dataset", "data_dir", "columns", "image_features", "text_features"),
+        *("model", "epochs", "output_dir", "seed", "flagfile"),
+    ]
     assert "python -m xgacmn_tf.main" in done.stdout
+    every = [*leaves(Config), *leaves(EvaluationOnly)]
+    hidden = len(every) - 9
+    assert done.stdout.endswith(f"\n--helpfull lists {hidden} more settings, by subject.\n")
 
 
-def test_help_does_not_load_tensorflow():
-    code = (
-        "import sys\n"
-        "from xgacmn_tf import main\n"
-        "try: main.main(['main', '--help'])\n"
-        "except SystemExit as end: assert end.code == 0\n"
-        "assert not {'tensorflow', 'keras', 'sklearn', 'matplotlib'} & set(sys.modules)\n"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+def test_full_help_shows_all_settings_by_subject_in_the_order_of_use(call_main):
+    done = call_main("--helpfull")
+    assert done.returncode == 0
+    every = [*leaves(Config), *leaves(EvaluationOnly)]
+    assert shown_flags(done.stdout) == [*(leaf.name for leaf in every), "flagfile"]
+    subjects = ["The data set", "The features", "The model", "X-GACMN", "Optimization", "Item emb"]
+    places = [done.stdout.index(f"\n\n{subject}") for subject in subjects]
+    assert places == sorted(places)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-from xgacmn_tf.settings.command_line import exit_with_help, quiet_libraries, stop
+from xgacmn_tf.settings.command_line import exit_with_help, stop
 
 DISTRIBUTION = "xgacmn_tf"
 # What each extra is for, as the user sees it.
@@ -34,10 +34,9 @@ PURPOSES = {
 
 def main(argv: list[str]) -> None:
     """Run the command."""
-    exit_with_help(argv, lambda: str(__doc__))
+    exit_with_help(argv, lambda full: str(__doc__))
     if len(argv) > 1:
         stop(f"{argv[1]!r}: doctor takes no arguments")
-    quiet_libraries()
     for title, lines in (
         ("versions", versions()),
         ("devices", devices()),

@@ -5,7 +5,7 @@
     xgacmn evaluate --run=RUN --dataset=other.npz --output_dir=scores
         evaluates other data, and writes scores, embeddings and a results page.
 
-All other flags change settings of the run; see `xgacmn train --help`.
+All other flags change settings of the run.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from xgacmn_tf.settings.fields import Section, setting
 class EvaluatedRun(Section):
     """The run to evaluate."""
 
-    run: str | None = setting(None, "run folder, as training prints it")
+    run: str | None = setting(None, "run folder, as training prints it", common=True)
 
 
 def main(argv: list[str]) -> None:
@@ -36,7 +36,10 @@ def main(argv: list[str]) -> None:
             raise InputError("--run=FOLDER must be given, the folder of a finished run. See --help")
         from xgacmn_tf.runs.folder import RunFolder
 
-        train.evaluate(str(RunFolder(run).best), values)
+        checkpoint = RunFolder(run).best
+        if not checkpoint.is_file():
+            raise InputError(f"--run={run}: there is no {checkpoint}; name the folder of a run")
+        train.evaluate(str(checkpoint), values)
     except InputError as error:
         stop(str(error))
     except KeyboardInterrupt:

@@ -22,6 +22,7 @@ import dataclasses
 import sys
 
 from xgacmn_tf.errors import InputError
+from xgacmn_tf.runs.folder import RunFolder
 from xgacmn_tf.settings.command_line import read_settings, stop
 from xgacmn_tf.settings.fields import Section, setting
 
@@ -72,6 +73,8 @@ def main(argv: list[str]) -> None:
 
 def _export(request: Export) -> None:
     assert request.run and request.output
+    folder = RunFolder(request.run)
+    folder.check_finished()
     # Imported here: TensorFlow takes seconds to load, and --help need not wait for it.
     if request.format == "onnx":
         from xgacmn_tf.export.onnx_files import export_onnx
@@ -81,7 +84,6 @@ def _export(request: Export) -> None:
         return
     from xgacmn_tf.datasets.extraction.extractor_files import missing_note
     from xgacmn_tf.export import export_run
-    from xgacmn_tf.runs.folder import RunFolder
 
     version = export_run(
         request.run,
@@ -92,5 +94,5 @@ def _export(request: Export) -> None:
         request.depth,
     )
     print(version)
-    if note := missing_note(RunFolder(request.run).extractors):
+    if note := missing_note(folder.extractors):
         print(note, file=sys.stderr)

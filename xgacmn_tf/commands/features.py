@@ -35,15 +35,20 @@ class Extraction(Section):
         None,
         f"pairs to read: {', '.join(catalog.DISTRIBUTED)}, a .csv, .tsv, .jsonl or .parquet table "
         "with the columns image, text, label, a folder of images, hf:NAME or tfds:NAME",
+        common=True,
     )
-    data_dir: str | None = setting(None, "folder that holds the files of the data set")
+    data_dir: str | None = setting(None, "folder that holds the files of the data set", common=True)
     columns: tuple[str, ...] = setting(
-        (), "columns of a table that have other names, such as text=caption"
+        (), "columns of a table that have other names, such as text=caption", common=True
     )
     label_separator: str = setting("|", "separator of several labels in one cell of a table")
     protocol: str | None = setting(None, "split of a data set that has several")
-    image: str | None = setting(None, "features to extract from images", choices=IMAGE_EXTRACTORS)
-    text: str | None = setting(None, "features to extract from texts", choices=TEXT_EXTRACTORS)
+    image: str | None = setting(
+        None, "features to extract from images", choices=IMAGE_EXTRACTORS, common=True
+    )
+    text: str | None = setting(
+        None, "features to extract from texts", choices=TEXT_EXTRACTORS, common=True
+    )
     image_weights: str | None = setting(
         None,
         "file of weights (vgg19, efficientnet_lite…) or preset (clip, siglip); by default the "
@@ -55,7 +60,7 @@ class Extraction(Section):
         "(clip, siglip)",
     )
     output: str | None = setting(
-        None, "feature file to write (.npz), or a folder with --beam_options"
+        None, "feature file to write (.npz), or a folder with --beam_options", common=True
     )
     cache_dir: str | None = setting(None, "folder in which extracted features are cached")
     on_bad_image: str = setting(
@@ -64,7 +69,7 @@ class Extraction(Section):
         "out and reports it",
         choices=POLICIES,
     )
-    batch_size: int = setting(32, "items that a network encodes at once", minimum=1)
+    batch_size: int = setting(32, "items that a network encodes at once", minimum=1, common=True)
     seed: int = setting(0, "seed of random splits and of fitted extractors", minimum=0)
     beam_options: tuple[str, ...] = setting(
         (),

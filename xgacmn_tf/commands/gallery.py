@@ -22,6 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from xgacmn_tf.errors import InputError
+from xgacmn_tf.runs.folder import RunFolder
 from xgacmn_tf.settings.command_line import read_words_and_settings, stop
 from xgacmn_tf.settings.fields import Section, setting
 
@@ -68,6 +69,7 @@ def make_gallery(sources: Sequence[str], request: MakeGallery) -> None:
     path = Path(request.output)
     if path.suffix.lower() != ".npz":
         raise InputError(f"--output={path}: expected a file that ends in .npz")
+    RunFolder(request.run).check_finished()
     # Imported here: TensorFlow takes seconds to load, and --help need not wait for it.
     from xgacmn_tf.runs.trained import TrainedRun
     from xgacmn_tf.search.opening import FEATURES, open_cache

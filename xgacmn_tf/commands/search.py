@@ -26,7 +26,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.names import OTHER
+from xgacmn_tf.names import OTHER, SIMILARITIES
+from xgacmn_tf.runs.folder import RunFolder
 from xgacmn_tf.search.engines import KINDS
 from xgacmn_tf.settings.command_line import read_words_and_settings, stop
 from xgacmn_tf.settings.fields import Section, setting
@@ -71,7 +72,9 @@ class Search(Section):
         "MILVUS_TOKEN holds its token or user:password",
     )
     similarity: str | None = setting(
-        None, "posterior, cosine, dot or item; by default what the run was chosen by"
+        None,
+        "what hits are ranked by; by default what the run was chosen by",
+        choices=SIMILARITIES,
     )
     cache_dir: str | None = setting(
         None, "folder of cached features and indexes; default RUN/cache"
@@ -111,6 +114,7 @@ def run_search(words: Sequence[str], request: Search) -> list[Answer]:
         raise InputError("--run=RUN must be given, the folder of a finished run. See --help")
     if request.milvus_uri and request.index != "milvus":
         raise InputError("--milvus_uri goes with --index=milvus")
+    RunFolder(request.run).check_finished()
     # Imported here: TensorFlow takes seconds to load, and --help need not wait for it.
     from xgacmn_tf.search.opening import OpenGallery
     from xgacmn_tf.search.page import write_answers_page

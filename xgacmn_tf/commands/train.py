@@ -80,7 +80,11 @@ def _run(values: flags.FlagValues) -> None:
         evaluate(evaluation.checkpoint, values)
         return
     config = config_from_flags(values)
-    # Imported here: TensorFlow takes seconds to load, which neither --help nor a mistake needs.
+    # Imported here: they take seconds to load, above all TensorFlow, which neither --help nor a
+    # mistake needs.
+    from xgacmn_tf import datasets
+
+    datasets.check_names(config.data, config.features)
     from xgacmn_tf import experiment
 
     experiment.run(config)
@@ -89,6 +93,9 @@ def _run(values: flags.FlagValues) -> None:
 def evaluate(checkpoint: str, values: flags.FlagValues) -> None:
     """Evaluate a checkpoint with the settings of its run, changed by flags given."""
     config = _evaluation_config(checkpoint, values)
+    from xgacmn_tf import datasets
+
+    datasets.check_names(config.data, config.features)
     from xgacmn_tf import experiment
 
     experiment.evaluate_checkpoint(config, checkpoint)

@@ -2,7 +2,7 @@
 
 from xgacmn_tf.datasets.catalog import ALLOWED, BUILDERS, BUILT_IN
 from xgacmn_tf.datasets.distribution import default_cache_dir
-from xgacmn_tf.datasets.loading import for_config, load, load_raw
+from xgacmn_tf.datasets.loading import check_names, for_config, load, load_raw
 from xgacmn_tf.datasets.paired import PairedDataset, Split, hold_out
 from xgacmn_tf.datasets.raw import RawPair, RawPairs
 
@@ -14,6 +14,7 @@ __all__ = [
     "RawPair",
     "RawPairs",
     "Split",
+    "check_names",
     "default_cache_dir",
     "for_config",
     "hold_out",

@@ -20,7 +20,6 @@ import itertools
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -88,12 +87,7 @@ class Bundled:
             InputError: there are no such features or protocol.
         """
         text_features = text_features or TEXT_FEATURES[0]
-        if text_features not in TEXT_FEATURES:
-            raise InputError(
-                f"--text_features={text_features}: data set {self.name!r} comes with "
-                f"{' and '.join(TEXT_FEATURES)}; name one of them"
-            )
-        check_protocol(self.name, protocol, self.protocols if len(self.protocols) > 1 else ())
+        self.check(text_features, protocol)
         texts = self.texts[protocol or self.protocols[0]]
         rows = self.entries()
         with np.load(self.data / FEATURES, allow_pickle=False) as arrays:
@@ -130,6 +124,15 @@ class Bundled:
             held_out=self.held_out,
         )
 
+    def check(self, text_features: str | None, protocol: str | None) -> None:
+        """Raise an `InputError` if there are no such features or protocol; see `load`."""
+        if text_features not in (None, *TEXT_FEATURES):
+            raise InputError(
+                f"--text_features={text_features}: data set {self.name!r} comes with "
+                f"{' and '.join(TEXT_FEATURES)}; name one of them"
+            )
+        check_protocol(self.name, protocol, self.protocols if len(self.protocols) > 1 else ())
+
     def _text(self, features: str, file: str) -> tuple[np.ndarray, np.ndarray]:
         """Return (n + m, d_t) float32 text features, and the (m,) rows of the further captions."""
         with np.load(self.data / file, allow_pickle=False) as arrays:
@@ -152,7 +155,17 @@ def load(data: DataSettings, image: str | None, text: str | None) -> PairedDatas
         text: one of `TEXT_FEATURES`; None for the first.
 
     Raises:
-        InputError: if there are no such features, or `data_dir` is named.
+        InputError: see `check_names`.
+    """
+    check_names(data, image, text)
+    return _bundled(data.dataset).load(text, data.protocol)
+
+
+def check_names(data: DataSettings, image: str | None, text: str | None) -> None:
+    """Reject features and protocols that there are not, and a `data_dir`; arguments of `load`.
+
+    Raises:
+        InputError: if there are no such features or protocol, or `data_dir` is named.
     """
     name = data.dataset
     wrong = f"--data_dir={data.data_dir}" if data.data_dir is not None else ""
@@ -163,5 +176,10 @@ def load(data: DataSettings, image: str | None, text: str | None) -> PairedDatas
             f"{wrong}: data set {name!r} comes with the package and {IMAGE_FEATURES} features of "
             "its images; leave the flag out"
         )
-    module: Any = importlib.import_module(f"xgacmn_tf.datasets.{name}")
-    return getattr(module, name.upper()).load(text, data.protocol)
+    _bundled(name).check(text, data.protocol)
+
+
+def _bundled(name: str) -> Bundled:
+    module = importlib.import_module(f"xgacmn_tf.datasets.{name}")
+    bundled: Bundled = getattr(module, name.upper())
+    return bundled

@@ -3,6 +3,7 @@
 from collections.abc import Collection
 
 from xgacmn_tf.errors import InputError
+from xgacmn_tf.nearest import did_you_mean
 
 # The paper's data sets: each is a module of that name, with `PROTOCOLS`, `DISTRIBUTION`,
 # `load(files, protocol, seed)` (the features in its distribution) and `load_raw` (its images and
@@ -31,4 +32,5 @@ def check_protocol(name: str, protocol: str | None, protocols: Collection[str]) 
     """Raise an `InputError` unless `protocol` is None or one of the data set's protocols."""
     if protocol is not None and protocol not in protocols:
         allowed = f"one of {', '.join(protocols)}" if protocols else "none, as it has no protocols"
-        raise InputError(f"protocol {protocol!r} for data set {name!r}; allowed is {allowed}")
+        near = did_you_mean(protocol, protocols)
+        raise InputError(f"protocol {protocol!r} for data set {name!r}; allowed is {allowed}{near}")

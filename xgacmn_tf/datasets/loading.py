@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from xgacmn_tf.datasets import raw_table, sources
-from xgacmn_tf.datasets.catalog import ALLOWED, DISTRIBUTED, check_protocol
+from xgacmn_tf.datasets.catalog import ALLOWED, BUILDERS, BUILT_IN, DISTRIBUTED, check_protocol
 from xgacmn_tf.datasets.columns import Columns
 from xgacmn_tf.datasets.distribution import PICKLE_SUFFIXES, Files, check_data_dir, pickle_note
 from xgacmn_tf.datasets.forms import NAMED, RAW_TFDS, TABULAR, Form, file_of, form_of
@@ -19,6 +20,7 @@ from xgacmn_tf.datasets.raw import RawPairs
 from xgacmn_tf.datasets.tables import LABEL_SEPARATOR
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.names import FEW_PAIRS
+from xgacmn_tf.nearest import did_you_mean
 from xgacmn_tf.settings.config import Config
 from xgacmn_tf.settings.sections import DataSettings, FeatureSpec
 
@@ -32,6 +34,38 @@ def for_config(config: Config) -> PairedDataset:
     """Return a run's data set, with a validation split held out if it has none of its own."""
     dataset = _load(config.data, config.features, config.seed)
     return _with_validation(dataset, config.held_out, config.seed)
+
+
+def check_names(data: DataSettings, features: FeatureSpec) -> None:
+    """Reject names of data sets, protocols and features that do not exist.
+
+    No file is read, and TensorFlow is not loaded, so that mistakes end a command at once. Names
+    that only TFDS knows are checked by `for_config`, and so is all else.
+
+    Raises:
+        InputError: it names the nearest names.
+    """
+    form, image, text = form_of(data), features.image_features, features.text_features
+    if form is Form.BUNDLED:
+        from xgacmn_tf.datasets import bundled
+
+        bundled.check_names(data, image, text)
+    elif form is Form.DISTRIBUTED:
+        _check_features(data.dataset, _module(data), image, text)
+    elif form in TABULAR:
+        _check_features(data.dataset, None, image, text)
+    elif form is Form.TFDS:
+        _check_tfds_name(data)
+
+
+def _check_tfds_name(data: DataSettings) -> None:
+    """Reject a name that resembles a built-in data set's unless TFDS has prepared such data."""
+    name = re.split("[/:]", data.dataset)[0]
+    folder = data.data_dir or os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")
+    if name in BUILDERS or Path(folder).expanduser().joinpath(name).is_dir():
+        return
+    if near := did_you_mean(name, BUILT_IN):
+        raise InputError(f"unknown data set {data.dataset!r}{near}")
 
 
 def load_dataset(
@@ -289,7 +323,7 @@ def _check_features(name: str, module: Any, image: str | None, text: str | None)
         if value is not None and value not in allowed:
             raise InputError(
                 f"--{modality}_features={value} is unknown for data set {name!r}; allowed are "
-                f"{', '.join(allowed)}"
+                f"{', '.join(allowed)}{did_you_mean(value, allowed)}"
             )
 
 

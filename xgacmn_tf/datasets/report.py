@@ -51,10 +51,14 @@ class DataReport:
     unusable: dict[str, str]
 
     def __str__(self) -> str:
+        return self.text()
+
+    def text(self, with_notes: bool = True) -> str:
+        """Return the counts as a table, the notes unless they are not wanted, and the warnings."""
         rows: list[tuple[str, ...]] = [("split", *_COLUMNS)]
         rows += [(part, *map(_cell, counts.values())) for part, counts in self.splits.items()]
         lines = [f"{part:<12}" + "".join(f"{cell:>12}" for cell in cells) for part, *cells in rows]
-        lines += [f"note: {note}" for note in self.notes]
+        lines += [f"note: {note}" for note in self.notes if with_notes]
         lines += [f"warning: {warning}" for warning in self.warnings]
         return "\n".join(lines)
 

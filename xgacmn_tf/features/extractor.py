@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from xgacmn_tf import shell
 from xgacmn_tf.errors import InputError, one_line
 from xgacmn_tf.io.files import write_json
 
@@ -140,8 +141,9 @@ def install_command(requirements: Iterable[str]) -> str:
     unique = sorted(set(requirements))
     alone = [each.removeprefix(NO_DEPS) for each in unique if each.startswith(NO_DEPS)]
     others = [each for each in unique if not each.startswith(NO_DEPS)]
-    commands = [f"pip install {shlex.join(others)}"] if others else []
-    commands += [f"pip install {NO_DEPS}{shlex.join(alone)}"] if alone else []
+    install = f"{shell.program('pip', 'pip')} install"
+    commands = [f"{install} {shlex.join(others)}"] if others else []
+    commands += [f"{install} {NO_DEPS}{shlex.join(alone)}"] if alone else []
     return " && ".join(commands)
 
 

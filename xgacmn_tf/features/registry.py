@@ -6,6 +6,7 @@ from typing import Any
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.features.extractor import MANIFEST, Extractor, readable
 from xgacmn_tf.io.files import read_json
+from xgacmn_tf.nearest import did_you_mean
 
 IMAGE_EXTRACTORS = (
     "efficientnet_lite0",
@@ -49,6 +50,7 @@ def _extractor(
     if name not in known:
         raise InputError(
             f"unknown {modality} features {name!r}; expected one of {', '.join(known)}"
+            f"{did_you_mean(name, known)}"
         )
     if name not in _LEARNED:
         return _class(modality, name)(name, weights=weights)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 import keras
@@ -319,14 +319,12 @@ class CommonSpaceEncoder(keras.Model):
 
     def encodings_of(self, modality: str, features: np.ndarray | tf.Tensor) -> tf.Tensor:
         """Return the encodings of "image" or "text" features (n, d), n at least 1, in blocks."""
-        encodings: tf.Tensor = in_blocks(
-            functools.partial(self._compiled_encode, modality), features
-        )
+        encodings: tf.Tensor = in_blocks(self._compiled[modality], features)
         return encodings
 
     def caption_features_of(self, features: np.ndarray | tf.Tensor) -> tf.Tensor:
         """Return `caption_features` (n, d) of features (n, d_t), n at least 1, in blocks."""
-        return in_blocks(self._compiled_caption, features)
+        return in_blocks(self._compiled["caption"], features)
 
     def codes_of(self, modality: str, features: np.ndarray | tf.Tensor) -> tf.Tensor:
         """Return the codes (n, code_dim) of features as of `encodings_of`."""
@@ -343,13 +341,23 @@ class CommonSpaceEncoder(keras.Model):
         v, t = self.encodings_of("image", image), self.encodings_of("text", text)
         return self.represent(v, similarity, "image"), self.represent(t, similarity, "text")
 
-    @tf.function(autograph=False, reduce_retracing=True)
-    def _compiled_encode(self, modality: str, features: tf.Tensor) -> tf.Tensor:
-        return self.encode(modality, features)
-
-    @tf.function(autograph=False, reduce_retracing=True)
-    def _compiled_caption(self, features: tf.Tensor) -> tf.Tensor:
-        return self.caption_features(features)
+    @functools.cached_property
+    def _compiled(self) -> dict[str, Callable[[Any], tf.Tensor]]:
+        """`encode` of each modality and `caption_features`, traced once for any number of rows."""
+        functions: dict[str, tuple[str, Callable[[Any], tf.Tensor]]] = {
+            m: (m, functools.partial(self.encode, m)) for m in MODALITIES
+        }
+        functions["caption"] = ("text", self.caption_features)
+        return {
+            name: tf.function(
+                function,
+                autograph=False,
+                input_signature=[
+                    tf.TensorSpec([None, getattr(self, f"{modality}_map").input_dim], tf.float32)
+                ],
+            )
+            for name, (modality, function) in functions.items()
+        }
 
     def export(self, filepath: str | os.PathLike[str], **kwargs: Any) -> None:
         """Write a SavedModel with the signatures `encode_image` and `encode_text`.

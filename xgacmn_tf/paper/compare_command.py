@@ -60,8 +60,9 @@ def main(argv: list[str]) -> None:
 
 def compare(settings: Comparison) -> int:
     """Run the unfinished experiments and write the tables; return the number of failed runs."""
-    # Imported here, because TensorFlow takes seconds to load.
-    from xgacmn_tf.paper import comparison, document, experiments, external, tuning
+    # Imported here, because they take seconds to load, above all TensorFlow, which comes last.
+    from xgacmn_tf import datasets
+    from xgacmn_tf.paper import comparison, document, experiments, tuning
 
     specifications, output = settings.datasets, Path(settings.output_dir)
     if settings.score and len(specifications) != 1:
@@ -71,8 +72,13 @@ def compare(settings: Comparison) -> int:
     scores_only = settings.score and not settings.models
     models = () if scores_only else experiments.choose_models(settings.models)
     planned = experiments.plan(models, specifications, settings.seeds, settings.data_dir, output)
+    unfinished = {e.label: e.config for e in planned if not e.folder.is_finished()}
+    for config in unfinished.values():
+        datasets.check_names(config.data, config.features)
     scored = []
     if settings.score:
+        from xgacmn_tf.paper import external
+
         config = experiments.settings_of(specifications[0], settings.data_dir)
         scored = external.score_files(settings.score, config)
     failed: dict[experiments.Experiment, str] = {}

@@ -18,6 +18,7 @@ from xgacmn_tf import baselines
 from xgacmn_tf.baselines.settings import MAP_FLAGS, MapSettings
 from xgacmn_tf.errors import DivergenceError, InputError
 from xgacmn_tf.names import OWN_METHOD, SYSTEMS, XGACMN, model_name
+from xgacmn_tf.nearest import did_you_mean
 from xgacmn_tf.runs.folder import RunFolder
 from xgacmn_tf.settings import flag_files
 from xgacmn_tf.settings.command_line import config_from_flags, define_flags
@@ -69,9 +70,10 @@ def choose_models(names: Sequence[str]) -> tuple[str, ...]:
     expanded = [model for name in names for model in (ALL_MODELS if name == "all" else (name,))]
     unknown = [name for name in expanded if name not in ALL_MODELS and not OWN_METHOD.match(name)]
     if unknown or not expanded:
+        near = did_you_mean(unknown[0], ALL_MODELS) if unknown else ""
         raise InputError(
             f"--models={','.join(names)}: expected all, or some of {', '.join(ALL_MODELS)} and "
-            "path/to/file.py:NAME of your own methods"
+            f"path/to/file.py:NAME of your own methods{near}"
         )
     return tuple(dict.fromkeys(expanded))
 
@@ -199,7 +201,7 @@ def in_workers(
     context = multiprocessing.get_context("spawn")
     threads = max(1, (os.cpu_count() or 1) // jobs)
     with (
-        _environment(TQDM_DISABLE="1", TF_CPP_MIN_LOG_LEVEL="3", OMP_NUM_THREADS=str(threads)),
+        _environment(TQDM_DISABLE="1", OMP_NUM_THREADS=str(threads)),
         ProcessPoolExecutor(jobs, context, _start_worker, (threads,)) as pool,
     ):
         running: dict[Future[Any], Task] = {pool.submit(function, task): task for task in tasks}

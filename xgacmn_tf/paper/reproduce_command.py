@@ -69,7 +69,10 @@ def reproduce(settings: Reproduction) -> int:
     """
     if not settings.tables and not settings.figures:
         raise InputError("--tables= --figures=: there is nothing to write; name some of either")
-    # Imported here, because TensorFlow takes seconds to load.
+    # Imported here, because they take seconds to load, above all TensorFlow.
+    from xgacmn_tf.paper.runs import Request, Runs, choose_compared
+
+    compared_systems = choose_compared(settings.models)
     from xgacmn_tf.paper import (
         document,
         figure_plane,
@@ -79,10 +82,9 @@ def reproduce(settings: Reproduction) -> int:
         table_ablation,
         table_comparison,
     )
-    from xgacmn_tf.paper.runs import Request, Runs, choose_compared
 
     request = Request(
-        compared=choose_compared(settings.models),
+        compared=compared_systems,
         seeds=settings.seeds,
         ablation_seeds=settings.ablation_seeds or max(settings.seeds, 10),
         flags_dir=Path(settings.flags_dir),

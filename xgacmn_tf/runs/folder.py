@@ -14,6 +14,7 @@ embeddings.npz    of the test split: codes as trained (image, text), class poste
 per_query.npz     average precision of every test query, at every similarity
 pairs.npz         which test pairs are the same items, and hashes of the groups that were trained on
 results.html      the results page
+query.webp        an image of the test split to search with; also .png or .jpeg
 model_card.md     data, scores, intended use, limits, licenses and commands, to share with the model
 models/           the trained encoders as a SavedModel for serving
 metrics.json      results, written last: its presence means that the run is complete
@@ -170,6 +171,14 @@ class RunFolder:
 
     def is_finished(self) -> bool:
         return self.metrics.exists()
+
+    def check_finished(self) -> None:
+        """Raise an `InputError` unless the folder holds a finished run."""
+        if not self.is_finished() or not self.config.exists():
+            raise InputError(
+                f"{self.path}: there is no finished run (no metrics.json and config.json); name "
+                "the folder of one, as `xgacmn train` prints it"
+            )
 
     def read_metrics(self) -> dict[str, Any]:
         try:

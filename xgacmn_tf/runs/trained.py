@@ -40,11 +40,7 @@ class TrainedRun:
 
     def __init__(self, path: str | os.PathLike[str]):
         self.folder = RunFolder(path)
-        if not self.folder.is_finished() or not self.folder.config.exists():
-            raise InputError(
-                f"{self.folder.path}: there is no finished run (no metrics.json and config.json); "
-                "name the folder of one, as `python -m xgacmn_tf.main` prints it"
-            )
+        self.folder.check_finished()
         similarity = self.folder.read_metrics().get("headline_similarity")
         self.encoder = load_encoder(self.folder.best)
         if similarity not in self.encoder.similarities():

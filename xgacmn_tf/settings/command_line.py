@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 import textwrap
 import typing
@@ -15,10 +14,15 @@ from absl import logging as absl_logging
 from tqdm import tqdm
 
 from xgacmn_tf.errors import InputError
+from xgacmn_tf.nearest import did_you_mean
 from xgacmn_tf.settings.config import Config
 from xgacmn_tf.settings.fields import Leaf, Section, leaves
 
 HELP = ("--help", "-help", "-h", "--helpshort")
+FULL_HELP = ("--helpfull", "-helpfull")
+# Where a command has more flags, --help shows the common ones, and --helpfull all.
+MAX_SHORT_HELP = 12
+_EXAMPLE_FILE = "wikipedia_shallow_2173"
 
 Settings = TypeVar("Settings", bound=Section)
 
@@ -31,7 +35,9 @@ _DEFINE: dict[type, Callable[..., Any]] = {
 
 
 def define_flags(values: flags.FlagValues, kind: type[Section] = Config) -> None:
-    """Define one absl flag per setting of a dataclass, with its default, help and choices.
+    """Define one absl flag per setting of a dataclass, with its default and help.
+
+    Ranges and choices are checked when the dataclass is made.
 
     Args:
       values: receives the flags.
@@ -39,10 +45,7 @@ def define_flags(values: flags.FlagValues, kind: type[Section] = Config) -> None
     """
     for leaf in leaves(kind):
         name, help, default = leaf.name, leaf.metadata["help"], leaf.default
-        if leaf.metadata["choices"] and typing.get_origin(leaf.kind) is not tuple:
-            choices = list(leaf.metadata["choices"])
-            flags.DEFINE_enum(name, default, choices, help, flag_values=values)
-        elif leaf.kind in _DEFINE:
+        if leaf.kind in _DEFINE:
             _DEFINE[leaf.kind](name, default, help, flag_values=values)
         elif leaf.metadata["multiple"]:
             flags.DEFINE_multi_string(name, list(default), help, flag_values=values)
@@ -117,12 +120,18 @@ def _read(
     values = flags.FlagValues()
     for kind in kinds:
         define_flags(values, kind)
-    exit_with_help(argv, lambda: f"{description}\n{help_text(*kinds)}")
+    takes_files = expand is not None
+    exit_with_help(
+        argv,
+        lambda full: (
+            f"{description.rstrip()}\n{help_text(*kinds, full=full, takes_files=takes_files)}"
+        ),
+    )
     try:
         arguments = argv[1:] if expand is None else expand(argv[1:])
     except InputError as error:
         stop(str(error))
-    words = parse(values, [argv[0], *arguments], description, takes_words)
+    words = _parse(values, [argv[0], *arguments], takes_words)
     configure_logging()
     return values, words
 
@@ -160,29 +169,65 @@ def read_words_and_settings(
     return words, kind(**given_settings(values, kind))
 
 
-def exit_with_help(argv: list[str], text: Callable[[], str]) -> None:
-    """Print a text and end the program if the arguments of a command ask for help."""
-    if any(argument in HELP for argument in argv[1:]):
-        print(text())
+def exit_with_help(argv: list[str], text: Callable[[bool], str]) -> None:
+    """Print a text and end the program if the arguments of a command ask for help.
+
+    Args:
+      argv: the program's name and its arguments.
+      text: returns it, given whether all flags were asked for.
+    """
+    full = any(argument in FULL_HELP for argument in argv[1:])
+    if full or any(argument in HELP for argument in argv[1:]):
+        print(text(full))
         sys.exit(0)
 
 
-def help_text(*kinds: type[Section]) -> str:
-    """Return the flags of dataclasses of settings by section, with defaults and help."""
+def help_text(*kinds: type[Section], full: bool, takes_files: bool = False) -> str:
+    """Return the flags of dataclasses of settings, with defaults and help.
+
+    Args:
+      kinds: the dataclasses.
+      full: all flags, by section; otherwise the common ones, where there are many.
+      takes_files: describe --flagfile as well.
+    """
+    every = [(kind, leaf) for kind in kinds for leaf in leaves(kind)]
+    shortened = not full and len(every) > MAX_SHORT_HELP
     lines: list[str] = []
-    for kind in kinds:
-        hints = typing.get_type_hints(kind)
-        section = None
-        for leaf in leaves(kind):
-            if leaf.section != section:
-                section = leaf.section
-                title = str((hints[section] if section else kind).__doc__).splitlines()[0]
-                lines.append(f"\n{title}")
-            lines.append(f"  --{leaf.name}={_shown(leaf.default)}")
-            choices = leaf.metadata["choices"]
-            help = leaf.metadata["help"] + (f" ({', '.join(choices)})" if choices else "")
-            lines += textwrap.wrap(help, 92, initial_indent=" " * 6, subsequent_indent=" " * 6)
+    group = ""
+    for kind, leaf in every:
+        if shortened and not leaf.metadata["common"]:
+            continue
+        title = "Common settings" if shortened else _title(kind, leaf.section)
+        if title != group:
+            group = title
+            lines.append(f"\n{title}")
+        choices = leaf.metadata["choices"]
+        help = leaf.metadata["help"] + (f" ({', '.join(choices)})" if choices else "")
+        lines += _flag_lines(leaf.name, _shown(leaf.default), help)
+    if takes_files:
+        lines += [] if shortened else ["\nFiles of settings"]
+        help = f"file of settings: a path, or the name of one in flags/, such as {_EXAMPLE_FILE}"
+        lines += _flag_lines("flagfile", "", help)
+    if shortened:
+        hidden = len(every) - sum(bool(leaf.metadata["common"]) for _, leaf in every)
+        lines.append(f"\n--helpfull lists {hidden} more settings, by subject.")
     return "\n".join(lines)
+
+
+def _title(kind: type[Section], section: str) -> str:
+    """Return the title of a section of a dataclass, or of the fields that are in none."""
+    if not section and kind.own_title:
+        return kind.own_title
+    owner = typing.get_type_hints(kind)[section] if section else kind
+    return str(owner.__doc__).splitlines()[0].rstrip(".")
+
+
+def _flag_lines(name: str, default: str, help: str) -> list[str]:
+    indent = " " * 6
+    return [
+        f"  --{name}={default}",
+        *textwrap.wrap(help, 92, initial_indent=indent, subsequent_indent=indent),
+    ]
 
 
 def _shown(default: Any) -> str:
@@ -194,33 +239,28 @@ def _shown(default: Any) -> str:
     return str(default).lower() if isinstance(default, bool) else str(default)
 
 
-def parse(
-    values: flags.FlagValues, argv: list[str], description: str, takes_words: bool = False
-) -> list[str]:
-    """Parse the flags of a command.
+def _parse(values: flags.FlagValues, argv: list[str], takes_words: bool) -> list[str]:
+    """Parse the flags of a command, and return the arguments that are no flags.
 
     Args:
       values: the flags of the command.
       argv: the program's name and its arguments.
-      description: printed by --help above the flags.
       takes_words: accept arguments that are no flags.
 
-    Returns:
-      Those arguments.
-
     Raises:
-      SystemExit: --help was given, or a mistake, which is printed on one line with status 2.
+      SystemExit: a mistake, which is printed on one line with status 2.
     """
-    exit_with_help(argv, lambda: f"{description}\nflags:\n{values.get_help()}")
-    quiet_libraries()
+    absl_logging.set_verbosity(absl_logging.WARNING)
     try:
         values.unparse_flags()
         for name in values:
             values[name].unparse()  # To its default, for processes that call commands repeatedly.
         rest = values(argv)[1:]
     except flags.UnrecognizedFlagError as error:
-        names = ", ".join(f"--{name}" for name in sorted(values))
-        stop(f"{error} Allowed: {names}. See --help")
+        near = did_you_mean(error.flagname, values, "--")
+        help = "--helpfull" if len(values) > MAX_SHORT_HELP else "--help"
+        end = f"{near} See {help}" if near else f"; {help} lists all flags"
+        stop(f"there is no flag --{error.flagname}{end}")
     except flags.Error as error:
         stop(f"{error}; see --help")
     if rest and not takes_words:
@@ -247,12 +287,6 @@ def configure_logging(handler: logging.Handler | None = None) -> None:
     logger.setLevel(logging.INFO)
     logger.propagate = False  # absl would print the messages again, to standard error.
     logger.handlers = [handler or _PlainHandler()]
-
-
-def quiet_libraries() -> None:
-    """Hide the notes that TensorFlow prints when it starts; its errors are still printed."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    absl_logging.set_verbosity(absl_logging.WARNING)
 
 
 def stop(message: str, status: int = 2) -> NoReturn:

@@ -13,7 +13,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.names import (
@@ -22,6 +22,7 @@ from xgacmn_tf.names import (
     SYSTEMS,
     XGACMN,
 )
+from xgacmn_tf.nearest import did_you_mean
 from xgacmn_tf.settings.fields import Leaf, Section, as_json, leaves, setting
 from xgacmn_tf.settings.sections import (
     DataSettings,
@@ -51,12 +52,14 @@ class Config(Section):
       InputError: a value is out of range, or two values contradict each other; it names the flags.
     """
 
-    system: SystemSettings = SystemSettings()
+    # In the order of use, in which --helpfull lists them.
+    own_title: ClassVar[str] = "Random numbers"
     data: DataSettings = DataSettings()
     features: FeatureSpec = FeatureSpec()
+    system: SystemSettings = SystemSettings()
     model: XGACMNSettings = XGACMNSettings()
-    items: ItemSettings = ItemSettings()
     training: TrainingSettings = TrainingSettings()
+    items: ItemSettings = ItemSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     output: OutputSettings = OutputSettings()
     seed: int = setting(
@@ -64,6 +67,7 @@ class Config(Section):
         "seed of initial weights, batches, dropout and random splits",
         minimum=0,
         maximum=2**31 - 1,
+        common=True,
     )
 
     def __post_init__(self) -> None:
@@ -103,6 +107,7 @@ class Config(Section):
             raise InputError(
                 f"--model={system.model}: expected {XGACMN}, {', '.join(SYSTEMS)}, or "
                 "path/to/file.py:NAME of a method of your own"
+                f"{did_you_mean(system.model, (XGACMN, *SYSTEMS))}"
             )
         if system.model == XGACMN:
             if system.model_settings:

@@ -9,6 +9,7 @@ import typing
 from typing import Any, ClassVar
 
 from xgacmn_tf.errors import InputError
+from xgacmn_tf.nearest import did_you_mean
 
 
 def setting(
@@ -23,6 +24,7 @@ def setting(
     later: bool = False,
     before: Any = None,
     multiple: bool = False,
+    common: bool = False,
 ) -> Any:
     """Return a dataclass field that is a setting.
 
@@ -37,6 +39,8 @@ def setting(
         default; with that value it is no part of the fingerprint that names a run folder.
       before: see `later`.
       multiple: the flag of a tuple can be given several times, instead of a comma-separated list.
+      common: --help lists it, also where a command has so many flags that it leaves others to
+        --helpfull.
     """
     return dataclasses.field(
         default=default,
@@ -50,6 +54,7 @@ def setting(
             "later": later,
             "before": default if before is None else before,
             "multiple": multiple,
+            "common": common,
         },
     )
 
@@ -60,9 +65,12 @@ class Section:
 
     Attributes:
       flag: what precedes the name of a setting in error messages.
+      own_title: what --helpfull calls the settings that are in no section of a tree; where it is
+        empty, the first line of the class's docstring.
     """
 
     flag: ClassVar[str] = "--"
+    own_title: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
         for leaf in leaves(type(self)):
@@ -152,7 +160,10 @@ def check(leaf: Leaf, value: Any, prefix: str = "--") -> None:
         if limits["maximum"] is not None and item > limits["maximum"]:
             raise InputError(f"{flag}: expected at most {limits['maximum']}")
         if limits["choices"] and item not in limits["choices"]:
-            raise InputError(f"{flag}: expected one of {', '.join(limits['choices'])}")
+            raise InputError(
+                f"{flag}: expected one of {', '.join(limits['choices'])}"
+                f"{did_you_mean(str(item), limits['choices'])}"
+            )
 
 
 def as_json(values: dict[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePath
 
 from xgacmn_tf.errors import InputError
+from xgacmn_tf.nearest import did_you_mean
 
 SUFFIX = ".flags"
 _FLAGS = ("--flagfile", "-flagfile")
@@ -43,7 +44,7 @@ def find(name: str) -> Path:
         return folder() / f"{stem}{SUFFIX}"
     raise InputError(
         f"--flagfile={name}: there is no such file, nor one of that name among those that come "
-        f"with the package: {', '.join(names())}"
+        f"with the package: {', '.join(names())}{did_you_mean(stem, names())}"
     )
 
 

@@ -21,9 +21,13 @@ class DataSettings(Section):
         ".mat, .h5 or .hdf5 file of your own features, a .csv, .tsv, .jsonl or .parquet table of "
         "your own images, texts and labels, a folder of images or embeddings, hf:NAME of a Hugging "
         "Face data set, tfds:NAME, or the TFDS name of a data set of features",
+        common=True,
     )
     data_dir: str | None = setting(
-        None, "folder that holds the files of the data set, if it needs any", affects_results=False
+        None,
+        "folder that holds the files of the data set, if it needs any",
+        affects_results=False,
+        common=True,
     )
     columns: tuple[str, ...] = setting(
         (),
@@ -31,6 +35,7 @@ class DataSettings(Section):
         "this package's, such as image_train=I_tr,text_train=T_tr or text=caption; a wrong name "
         "lists those in the file",
         later=True,
+        common=True,
     )
     label_separator: str = setting(
         "|", "separator of several labels in one cell of a table", later=True
@@ -69,8 +74,11 @@ class FeatureSpec(Section):
         None,
         "features to extract from the images of a data set that has images, such as vgg19 or "
         "efficientnet_lite2; by default the features that the data set comes with",
+        common=True,
     )
-    text_features: str | None = setting(None, "the same for its texts, such as bow, lda or minilm")
+    text_features: str | None = setting(
+        None, "the same for its texts, such as bow, lda or minilm", common=True
+    )
     image_weights: str | None = setting(
         None,
         "file or preset folder with the weights of the image network, instead of a download",
@@ -99,6 +107,7 @@ class SystemSettings(Section):
         XGACMN,
         f"{XGACMN}; a system to compare it with, the paper's first: {', '.join(SYSTEMS)}; or "
         "path/to/file.py:NAME of a method of your own",
+        common=True,
     )
     model_settings: tuple[str, ...] = setting(
         (), "hyper-parameters of a compared system, such as components=9; a wrong one lists them"
@@ -133,6 +142,7 @@ class OutputSettings(Section):
         "run folder; by default runs/<data set>-<fingerprint of the settings>, so that the same "
         "command finds its run again",
         affects_results=False,
+        common=True,
     )
     export: bool = setting(
         True, "export the trained encoders as a SavedModel in the run folder", affects_results=False

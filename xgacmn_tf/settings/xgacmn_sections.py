@@ -198,6 +198,7 @@ class TrainingSettings(Section):
         "steps, at least 24; 300 steps with fewer than 250 pairs and than 20 pairs for each "
         "feature",
         minimum=1,
+        common=True,
     )
     choose_epoch: str = setting(
         "best",

@@ -124,7 +124,9 @@ def train_items(
     scores: list[float] = []
     best_weights: dict[str, list[np.ndarray]] = {}
     best = planned
-    with tqdm(total=planned, unit="epoch", desc="item embeddings") as bar:
+    # A number of epochs is known once the validation split has chosen it.
+    name = "all pairs, item embeddings" if epochs else "item embeddings"
+    with tqdm(total=planned, unit="epoch", desc=name) as bar:
         for epoch in range(1, planned + 1):
             terms = dict(zip(towers.TERMS, run(tf.constant(epoch)).numpy().tolist(), strict=True))
             bar.update()
