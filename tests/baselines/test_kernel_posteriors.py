@@ -16,7 +16,10 @@ def half_decades():
 
 def test_codes_are_posteriors_of_mapped_features_at_the_chosen_c(pairs):
     histograms = dataclasses.replace(pairs, image=np.exp(pairs.image))
-    encoder = fit(histograms, Settings(image_map="chi2", chi2_gamma=0.5, chi2_components=20))
+    encoder = fit(
+        histograms,
+        Settings(image_map="chi2", chi2_gamma=0.5, chi2_components=20, text_map="zscore"),
+    )
     assert encoder.similarities() == ("posterior", "cosine", "dot")
     labels = pairs.targets.argmax(axis=1)
     codes = encoder.codes(histograms.image, histograms.text)

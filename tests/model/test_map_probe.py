@@ -148,3 +148,11 @@ def test_copies_of_an_image_are_one_landmark():
         for rows in (features, np.vstack([features, features[::-1]]))
     )
     assert once.landmarks.shape == twice.landmarks.shape == (20, 4)
+
+
+@pytest.mark.parametrize("name", ["chi2", "rbf", "unit"])
+@pytest.mark.parametrize("rows", [40, 400])
+def test_the_number_of_mapped_features_is_known_before_a_map_is_fitted(name, rows):
+    features = RANDOM.dirichlet(np.ones(6), rows).astype(np.float32)
+    layer = map_choice.fit_map(name, features, "image", chi2_components=50, rbf_components=70)
+    assert map_choice.mapped_dim(name, 6, rows, 50, 70) == layer.output_dim

@@ -44,10 +44,12 @@ class Settings(MapSettings):
 
 def fit(data: TrainingData, settings: Settings) -> CommonSpaceEncoder:
     """Return the encoder trained on the training pairs."""
+    image_map, text_map = fit_maps(settings, data.image, data.text, data.targets, data.group)
     encoder = CommonSpaceEncoder(
-        *fit_maps(settings, data.image, data.text, data.targets, data.group),
-        _tower(settings, data.image.shape[1], len(data.image)),
-        _tower(settings, data.text.shape[1], len(data.text)),
+        image_map,
+        text_map,
+        _tower(settings, image_map.output_dim, len(data.image)),
+        _tower(settings, text_map.output_dim, len(data.text)),
         None,
     )
     layers = [encoder.image_encoder, encoder.text_encoder]

@@ -31,14 +31,8 @@ from xgacmn_tf.model.map_probe import (
     median_distance,
     probed_rows,
 )
-from xgacmn_tf.names import (
-    CHI2_COMPONENTS,
-    CHI2_GAMMA,
-    FEW_PAIRS,
-    MAP_NAMES,
-    RBF_COMPONENTS,
-    RBF_GAMMA,
-)
+from xgacmn_tf.model.networks import has_few_pairs
+from xgacmn_tf.names import CHI2_COMPONENTS, CHI2_GAMMA, MAP_NAMES, RBF_COMPONENTS, RBF_GAMMA
 
 # Training rows that a kernel compares with. The kernel between them is formed once, in memory, and
 # every item that is encoded is compared with each: 4,000 rows are 128 MB of float64. Whitening
@@ -51,12 +45,6 @@ COMPONENTS_A_DIMENSION = 10
 ROWS_FOR_DISTANCE = 500
 # Training quantiles of a feature: two neighbors differ by less than 0.01 in the middle of N(0, 1).
 MAX_QUANTILES = 256
-# With fewer pairs for each feature, components of a Gaussian kernel take the place of z-scored
-# features: validation mAP +0.016 on the emoji, +0.034 on clip art, +0.02 on stamps, and +0.03 to
-# +0.06 with 40 to 100 pairs of digits. With more, an encoder learns better from the features.
-# Fewer than `FEW_PAIRS` pairs gain with up to twice as many for each feature (50 olive oils +0.03,
-# 60 digits +0.01); beyond, some data gain 0.01 and others lose 0.02 (tissues) or 0.08 (leaves).
-PAIRS_A_FEATURE, PAIRS_A_FEATURE_OF_FEW = 10, 20
 # Fewer items tell nothing about maps.
 MIN_PROBED = 10
 # χ² distances of more features take longer than all the rest of the probe.
@@ -109,11 +97,18 @@ def preferred_map(features: np.ndarray) -> str:
     """Return the name of the map that features take without evidence for another one.
 
     It is that of `choose_map`, with components of a Gaussian kernel in place of the z-score where
-    there are few pairs for the number of features.
+    there are few pairs for the number of features: validation mAP +0.016 on the emoji, +0.034 on
+    clip art, +0.02 on stamps, +0.03 to +0.06 with 40 to 100 pairs of digits, and +0.03 with 50
+    olive oils. With more, an encoder learns better from the features.
     """
     name, (rows, dim) = choose_map(features), features.shape
-    enough = PAIRS_A_FEATURE_OF_FEW if rows < FEW_PAIRS else PAIRS_A_FEATURE
-    return "rbf" if name == "zscore" and rows < enough * dim else name
+    return "rbf" if name == "zscore" and has_few_pairs(dim, rows) else name
+
+
+def mapped_dim(name: str, dim: int, rows: int, chi2_components: int, rbf_components: int) -> int:
+    """Return the number of features after a map, see `fit_map`."""
+    components = {"chi2": chi2_components, "rbf": rbf_components}.get(name)
+    return dim if components is None else min(components, COMPONENTS_A_DIMENSION * dim, rows - 1)
 
 
 def weigh_maps(

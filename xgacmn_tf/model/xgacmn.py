@@ -237,7 +237,7 @@ class XGACMN(AdversarialModel):
                 hidden=settings["encoder_hidden"],
                 code_dim=settings["code_dim"],
                 code_activation=settings["code_activation"],
-                dropout=default_dropout(input_map.input_dim, rows) if dropout is None else dropout,
+                dropout=default_dropout(input_map.output_dim, rows) if dropout is None else dropout,
                 dtype=self.dtype_policy,
                 name=f"{modality}_encoder",
             )

@@ -7,7 +7,7 @@ from typing import Any
 
 from xgacmn_tf.datasets.paired import PairedDataset
 from xgacmn_tf.devices import Devices
-from xgacmn_tf.model.map_choice import resolved_map
+from xgacmn_tf.model.map_choice import mapped_dim, resolved_map
 from xgacmn_tf.model.networks import default_dropout
 from xgacmn_tf.names import MAP_NAMES, MODALITIES
 from xgacmn_tf.settings.config import Config
@@ -39,9 +39,6 @@ def follow_data(
     for modality in MODALITIES:
         has, features = getattr(train, f"has_{modality}"), getattr(train, modality)
         rows = slice(None) if has is None else has
-        if getattr(config.model, f"{modality}_dropout") is None:
-            dropout = default_dropout(features.shape[1], len(dataset.train))
-            choices[f"{modality}_dropout"] = dropout
         name, evidence = getattr(config.model, f"{modality}_map"), None
         if devices.is_chief:
             name, evidence = resolved_map(
@@ -53,6 +50,11 @@ def follow_data(
             )
         number = int(devices.from_chief([MAP_NAMES.index(name)])[0])
         choices[f"{modality}_map"] = MAP_NAMES[number]
+        if getattr(config.model, f"{modality}_dropout") is None:
+            pairs = len(dataset.train)
+            components = config.model.chi2_components, config.model.rbf_components
+            dim = mapped_dim(MAP_NAMES[number], features.shape[1], pairs, *components)
+            choices[f"{modality}_dropout"] = default_dropout(dim, pairs)
         facts[modality] = evidence.as_dict() if evidence else {"chosen": MAP_NAMES[number]}
         if evidence:
             logger.info("input map of %ss: %s", modality, evidence)

@@ -79,8 +79,8 @@ class XGACMNSettings(Section):
     common_discriminator_hidden: int = setting(50, "hidden units of D_C", minimum=1)
     image_dropout: float | None = setting(
         None,
-        "dropout after the hidden layers of the image encoder; by default 0.5, and 0 from 20 "
-        "training pairs for each feature",
+        "dropout after the hidden layers of the image encoder; by default 0.5, and 0 from 10 "
+        "training pairs for each mapped feature (20 with fewer than 250 pairs)",
         minimum=0.0,
         maximum=0.95,
     )
