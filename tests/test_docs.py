@@ -145,7 +145,9 @@ def sections(name: str) -> tuple[type[Section], ...]:
     if name == "evaluate":
         return EvaluatedRun, Config
     if name == "doctor":
-        return ()
+        module = importlib.import_module("xgacmn_tf.commands.doctor")
+        own = [kind for kind in vars(module).values() if isinstance(kind, type)]
+        return tuple(kind for kind in own if issubclass(kind, Section) and kind is not Section)
     module, kind = site.COMMANDS[name].split(":")
     return (getattr(importlib.import_module(f"xgacmn_tf.{module}"), kind),)
 
@@ -176,7 +178,7 @@ def check(command: list[str]) -> None:
     elif program == "pip":
         setup = configparser.ConfigParser()
         setup.read(ROOT / "setup.cfg")
-        extras = [e for word in words for e in re.findall(r"\[(.*)\]", word)]
+        extras = [e for word in words for e in re.findall(r"^\.\[(.*)\]", word)]
         for extra in ",".join(extras).split(",") if extras else []:
             assert extra in setup["options.extras_require"], command
         for pinned in (word for word in words if "==" in word):
@@ -224,7 +226,7 @@ def test_a_wrong_command_is_found(command):
 def flag_names() -> set[str]:
     """Return all flags of all commands and scripts."""
     names = {"help", "helpfull", "flagfile", "version"}
-    for name in ("train", "evaluate", *site.COMMANDS):
+    for name in ("train", "evaluate", "doctor", *site.COMMANDS):
         names |= {leaf.name for kind in sections(name) for leaf in leaves(kind)}
     for folder in ("benchmarks", "docs", "export", "examples"):
         for script in (ROOT / folder).glob("*.py"):
