@@ -153,7 +153,7 @@ def sections(name: str) -> tuple[type[Section], ...]:
 
 
 MODULES = {"main": "train", "compare": "compare", "reproduce": "reproduce", "features": "features"}
-OTHER_PROGRAMS = ("curl", "deploy", "source", "tensorboard")
+OTHER_PROGRAMS = ("curl", "deploy", "pre-commit", "source", "tensorboard")
 
 
 def check(command: list[str]) -> None:
