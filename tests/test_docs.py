@@ -361,6 +361,13 @@ def test_settings_have_a_row_for_each_flag():
     assert "| `--margin` | `5` | the angular margin m (at least 1, at most 16) |" in tables
 
 
+def test_cells_of_numbers_stay_on_one_line():
+    html = "<td>.345 / .271 (.308 ± .003)</td><td><strong>.9</strong></td><td>1 RBF-SVM</td>"
+    assert site.on_page_content(html, None, None, None) == html.replace(
+        "<td>.345", '<td class="number">.345'
+    ).replace("<td><strong>", '<td class="number"><strong>')
+
+
 def test_equations_are_drawn():
     drawn = site.with_equations("a\n\n```math\nx^2\n```\n\nb\n")
     assert re.fullmatch(r'a\n\n<div class="equation"><svg .*</svg> ?</div>\n\nb\n', drawn)

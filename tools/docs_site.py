@@ -49,6 +49,15 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     return with_repository_links(markdown, page.file.src_uri, config["repo_url"])
 
 
+def on_page_content(content: str, page: Any, config: Any, files: Any) -> str:
+    """Return the HTML of a page whose cells of numbers stay on one line."""
+    return re.sub(
+        r"<td>((?:</?strong>|&lt;|[\s\d.,/()%±≤−+–e-])+)</td>",
+        r'<td class="number">\1</td>',
+        content,
+    )
+
+
 def front_page(readme: str) -> str:
     """Return README with links as a page in docs/ has them."""
 
