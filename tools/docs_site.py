@@ -51,11 +51,8 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
 
 def on_page_content(content: str, page: Any, config: Any, files: Any) -> str:
     """Return the HTML of a page whose cells of numbers stay on one line."""
-    return re.sub(
-        r"<td>((?:</?strong>|&lt;|[\s\d.,/()%±≤−+–e-])+)</td>",
-        r'<td class="number">\1</td>',
-        content,
-    )
+    number = r"<td>((?:</?strong>|&lt;|[\s\d.,/()%±≤−+–e-])+)</td>"
+    return re.sub(number, r'<td class="number">\1</td>', content)
 
 
 def front_page(readme: str) -> str:
