@@ -334,7 +334,12 @@ def test_navigation_has_every_page_once():
 
 
 def test_the_public_address_is_set_in_one_place():
-    """Until then links into the repository are names."""
+    """Without it, links into the repository are names."""
+    assert site.project_urls("\nSource = https://example.org/x\nDocumentation=y\n") == {
+        "Source": "https://example.org/x",
+        "Documentation": "y",
+    }
+    assert "repo_url" not in MKDOCS and "site_url" not in MKDOCS
     text = "See [notes](../export/serving/README.md), [`flags`](../flags) and [a page](faq.md)."
     assert site.with_repository_links(text, "serving.md", None) == (
         "See `export/serving/README.md`, `flags` and [a page](faq.md)."

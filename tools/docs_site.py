@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import html
 import importlib
 import io
@@ -31,6 +32,25 @@ COMMANDS = {
 }
 
 
+def on_config(config: Any) -> Any:
+    """Set the public addresses, if there are any.
+
+    `repo_url` stays unset: the theme would then ask the repository's server for its stars.
+    """
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg", encoding="utf-8")
+    addresses = project_urls(setup.get("metadata", "project_urls", fallback=""))
+    config["extra"]["repository"] = addresses.get("Source")
+    config["site_url"] = addresses.get("Documentation")
+    return config
+
+
+def project_urls(text: str) -> dict[str, str]:
+    """Return the addresses of setup.cfg by name, of lines such as "Source = https://…"."""
+    pairs = (line.partition("=") for line in text.splitlines() if line.strip())
+    return {name.strip(): address.strip() for name, _, address in pairs}
+
+
 def on_files(files: Any, config: Any) -> Any:
     """Add README as the front page."""
     from mkdocs.structure.files import File
@@ -46,7 +66,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
         markdown = markdown.replace(SETTINGS, settings_tables())
     markdown = with_equations(markdown)
     markdown = markdown.replace("](../README.md", "](index.md")
-    return with_repository_links(markdown, page.file.src_uri, config["repo_url"])
+    return with_repository_links(markdown, page.file.src_uri, config["extra"]["repository"])
 
 
 def on_page_content(content: str, page: Any, config: Any, files: Any) -> str:
