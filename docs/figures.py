@@ -3,8 +3,8 @@
     pip install -e ".[test]"    # for playwright; Chromium must be installed
     python docs/figures.py RUN --queries=docs/queries.txt --output=docs
 
-writes three images of at most 900 kB each: `results.png`, the head and the text queries of the
-run's results page; `search.png`, what queries in words find in the test split; and
+writes four images of at most 900 kB each: `results.png`, the head and the text queries of the run's
+results page; `search.png`, the hits of typed queries; `search_top.png`, those of the first two; and
 `search_pictures.png`, ten images of the test split, one of each category in turn, and the texts
 that they find.
 """
@@ -40,6 +40,9 @@ main > section { margin-top: 2rem } body { padding-bottom: 1.5rem }
 """
 
 
+FIRST_QUERIES = "main > article:nth-of-type(n+3) { display: none }"
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Make all figures."""
     parser = argparse.ArgumentParser(
@@ -59,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def figures(run_dir: str, queries: str, output: Path, seed: int) -> None:
-    """Write the three figures of a run, see the module."""
+    """Write the four figures of a run, see the module."""
     run = TrainedRun(run_dir)
     with tempfile.TemporaryDirectory() as folder:
         words, images = Path(folder) / "words.html", Path(folder) / "images.html"
@@ -71,6 +74,7 @@ def figures(run_dir: str, queries: str, output: Path, seed: int) -> None:
         for page, name, style in (
             (run.folder.results_page, "results.png", HEAD_AND_TEXT_QUERIES),
             (words, "search.png", ""),
+            (words, "search_top.png", FIRST_QUERIES),
             (images, "search_pictures.png", ""),
         ):
             save(screenshot(page, style), output / name)

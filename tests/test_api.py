@@ -4,6 +4,7 @@ import ast
 import doctest
 import importlib
 import json
+import re
 import subprocess
 import sys
 import textwrap
@@ -20,23 +21,8 @@ from xgacmn_tf.model.epochs import BatchSource
 from xgacmn_tf.model.map_choice import fit_map
 from xgacmn_tf.model.networks import Encoder
 
-PROGRAM = """
-import keras
-import xgacmn_tf as xg
-
-data = xg.load_dataset("openclipart")            # or "features.npz", a table, a TFDS name
-model = xg.XGACMN(num_classes=data.num_classes)  # sizes are inferred when the maps are adapted
-model.adapt(data.train)                          # fits the input maps
-model.compile()                                  # the paper's two Adam optimizers
-model.fit(data.train.batches(64), validation_data=data.validation.batches(64), epochs=30,
-          callbacks=[xg.RetrievalMAP(data.validation),
-                     keras.callbacks.EarlyStopping("val_mAP", mode="max", patience=8)])
-print(xg.evaluate(model, data.test)["mAP"])
-index = xg.Index(model.encode_image(data.test.image), ids=data.test.id)
-print(index.search(model.encode_text(data.test.text[:1]), k=10).ids)
-model.save("model.keras")
-model.export("served/xgacmn/1")
-"""
+README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+(PROGRAM,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
 def run_program(text, folder):

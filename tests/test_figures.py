@@ -71,7 +71,7 @@ def test_all_figures_of_a_run(figures, small_networks, tmp_path, capsys):
     words = tmp_path / "words.txt"
     words.write_text("a red apple\na dog\n")
     figures.main([str(run), f"--queries={words}", f"--output={tmp_path}"])
-    for name in ("results.png", "search.png", "search_pictures.png"):
+    for name in ("results.png", "search.png", "search_top.png", "search_pictures.png"):
         with Image.open(tmp_path / name) as image:
             assert image.size[0] == round(figures.WIDTH * figures.SCALE) < 2 * image.size[1]
         assert (tmp_path / name).stat().st_size <= figures.MAX_BYTES

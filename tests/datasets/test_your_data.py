@@ -1,4 +1,4 @@
-"""Every command of docs/your_data.md reads data of the form that it is for."""
+"""Every command for a form of data, on two pages of docs/, reads data of that form."""
 
 import json
 import re
@@ -14,8 +14,9 @@ from xgacmn_tf.datasets import load, load_raw
 from xgacmn_tf.settings.command_line import config_from_flags, read_flags
 from xgacmn_tf.settings.config import Config
 
-PAGE = (Path(__file__).parents[2] / "docs" / "your_data.md").read_text(encoding="utf-8")
-COMMANDS = re.findall(r"`xgacmn train (.*?)`", PAGE)
+DOCS = Path(__file__).parents[2] / "docs"
+PAGES = [(DOCS / name).read_text(encoding="utf-8") for name in ("your_data.md", "own_features.md")]
+COMMANDS = [c for page in PAGES for c in re.findall(r"\| `xgacmn train (.*?)` \|", page)]
 EXTRACTORS = "--image_features=efficientnet_lite2 --text_features=bow"
 KINDS = ("disc", "square", "stripes")
 
@@ -116,7 +117,7 @@ def write_embeddings(rows):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Twenty-four pairs in every form of the page."""
+    """Twenty-four pairs in every form of the pages."""
     folder = tmp_path_factory.mktemp("forms")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)

@@ -23,7 +23,8 @@ GUIDE = Path(__file__).parents[2] / "docs" / "own_methods.md"
 @pytest.fixture(scope="module")
 def method(tmp_path_factory):
     """The example of the guide."""
-    (code,) = re.findall(r"```python\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)
+    guide = GUIDE.read_text(encoding="utf-8")
+    (code,) = re.findall(r'```python title="pls.py"\n(.*?)```', guide, re.DOTALL)
     path = tmp_path_factory.mktemp("methods") / "pls.py"
     path.write_text(code)
     return f"{path}:SYSTEM"

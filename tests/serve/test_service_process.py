@@ -147,7 +147,7 @@ def test_the_former_server_names_its_replacement():
 def test_the_commands_of_the_guide(run):
     guide = (REPOSITORY / "docs" / "service.md").read_text(encoding="utf-8")
     (run / "photo.png").write_bytes(image_file())
-    commands = re.findall(r"^    (curl .*)$", guide, re.MULTILINE)
+    commands = re.findall(r"^(curl .*)$", guide, re.MULTILINE)
     assert len(commands) > 6
     with running_service(run) as service:
         for line in commands:
