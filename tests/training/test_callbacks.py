@@ -19,7 +19,7 @@ from tensorboard.plugins.hparams import plugin_data_pb2
 from tests.log_lines import logged_lines
 from xgacmn_tf.errors import DivergenceError, InputError
 from xgacmn_tf.report import projector as projector_module
-from xgacmn_tf.report.example_images import draw_examples
+from xgacmn_tf.report.example_images import _wrapped, draw_examples
 from xgacmn_tf.report.examples import GRADES, Example, Hit
 from xgacmn_tf.report.projector import write_projector
 from xgacmn_tf.report.tensorboard import shown_settings, write_hparams
@@ -226,6 +226,11 @@ def test_example_queries_are_drawn_with_and_without_thumbnails(make_split, way, 
     shown = 2 if way == "i2t" else 2 * len(hits)
     assert (per_cell > 0.2 * shown) if with_thumbnails else (per_cell == 0)
     assert image.min() < 100
+
+
+def test_titles_break_at_zero_width_spaces_before_they_break_within_words():
+    lines = _wrapped("jar (food_\u200band_\u200bdrink/\u200bdishware)")
+    assert lines == ["jar (food_and_", "drink/dishware)"]
 
 
 def thumbnails(count: int) -> tuple[bytes, ...]:

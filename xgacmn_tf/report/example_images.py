@@ -80,10 +80,17 @@ def _draw_item(
         axis.set(xlim=(0, 1), ylim=(0, 1))
     else:
         title = pair["id"] if is_image else pair["text"]
-        lines = textwrap.wrap(f"{title} ({pair['labels']})", _CHARACTERS)
+        lines = _wrapped(f"{title} ({pair['labels']})")
         if len(lines) > _LINES:
             lines = [*lines[: _LINES - 1], "…"]
         axis.text(
             0.06, 0.78, "\n".join(lines), va="top", fontsize=7, color="black", parse_math=False
         )
     axis.text(0.06, 0.96, note, va="top", fontsize=8, color=color)
+
+
+def _wrapped(text: str) -> list[str]:
+    """Return lines of a text, which may also break at its zero-width spaces."""
+    marked = text.replace("\u200b", "\0 ")
+    lines = textwrap.wrap(marked, _CHARACTERS)
+    return [line.replace("\0 ", "").removesuffix("\0") for line in lines]
