@@ -44,13 +44,13 @@ def is_tour(printed, images, folder):
 
 
 def is_own_images(printed, images, folder):
-    # The kinds, three searches and the query image.
-    assert len(images) == 5
+    # The kinds, three searches, the query image and the answer of the exported model.
+    assert len(images) == 6
     (scores,) = re.findall(r"^posterior\*? +(.*)$", printed, re.MULTILINE)
     assert float(scores.split()[2]) > 0.8
-    captions = re.findall(r"^\d\.\d{3}  (a .*)$", printed, re.MULTILINE)
+    captions = re.findall(r"^\d\.\d{3}  (an? .*)$", printed, re.MULTILINE)
     assert len(captions) == 6 and sum(" house " in caption for caption in captions) >= 5
-    assert "search_images_by_raw_text" in printed and "fish_" in printed
+    assert "search_images_by_raw_text" in printed
     if folder is not None:
         assert (folder / "served" / "xgacmn" / "1" / "saved_model.pb").exists()
 
