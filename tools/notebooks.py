@@ -8,8 +8,10 @@ has a GitHub address as "Source", each notebook begins with a badge that opens i
 cell that installs the package there; otherwise it has neither.
 """
 
+import base64
 import configparser
 import hashlib
+import io
 import os
 import re
 import sys
@@ -19,6 +21,7 @@ from pathlib import Path
 
 import nbclient
 import nbformat
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "examples"
@@ -57,6 +60,9 @@ def run(notebook: nbformat.NotebookNode, folder: str | os.PathLike[str]) -> None
     client.execute(env={**os.environ, "PYTHONPATH": python_path})
     for cell in code_cells(notebook):
         cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+        for output in cell.outputs:
+            if "image/png" in output.get("data", {}):
+                output.data["image/png"] = smaller(output.data["image/png"])
     notebook.metadata = nbformat.from_dict(
         {
             "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
@@ -64,6 +70,14 @@ def run(notebook: nbformat.NotebookNode, folder: str | os.PathLike[str]) -> None
             "source_hash": source_hash(notebook),
         }
     )
+
+
+def smaller(png: str) -> str:
+    """Return a base64 PNG with 256 colors, so that the repository stays small."""
+    stored = io.BytesIO()
+    with Image.open(io.BytesIO(base64.b64decode(png))) as image:
+        image.convert("RGB").quantize(256).save(stored, "PNG", optimize=True)
+    return base64.b64encode(stored.getvalue()).decode("ascii")
 
 
 def code_cells(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
