@@ -16,6 +16,7 @@ from xgacmn_tf.model.input_maps import Standardize
 from xgacmn_tf.runs.checkpoint import load_encoder
 from xgacmn_tf.runs.folder import RunFolder
 from xgacmn_tf.settings.config import Config
+from xgacmn_tf.training.callbacks import board_tag
 
 FLAG_FILES = sorted((Path(__file__).parent.parent / "flags").glob("*.flags"))
 # The others differ from these by their data set or by a setting that the ablations have as well.
@@ -70,14 +71,37 @@ def test_tensorboard_has_the_test_measures_of_every_similarity(finished_run):
     for similarity, measures in metrics["test"].items():
         for measure, ways in measures.items():
             for way, value in ways.items():
-                ((step, written),) = events[f"test/{similarity}/{measure}/{way}"]
+                ((step, written),) = events[
+                    board_tag(f"test_by_similarity/{similarity}/{measure}/{way}")
+                ]
                 assert step == 0 and written == pytest.approx(value, rel=1e-6)
-    assert events["test/mAP/avg"] == events["test/posterior/mAP/avg"]
+    headline = board_tag("test_by_similarity/posterior/mAP/avg")
+    assert events["2 test/mAP/avg"] == events[headline]
+    validation = [tag for tag in sorted(events) if "validation/mAP" in tag]
+    assert validation and sorted(events)[: len(validation)] == validation
+
+
+def test_tensorboard_has_the_model_card_and_example_queries(finished_run):
+    folder, _, _ = finished_run
+    (path,) = (folder / "tensorboard").glob("*.hparams.v2")
+    board = EventAccumulator(str(path))
+    board.Reload()
+    plugins = {plugin: board.PluginTagToContent(plugin) for plugin in ("text", "images")}
+    assert list(plugins["text"]) == ["model card"]
+    assert set(plugins["images"]) == {
+        "example queries/images find texts",
+        "example queries/texts find images",
+    }
+    (card,) = tf.make_ndarray(board.Tensors("model card")[0].tensor_proto).ravel()
+    assert card.decode() == (folder / "model_card.md").read_text(encoding="utf-8")
+    for tag in plugins["images"]:
+        width, height, png = tf.make_ndarray(board.Tensors(tag)[0].tensor_proto)
+        assert png.startswith(b"\x89PNG") and int(width) > int(height) > 100
 
 
 def test_tensorboard_has_the_validation_recall_of_each_epoch_of_the_item_embeddings(finished_run):
     folder, _, _ = finished_run
-    recalls = scalar_events(folder / "tensorboard" / "items")["item/validation_R@10"]
+    recalls = scalar_events(folder / "tensorboard" / "items")["1 validation/own_item_R@10"]
     assert [step for step, _ in recalls] == list(range(1, len(recalls) + 1)) != []
     found = read_metrics(folder)["item_embedding"]
     assert recalls[found["epochs"] - 1][1] == pytest.approx(found["validation_R@10"])

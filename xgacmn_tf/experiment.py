@@ -188,7 +188,7 @@ def _write_results(
     folder.write_embeddings(evaluation.arrays)
     folder.write_pairs(TestPairs.of(dataset, evaluation.identity).arrays())
     image, text = evaluation.represented
-    write_results_page(
+    examples = write_results_page(
         folder.results_page,
         settings=config.flat(),
         metrics=evaluation.metrics,
@@ -200,16 +200,18 @@ def _write_results(
         identity=evaluation.identity,
         seed=config.seed,
     )
+    card = write_model_card(
+        folder.model_card, evaluation.metrics, config.arguments(), extractor_names(dataset)
+    )
     write_test_results(
         folder.tensorboard,
         dataset.test,
         dataset.label_names,
         evaluation.arrays,
-        config.flat(),
+        config,
         evaluation.metrics,
-    )
-    write_model_card(
-        folder.model_card, evaluation.metrics, config.arguments(), extractor_names(dataset)
+        examples,
+        card,
     )
     # metrics.json comes last: its presence means that the run is complete.
     write_json(folder.metrics, evaluation.metrics)

@@ -1,11 +1,11 @@
-"""The console command: its list of commands, dispatch, mistakes, and `doctor`."""
+"""The console command: its list of commands, dispatch and mistakes."""
 
 import importlib
 import re
 
 import pytest
 
-from xgacmn_tf.commands import console, doctor, evaluate
+from xgacmn_tf.commands import console, evaluate
 from xgacmn_tf.settings.command_line import read_settings
 from xgacmn_tf.settings.fields import Section, setting
 
@@ -55,16 +55,6 @@ def test_evaluate_prints_the_scores_of_the_run(call, finished_run):
     assert scores.findall(done.stdout) and [m[0] for m in scores.finditer(done.stdout)] == [
         m[0] for m in scores.finditer(log)
     ]
-
-
-def test_doctor_names_versions_devices_and_what_is_missing(call, monkeypatch):
-    version = doctor._version
-    monkeypatch.setattr(doctor, "_version", lambda n: None if n == "faiss-cpu" else version(n))
-    done = call(doctor.main)
-    assert done.returncode == 0
-    assert re.search(r"tensorflow 2\.\d+", done.stdout) and "CPU cores" in done.stdout
-    assert re.search(r"faiss +missing: pip install 'xgacmn_tf\[faiss\]'", done.stdout)
-    assert re.search(r"sift +ok", done.stdout)
 
 
 def test_settings_of_a_command_are_checked():

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import tensorflow as tf
 
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.paper import (
@@ -21,14 +22,16 @@ from xgacmn_tf.paper import (
 )
 from xgacmn_tf.paper.document import Figure, Section, Table
 from xgacmn_tf.paper.figure_angles import class_directions
-from xgacmn_tf.paper.figure_learning_curves import common_epochs
+from xgacmn_tf.paper.figure_learning_curves import common_epochs, read_history
 from xgacmn_tf.paper.figure_learning_curves import draw as draw_learning_curves
 from xgacmn_tf.paper.figure_modality_gap import gap_of
 from xgacmn_tf.paper.figure_plane import epochs_in_words
 from xgacmn_tf.paper.figure_precision_scope import choose_curves
 from xgacmn_tf.paper.scores import Codes, Scores
 from xgacmn_tf.report.curves import CHARTS
+from xgacmn_tf.runs.folder import RunFolder
 from xgacmn_tf.settings.config import Config
+from xgacmn_tf.training.callbacks import ScalarBoard
 
 
 def scores(i2t, t2i, ids=("a", "b"), similarity="cosine"):
@@ -145,6 +148,16 @@ def test_learning_curves_end_where_the_first_run_stopped(tmp_path):
     ]
     path = draw_learning_curves([CHARTS[0]], histories, tmp_path, "curves")
     assert (tmp_path / path).is_file()
+
+
+@pytest.mark.parametrize("tag", ["1 validation/mAP/i2t", "validation/mAP/i2t"])
+def test_learning_curves_read_the_tags_of_earlier_versions_too(tmp_path, tag):
+    board = tmp_path / "tensorboard"
+    writer = tf.summary.create_file_writer(str(board), filename_suffix=ScalarBoard.SUFFIX)
+    with writer.as_default(step=3):
+        tf.summary.scalar(tag, 0.25)
+    writer.close()
+    assert read_history(RunFolder(tmp_path)) == {"validation/mAP/i2t": {3: 0.25}}
 
 
 def test_directions_of_plain_softmax_have_unit_length():

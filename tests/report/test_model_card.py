@@ -36,6 +36,7 @@ def test_it_has_data_scores_and_warnings() -> None:
     assert "| posterior | 0.250 | – | – | 4.2 | – | – |" in card
     assert "- Note: few pairs\n- **Warning**: two images are equal\n" in card
     assert "| similarity of searches | item |" in card
+    assert "- posterior: inner product of class posteriors\n" in card and "- cosine" not in card
 
 
 def test_the_weakest_category_comes_first_and_a_bar_stays_within_its_cell() -> None:

@@ -19,13 +19,18 @@ from tensorboard.plugins.hparams import plugin_data_pb2
 from tests.log_lines import logged_lines
 from xgacmn_tf.errors import DivergenceError, InputError
 from xgacmn_tf.report import projector as projector_module
+from xgacmn_tf.report.example_images import _wrapped, draw_examples
+from xgacmn_tf.report.examples import GRADES, Example, Hit
 from xgacmn_tf.report.projector import write_projector
-from xgacmn_tf.report.tensorboard import write_hparams
+from xgacmn_tf.report.tensorboard import shown_settings, write_hparams
+from xgacmn_tf.settings.config import Config
 from xgacmn_tf.training.callbacks import (
     ProfileEpoch,
     ReportImbalance,
     ScalarBoard,
     StopOnNonFinite,
+    board_tag,
+    logged_name,
 )
 
 
@@ -61,9 +66,22 @@ def test_scalars_are_written_at_their_epoch(tmp_path):
             {"epoch": 2.0, "step": 20.0, "D/loss": 0.75, "validation/mAP/i2t": 0.25},
         ],
     )
-    assert scalars(tmp_path, "D/loss") == [(1, 1.5), (2, 0.75)]
-    assert scalars(tmp_path, "validation/mAP/i2t") == [(2, 0.25)]
-    assert set(read(tmp_path).Tags()["tensors"]) == {"D/loss", "step", "validation/mAP/i2t"}
+    assert scalars(tmp_path, "4 D/loss") == [(1, 1.5), (2, 0.75)]
+    assert scalars(tmp_path, "1 validation/mAP/i2t") == [(2, 0.25)]
+    tags = sorted(read(tmp_path).Tags()["tensors"])
+    assert tags == ["1 validation/mAP/i2t", "4 D/loss", "9 step"]
+
+
+def test_tags_sort_by_reading_order_and_give_their_names_back():
+    names = [
+        "validation/mAP/avg", "test/mAP/avg", "G/loss", "D/loss", "angle/image", "item/loss",
+        "learning_rate/G", "margin_weight", "step",
+    ]  # fmt: skip
+    tags = [board_tag(name) for name in names]
+    assert tags == sorted(tags)
+    assert [logged_name(tag) for tag in tags] == names
+    # As earlier versions wrote it.
+    assert logged_name("validation/mAP/avg") == "validation/mAP/avg"
 
 
 def test_a_resumed_run_has_one_point_an_epoch_and_leaves_other_files_alone(tmp_path):
@@ -74,7 +92,7 @@ def test_a_resumed_run_has_one_point_an_epoch_and_leaves_other_files_alone(tmp_p
     # The checkpoint was of epoch 1; epochs 2 and 3 ran again.
     resumed = [killed[0], {"epoch": 2.0, "G/loss": 20.0}, {"epoch": 3.0, "G/loss": 30.0}]
     run([ScalarBoard(tmp_path)], resumed, replayed=1)
-    assert scalars(tmp_path, "G/loss") == [(1, 1.0), (2, 20.0), (3, 30.0)]
+    assert scalars(tmp_path, "3 G/loss") == [(1, 1.0), (2, 20.0), (3, 30.0)]
     assert other.exists()
 
 
@@ -82,7 +100,7 @@ def test_scalars_are_on_disk_after_each_epoch(tmp_path):
     board = ScalarBoard(tmp_path)
     board.on_train_begin()
     board.on_epoch_end(0, {"G/loss": 0.5})
-    assert scalars(tmp_path, "G/loss") == [(1, 0.5)]
+    assert scalars(tmp_path, "3 G/loss") == [(1, 0.5)]
 
 
 def test_histograms_only_of_epochs_that_run(tmp_path):
@@ -150,12 +168,20 @@ def test_profile_of_one_epoch(tmp_path):
     assert len(list(tmp_path.rglob("*.xplane.pb"))) == 1
 
 
-def test_hparams_hold_settings_and_results_and_are_replaced(tmp_path):
-    settings = {"epochs": 24, "jit": False, "lr": 0.5, "name": "x", "none": None, "t": (5, 1)}
-    write_hparams(tmp_path, settings, {"test/mAP/i2t": 0.125}, {})
-    write_hparams(tmp_path, settings, {"test/mAP/i2t": 0.5}, {"test/dot/R@10/avg": 0.25})
-    assert scalars(tmp_path, "test/mAP/i2t") == [(0, 0.5)]
-    assert scalars(tmp_path, "test/dot/R@10/avg") == [(0, 0.25)]
+def test_hparams_hold_settings_and_results(tmp_path):
+    settings = {
+        "dataset": "emoji",
+        "epochs": 24,
+        "jit": False,
+        "lr": 0.5,
+        "name": "x",
+        "none": None,
+        "t": (5, 1),
+    }
+    with tf.summary.create_file_writer(str(tmp_path)).as_default(step=0):
+        write_hparams(settings, {"test/mAP/i2t": 0.5}, {"test_by_similarity/dot/R@10/avg": 0.25})
+    assert scalars(tmp_path, "2 test/mAP/i2t") == [(0, 0.5)]
+    assert scalars(tmp_path, "9 test_by_similarity/dot/R@10/avg") == [(0, 0.25)]
     content = read(tmp_path).PluginTagToContent("hparams")
     start = plugin_data_pb2.HParamsPluginData.FromString(
         content["_hparams_/session_start_info"]
@@ -166,7 +192,45 @@ def test_hparams_hold_settings_and_results_and_are_replaced(tmp_path):
     experiment = plugin_data_pb2.HParamsPluginData.FromString(
         content["_hparams_/experiment"]
     ).experiment
-    assert [info.name.tag for info in experiment.metric_infos] == ["test/mAP/i2t"]
+    assert [info.name.tag for info in experiment.metric_infos] == ["2 test/mAP/i2t"]
+    assert [info.display_name for info in experiment.metric_infos] == ["test/mAP/i2t"]
+    # TensorBoard sorts by the name.
+    infos = sorted(experiment.hparam_infos, key=lambda info: info.name)
+    assert [info.display_name for info in infos] == sorted(settings, key=lambda s: s != "dataset")
+
+
+def test_settings_that_differ_from_the_defaults_have_one_column():
+    config = Config.of(dataset="openclipart", margin=4, seed=2, encoder_hidden=(8, 4))
+    settings = shown_settings(config)
+    assert list(settings)[:4] == ["dataset", "seed", "model", "changed_settings"]
+    assert settings["changed_settings"] == "--encoder_hidden=8,4 --margin=4"
+    assert settings.items() >= config.flat().items()
+    assert shown_settings(Config())["changed_settings"] == "none"
+
+
+@pytest.mark.parametrize("way", ["i2t", "t2i"])
+@pytest.mark.parametrize("with_thumbnails", [True, False])
+def test_example_queries_are_drawn_with_and_without_thumbnails(make_split, way, with_thumbnails):
+    titles = np.array(["plain", "$\\frac$", "\u4e2d\u6587", "\x1b[1m", "", "long " * 90])
+    split = make_split(title=titles, thumbnail=thumbnails(6) if with_thumbnails else None)
+    hits = tuple(Hit(row=row, rank=row + 1, grade=grade) for row, grade in enumerate(GRADES))
+    examples = [
+        Example(row=row, quantile=0.5, own_rank=1, average_precision=1.0, hits=hits)
+        for row in (4, 5)
+    ]
+    image = draw_examples(examples, way, split, ("cat", "dog", "bird"))
+    assert image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3
+    # The thumbnails, of which the query or the hits are made, are the only blue areas.
+    blue = (image[..., 2] > 200) & (image[..., 0] < 50) & (image[..., 1] < 210)
+    per_cell = blue.mean() * 2 * (1 + len(hits))
+    shown = 2 if way == "i2t" else 2 * len(hits)
+    assert (per_cell > 0.2 * shown) if with_thumbnails else (per_cell == 0)
+    assert image.min() < 100
+
+
+def test_titles_break_at_zero_width_spaces_before_they_break_within_words():
+    lines = _wrapped("jar (food_\u200band_\u200bdrink/\u200bdishware)")
+    assert lines == ["jar (food_and_", "drink/dishware)"]
 
 
 def thumbnails(count: int) -> tuple[bytes, ...]:
@@ -196,11 +260,11 @@ def test_projector_files_agree_row_by_row(tmp_path, make_split):
     np.testing.assert_allclose(tensors, np.concatenate([image, image + 100]))
     header, *lines = (tmp_path / embedding.metadata_path).read_text().rstrip("\n").split("\n")
     rows = [line.split("\t") for line in lines]
-    assert header.split("\t") == ["modality", "label", "title", "id"]
+    assert header.split("\t") == ["title", "modality", "label", "id"]
     assert len(rows) == len(tensors) and {len(row) for row in rows} == {4}
-    assert [row[0] for row in rows] == ["image"] * 6 + ["text"] * 6
-    assert [row[1] for row in rows[:6]] == ["cat", "dog", "a b"] * 2
-    assert [row[2] for row in rows[6:]] == ["plain", "tab here", "line break", "[1m", "", "x"]
+    assert [row[1] for row in rows] == ["image"] * 6 + ["text"] * 6
+    assert [row[2] for row in rows[:6]] == ["cat", "dog", "a b"] * 2
+    assert [row[0] for row in rows[6:]] == ["plain", "tab here", "line break", "[1m", "", "x"]
     assert [row[3] for row in rows[:6]] == list(split.id)
 
     # Twelve tiles need a 4 × 4 square of 64 pixels.
@@ -219,7 +283,7 @@ def test_projector_without_thumbnails_and_with_several_labels(tmp_path, make_spl
     write_projector(tmp_path, make_split(label=label), ("a", "b", "c"), np.eye(6), np.eye(6))
     assert not config_of(tmp_path).HasField("sprite")
     assert not (tmp_path / "projector_sprite.png").exists()
-    assert "image\ta, c\t\t" in (tmp_path / "projector_metadata.tsv").read_text()
+    assert "\timage\ta, c\t" in (tmp_path / "projector_metadata.tsv").read_text()
 
 
 def test_large_splits_are_thinned_and_say_so(tmp_path, make_split, monkeypatch):

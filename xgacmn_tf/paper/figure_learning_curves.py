@@ -17,7 +17,7 @@ from xgacmn_tf.paper.runs import Runs
 from xgacmn_tf.paper.studies import Study
 from xgacmn_tf.report.curves import CHARTS, Chart
 from xgacmn_tf.runs.folder import RunFolder
-from xgacmn_tf.training.callbacks import ScalarBoard
+from xgacmn_tf.training.callbacks import ScalarBoard, logged_name
 
 _COLORS = {**drawing.MODALITY, "both": drawing.GREEN, "ink": drawing.BLACK}
 
@@ -56,7 +56,9 @@ def read_history(folder: RunFolder) -> History:
     events = EventAccumulator(str(files[0]), size_guidance={"tensors": 0})
     events.Reload()
     return {
-        tag: {e.step: float(tensor_util.make_ndarray(e.tensor_proto)) for e in events.Tensors(tag)}
+        logged_name(tag): {
+            e.step: float(tensor_util.make_ndarray(e.tensor_proto)) for e in events.Tensors(tag)
+        }
         for tag in events.Tags()["tensors"]
     }
 

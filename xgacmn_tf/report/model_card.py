@@ -10,7 +10,7 @@ from xgacmn_tf.io.files import atomic_path
 from xgacmn_tf.names import DIRECTIONS, XGACMN
 from xgacmn_tf.report import pages
 from xgacmn_tf.report.licenses import licenses
-from xgacmn_tf.report.table import COLUMNS
+from xgacmn_tf.report.table import COLUMNS, SIMILARITY_NOTES
 
 # Categories in the card, at most; metrics.json has all.
 MAX_CATEGORIES = 50
@@ -22,8 +22,8 @@ def write_model_card(
     metrics: Mapping[str, Any],
     arguments: Sequence[str],
     extractors: Mapping[str, str],
-) -> None:
-    """Write the card as Markdown, whole or not at all.
+) -> str:
+    """Write the card as Markdown, whole or not at all, and return it.
 
     Args:
       path: the file to write.
@@ -32,7 +32,9 @@ def write_model_card(
       extractors: modality → name of the extractor of the run's features; empty where there is none.
     """
     with atomic_path(Path(path)) as temporary:
-        temporary.write_text(model_card(metrics, arguments, extractors), encoding="utf-8")
+        card = model_card(metrics, arguments, extractors)
+        temporary.write_text(card, encoding="utf-8")
+    return card
 
 
 def model_card(
@@ -59,6 +61,7 @@ def model_card(
         warnings=metrics["warnings"],
         score_columns=list(_MEASURES.values()),
         scores=_scores(metrics),
+        similarities={n: SIMILARITY_NOTES[n] for n in metrics["test"] if n in SIMILARITY_NOTES},
         categories=shown,
         shortened=f"; {len(shown)} of {len(categories)}" if shown != categories else "",
         no_match=_no_match(metrics),
@@ -101,7 +104,9 @@ def _no_match(metrics: Mapping[str, Any]) -> str:
     match = metrics.get("item_embedding", {}).get("match", {}).get("test")
     if not match:
         return "This model has no threshold that would tell."
-    caught = " and ".join(f"{v['unmatched_rejected']:.0%} of {m}s" for m, v in match.items())
+    caught = " and ".join(
+        f"{100 * v['unmatched_rejected']:.0f} % of {m}s" for m, v in match.items()
+    )
     return (
         "A threshold flags 5 % of validation queries whose category is in the gallery; of those "
         f"whose category is missing, it flags {caught}."

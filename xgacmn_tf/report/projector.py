@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 from google.protobuf import text_format
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 from tensorboard.plugins import projector
 
 from xgacmn_tf.datasets.paired import Split
@@ -100,17 +100,20 @@ def sprite_layout(points: int) -> tuple[int, int]:
 
 
 def _metadata(split: Split, label_names: Sequence[str], rows: np.ndarray) -> str:
-    """Return tab-separated lines, one per point, below the names of the columns."""
-    lines = ["modality\tlabel\ttitle\tid"]
+    """Return tab-separated lines, one per point, below the names of the columns.
+
+    Points are labeled and searched by the first column unless the user chooses another one.
+    """
+    lines = ["title\tmodality\tlabel\tid"]
     for modality in ("image", "text"):
         for row in rows:
             label = split.label[row]
             labels = np.flatnonzero(label) if split.label.ndim == 2 else [label]
             title = "" if split.title is None else str(split.title[row])
             fields = (
+                title[:MAX_TITLE],
                 modality,
                 ", ".join(label_names[int(k)] for k in labels),
-                title[:MAX_TITLE],
                 str(split.id[row]),
             )
             lines.append("\t".join(_one_line(field) for field in fields))
@@ -126,13 +129,13 @@ def _sprite(thumbnails: Sequence[bytes], columns: int, tile: int) -> Image.Image
     """Return the tiles of all images, then those of all texts: their images, tinted."""
     sprite = Image.new("RGB", (columns * tile, columns * tile), "white")
     tint = Image.new("RGB", (tile, tile), TEXT_COLOR)
-    images = [_image(data, tile) for data in thumbnails]
+    images = [fitted_image(data, tile) for data in thumbnails]
     for place, image in enumerate([*images, *(Image.blend(i, tint, 0.5) for i in images)]):
         sprite.paste(image, (place % columns * tile, place // columns * tile))
     return sprite
 
 
-def _image(data: bytes, tile: int) -> Image.Image:
+def fitted_image(data: bytes, tile: int) -> Image.Image:
     """Return the thumbnail fitted into a white square; only white if it cannot be read."""
     square = Image.new("RGB", (tile, tile), "white")
     try:
@@ -140,7 +143,7 @@ def _image(data: bytes, tile: int) -> Image.Image:
             image = opened.convert("RGBA")
     except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError):
         return square
-    image.thumbnail((tile, tile))
+    image = ImageOps.contain(image, (tile, tile))
     corner = ((tile - image.width) // 2, (tile - image.height) // 2)
     square.paste(image, corner, image)
     return square

@@ -28,6 +28,7 @@ from xgacmn_tf.report.examples import (
     examples_by_rank,
 )
 from xgacmn_tf.report.images import data_uri
+from xgacmn_tf.report.table import SIMILARITY_NOTES
 
 WAYS = ("i2t", "t2i", "avg")
 # Categories in the page's table, at most; metrics.json has all.
@@ -40,13 +41,6 @@ _NORMALIZERS = {
     "hits": "÷ relevant items among them",
     "min": "÷ the most that could be among them",
 }
-_SIMILARITY_NOTES = {
-    "cosine": "angle between codes",
-    "dot": "inner product of codes",
-    "posterior": "inner product of class posteriors",
-    "item": "posterior, and cosine of item embeddings",
-}
-
 _MEASURE_NOTES = {
     "distinct_first": "number of different items that are some query's first result",
     "fine_mAP": "mAP by fine labels, which training never saw",
@@ -68,7 +62,7 @@ def write_results_page(
     identity: Identity,
     depth: int = 8,
     seed: int = 0,
-) -> None:
+) -> dict[str, list[Example]]:
     """Write the page, whole or not at all. The same arguments give the same bytes.
 
     Args:
@@ -86,6 +80,9 @@ def write_results_page(
       depth: number of results shown of each query.
       seed: breaks ties between queries, see `examples.examples_by_rank`.
 
+    Returns:
+      The queries on the page with their first results, by direction.
+
     Raises:
       InputError: the representations do not fit the split or are not finite, or `metrics` has no
         results for the test split.
@@ -93,7 +90,7 @@ def write_results_page(
     image, text = _checked_sides(image_representation, text_representation, split)
     if not metrics.get("test"):
         raise InputError("metrics: no 'test' results; expected similarity → measure → numbers")
-    items = _Items(split, label_names)
+    items = Items(split, label_names)
     examples = examples_by_rank(image, text, split, label_names, identity, depth, seed)
     shown = [
         {"way": way, "examples": [items.example(example) for example in of_way]}
@@ -112,7 +109,7 @@ def write_results_page(
             searched=metrics.get("search_similarity", headline),
             cards=_headline_cards(metrics, headline),
             similarities=similarities,
-            similarity_note=_SIMILARITY_NOTES,
+            similarity_note=SIMILARITY_NOTES,
             measures=_measure_rows(metrics, similarities),
             without_relevant=[
                 (way, count)
@@ -142,6 +139,7 @@ def write_results_page(
     )
     with atomic_path(path) as temporary:
         temporary.write_text(page, encoding="utf-8", newline="\n")
+    return examples
 
 
 def _checked_sides(image: Any, text: Any, split: Split) -> tuple[Representations, Representations]:
@@ -162,8 +160,8 @@ def _checked_sides(image: Any, text: Any, split: Split) -> tuple[Representations
     return image, text
 
 
-class _Items:
-    """The pairs of a split, for the template."""
+class Items:
+    """The pairs of a split as they are shown."""
 
     def __init__(self, split: Split, label_names: Sequence[str]):
         self.split, self.label_names = split, label_names
@@ -172,7 +170,7 @@ class _Items:
             self.finer = has_finer_label(split.fine_label, split.label, label_names)
 
     def pair(self, row: int) -> dict[str, Any]:
-        """Title (or id), labels and image of one pair."""
+        """Return id, title (or id), labels and image (a data URI or None) of one pair."""
         split = self.split
         text = str(split.id[row]) if split.title is None else str(split.title[row])
         text = " ".join(text.split()) or str(split.id[row])

@@ -14,6 +14,12 @@ COLUMNS = {
     ("fine_mAP", "avg"): "fine mAP",
     ("coverage@10", "avg"): "coverage",
 }
+SIMILARITY_NOTES = {
+    "cosine": "angle between codes",
+    "dot": "inner product of codes",
+    "posterior": "inner product of class posteriors",
+    "item": "posterior, and cosine of item embeddings",
+}
 # Columns that older runs and data sets without fine labels lack, with a note.
 _OPTIONAL = {
     "fine_mAP": "fine mAP: by fine labels",

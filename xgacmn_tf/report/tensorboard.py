@@ -1,4 +1,4 @@
-"""Test results for TensorBoard: the HParams tab, which compares runs, and the projector."""
+"""Test results for TensorBoard: HParams tab, model card, example queries and the projector."""
 
 from __future__ import annotations
 
@@ -12,11 +12,18 @@ import tensorflow as tf
 from tensorboard.plugins.hparams import api as hparams_api
 
 from xgacmn_tf.datasets.paired import Split
+from xgacmn_tf.report.example_images import WAY_NAMES, draw_examples
+from xgacmn_tf.report.examples import Example
 from xgacmn_tf.report.projector import write_projector
+from xgacmn_tf.settings.config import Config
+from xgacmn_tf.training.callbacks import board_tag
 
 # The measures of every similarity that TensorBoard compares runs by.
 _COMPARED = ("mAP", "R@10", "median_rank", "fine_mAP", "coverage@10")
 _SUFFIX = ".hparams.v2"
+# They come first in the HParams tab.
+_FIRST = ("dataset", "seed", "model")
+_FIRST_FLAGS = tuple(f"--{name}=" for name in _FIRST)
 
 
 def write_test_results(
@@ -24,59 +31,76 @@ def write_test_results(
     split: Split,
     label_names: Sequence[str],
     arrays: Mapping[str, np.ndarray],
-    settings: Mapping[str, Any],
+    config: Config,
     metrics: Mapping[str, Any],
+    examples: Mapping[str, Sequence[Example]],
+    card: str,
 ) -> None:
-    """Write the codes of the test split for the projector, and its measures for the HParams tab.
+    """Write the results on the test split for all tabs of TensorBoard, replacing earlier ones.
 
     Args:
       log_dir: the run's TensorBoard folder.
       split: the test split.
       label_names: the names of the classes.
       arrays: the content of embeddings.npz.
-      settings: name → value.
+      config: the settings of the run.
       metrics: the content of metrics.json.
+      examples: direction → queries with their first results.
+      card: the model card, Markdown.
     """
     write_projector(log_dir, split, label_names, arrays["image"], arrays["text"])
-    headline = metrics["test"][metrics["headline_similarity"]]
-    compared = {f"test/mAP/{way}": value for way, value in headline["mAP"].items()}
-    others: dict[str, float] = {}
-    for similarity, measures in metrics["test"].items():
-        for measure, values in measures.items():
-            for way, value in values.items():
-                column = way == "avg" and measure in _COMPARED
-                (compared if column else others)[f"test/{similarity}/{measure}/{way}"] = value
-    write_hparams(log_dir, settings, compared, others)
+    for old in Path(log_dir).glob(f"events.out.tfevents.*{_SUFFIX}"):
+        old.unlink()
+    writer = tf.summary.create_file_writer(str(log_dir), filename_suffix=_SUFFIX)
+    with writer.as_default(step=0):
+        headline = metrics["test"][metrics["headline_similarity"]]
+        compared = {f"test/mAP/{way}": value for way, value in headline["mAP"].items()}
+        others: dict[str, float] = {}
+        for similarity, measures in metrics["test"].items():
+            for measure, values in measures.items():
+                for way, value in values.items():
+                    column = way == "avg" and measure in _COMPARED
+                    name = f"test_by_similarity/{similarity}/{measure}/{way}"
+                    (compared if column else others)[name] = value
+        write_hparams(shown_settings(config), compared, others)
+        tf.summary.text("model card", card)
+        for way, of_way in examples.items():
+            if of_way:
+                image = draw_examples(of_way, way, split, label_names)
+                tf.summary.image(f"example queries/{WAY_NAMES[way]}", image[np.newaxis])
+    writer.close()
+
+
+def shown_settings(config: Config) -> dict[str, Any]:
+    """Return name → value: data set, seed, model, what differs from the defaults, all others."""
+    words = [word for word in config.arguments() if not word.startswith(_FIRST_FLAGS)]
+    values = config.flat()
+    first = {name: values.pop(name) for name in _FIRST}
+    return first | {"changed_settings": " ".join(words) or "none"} | values
 
 
 def write_hparams(
-    log_dir: str | os.PathLike[str],
-    settings: Mapping[str, Any],
-    metrics: Mapping[str, float],
-    scalars: Mapping[str, float],
+    settings: Mapping[str, Any], metrics: Mapping[str, float], scalars: Mapping[str, float]
 ) -> None:
-    """Write a run's settings and results for TensorBoard's HParams tab, replacing earlier ones.
+    """Write a run's settings and results for the HParams tab, to the default summary writer.
 
     Args:
-      log_dir: the run's TensorBoard folder.
-      settings: name → value; a value other than a number, a bool or a str is written as text.
-      metrics: tag → result, such as "test/mAP/i2t"; the columns of the tab.
-      scalars: tag → further results, which are scalars at step 0 without a column of the tab.
+      settings: name → value, see `shown_settings`; a value other than a number, a bool or a str is
+        written as text.
+      metrics: name → result, such as "test/mAP/i2t"; the columns of the tab.
+      scalars: name → further results, which are scalars without a column of the tab.
     """
-    for old in Path(log_dir).glob(f"events.out.tfevents.*{_SUFFIX}"):
-        old.unlink()
+    # The tab sorts settings by name and shows the first five; what it displays is another name.
+    tags = {name: f"{k} {name}" for k, name in enumerate((*_FIRST, "changed_settings"), start=1)}
     plain = {
-        name: value if isinstance(value, bool | int | float | str) else str(value)
+        tags.get(name, name): value if isinstance(value, bool | int | float | str) else str(value)
         for name, value in settings.items()
     }
-    writer = tf.summary.create_file_writer(str(log_dir), filename_suffix=_SUFFIX)
-    with writer.as_default(step=0):
-        # Without this list the tab takes every training curve for a result.
-        hparams_api.hparams_config(
-            hparams=[hparams_api.HParam(name) for name in plain],
-            metrics=[hparams_api.Metric(tag) for tag in metrics],
-        )
-        hparams_api.hparams(plain)
-        for tag, value in {**metrics, **scalars}.items():
-            tf.summary.scalar(tag, value)
-    writer.close()
+    # Without this list the tab takes every training curve for a result.
+    hparams_api.hparams_config(
+        hparams=[hparams_api.HParam(tags.get(name, name), display_name=name) for name in settings],
+        metrics=[hparams_api.Metric(board_tag(name), display_name=name) for name in metrics],
+    )
+    hparams_api.hparams(plain)
+    for name, value in {**metrics, **scalars}.items():
+        tf.summary.scalar(board_tag(name), value)

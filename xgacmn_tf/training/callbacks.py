@@ -9,6 +9,7 @@ counts epochs from 0; messages and TensorBoard count from 1.
 import logging
 import math
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,25 @@ import tensorflow as tf
 from xgacmn_tf.errors import DivergenceError
 
 logger = logging.getLogger(__name__)
+
+# TensorBoard sorts groups of tags by name; their numbers give the order in which they are read.
+_GROUPS = ("validation", "test", "G", "D", "angle", "item", "learning_rate", "margin_weight")
+
+
+def board_tag(name: str) -> str:
+    """Return the TensorBoard tag of a logged name: "1 validation/mAP/avg" of "validation/mAP/avg".
+
+    Args:
+      name: a logged name; "/" ends its group.
+    """
+    group = name.partition("/")[0]
+    number = 1 + (_GROUPS.index(group) if group in _GROUPS else len(_GROUPS))
+    return f"{number} {name}"
+
+
+def logged_name(tag: str) -> str:
+    """Return the logged name of a TensorBoard tag; tags of earlier versions have no number."""
+    return re.sub(r"^\d+ ", "", tag)
 
 
 class StopOnNonFinite(keras.callbacks.Callback):
@@ -90,7 +110,7 @@ class ReportImbalance(keras.callbacks.Callback):
 
 
 class ScalarBoard(keras.callbacks.Callback):
-    """Writes every logged number as a TensorBoard scalar at step = epoch.
+    """Writes every logged number as a TensorBoard scalar, tagged by `board_tag`, at step = epoch.
 
     Since a resumed run replays its epochs, it starts a new event file and deletes earlier ones, so
     that each epoch has one point even if the interrupted run had advanced beyond its checkpoint.
@@ -123,7 +143,7 @@ class ScalarBoard(keras.callbacks.Callback):
             for name, value in (logs or {}).items():
                 # The epoch is the axis; its own curve would be a diagonal.
                 if name != "epoch":
-                    tf.summary.scalar(name, value)
+                    tf.summary.scalar(board_tag(name), value)
             if self.histograms and epoch == self._trained:
                 for weight in self.model.trainable_weights:
                     tf.summary.histogram(f"weights/{weight.path}", weight.value)

@@ -132,7 +132,7 @@ def train_items(
             bar.update()
             if validate is not None:
                 scores.append(validate(towers.averaged))
-                terms["item/validation_R@10"] = scores[-1]
+                terms["validation/own_item_R@10"] = scores[-1]
                 if best_evaluation(scores) == epoch - 1:
                     best = epoch
                     best_weights = {m: towers.averaged[m].get_weights() for m in MODALITIES}
