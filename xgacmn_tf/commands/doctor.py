@@ -38,6 +38,8 @@ PURPOSES = {
     "milvus": "search on a Milvus server",
     "serve": "the server's page and REST",
     "onnx": "ONNX export",
+    "parquet": "tables in Parquet",
+    "huggingface": "data sets of Hugging Face",
     "beam": "feature extraction on many machines",
     "test": "the tests",
 }

@@ -73,7 +73,7 @@ class Search(Section):
     )
     similarity: str | None = setting(
         None,
-        "what hits are ranked by; by default what the run was chosen by",
+        "what hits are ranked by; by default item, where the run has item embeddings",
         choices=SIMILARITIES,
     )
     cache_dir: str | None = setting(

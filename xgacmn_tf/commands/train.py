@@ -1,14 +1,17 @@
 """Trains X-GACMN and evaluates it: `xgacmn train`, or `python -m xgacmn_tf.main`.
 
-    python -m xgacmn_tf.main
+    xgacmn train
         trains on the bundled emoji, then prints the path of the results page.
-    python -m xgacmn_tf.main --flagfile=wikipedia_shallow_2173 --data_dir=DIR
-        the settings that suit a data set; those of flags/ are found from any folder.
-    python -m xgacmn_tf.main --dataset=features.npz
+    xgacmn train --dataset=pairs.csv --columns=image=file,text=caption,label=category \\
+            --image_features=efficientnet_lite2 --text_features=minilm
+        your own images, texts and categories.
+    xgacmn train --dataset=features.npz
         your own features.
-    python -m xgacmn_tf.main --model=pls.py:SYSTEM
+    xgacmn train --flagfile=wikipedia_shallow_2173 --data_dir=DIR
+        the settings that suit a data set; those of flags/ are found from any folder.
+    xgacmn train --model=pls.py:SYSTEM
         a method of your own, see docs/own_methods.md.
-    python -m xgacmn_tf.main --evaluate_only --checkpoint=RUN/checkpoints/best.keras
+    xgacmn train --evaluate_only --checkpoint=RUN/checkpoints/best.keras
         evaluates the test split again, without training.
 
 To resume an interrupted run, repeat the command.

@@ -48,7 +48,7 @@ class XGACMN(AdversarialModel):
     """X-GACMN with its training (§3.2–3.4, Algorithm 1).
 
     `adapt` fits the input maps to training features and builds the networks, whose sizes follow
-    the features; `compile()` takes the paper's two Adam optimizers; `fit` alternates between
+    the features; `compile()` creates an Adam optimizer for each player; `fit` alternates between
     discriminators and generators. Encoding, evaluation and export use `averaged`, the encoders
     with the moving average of their weights.
 

@@ -26,7 +26,7 @@ from xgacmn_tf.paper.studies import ABLATED
 
 TITLE = "Table 3: ablation on Wikipedia"
 # Flag file → the paper's name of the setting; the whole model is last, as in the paper. The first
-# is the paper's own objective, without the distillation that the flag file of the whole model adds.
+# has the paper's terms, without the distillation that the flag file of the whole model adds.
 SETTINGS = {
     "ablation_without_distillation": "X-GACMN without distillation (ours)",
     "ablation_without_d_c": "X-GACMN without D_C",

@@ -270,9 +270,9 @@ class TrainingSettings(Section):
     )
     precision: str = setting(
         "float32",
-        "number format of the networks during training: bfloat16 halves the time of a step where "
-        "processor or GPU multiply it natively; weights, class layer, losses, and everything that "
-        "is evaluated, exported or served stay in float32",
+        "number format of the networks during training: bfloat16 takes 0.55 to 0.8 of the time of "
+        "a step on wide features where the processor multiplies it natively; weights, class "
+        "layer, losses, and everything that is evaluated, exported or served stay in float32",
         choices=("float32", "bfloat16"),
     )
     jit_compile: bool = setting(False, "compile the training step with XLA, on one device")
