@@ -12,7 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tests.log_lines import logged_lines
 from xgacmn_tf import experiment
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.model.input_maps import Standardize
+from xgacmn_tf.model.input_maps import GaussianKernelPCA, Standardize
 from xgacmn_tf.runs.checkpoint import load_encoder
 from xgacmn_tf.runs.folder import RunFolder
 from xgacmn_tf.settings.config import Config
@@ -239,10 +239,11 @@ def test_metrics_have_the_evidence_for_the_input_maps(finished_run):
     evidence = maps["text"]
     # The validation split chooses no map.
     assert evidence["rows"] == 72 and {"zscore", "rank", "unit"} <= set(evidence["log_loss"])
-    # Five features have more than ten pairs each.
-    assert evidence["chosen"] == evidence["preferred"] == "zscore"
-    assert type(load_encoder(folder / "checkpoints" / "best.keras").text_map) is Standardize
-    assert "input map of texts: zscore (leave-one-out log-loss: " in printed
+    # Five features have fewer than twenty pairs each.
+    assert evidence["chosen"] == evidence["preferred"] == "rbf"
+    encoder = load_encoder(folder / "checkpoints" / "best.keras")
+    assert type(encoder.image_map) is Standardize and type(encoder.text_map) is GaussianKernelPCA
+    assert "input map of texts: rbf (leave-one-out log-loss: " in printed
     assert "input map of images" not in printed
 
 

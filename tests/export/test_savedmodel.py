@@ -180,18 +180,19 @@ def test_a_query_of_zeros_finds_nothing(exported, signature):
 def test_nothing_of_training_is_inside(run, exported):
     values = dict(tf.train.list_variables(str(exported / "variables" / "variables")))
     sizes = [int(np.prod(shape)) for name, shape in values.items() if name.startswith("state/")]
-    # By hand: z-scores 2·(8 + 5); encoders 8→16→8→6 (144 + 136 + 54) and 5→16→8→6 (96 + 136 + 54);
-    # class directions 6·3; two item towers each of 8→12→4 (108 + 52) and 5→12→4 (72 + 52); two
-    # galleries of posteriors and item embeddings 30·(3 + 2·4), one with caption features 30·5; ids
-    # and titles 30 each; of each modality 30 categories with their posteriors.
-    galleries = 2 * 330 + 150
-    assert sum(sizes) == 26 + 334 + 286 + 18 + 2 * (160 + 124) + galleries + 2 * 30 + 2 * 2 * 30
+    # By hand: z-scores 2·(8 + 5); 50 components of a Gaussian kernel of 90 texts, 90·(5 + 50 + 1);
+    # encoders 8→16→8→6 (144 + 136 + 54) and 50→16→8→6 (816 + 136 + 54); class directions 6·3; two
+    # item towers each of 8→12→4 (108 + 52) and 50→12→4 (612 + 52); two galleries of posteriors and
+    # item embeddings 30·(3 + 2·4), one with caption features 30·50; ids and titles 30 each; of each
+    # modality 30 categories with their posteriors.
+    maps, towers, galleries = 26 + 90 * 56, 2 * (160 + 664), 2 * 330 + 1500
+    assert sum(sizes) == maps + 334 + 1006 + 18 + towers + galleries + 2 * 30 + 2 * 2 * 30
     assert {name.split("/")[0] for name in values} == {"state", "_CHECKPOINTABLE_OBJECT_GRAPH"}
     names = [variable.name for variable in tf.saved_model.load(str(exported)).state]
     assert not [n for n in names if "discriminator" in n or "decoder" in n or "adam" in n.lower()]
     # Mostly the graphs of the signatures, in which each member of the item towers has its own part.
     size = sum(path.stat().st_size for path in exported.rglob("*") if path.is_file())
-    assert size < 400_000
+    assert size < 500_000
 
 
 def test_what_travels_along(run, exported):
@@ -337,7 +338,8 @@ def test_searches_find_the_same_as_in_python(run, captions_file, tmp_path, monke
     trained = TrainedRun(tmp_path / "run")
     assert trained.similarity == "item"
     combined, by_features = compared != "image", compared == "and caption features"
-    numbers = 9 * (3 + trained.encoder.item_dim + 5 * by_features)
+    mapped = trained.encoder.text_map.output_dim
+    numbers = 9 * (3 + trained.encoder.item_dim + mapped * by_features)
     monkeypatch.setattr(
         gallery_files.embeddings, "MAX_COMBINED", numbers if combined else numbers - 1
     )
@@ -357,7 +359,7 @@ def test_searches_find_the_same_as_in_python(run, captions_file, tmp_path, monke
         with np.load(captions_file) as arrays:
             rows = items.id.astype(int)
             alone = trained.represent(modality, arrays[modality][rows])
-        width = alone.shape[1] + 5 * (by_features and modality == "image")
+        width = alone.shape[1] + mapped * (by_features and modality == "image")
         assert embeddings.shape == (len(rows), width)
         first = trained.encoder.num_classes
         assert (np.abs(embeddings[:, :first] - alone[:, :first]).max() > 0.01) == combined

@@ -28,7 +28,8 @@ PATIENCE_STEPS = 400
 # usual one, which suits the emoji and clip art, measurements still improve after 2,000 steps.
 RATE_OF_FEW_FEATURES = 1e-3
 # Up to here a matrix product costs less than sharing it among cores: 4.8 rather than 7 ms a step on
-# two cores at 128 and 10 dimensions. The results are the same bit by bit.
+# two cores at 128 and 10 dimensions. The last bits of the results may follow the number of threads,
+# so it is a function of the data alone.
 SMALL_DIMENSIONS = 256
 
 
