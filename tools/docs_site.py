@@ -14,6 +14,7 @@ import matplotlib
 from matplotlib.font_manager import FontProperties
 from matplotlib.mathtext import math_to_image
 
+from xgacmn_tf.settings.command_line import section_title, shown_default
 from xgacmn_tf.settings.config import Config
 from xgacmn_tf.settings.fields import Leaf, Section, leaves
 
@@ -149,17 +150,11 @@ def settings_tables() -> str:
 
 
 def sections(kind: type[Section]) -> list[tuple[str, list[Leaf]]]:
-    """Return the settings of a tree by section, each under the first line of its docstring."""
+    """Return the settings of a tree by section, each under its title as of --helpfull."""
     groups: dict[str, list[Leaf]] = {}
     for leaf in leaves(kind):
         groups.setdefault(leaf.section, []).append(leaf)
-    fields = kind.__dataclass_fields__
-    titles = {
-        section: str(type(fields[section].default).__doc__).splitlines()[0].rstrip(".")
-        for section in groups
-        if section
-    }
-    return [(titles.get(section, "Seed"), group) for section, group in groups.items()]
+    return [(section_title(kind, section), group) for section, group in groups.items()]
 
 
 def table(group: list[Leaf] | tuple[Leaf, ...]) -> str:
@@ -173,18 +168,11 @@ def table(group: list[Leaf] | tuple[Leaf, ...]) -> str:
         ranges = [f"{word} {limit:,}" for word, limit in limits.items() if limit is not None]
         if ranges:
             meaning += f" ({', '.join(ranges)})"
-        rows.append(f"| `--{leaf.name}` | {shown(leaf.default)} | {escaped(meaning)} |")
+        default = shown_default(leaf.default)
+        # The tables of Python-Markdown take a pipe in code as it is.
+        shown = f"`{default}`" if default else ""
+        rows.append(f"| `--{leaf.name}` | {shown} | {escaped(meaning)} |")
     return "\n".join(rows)
-
-
-def shown(default: Any) -> str:
-    """Return a default as it would be given on the command line."""
-    if default is None or default == ():
-        return ""
-    if isinstance(default, tuple):
-        return f"`{','.join(map(str, default))}`"
-    # The tables of Python-Markdown take a pipe in code as it is.
-    return f"`{str(default).lower() if isinstance(default, bool) else default}`"
 
 
 def escaped(text: str) -> str:

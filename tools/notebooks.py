@@ -23,6 +23,8 @@ import nbclient
 import nbformat
 from PIL import Image
 
+from tools.docs_site import project_urls
+
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "examples"
 # Marks the cells that this script writes.
@@ -96,7 +98,8 @@ def source_url(setup_cfg: Path) -> str | None:
     config = configparser.ConfigParser()
     config.read(setup_cfg, encoding="utf-8")
     urls = config.get("metadata", "project_urls", fallback="")
-    found = re.search(r"^\s*Source\s*=\s*(https://github\.com/[\w.-]+/[\w.-]+?)/?\s*$", urls, re.M)
+    source = project_urls(urls).get("Source", "")
+    found = re.fullmatch(r"(https://github\.com/[\w.-]+/[\w.-]+?)/?", source)
     return found.group(1) if found else None
 
 

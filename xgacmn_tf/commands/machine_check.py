@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -81,9 +81,9 @@ def checks() -> Iterator[Check]:
             yield _caught(f"export from {short} and reload", _export, trained[short].model, train)
 
 
-def _caught(name: str, check: object, *arguments: object) -> Check:
+def _caught(name: str, check: Callable[..., tuple[bool, str]], *arguments: Any) -> Check:
     try:
-        passed, detail = check(*arguments)  # type: ignore[operator]
+        passed, detail = check(*arguments)
     except Exception as error:  # Whatever fails on a machine belongs into its report.
         reason = (str(error).strip() or "no message").splitlines()[0]
         return Check(name, False, f"{type(error).__name__}: {reason}")

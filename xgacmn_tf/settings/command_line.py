@@ -197,13 +197,13 @@ def help_text(*kinds: type[Section], full: bool, takes_files: bool = False) -> s
     for kind, leaf in every:
         if shortened and not leaf.metadata["common"]:
             continue
-        title = "Common settings" if shortened else _title(kind, leaf.section)
+        title = "Common settings" if shortened else section_title(kind, leaf.section)
         if title != group:
             group = title
             lines.append(f"\n{title}")
         choices = leaf.metadata["choices"]
         help = leaf.metadata["help"] + (f" ({', '.join(choices)})" if choices else "")
-        lines += _flag_lines(leaf.name, _shown(leaf.default), help)
+        lines += _flag_lines(leaf.name, shown_default(leaf.default), help)
     if takes_files:
         lines += [] if shortened else ["\nFiles of settings"]
         help = f"file of settings: a path, or the name of one in flags/, such as {_EXAMPLE_FILE}"
@@ -214,7 +214,7 @@ def help_text(*kinds: type[Section], full: bool, takes_files: bool = False) -> s
     return "\n".join(lines)
 
 
-def _title(kind: type[Section], section: str) -> str:
+def section_title(kind: type[Section], section: str) -> str:
     """Return the title of a section of a dataclass, or of the fields that are in none."""
     if not section and kind.own_title:
         return kind.own_title
@@ -230,7 +230,7 @@ def _flag_lines(name: str, default: str, help: str) -> list[str]:
     ]
 
 
-def _shown(default: Any) -> str:
+def shown_default(default: Any) -> str:
     """Return a default as it would be given on the command line."""
     if default is None:
         return ""

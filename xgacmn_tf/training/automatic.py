@@ -10,7 +10,7 @@ import os
 
 import tensorflow as tf
 
-from xgacmn_tf.model.networks import default_dropout
+from xgacmn_tf.model.networks import has_few_pairs
 from xgacmn_tf.model.xgacmn import GENERATOR_LEARNING_RATE
 from xgacmn_tf.names import FEW_PAIRS
 from xgacmn_tf.training.epoch_choice import MIN_PATIENCE
@@ -73,7 +73,7 @@ def max_epochs(epochs: int | None, steps: int, pairs: int, dim: int, chooses: bo
     """
     if epochs:
         return epochs
-    few = not chooses and pairs < FEW_PAIRS and default_dropout(dim, pairs)
+    few = not chooses and pairs < FEW_PAIRS and has_few_pairs(dim, pairs)
     total = STEPS_OF_FEW_PAIRS if few else STEPS
     return max(MIN_EPOCHS, math.ceil(total / steps))
 
