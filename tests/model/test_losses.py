@@ -78,6 +78,15 @@ def test_distillation_is_the_cross_entropy_with_the_text_as_teacher():
     assert text_gradient is None
 
 
+def test_evenness_is_the_cross_entropy_of_equal_posteriors():
+    expected = -(math.log(0.8) + math.log(0.2)) / 2, -math.log(0.5)
+    loss = losses.evenness_loss(tf.stack([logits(0.8, 0.5), logits(0.5, 0.5)]))
+    np.testing.assert_allclose(loss, [np.mean(expected), expected[1]], rtol=1e-5)
+    rows = tf.constant([[True, False], [True, True]])
+    masked = losses.evenness_loss(tf.stack([logits(0.8, 0.5), logits(0.5, 0.5)]), rows)
+    np.testing.assert_allclose(masked, expected, rtol=1e-5)
+
+
 def test_discriminator_accuracy():
     # First row of each kind is named rightly, second wrongly; of the second kind both are right.
     accuracy = losses.discriminator_accuracy(logits(0.9, 0.2), logits(0.1, 0.4))

@@ -122,6 +122,25 @@ def test_distillation_joins_the_total_where_it_is_wanted():
     assert terms["G/loss"] == pytest.approx(expected, rel=1e-5)
 
 
+def test_label_smoothing_mixes_the_class_terms_with_even_posteriors():
+    losses = []
+    for share in (0.0, 0.25, 1.0):
+        model = make_model(label_smoothing=share)
+        terms = model.alternate(batch_of(model))
+        losses.append(
+            np.array([terms[f"G/{modality}_classification"] for modality in ("image", "text")])
+        )
+    plain, mixed, even = losses
+    np.testing.assert_allclose(mixed, 0.75 * plain + 0.25 * even, rtol=1e-5)
+    assert (even >= np.log(3) - 1e-6).all() and not np.allclose(even, plain)
+
+
+def test_a_model_from_before_label_smoothing_has_none():
+    config = make_model().get_config()
+    assert config.pop("label_smoothing") == 0.1
+    assert XGACMN.from_config(config).settings["label_smoothing"] == 0.0
+
+
 ABLATIONS = {
     "whole": {},
     "with distillation": {"distillation": 100.0},

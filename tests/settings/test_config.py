@@ -127,7 +127,7 @@ def test_fingerprint_follows_what_shapes_results_alone():
 def test_fingerprint_of_before_a_setting_was_added_still_holds():
     """Runs find their folder by it; the digits are those of commit 6284ab4."""
     fraction = {"dataset": "openclipart", "validation_fraction": 0.2}
-    former = {"map_choice": "rule", "generator_learning_rate": 3e-4}
+    former = {"map_choice": "rule", "generator_learning_rate": 3e-4, "label_smoothing": 0.0}
     plain = Config.of(**fraction, item_embedding=False, **former)
     assert plain.fingerprint() == "913d1347"
     cca = Config.of(**fraction, model="cca", seed=3)
@@ -136,7 +136,7 @@ def test_fingerprint_of_before_a_setting_was_added_still_holds():
     assert [name for name in later if not name.startswith("item_")] == [
         "columns",
         "label_separator",
-        *("map_choice", "rbf_gamma", "rbf_components"),
+        *("map_choice", "rbf_gamma", "rbf_components", "label_smoothing"),
         "choose_epoch",
         *("init", "pseudo_labels", "pseudo_label_confidence"),
         "deduplicate_gallery",

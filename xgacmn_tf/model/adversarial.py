@@ -255,7 +255,11 @@ class AdversarialModel(keras.Model):
             codes = tf.stack([v_c[2], t_c[2]])
             targets = self._targets(batch["label"])
             class_terms = layer.terms(codes, targets, margin_weight, **labeled)
-            image_loss, text_loss = tf.unstack(class_terms.loss)
+            class_loss, smoothing = class_terms.loss, settings["label_smoothing"]
+            if smoothing:
+                evenness = losses.evenness_loss(class_terms.logits, **labeled)
+                class_loss = (1.0 - smoothing) * class_loss + smoothing * evenness
+            image_loss, text_loss = tf.unstack(class_loss)
             terms["G/image_classification"] = image_loss
             terms["G/text_classification"] = text_loss
             total += settings["lambda_3"] * (image_loss + text_loss)

@@ -148,6 +148,23 @@ def discriminator_accuracy(
     return 0.5 * (mean_of_rows(first, first_rows) + mean_of_rows(second, second_rows))
 
 
+def evenness_loss(logits: tf.Tensor, rows: tf.Tensor | None = None) -> tf.Tensor:
+    """Beside Eq. 8, ours: how far class posteriors are from equal ones, for label smoothing.
+
+    The cross-entropy between one over c for each class and the posteriors (Szegedy et al.,
+    "Rethinking the Inception architecture for computer vision", CVPR 2016, §7).
+
+    Args:
+      logits: (…, n, c), without the margin.
+      rows: (…, n) bool, the labeled rows; None for all.
+
+    Returns:
+      (…,) float32, the mean over rows, in nats.
+    """
+    log_posteriors = ops.log_softmax(ops.cast(logits, "float32"), axis=-1)
+    return -mean_of_rows(ops.mean(log_posteriors, axis=-1), rows)
+
+
 class AdversarialLoss:
     """The terms of a game between discriminators and generators, for `XGACMN`.
 

@@ -31,10 +31,12 @@ from xgacmn_tf.names import CHI2_COMPONENTS, CHI2_GAMMA, MODALITIES, RBF_COMPONE
 
 # Of Adam, where `compile` is given no optimizers.
 GENERATOR_LEARNING_RATE, DISCRIMINATOR_LEARNING_RATE = 3e-4, 1e-4
+LABEL_SMOOTHING = 0.1
 # Arguments of `XGACMN` that its training reads, and those that `adapt` builds the encoders from.
 _TRAINING_ARGUMENTS = (
     *("output_activation", "feature_discriminator_hidden", "common_discriminator_hidden"),
-    *("lambda_1", "lambda_2", "lambda_3", "distillation", "generator_steps", "average_decay"),
+    *("lambda_1", "lambda_2", "lambda_3", "label_smoothing", "distillation"),
+    *("generator_steps", "average_decay"),
 )
 _ENCODER_ARGUMENTS = (
     *("num_classes", "image_map", "text_map", "map_choice"),
@@ -89,6 +91,8 @@ class XGACMN(AdversarialModel):
         feature_discriminator_hidden: hidden units of D_I and D_T; None leaves both out (Table 3).
         common_discriminator_hidden: hidden units of D_C; None leaves it out (Table 3).
         lambda_1, lambda_2, lambda_3: weights of the pair, adversarial and class terms (Eq. 10–11).
+        label_smoothing: share of `losses.evenness_loss` in the class terms, in [0, 1); the paper
+            has none.
         distillation: weight of `losses.distillation_loss`; the paper has no such term.
         generator_steps: K of Algorithm 1.
         annealing: the margin's weight over the generators' steps.
@@ -144,6 +148,7 @@ class XGACMN(AdversarialModel):
         lambda_1: float = 10.0,
         lambda_2: float = 5.0,
         lambda_3: float = 100.0,
+        label_smoothing: float = LABEL_SMOOTHING,
         distillation: float = 0.0,
         generator_steps: int = 1,
         annealing: MarginAnnealing | None = None,
@@ -524,7 +529,8 @@ class XGACMN(AdversarialModel):
                 config[name] = keras.saving.deserialize_keras_object(
                     config[name], custom_objects=custom_objects
                 )
-        return cls(**config)
+        # Models from before label smoothing were trained without it.
+        return cls(**{"label_smoothing": 0.0} | config)
 
     def get_compile_config(self) -> dict[str, Any] | None:
         if not hasattr(self, "g_optimizer"):

@@ -12,7 +12,7 @@ _MODEL_ARGUMENTS = (
     *("image_map", "text_map", "map_choice"),
     *("chi2_gamma", "chi2_components", "rbf_gamma", "rbf_components"),
     *("encoder_hidden", "code_dim", "code_activation", "image_dropout", "text_dropout"),
-    *("margin", "lambda_1", "lambda_2", "lambda_3", "distillation"),
+    *("margin", "lambda_1", "lambda_2", "lambda_3", "label_smoothing", "distillation"),
 )
 
 
