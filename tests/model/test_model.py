@@ -141,6 +141,14 @@ def test_a_model_from_before_label_smoothing_has_none():
     assert XGACMN.from_config(config).settings["label_smoothing"] == 0.0
 
 
+@pytest.mark.parametrize(("rows", "expected"), [(249, 0.0), (250, 0.1)])
+def test_label_smoothing_follows_the_number_of_pairs(rows, expected):
+    model = XGACMN(num_classes=2, image_map="zscore", text_map="none")
+    features = np.arange(2.0 * rows).reshape(rows, 2)
+    model.adapt({"image": features, "text": features})
+    assert model.settings["label_smoothing"] == expected
+
+
 ABLATIONS = {
     "whole": {},
     "with distillation": {"distillation": 100.0},

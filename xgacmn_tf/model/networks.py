@@ -19,6 +19,9 @@ from xgacmn_tf.names import FEW_PAIRS
 # of ten topics, 0.05 with 950 pairs of 25 measurements of leaves, and 0.016 to 0.034 with 1,000
 # pairs of 76 and 64 measurements of digits. With 90 pairs of 6 measurements of wines it gains 0.03.
 DROPOUT, ENOUGH_PAIRS, ENOUGH_OF_FEW_PAIRS = 0.5, 10, 20
+# Share of equal class posteriors in the class terms: +0.002 of validation mAP over 14 data sets, up
+# to +0.009 (stamps); but −0.008 with 90 pairs of wines.
+LABEL_SMOOTHING = 0.1
 
 
 def has_few_pairs(dim: int, rows: int) -> bool:
@@ -27,6 +30,11 @@ def has_few_pairs(dim: int, rows: int) -> bool:
     Such features take dropout, and components of a Gaussian kernel in place of z-scores.
     """
     return rows < dim * (ENOUGH_OF_FEW_PAIRS if rows < FEW_PAIRS else ENOUGH_PAIRS)
+
+
+def default_label_smoothing(rows: int) -> float:
+    """Return the label smoothing for a number of training pairs: none for few pairs."""
+    return LABEL_SMOOTHING if rows >= FEW_PAIRS else 0.0
 
 
 def default_dropout(dim: int, rows: int) -> float:

@@ -25,13 +25,17 @@ from xgacmn_tf.model.encoders import CommonSpaceEncoder
 from xgacmn_tf.model.epochs import BatchSource, EpochRunner
 from xgacmn_tf.model.input_maps import InputMap
 from xgacmn_tf.model.map_choice import fit_resolved
-from xgacmn_tf.model.networks import Encoder, default_dropout
+from xgacmn_tf.model.networks import (
+    LABEL_SMOOTHING,
+    Encoder,
+    default_dropout,
+    default_label_smoothing,
+)
 from xgacmn_tf.model.optimizers import FusedAdam
 from xgacmn_tf.names import CHI2_COMPONENTS, CHI2_GAMMA, MODALITIES, RBF_COMPONENTS, RBF_GAMMA
 
 # Of Adam, where `compile` is given no optimizers.
 GENERATOR_LEARNING_RATE, DISCRIMINATOR_LEARNING_RATE = 3e-4, 1e-4
-LABEL_SMOOTHING = 0.1
 # Arguments of `XGACMN` that its training reads, and those that `adapt` builds the encoders from.
 _TRAINING_ARGUMENTS = (
     *("output_activation", "feature_discriminator_hidden", "common_discriminator_hidden"),
@@ -92,7 +96,7 @@ class XGACMN(AdversarialModel):
         common_discriminator_hidden: hidden units of D_C; None leaves it out (Table 3).
         lambda_1, lambda_2, lambda_3: weights of the pair, adversarial and class terms (Eq. 10–11).
         label_smoothing: share of `losses.evenness_loss` in the class terms, in [0, 1); the paper
-            has none.
+            has none. None takes `networks.default_label_smoothing`.
         distillation: weight of `losses.distillation_loss`; the paper has no such term.
         generator_steps: K of Algorithm 1.
         annealing: the margin's weight over the generators' steps.
@@ -148,7 +152,7 @@ class XGACMN(AdversarialModel):
         lambda_1: float = 10.0,
         lambda_2: float = 5.0,
         lambda_3: float = 100.0,
-        label_smoothing: float = LABEL_SMOOTHING,
+        label_smoothing: float | None = None,
         distillation: float = 0.0,
         generator_steps: int = 1,
         annealing: MarginAnnealing | None = None,
@@ -233,8 +237,10 @@ class XGACMN(AdversarialModel):
 
         Args:
             image_map, text_map: fitted.
-            rows: number of training pairs, from which `networks.default_dropout` follows.
+            rows: number of training pairs, from which dropout and label smoothing follow.
         """
+        if self.settings["label_smoothing"] is None:
+            self.settings["label_smoothing"] = default_label_smoothing(rows)
         settings, encoders = self.encoder_settings, {}
         for modality, input_map in (("image", image_map), ("text", text_map)):
             dropout = settings[f"{modality}_dropout"]
@@ -262,6 +268,8 @@ class XGACMN(AdversarialModel):
     def _build_around(self, encoder: CommonSpaceEncoder) -> None:
         """Build all other parts around encoders."""
         self.encoder, self.encoder_settings = encoder, {}
+        if self.settings["label_smoothing"] is None:
+            self.settings["label_smoothing"] = LABEL_SMOOTHING
         # Whatever training computes in: these are for evaluation, search and serving.
         as_float32 = {"dtype": "float32"}
         clone: list[Any] = [

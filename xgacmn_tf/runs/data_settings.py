@@ -1,4 +1,4 @@
-"""Settings of X-GACMN that follow the data of a run: input maps, dropout and learning rate."""
+"""Settings of X-GACMN that follow the data: input maps, dropout, learning rate, label smoothing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from xgacmn_tf.datasets.paired import PairedDataset
 from xgacmn_tf.devices import Devices
 from xgacmn_tf.model.map_choice import mapped_dim, resolved_map
-from xgacmn_tf.model.networks import default_dropout
+from xgacmn_tf.model.networks import default_dropout, default_label_smoothing
 from xgacmn_tf.names import MAP_NAMES, MODALITIES
 from xgacmn_tf.settings.config import Config
 from xgacmn_tf.training.automatic import generator_learning_rate
@@ -29,8 +29,7 @@ def follow_data(
         devices: the workers of the training.
 
     Returns:
-        The settings with the names of the maps, the dropouts and the learning rate, and what
-        metrics.json has on the maps, by modality.
+        The settings with what was chosen, and what metrics.json has on the maps, by modality.
     """
     train, choices, facts = dataset.train.to_fit(), dict[str, Any](), dict[str, Any]()
     # Of a streamed split, the sample that is in memory.
@@ -62,4 +61,6 @@ def follow_data(
     choices["generator_learning_rate"] = generator_learning_rate(
         config.training.generator_learning_rate, len(dataset.train), dim
     )
+    if config.model.label_smoothing is None:
+        choices["label_smoothing"] = default_label_smoothing(len(dataset.train))
     return config.replace(**choices), facts

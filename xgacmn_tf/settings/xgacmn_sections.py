@@ -92,10 +92,10 @@ class XGACMNSettings(Section):
     lambda_1: float = setting(10.0, "weight of the pair term (0 removes it)", minimum=0.0)
     lambda_2: float = setting(5.0, "weight of the adversarial terms", minimum=0.0)
     lambda_3: float = setting(100.0, "weight of the class terms", minimum=0.0)
-    label_smoothing: float = setting(
-        0.1,
-        "share of equal class posteriors in the class terms, which is beyond the paper; 0: Eq. 6 "
-        "and 8 alone",
+    label_smoothing: float | None = setting(
+        None,
+        "share of equal class posteriors in the class terms, which is beyond the paper; by default "
+        "0.1, and 0 (Eq. 6 and 8 alone) with fewer than 250 training pairs",
         minimum=0.0,
         maximum=0.9,
         later=True,
