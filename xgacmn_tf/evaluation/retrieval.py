@@ -248,15 +248,19 @@ def _ranked_relevance(scores: np.ndarray, relevant: np.ndarray) -> np.ndarray:
     Returns:
       (q, n) bool, in the order of descending scores, ties in the order of the gallery.
     """
-    # One sort of integers takes 0.6 of the time of a stable argsort. The bits of a float, as an
-    # integer, ascend with it above zero and descend below, where they are inverted. Below them
-    # stand the row and the relevance.
+    # The bits of a float, as an integer, ascend with it above zero and descend below, where they
+    # are inverted. NumPy sorts 16-bit integers stably by radix, so two passes, by the lower half
+    # and by the upper, are a stable sort. They take a third of the time of one sort of 64-bit
+    # integers where NumPy sorts those with AVX-512 on AMD's Zen 4, and no longer elsewhere.
     bits = (0.0 - scores).view(np.int32)
     bits ^= (bits >> 31) & np.int32(0x7FFFFFFF)
-    keys = bits.astype(np.int64) << 32
-    keys |= np.arange(scores.shape[1]) << 1 | relevant
-    keys.sort(axis=1)
-    return (keys & 1).astype(bool)
+    lower, upper = bits.astype(np.uint16), (bits >> 16).astype(np.int16)
+    ranked = np.empty_like(relevant)
+    for row in range(len(bits)):
+        order = np.argsort(lower[row], kind="stable")
+        order = order[np.argsort(upper[row][order], kind="stable")]
+        ranked[row] = relevant[row][order]
+    return ranked
 
 
 def _own_rank(scores: np.ndarray, own: np.ndarray) -> np.ndarray:
