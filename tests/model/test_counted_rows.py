@@ -87,7 +87,7 @@ def test_each_term_equals_the_term_of_the_rows_that_count(layer):
         rows = has & label
         targets = tf.one_hot(tf.boolean_mask(LABEL, rows), 3)
         own = layer.terms(tf.boolean_mask(generated[code], rows), targets, 10.0)
-        smoothed = 0.8 * own.loss + 0.2 * losses.evenness_loss(own.logits)
+        smoothed = 0.8 * own.loss + 0.2 * losses.label_smoothing_loss(own.logits)
         expected[f"G/{modality}_classification"] = smoothed
         if own.angle is not None:
             expected[f"angle/{modality}"] = own.angle

@@ -78,12 +78,12 @@ def test_distillation_is_the_cross_entropy_with_the_text_as_teacher():
     assert text_gradient is None
 
 
-def test_evenness_is_the_cross_entropy_of_equal_posteriors():
+def test_label_smoothing_is_the_cross_entropy_of_equal_posteriors():
     expected = -(math.log(0.8) + math.log(0.2)) / 2, -math.log(0.5)
-    loss = losses.evenness_loss(tf.stack([logits(0.8, 0.5), logits(0.5, 0.5)]))
+    loss = losses.label_smoothing_loss(tf.stack([logits(0.8, 0.5), logits(0.5, 0.5)]))
     np.testing.assert_allclose(loss, [np.mean(expected), expected[1]], rtol=1e-5)
     rows = tf.constant([[True, False], [True, True]])
-    masked = losses.evenness_loss(tf.stack([logits(0.8, 0.5), logits(0.5, 0.5)]), rows)
+    masked = losses.label_smoothing_loss(tf.stack([logits(0.8, 0.5), logits(0.5, 0.5)]), rows)
     np.testing.assert_allclose(masked, expected, rtol=1e-5)
 
 

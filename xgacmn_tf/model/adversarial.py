@@ -257,8 +257,8 @@ class AdversarialModel(keras.Model):
             class_terms = layer.terms(codes, targets, margin_weight, **labeled)
             class_loss, smoothing = class_terms.loss, settings["label_smoothing"]
             if smoothing:
-                evenness = losses.evenness_loss(class_terms.logits, **labeled)
-                class_loss = (1.0 - smoothing) * class_loss + smoothing * evenness
+                even = losses.label_smoothing_loss(class_terms.logits, **labeled)
+                class_loss = (1.0 - smoothing) * class_loss + smoothing * even
             image_loss, text_loss = tf.unstack(class_loss)
             terms["G/image_classification"] = image_loss
             terms["G/text_classification"] = text_loss

@@ -148,11 +148,11 @@ def discriminator_accuracy(
     return 0.5 * (mean_of_rows(first, first_rows) + mean_of_rows(second, second_rows))
 
 
-def evenness_loss(logits: tf.Tensor, rows: tf.Tensor | None = None) -> tf.Tensor:
-    """Beside Eq. 8, ours: how far class posteriors are from equal ones, for label smoothing.
+def label_smoothing_loss(logits: tf.Tensor, rows: tf.Tensor | None = None) -> tf.Tensor:
+    """Beside Eq. 8, ours: the cross-entropy between equal class posteriors and those of the items.
 
-    The cross-entropy between one over c for each class and the posteriors (Szegedy et al.,
-    "Rethinking the Inception architecture for computer vision", CVPR 2016, §7).
+    From label smoothing (Szegedy et al., "Rethinking the Inception architecture for computer
+    vision", CVPR 2016, §7).
 
     Args:
       logits: (…, n, c), without the margin.
