@@ -19,9 +19,8 @@ from xgacmn_tf.search.searcher import Answer, Hit
 SIMILARITY_NOTES = {
     "cosine": "the cosine of the angle between both codes, 1 at best",
     "dot": "the inner product of both codes",
-    "posterior": "the probability that both have the same category, 1 at best",
-    "item": "the probability that both have the same category, plus a weight times the cosine of "
-    "their item embeddings and, for a text, plus 4 times its cosine with the caption",
+    "posterior": "how probably both have the same category, 1 at best",
+    "item": "how probably both have the same category, and how similar both are within it",
 }
 
 
