@@ -61,7 +61,8 @@ def main() -> None:
         pairs = datasets.load_raw(arguments.table).train
     except InputError as error:
         parser.error(str(error))
-    complete = [pair for pair in pairs if pair.is_complete][: arguments.items]
+    complete = [pair for pair in pairs if pair.is_complete]
+    complete = complete[:: max(1, len(complete) // arguments.items)][: arguments.items]
     images = [open_image(pair.image) for pair in complete]
     texts = [pair.text for pair in complete]
     print("| modality | extractor | dimensions | ms of one core |\n|---|---|---|---|")
