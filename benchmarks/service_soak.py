@@ -61,9 +61,10 @@ class Service:
         self.process: subprocess.Popen[str] | None = None
         self.address = ""
 
-    def start(self) -> None:
-        """Start the process and wait until it is ready."""
+    def start(self, *options: str) -> None:
+        """Start the process with options of the command, and wait until it is ready."""
         command = [sys.executable, "-m", "xgacmn_tf", "serve", f"--run={self.run}", "--port=0"]
+        command += options
         with open(self.log, "a", encoding="utf-8") as log:
             self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
         assert self.process.stdout is not None

@@ -13,11 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.catalog import products, write_catalog
 from xgacmn_tf.features.registry import image_extractor, text_extractor
 
-GUIDE = Path(__file__).parent.parent / "docs" / "catalog.md"
-FIRST, ALL = 300, 360
+ROOT = Path(__file__).parent.parent
+GUIDE = ROOT / "docs" / "catalog.md"
 
 
 @pytest.fixture
@@ -38,9 +37,11 @@ class Shop:
             listener.bind(("127.0.0.1", 0))
             self.port = listener.getsockname()[1]
         (folder / "bin").mkdir()
-        command = folder / "bin" / "xgacmn"
-        command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m xgacmn_tf "$@"\n')
-        command.chmod(0o755)
+        for name, arguments in (("xgacmn", "-m xgacmn_tf "), ("python", "")):
+            command = folder / "bin" / name
+            command.write_text(f'#!/bin/sh\nexec "{sys.executable}" {arguments}"$@"\n')
+            command.chmod(0o755)
+        (folder / "examples").symlink_to(ROOT / "examples")
 
     def run(self, script: str, statuses: tuple[int, ...] = (0,)) -> str:
         """Run a block of the guide; one that starts the service returns when it is ready."""
@@ -82,23 +83,17 @@ class Shop:
 @pytest.mark.skipif(shutil.which("curl") is None, reason="the guide uses curl, which is missing")
 def test_the_story(shop: Shop) -> None:
     blocks = re.findall(r"```bash\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)
-    train, gallery, serve, search, add, single, again, compare, switch = blocks
-    everything = products(ALL)
-    catalog = shop.folder / "catalog"
-    # The first products of each category; the others are added later.
-    first = products(FIRST)
-    write_catalog(catalog, first)
-
+    catalog, train, gallery, serve, search, add, single, again, compare, switch = blocks
+    assert shop.run(catalog) == "catalog/products.csv: 374 rows, 300 images\n"
     assert "sku, price" in shop.run(train)
     shop.run(gallery)
     shop.run(serve)
     answer = json.loads(shop.run(search))
     assert len(answer["hits"]) == 3 and answer["model_version"] == 1
 
-    write_catalog(catalog, everything)
     output = shop.run(add)
-    assert f"{FIRST} of {ALL} images" in output
-    rows = sum(len(product.descriptions) for product in everything)
+    rows = int(re.search(r"(\d+) rows, 360 images", output)[1])
+    assert "300 of 360 images" in output
     assert json.loads(output.splitlines()[-1])["items"] == rows
 
     assert '"NEW-1"' in shop.run(single)

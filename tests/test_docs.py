@@ -63,7 +63,7 @@ def test_blocks_of_a_page():
         Block("p", "bash", "", "ls\n"),
         Block("p", "bash", "", "make demo\n"),
     ]
-    assert {block.language for block in BLOCKS} <= {"python", "bash", "sh", "math"}
+    assert {block.language for block in BLOCKS} <= {"python", "bash", "sh", "math", "text"}
 
 
 # Python blocks.

@@ -19,8 +19,8 @@ from xgacmn_tf.search.searcher import Answer, Hit
 SIMILARITY_NOTES = {
     "cosine": "the cosine of the angle between both codes, 1 at best",
     "dot": "the inner product of both codes",
-    "posterior": "how surely both belong to the same category, 1 at best",
-    "item": "how surely both belong to the same category, and how well both fit each other",
+    "posterior": "how probably both have the same category, 1 at best",
+    "item": "how probably both have the same category, and how similar both are within it",
 }
 
 
