@@ -190,7 +190,7 @@ def test_real_commands_and_workers_write_no_start_up_lines(tmp_path):
             from xgacmn_tf.commands import console
             console.main(["xgacmn", "doctor"])
             import tensorflow as tf
-            print(tf.constant(1) + 1)
+            print(tf.transpose(tf.ones((1, 1), tf.int64)))
         """
     )
     (tmp_path / "program.py").write_text(code)

@@ -30,6 +30,7 @@ _NOISE = re.compile(
     rb"|To enable the following instructions: .* rebuild TensorFlow"
     rb"|.*\b(cpu_feature_guard\.cc:\d+\] This TensorFlow binary is optimized"
     rb"|port\.cc:\d+\] oneDNN custom operations are on"
+    rb"|util\.cc:\d+\] oneDNN supports DT_\w+ only on platforms with AVX-512"
     rb"|cuda_platform\.cc:\d+\] failed call to cuInit: .*\(303\)"
     rb"|cudart_stub\.cc:\d+\] " + _NO_DRIVER + rb"))"
 )
@@ -78,8 +79,30 @@ class _Loader:
                 # TensorFlow would report that again when it first looks for devices.
                 with _held_stderr():
                     module.config.list_physical_devices()
+            with contextlib.suppress(ImportError, AttributeError):
+                _quiet_first_operation(module)
         with contextlib.suppress(ValueError):
             sys.meta_path.remove(self._finder)
+
+
+def _quiet_first_operation(tensorflow: ModuleType) -> None:
+    """Hold the lines that TensorFlow writes when its first operation starts the devices.
+
+    Once in a process, the first transposition of integers reports that oneDNN does not have their
+    type, as an error. It is provoked here, for TensorFlow has no setting against it.
+    """
+    from tensorflow.python.eager.context import Context
+
+    start = Context.ensure_initialized
+
+    def ensure_initialized(context: Context) -> None:
+        Context.ensure_initialized = start
+        with _held_stderr():
+            start(context)
+            with tensorflow.device("CPU"):
+                tensorflow.transpose(tensorflow.zeros((1, 1), tensorflow.int64))
+
+    Context.ensure_initialized = ensure_initialized
 
 
 @contextlib.contextmanager
