@@ -57,8 +57,10 @@ def write_features(data: PairedDataset, train: Split, path: Path) -> None:
     assert data.validation is not None
     arrays = {"label_names": np.array(data.label_names)}
     for name, split in (("train", train), ("test", data.validation)):
-        for field in ("image", "text", "label", "id", "group"):
+        for field in ("image", "text", "label"):
             arrays[f"{field}_{name}"] = getattr(split, field)
+        for field in ("id", "group"):
+            arrays[f"{field}_{name}"] = np.asarray(getattr(split, field), str)
     np.savez(path, **arrays)
 
 
