@@ -45,10 +45,11 @@ class Task:
     folder: Path
 
 
-def with_few_labels(split: Split, share: float, seed: int) -> Split:
-    """Return the split with the labels of a stratified share of its groups, and −1 elsewhere."""
+def with_few_labels(data: PairedDataset, share: float, seed: int) -> Split:
+    """Return the training split with the labels of a stratified share of its groups, else −1."""
+    split = data.train
     hot = split.label[:, np.newaxis] == np.unique(split.label)
-    kept = stratified_part(hot, share, seed, split.group)
+    kept = stratified_part(hot, share, seed, data.groups["train"])
     return dataclasses.replace(split, label=np.where(kept, split.label, -1))
 
 
@@ -56,18 +57,21 @@ def write_features(data: PairedDataset, train: Split, path: Path) -> None:
     """Write a feature file with a training split; its test split is the validation split."""
     assert data.validation is not None
     arrays = {"label_names": np.array(data.label_names)}
-    for name, split in (("train", train), ("test", data.validation)):
+    for name, split, group in (
+        ("train", train, data.groups["train"]),
+        ("test", data.validation, data.groups["validation"]),
+    ):
         for field in ("image", "text", "label"):
             arrays[f"{field}_{name}"] = getattr(split, field)
-        for field in ("id", "group"):
-            arrays[f"{field}_{name}"] = np.asarray(getattr(split, field), str)
+        arrays[f"id_{name}"] = np.asarray(split.id, str)
+        arrays[f"group_{name}"] = group.astype(str)
     np.savez(path, **arrays)
 
 
 def train(task: Task) -> int:
     """Train in a worker; return the number of labeled pairs."""
     data = xg.load_dataset(task.data)
-    few = with_few_labels(data.train, task.share, task.seed)
+    few = with_few_labels(data, task.share, task.seed)
     path = task.folder / "features.npz"
     metrics = task.folder / "run" / "metrics.json"
     if not metrics.exists():
