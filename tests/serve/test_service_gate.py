@@ -37,6 +37,8 @@ def test_other_hosts_and_origins_are_rejected(run, serve):
     for origin, status in (("http://evil.example", 403), ("null", 403), ("http://localhost", 200)):
         answer = client.post("/search", json={"text": "red"}, headers={"Origin": origin})
         assert answer.status_code == status, origin
+    # Other pages can load no thumbnail, and so not tell which items there are.
+    assert answer.headers["cross-origin-resource-policy"] == "same-origin"
 
 
 def test_bodies_are_bounded(run, serve):

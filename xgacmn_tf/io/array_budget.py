@@ -7,8 +7,11 @@ from pathlib import Path
 
 from xgacmn_tf.errors import InputError
 
-# Maximum size of all arrays of a file, as the file declares them; never more than the machine has.
-MAX_BYTES = min(16 * 2**30, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+# Maximum size of all arrays of a file, as the file declares them; never more than the machine has,
+# which Windows does not tell.
+MAX_BYTES = 16 * 2**30
+if hasattr(os, "sysconf"):
+    MAX_BYTES = min(MAX_BYTES, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
 _MAX_SHOWN = 12
 
 # Array names of a file with their shapes, None where the shape is unknown.

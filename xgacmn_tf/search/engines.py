@@ -69,7 +69,12 @@ def make_index(
     return ExactIndex()
 
 
-def load_index(folder: str | os.PathLike[str], *, milvus_token: str | None = None) -> Index:
+def load_index(
+    folder: str | os.PathLike[str],
+    *,
+    milvus_uri: str | None = None,
+    milvus_token: str | None = None,
+) -> Index:
     """Return the index that `Index.save` wrote to a folder.
 
     Nothing in the files is executed. The file of the vectors is read only if it is the one that
@@ -77,7 +82,9 @@ def load_index(folder: str | os.PathLike[str], *, milvus_token: str | None = Non
 
     Args:
       folder: the folder.
-      milvus_token: as in `make_index`; it is never saved.
+      milvus_uri: as in `make_index`. An index of Milvus is loaded only if it is on this server, so
+        that a folder from elsewhere cannot direct the token to another address.
+      milvus_token: likewise; it is never saved.
 
     Raises:
       InputError: a file is missing, damaged or of another version, or what its engine needs is
@@ -100,6 +107,11 @@ def load_index(folder: str | os.PathLike[str], *, milvus_token: str | None = Non
     if kind == "milvus":
         from xgacmn_tf.search.milvus_index import MilvusIndex
 
+        if record.get("uri") != milvus_uri:
+            raise InputError(
+                f"{path} names the Milvus server {record.get('uri')}, and milvus_uri is "
+                f"{milvus_uri}; give the address of the server that holds the index"
+            )
         return MilvusIndex.of_record(record, milvus_token)
     index = make_index(kind)
     assert isinstance(index, MemoryIndex)

@@ -201,7 +201,7 @@ class OpenGallery:
         record = folder / "recall.json"
         if record.is_file():
             try:
-                loaded = load_index(folder, milvus_token=token)
+                loaded = load_index(folder, milvus_uri=milvus_uri, milvus_token=token)
                 if len(loaded) == len(items):
                     folder.touch()
                     return loaded, f"by {loaded.kind}, {read_json(record)['recall']}"

@@ -27,7 +27,12 @@ from xgacmn_tf.serve.service import Service
 # Health checks of a container platform have no key.
 _OPEN_ROUTES = ("/health", "/ready")
 _BODY_SECONDS = 30.0
-_HEADERS = [(b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer")]
+_HEADERS = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    # Else another page could find out which items there are by loading their thumbnails.
+    (b"cross-origin-resource-policy", b"same-origin"),
+]
 _ERROR_HEADERS = {
     401: {"WWW-Authenticate": 'Basic realm="xgacmn", charset="UTF-8"'},
     503: {"Retry-After": "1"},

@@ -41,7 +41,7 @@ class ServiceOptions(Section):
     )
     encoder: str | None = setting(
         None,
-        "TensorFlow Serving that encodes, grpc://HOST:8500/NAME or http://HOST:8501/NAME; by "
+        "TensorFlow Serving that encodes, grpc://HOST:8500/NAME or http[s]://HOST:8501/NAME; by "
         "default the model is loaded into this process",
         common=True,
     )

@@ -57,7 +57,7 @@ def make_runner(version: ModelVersion, address: str | None, timeout: float) -> R
 
     Args:
       version: the version.
-      address: `grpc://HOST:PORT/NAME` or `http://HOST:PORT/NAME` of a TensorFlow Serving that
+      address: `grpc://HOST:PORT/NAME` or `http[s]://HOST:PORT/NAME` of a TensorFlow Serving that
         serves it; None to load it into this process.
       timeout: seconds until a remote call is given up, retries included for gRPC.
 
@@ -69,7 +69,8 @@ def make_runner(version: ModelVersion, address: str | None, timeout: float) -> R
     parts = _ADDRESS.fullmatch(address)
     if parts is None:
         raise InputError(
-            f"--encoder={address}: expected grpc://HOST:PORT/NAME or http://HOST:PORT/NAME"
+            f"--encoder={address}: expected grpc://HOST:PORT/NAME, http://HOST:PORT/NAME or "
+            "https://HOST:PORT/NAME"
         )
     if parts["scheme"] == "grpc":
         return _grpc_runner(version, parts["host"], parts["name"], timeout)

@@ -50,11 +50,19 @@ def test_where_a_gallery_is_can_be_saved_without_the_token(tmp_path):
     index.effort = 64
     index.save(tmp_path)
     assert "secret" not in (tmp_path / "index.json").read_text()
-    again = load_index(tmp_path, milvus_token="root:other")
+    again = load_index(tmp_path, milvus_uri=NOBODY, milvus_token="root:other")
     assert (again.kind, again.effort) == ("milvus", 64)
     again.save(tmp_path / "again")
     record = read_json(tmp_path / "again" / "index.json")
     assert (record["uri"], record["collection"]) == (NOBODY, "paintings")
+
+
+@pytest.mark.parametrize("uri", [None, "http://127.0.0.1:8"])
+def test_a_saved_index_names_no_other_server_than_the_caller(tmp_path, uri):
+    """Else a folder from elsewhere could have the token sent to an address of its own."""
+    make_index("milvus", milvus_uri=NOBODY).save(tmp_path)
+    with pytest.raises(InputError, match=f"names the Milvus server {NOBODY}, and milvus_uri is"):
+        load_index(tmp_path, milvus_uri=uri, milvus_token="root:secret")
 
 
 @pytest.mark.parametrize(
