@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from xgacmn_tf.errors import InputError
+from xgacmn_tf.io.files import read_json
 from xgacmn_tf.search import load_index, make_index
 
 ENGINES = ["exact", "flat", "ivf", "hnsw", "milvus"]
@@ -101,7 +102,8 @@ def test_indexing_again_replaces_everything(index):
 def test_a_saved_index_answers_alike(index, tmp_path):
     index.effort = max(index.effort, 7) if index.efforts() else 0
     index.save(tmp_path / "kept")
-    again = load_index(tmp_path / "kept")
+    server = read_json(tmp_path / "kept" / "index.json").get("uri")
+    again = load_index(tmp_path / "kept", milvus_uri=server)
     assert (again.kind, again.effort, len(again)) == (index.kind, index.effort, 4)
     for category in (None, "sea"):
         for found, expected in zip(
@@ -113,7 +115,7 @@ def test_a_saved_index_answers_alike(index, tmp_path):
     again.upsert(["e"], np.array([[9.0, 9.0]]))
     assert again.query(np.array([FIRST]), 2).ids.tolist() == [["e", "d"]]
     again.save(tmp_path / "kept")
-    assert len(load_index(tmp_path / "kept")) == 5
+    assert len(load_index(tmp_path / "kept", milvus_uri=server)) == 5
 
 
 def test_awkward_ids_come_back_as_they_are(empty):
