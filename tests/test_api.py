@@ -41,6 +41,7 @@ def test_program_of_the_readme(tmp_path):
     assert run_program(PROGRAM, tmp_path) > 0.5
 
 
+@pytest.mark.slow
 def test_short_program_and_its_files_in_a_new_process(tmp_path):
     found = run_program(PROGRAM.replace("epochs=30", "epochs=2"), tmp_path)
     assert found > 0.3  # chance is 0.174

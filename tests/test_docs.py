@@ -80,6 +80,7 @@ def run_blocks(blocks: list[Block], run: str = "RUN") -> dict:
     return names
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "page", sorted({block.page for block in PYTHON if "RUN" not in block.code})
 )

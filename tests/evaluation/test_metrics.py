@@ -67,6 +67,7 @@ def test_precision_at_one_depth_and_at_several():
     np.testing.assert_allclose(found, [[1, 1 / 2, 2 / 3, 2 / 5]], rtol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("depth", [1, 5, 20, 40])
 def test_random_rankings_agree_with_ranx(depth):
     generator = np.random.default_rng(depth)
