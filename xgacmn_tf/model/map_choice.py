@@ -56,6 +56,18 @@ SPARSE = 0.9
 SUM_TOLERANCE = 1e-3
 
 
+# Maps of histograms and counts.
+NON_NEGATIVE_MAPS = ("hellinger", "chi2", "tfidf")
+
+
+def suits(name: str, features: np.ndarray) -> bool:
+    """Return whether `fit_map` accepts features (n, d) under a map."""
+    if name not in NON_NEGATIVE_MAPS or not features.size:
+        return True
+    is_fraction = (features > 0) & (features < 1)
+    return bool(features.min() >= 0 and not (name == "tfidf" and is_fraction.any()))
+
+
 def mean_chi2_distance(features: np.ndarray) -> float:
     """Return the mean χ² distance over pairs of rows; 1 if all are equal."""
     rows = evenly_spaced(features, ROWS_FOR_DISTANCE).astype(np.float64)
@@ -251,7 +263,7 @@ def fit_map(
         under tf-idf.
     """
     rows, input_dim = features.shape
-    if name in ("hellinger", "chi2", "tfidf") and features.min() < 0:
+    if name in NON_NEGATIVE_MAPS and features.min() < 0:
         raise InputError(
             f"--{modality}_map={name} is for histograms and counts, but the training {modality} "
             f"features go down to {features.min():.4g}; use --{modality}_map=zscore"
