@@ -20,7 +20,7 @@ def split(rows: int, seed: int) -> Split:
 
 @pytest.mark.parametrize(
     ("held_out", "map_name", "expected"),
-    [(True, "auto", "rbf"), (False, "auto", "chi2"), (True, "chi2", "chi2")],
+    [(True, "auto", "zscore"), (False, "auto", "chi2"), (True, "chi2", "chi2")],
 )
 def test_a_map_of_histograms_suits_the_pairs_that_were_held_out(held_out, map_name, expected):
     """Only one held-out pair shows that the features are no histograms; a refit reads it."""

@@ -56,18 +56,6 @@ SPARSE = 0.9
 SUM_TOLERANCE = 1e-3
 
 
-# Maps of histograms and counts.
-NON_NEGATIVE_MAPS = ("hellinger", "chi2", "tfidf")
-
-
-def suits(name: str, features: np.ndarray) -> bool:
-    """Return whether `fit_map` accepts features (n, d) under a map."""
-    if name not in NON_NEGATIVE_MAPS or not features.size:
-        return True
-    is_fraction = (features > 0) & (features < 1)
-    return bool(features.min() >= 0 and not (name == "tfidf" and is_fraction.any()))
-
-
 def mean_chi2_distance(features: np.ndarray) -> float:
     """Return the mean χ² distance over pairs of rows; 1 if all are equal."""
     rows = evenly_spaced(features, ROWS_FOR_DISTANCE).astype(np.float64)
@@ -169,6 +157,7 @@ def resolved_map(
     features: np.ndarray,
     label: np.ndarray | None = None,
     group: np.ndarray | None = None,
+    held_out: np.ndarray | None = None,
 ) -> tuple[str, Evidence | None]:
     """Return the name of a modality's map, chosen where it is "auto", and the evidence for it.
 
@@ -177,16 +166,21 @@ def resolved_map(
       modality: "image" or "text".
       features: (n, d) float32, of the training items.
       label, group: see `map_probe.probed_rows`; without labels `preferred_map` chooses.
+      held_out: (m, d) float32, of items to which the map is fitted later, with the others. If the
+        evidence chooses a map that does not suit them, the kind of all features decides.
     """
     name: str = getattr(settings, f"{modality}_map")
     if name != "auto":
         return name, None
-    if settings.map_choice == "rule":
-        return choose_map(features), None
-    if label is None:
-        return preferred_map(features), None
-    evidence = weigh_maps(features, label, group, settings.chi2_gamma)
-    return evidence.chosen, evidence
+    by_kind = choose_map if settings.map_choice == "rule" else preferred_map
+    if label is None or settings.map_choice == "rule":
+        name, evidence = by_kind(features), None
+    else:
+        evidence = weigh_maps(features, label, group, settings.chi2_gamma)
+        name = evidence.chosen
+    if held_out is not None and _unsuitable(name, held_out, modality):
+        return by_kind(np.concatenate([features, held_out])), None
+    return name, evidence
 
 
 def fit_maps(
@@ -237,6 +231,23 @@ def fit_resolved(
     return fit_map(name, features, modality, **{key: getattr(settings, key) for key in options})
 
 
+def _unsuitable(name: str, features: np.ndarray, modality: str) -> str:
+    """Return why a map of histograms or counts cannot be fitted to features, or ""."""
+    smallest = features.min(initial=0)
+    if name in ("hellinger", "chi2", "tfidf") and smallest < 0:
+        return (
+            f"--{modality}_map={name} is for histograms and counts, but the training {modality} "
+            f"features go down to {smallest:.4g}; use --{modality}_map=zscore"
+        )
+    if name == "tfidf" and ((features > 0) & (features < 1)).any():
+        return (
+            f"--{modality}_map=tfidf expects word counts, but the training {modality} features "
+            f"hold weights between 0 and 1, the smallest {features[features > 0].min():.4g}; "
+            f"use --{modality}_map=unit, zscore or hellinger"
+        )
+    return ""
+
+
 def fit_map(
     name: str,
     features: np.ndarray,
@@ -262,19 +273,9 @@ def fit_map(
       InputError: negative features under a map for histograms or counts, or counts between 0 and 1
         under tf-idf.
     """
+    if unsuitable := _unsuitable(name, features, modality):
+        raise InputError(unsuitable)
     rows, input_dim = features.shape
-    if name in NON_NEGATIVE_MAPS and features.min() < 0:
-        raise InputError(
-            f"--{modality}_map={name} is for histograms and counts, but the training {modality} "
-            f"features go down to {features.min():.4g}; use --{modality}_map=zscore"
-        )
-    if name == "tfidf" and ((features > 0) & (features < 1)).any():
-        smallest = features[features > 0].min()
-        raise InputError(
-            f"--{modality}_map=tfidf expects word counts, but the training {modality} features "
-            f"hold weights between 0 and 1, the smallest {smallest:.4g}; "
-            f"use --{modality}_map=unit, zscore or hellinger"
-        )
     landmarks, max_components = min(rows, MAX_LANDMARKS), COMPONENTS_A_DIMENSION * input_dim
     layer: InputMap
     match name:

@@ -5,11 +5,9 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-import numpy as np
-
 from xgacmn_tf.datasets.paired import PairedDataset
 from xgacmn_tf.devices import Devices
-from xgacmn_tf.model.map_choice import mapped_dim, preferred_map, resolved_map, suits
+from xgacmn_tf.model.map_choice import mapped_dim, resolved_map
 from xgacmn_tf.model.networks import default_dropout, default_label_smoothing
 from xgacmn_tf.names import MAP_NAMES, MODALITIES
 from xgacmn_tf.settings.config import Config
@@ -48,13 +46,8 @@ def follow_data(
                 features[rows],
                 train.label[rows],
                 None if group is None else group[rows],
+                getattr(dataset.validation, modality) if dataset.held_out else None,
             )
-            if dataset.held_out and getattr(config.model, f"{modality}_map") == "auto":
-                # The training on all pairs fits the map to those that were held out, too.
-                assert dataset.validation is not None
-                others = getattr(dataset.validation, modality)
-                if not suits(name, others):
-                    name, evidence = preferred_map(np.concatenate([features[rows], others])), None
         number = int(devices.from_chief([MAP_NAMES.index(name)])[0])
         choices[f"{modality}_map"] = MAP_NAMES[number]
         if getattr(config.model, f"{modality}_dropout") is None:
