@@ -17,6 +17,7 @@ import faulthandler
 import os
 import re
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from importlib.machinery import ModuleSpec
 from types import ModuleType
@@ -93,14 +94,18 @@ def _quiet_first_operation(tensorflow: ModuleType) -> None:
     """
     from tensorflow.python.eager.context import Context
 
-    start = Context.ensure_initialized
+    start, lock = Context.ensure_initialized, threading.Lock()
 
     def ensure_initialized(context: Context) -> None:
-        Context.ensure_initialized = start
-        with _held_stderr():
-            start(context)
-            with tensorflow.device("CPU"):
-                tensorflow.transpose(tensorflow.zeros((1, 1), tensorflow.int64))
+        # A second thread that came here at the same time must not hold the descriptor, too.
+        with lock:
+            if Context.ensure_initialized is not start:
+                Context.ensure_initialized = start
+                with _held_stderr():
+                    start(context)
+                    with tensorflow.device("CPU"):
+                        tensorflow.transpose(tensorflow.zeros((1, 1), tensorflow.int64))
+        start(context)
 
     Context.ensure_initialized = ensure_initialized
 
