@@ -13,16 +13,18 @@ Each run is a folder in --output; to resume an interrupted benchmark, repeat the
 
 import argparse
 import dataclasses
-import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from arguments import Parser, some_of
+from tables import header, mean_and_deviation
 
 import xgacmn_tf as xg
 from xgacmn_tf.datasets.paired import PairedDataset, Split
 from xgacmn_tf.datasets.stratified import stratified_part
 from xgacmn_tf.experiment import run
+from xgacmn_tf.io.files import read_json
 from xgacmn_tf.paper.experiments import in_workers
 from xgacmn_tf.settings.config import Config
 
@@ -68,8 +70,8 @@ def write_features(data: PairedDataset, train: Split, path: Path) -> None:
     np.savez(path, **arrays)
 
 
-def train(task: Task) -> int:
-    """Train in a worker; return the number of labeled pairs."""
+def train(task: Task) -> tuple[int, dict[str, Any]]:
+    """Train in a worker; return the number of labeled pairs and the scores by similarity."""
     data = xg.load_dataset(task.data)
     few = with_few_labels(data, task.share, task.seed)
     path = task.folder / "features.npz"
@@ -80,7 +82,7 @@ def train(task: Task) -> int:
         output = str(task.folder / "run")
         settings = {"dataset": str(path), "output_dir": output, "export": False}
         run(Config.of(**settings, seed=task.seed, **TRAININGS[task.training]))
-    return int((few.label >= 0).sum())
+    return int((few.label >= 0).sum()), read_json(metrics)["test"]
 
 
 def shares(text: str) -> list[float]:
@@ -108,29 +110,19 @@ def main() -> None:
         for training in arguments.trainings
         for seed in range(arguments.seeds)
     ]
-    labeled = dict(in_workers(train, tasks, arguments.jobs))
-    header = ["data", "labeled pairs", "training"]
-    header += [f"{name} {score}" for score in ("mAP", "R@10") for name in SIMILARITIES]
-    print(f"| {' | '.join(header)} |\n" + "|---" * len(header) + "|")
+    results = dict(in_workers(train, tasks, arguments.jobs))
+    columns = [(name, score) for score in ("mAP", "R@10") for name in SIMILARITIES]
+    titles = [" ".join(column) for column in columns]
+    print(*header("data", "labeled pairs", "training", *titles), sep="\n")
     for first in range(0, len(tasks), arguments.seeds):
         row = tasks[first : first + arguments.seeds]
-        tests = [
-            json.loads((task.folder / "run" / "metrics.json").read_text())["test"] for task in row
-        ]
         cells = [
-            score_cell([test[name][score]["avg"] for test in tests])
-            for score in ("mAP", "R@10")
-            for name in SIMILARITIES
+            mean_and_deviation([results[task][1][name][score]["avg"] for task in row])
+            for name, score in columns
         ]
-        about = [row[0].data, f"{labeled[row[0]]:,} ({row[0].share:.0%})", row[0].training]
+        task, labeled = row[0], results[row[0]][0]
+        about = [task.data, f"{labeled:,} ({task.share:.0%})", task.training]
         print(f"| {' | '.join(about + cells)} |")
-
-
-def score_cell(scores: list[float]) -> str:
-    """Return the mean ± standard deviation over seeds."""
-    if len(scores) == 1:
-        return f"{scores[0]:.3f}"
-    return f"{np.mean(scores):.3f} ± {np.std(scores, ddof=1):.3f}"
 
 
 if __name__ == "__main__":

@@ -45,6 +45,7 @@ from arguments import Parser, some_of
 from public_views import DATASETS, write_features
 from reference_systems import REFERENCES, represent
 from scipy import stats
+from tables import header, mean_and_deviation
 
 from xgacmn_tf.errors import DivergenceError, InputError
 from xgacmn_tf.evaluation.significance import holm, mean_by_query, randomization_test
@@ -315,14 +316,14 @@ def table(
 ) -> str:
     """Return both tables in Markdown."""
     titles = [SYSTEMS[name] for name in systems]
-    lines = _header("data set (training + test pairs, classes, dimensions)", *titles, "p (Holm)")
+    lines = header("data set (training + test pairs, classes, dimensions)", *titles, "p (Holm)")
     for row in rows:
         train, _, test, classes, *dims = next(iter(row.results.values()))[0].shape
         about = f"{row.data} ({train:,} + {test:,}, {classes}, {dims[0]:,} + {dims[1]:,})"
         cells = [_score_cell(row, name) for name in systems]
         against = f"{_p(row.p)} {SYSTEMS[row.reference]}" if row.reference else "–"
         lines.append(f"| {' | '.join([about, *cells, against])} |")
-    lines += ["", *_header("mean rank (data sets)", *titles, "p (Friedman)")]
+    lines += ["", *header("mean rank (data sets)", *titles, "p (Friedman)")]
     for title, group in ranks.items():
         cells = [f"{group['mean_rank'][name]:.2f}" for name in systems]
         about = f"{title} ({group['datasets']})"
@@ -331,17 +332,11 @@ def table(
     return "\n".join(lines)
 
 
-def _header(*titles: str) -> list[str]:
-    return [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
-
-
 def _score_cell(row: Row, system: str) -> str:
     if system not in row.results:
         return "failed"
     scores = [result.score for result in row.results[system]]
-    cell = f"{np.mean(scores):.3f}"
-    if len(scores) > 1:
-        cell += f" ± {np.std(scores, ddof=1):.3f}"
+    cell = mean_and_deviation(scores)
     return f"**{cell}**" if row.means[system] == max(row.means.values()) else cell
 
 

@@ -13,7 +13,6 @@ import io
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 from PIL import Image
 
 from xgacmn_tf.datasets.emoji import EMOJI
@@ -40,7 +39,7 @@ class Product(NamedTuple):
 
 def products(count: int) -> list[Product]:
     """Return `count` products, the same number of each category."""
-    entries, images = EMOJI.entries(), thumbnails()
+    entries, images = EMOJI.entries(), EMOJI.thumbnails()
     chosen, names = [], set()
     for category in CATEGORIES:
         own = []
@@ -55,13 +54,6 @@ def products(count: int) -> list[Product]:
             own.append(Product(f"{category[:3].upper()}-{len(own):03}", image, texts, category))
         chosen += own[: count // len(CATEGORIES)]
     return chosen
-
-
-def thumbnails() -> list[bytes]:
-    """Return the images of the emoji in the order of their entries."""
-    with np.load(EMOJI.data / "thumbnails.npz") as arrays:
-        data, offset = arrays["webp"].tobytes(), arrays["offset"]
-    return [data[start:end] for start, end in zip(offset[:-1], offset[1:], strict=True)]
 
 
 def write_catalog(folder: Path, catalog: list[Product]) -> int:

@@ -93,9 +93,7 @@ class Bundled:
         with np.load(self.data / FEATURES, allow_pickle=False) as arrays:
             image = arrays["image"] * arrays["image_step"]
         text, short = self._text(text_features, texts)
-        with np.load(self.data / THUMBNAILS, allow_pickle=False) as arrays:
-            webp, offset = arrays["webp"].tobytes(), arrays["offset"]
-        thumbnails = [webp[start:end] for start, end in itertools.pairwise(offset.tolist())]
+        thumbnails = self.thumbnails()
         folders = [row["id"].partition("/")[0] for row in rows]
         categories = sorted(set(folders))
 
@@ -123,6 +121,12 @@ class Bundled:
             source=str(self.data / EXTRACTORS / text_features),
             held_out=self.held_out,
         )
+
+    def thumbnails(self) -> list[bytes]:
+        """Return the images in the order of `entries`, as WebP files."""
+        with np.load(self.data / THUMBNAILS, allow_pickle=False) as arrays:
+            webp, offset = arrays["webp"].tobytes(), arrays["offset"]
+        return [webp[start:end] for start, end in itertools.pairwise(offset.tolist())]
 
     def check(self, text_features: str | None, protocol: str | None) -> None:
         """Raise an `InputError` if there are no such features or protocol; see `load`."""
