@@ -14,7 +14,7 @@ from xgacmn_tf.export import export_run
 from xgacmn_tf.gallery import from_split, search_embeddings
 from xgacmn_tf.runs.checkpoint import load_encoder
 from xgacmn_tf.runs.folder import RunFolder
-from xgacmn_tf.runs.items import add_items, train_items
+from xgacmn_tf.runs.items import add_items, hold_out_predicted, train_items
 from xgacmn_tf.runs.trained import TrainedRun
 from xgacmn_tf.search.opening import OpenGallery
 from xgacmn_tf.settings.config import Config
@@ -262,6 +262,27 @@ def test_without_a_validation_split_all_epochs_are_trained(config, runs):
     assert found.item_weight == items.DEFAULT_WEIGHT
     given = own.replace(item_weight=0.7, item_epochs=1)
     assert add_items(given, dataset, encoder, encoder)[0].item_weight == 0.7
+
+
+def test_few_labels_choose_on_pairs_with_predicted_categories(config, runs):
+    dataset = datasets.load(config.data.dataset)
+    encoder = load_encoder(runs[True][0].selected)
+    assert hold_out_predicted(dataset, encoder, seed=0) is dataset
+    few = np.where(np.arange(300) < 40, dataset.train.label, -1)
+    dataset = dataclasses.replace(dataset, train=dataclasses.replace(dataset.train, label=few))
+    held = hold_out_predicted(dataset, encoder, seed=0)
+    assert (len(held.train), len(held.validation)) == (240, 60)
+    for split in (held.train, held.validation):
+        rows = np.array([int(name.removeprefix("train/")) for name in split.id])
+        known = few[rows] >= 0
+        np.testing.assert_array_equal(split.label[known], few[rows][known])
+        assert (split.label == rows % 4).mean() > 0.5
+    found, facts = add_items(config.replace(item_epochs=30), dataset, encoder, encoder)
+    assert facts["validation_R@10"] > 0.5
+    assert facts["match"]["test"]["image"]["queries"] == 60
+    assert found.item_weight == facts["weight"]
+    none = config.replace(validation_fraction=0.0, item_epochs=2)
+    assert add_items(none, dataset, encoder, encoder)[1]["validation_R@10"] is None
 
 
 def test_a_weight_may_lose_little_of_the_category(config, runs, monkeypatch):

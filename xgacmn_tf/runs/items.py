@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import keras
 
-from xgacmn_tf.datasets.paired import PairedDataset, give_back
+from xgacmn_tf.datasets.paired import PairedDataset, Split, give_back, hold_out, in_complete_groups
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
 from xgacmn_tf.model.item_towers import TowerSettings
+from xgacmn_tf.names import FEW_PAIRS
 from xgacmn_tf.settings.config import Config
 from xgacmn_tf.training import items
 from xgacmn_tf.training.match_thresholds import choose_match_thresholds
+from xgacmn_tf.training.pseudo_labels import pseudo_labels
 
 
 def train_items(
@@ -57,6 +60,8 @@ def add_items(
         encoder: the run's encoders, calibrated, which may have been trained on all pairs.
         log: see `items.train_items`.
     """
+    if dataset.validation is None and config.data.validation_fraction is None:
+        dataset = hold_out_predicted(dataset, encoder, config.seed)
     trained = train_items(config, dataset, chosen, log=log)
     validated = chosen.replaced(
         calibration=encoder.calibration,
@@ -90,3 +95,34 @@ def add_items(
         match_thresholds=thresholds,
     )
     return encoder, facts
+
+
+def hold_out_predicted(
+    dataset: PairedDataset, encoder: CommonSpaceEncoder, seed: int
+) -> PairedDataset:
+    """Hold out a fifth of the pairs, with predicted categories where they have none.
+
+    With few labels and many pairs, no pair was held out of X-GACMN's training, as it needs each
+    label. Item towers need no label, so that their epoch can be chosen on held-out pairs. For the
+    weight and the match thresholds, which need categories, predicted ones take the place of those
+    that are missing.
+
+    Args:
+        dataset: without a validation split.
+        encoder: trained on it.
+        seed: of the pairs that are held out.
+
+    Returns:
+        The data set as it is if it has no pairs without a category, fewer than `FEW_PAIRS` that
+        could be held out, a streamed training split, or an encoder without a class layer.
+    """
+    train = dataset.train
+    if not isinstance(train, Split) or encoder.class_layer is None:
+        return dataset
+    if "has_label" not in train.masks():
+        return dataset
+    predicted = dataclasses.replace(train, label=pseudo_labels(encoder, train, confidence=0.0))
+    labeled = dataclasses.replace(dataset, train=predicted)
+    if in_complete_groups(labeled).sum() < FEW_PAIRS:
+        return dataset
+    return hold_out(labeled, None, seed)

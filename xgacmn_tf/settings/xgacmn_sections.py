@@ -191,7 +191,9 @@ class ItemSettings(Section):
     item_weight: float | None = setting(
         None,
         "weight of the cosine of item embeddings beside the class posteriors; by default the one "
-        "with the highest R@10 on the validation split that loses at most 0.025 of the mAP there",
+        "with the highest R@10 on the validation split that loses at most 0.025 of the mAP there. "
+        "Without a validation split it is chosen on held-out pairs whose categories are predicted, "
+        "if some pairs have no category and there are at least 250; else it is 0.3",
         minimum=0.0,
         later=True,
     )
