@@ -63,6 +63,12 @@ def test_targets_of_single_labels_and_of_multi_hot_ones(make):
     np.testing.assert_array_equal(multi.train.targets(3), hot.astype(np.float32))
 
 
+def test_a_split_is_shown_by_the_shapes_of_its_arrays(make):
+    dataset = make(thumbnail_train=(b"RIFF" * 1000,) * 6)
+    expected = "Split(image (6, 4), text (6, 2), label (6,), id (6,), thumbnail (6,))"
+    assert repr(dataset.train) == expected and expected in repr(dataset)
+
+
 def test_take_keeps_pairs_together(make):
     dataset = make(
         title_train=np.array(list("abcdef")),

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from xgacmn_tf.datasets.batches import Batches
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Split:
     """The pairs of one part of a data set.
 
@@ -57,6 +57,13 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.image)
+
+    def __repr__(self) -> str:
+        # Arrays by shape: all values and encoded images would be megabytes.
+        arrays = (
+            f"{name} {getattr(values, 'shape', (len(values),))}" for name, values in self._arrays()
+        )
+        return f"Split({', '.join(arrays)})"
 
     @property
     def image_dim(self) -> int:
@@ -121,7 +128,12 @@ class Split:
         return self
 
     def batches(self, batch_size: int, seed: int = 0) -> "Batches":
-        """Return batches for `XGACMN.fit`, `evaluate` and `predict`, see `batches.Batches`."""
+        """Return batches for `XGACMN.fit`, `evaluate` and `predict`, see `batches.Batches`.
+
+        Args:
+            batch_size: number of pairs in a batch, at least 1.
+            seed: of the order in training, which differs from epoch to epoch.
+        """
         # Imported late, because batches need TensorFlow, and reading data does not.
         from xgacmn_tf.datasets.batches import Batches
 
