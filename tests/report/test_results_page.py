@@ -360,6 +360,12 @@ def test_numbers_with_chance_normalizer_and_best(tmp_path):
         assert fact in text
 
 
+def test_the_page_of_a_compared_system_names_it(tmp_path):
+    assert "<title>" in (page := write(tmp_path / "own.html")) and "X-GACMN results" in page
+    page = write(tmp_path / "cca.html", metrics=METRICS | {"model": "cca"})
+    assert "cca results" in page and "X-GACMN" not in page
+
+
 def test_only_numbers_no_titles_no_pictures_several_labels(tmp_path):
     label = np.array([[1, 0], [1, 1], [0, 1], [0, 1]], np.uint8)
     page = write(
