@@ -156,3 +156,17 @@ def test_the_number_of_mapped_features_is_known_before_a_map_is_fitted(name, row
     features = RANDOM.dirichlet(np.ones(6), rows).astype(np.float32)
     layer = map_choice.fit_map(name, features, "image", chi2_components=50, rbf_components=70)
     assert map_choice.mapped_dim(name, 6, rows, 50, 70) == layer.output_dim
+
+
+@pytest.mark.parametrize(
+    ("chosen", "log_loss", "noted"),
+    [
+        ("rbf", {"zscore": 0.68, "rank": 0.66}, True),
+        ("rbf", {"zscore": 0.65, "rank": 0.66}, False),
+        ("rank", {"zscore": 0.68, "rank": 0.36}, False),
+    ],
+)
+def test_a_map_without_the_lowest_loss_is_explained(chosen, log_loss, noted):
+    text = str(map_probe.Evidence(chosen, "rbf", log_loss, rows=9, seconds=0.0))
+    assert text.startswith(f"{chosen} (leave-one-out log-loss: ")
+    assert text.endswith("; none is clearly better than rbf)") == noted

@@ -61,11 +61,15 @@ class Evidence:
         if not self.log_loss:
             return self.chosen
         titles = {"zscore": "zscore or rbf"} if self.preferred == "rbf" else {}
+        lowest = min(self.log_loss, key=self.log_loss.__getitem__)
+        note = ""
+        if self.chosen == self.preferred and self.chosen not in titles.get(lowest, lowest).split():
+            note = f"; none is clearly better than {self.chosen}"
         losses = ", ".join(
             f"{titles.get(name, name)} {loss:.3f}"
             for name, loss in sorted(self.log_loss.items(), key=lambda item: item[1])
         )
-        return f"{self.chosen} (leave-one-out log-loss: {losses})"
+        return f"{self.chosen} (leave-one-out log-loss: {losses}{note})"
 
 
 def probed_rows(label: np.ndarray, group: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
