@@ -256,3 +256,8 @@ def test_full_help_shows_all_settings_by_subject_in_the_order_of_use(call_main):
     subjects = ["The data set", "The features", "The model", "X-GACMN", "Optimization", "Item emb"]
     places = [done.stdout.index(f"\n\n{subject}") for subject in subjects]
     assert places == sorted(places)
+
+
+def test_an_unknown_setting_is_answered_with_the_nearest_name():
+    with pytest.raises(TypeError, match=r"called datset; did you mean dataset\?"):
+        Config.of(datset="emoji")

@@ -9,10 +9,12 @@ import tensorflow as tf
 from google.protobuf import json_format
 
 from xgacmn_tf.datasets import ALLOWED, BUILDERS
+from xgacmn_tf.datasets.catalog import BUILT_IN
 from xgacmn_tf.datasets.feature_file import SPLITS, class_names, numbered_ids
 from xgacmn_tf.datasets.paired import PairedDataset, Split
 from xgacmn_tf.datasets.streamed import Shards, open_streamed, unreadable
 from xgacmn_tf.errors import InputError, one_line
+from xgacmn_tf.nearest import did_you_mean
 
 _EXPECTED = (
     "image and text (vectors of floats), label (a ClassLabel, an integer, or a multi-hot vector), "
@@ -114,7 +116,8 @@ def _builder(name: str, data_dir: str | None) -> Any:
         return tfds.builder(name, data_dir=data_dir)
     except (tfds.core.DatasetNotFoundError, ValueError, AssertionError) as error:
         reason = str(error).strip().partition("\n")[0] or repr(error)
-        raise InputError(f"unknown data set {name!r}; {ALLOWED}. TFDS reports: {reason}") from error
+        detail = did_you_mean(name, BUILT_IN) or f"; {ALLOWED}. TFDS reports: {reason}"
+        raise InputError(f"unknown data set {name!r}{detail}") from error
 
 
 def _examples(builder: Any, part: str, names: list[str], in_files: bool) -> dict[str, Any]:

@@ -138,7 +138,8 @@ class Config(Section):
         """
         known = {leaf.name: leaf for leaf in leaves(type(self))}
         if unknown := sorted(set(values) - set(known)):
-            raise TypeError(f"there are no settings called {', '.join(unknown)}")
+            near = did_you_mean(unknown[0], known)
+            raise TypeError(f"there are no settings called {', '.join(unknown)}{near}")
         changes: dict[str, dict[str, Any]] = {}
         for name, value in values.items():
             changes.setdefault(known[name].section, {})[name] = value
