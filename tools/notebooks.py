@@ -3,24 +3,28 @@
     python -m tools.notebooks              all notebooks
     python -m tools.notebooks tour.ipynb   one of them
 
+It needs `pip install -e ".[test]"`.
 Standard error (progress bars, notes of TensorFlow) is not stored. If `project_urls` in setup.cfg
 has a GitHub address as "Source", each notebook begins with a badge that opens it in Colab and a
 cell that installs the package there; otherwise it has neither.
 """
 
+import argparse
 import base64
 import configparser
 import hashlib
 import io
 import os
 import re
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-import nbclient
-import nbformat
+try:
+    import nbclient
+    import nbformat
+except ImportError as missing:
+    raise SystemExit(f"{missing.name} is missing; pip install -e '.[test]'") from None
 from PIL import Image
 
 from tools.docs_site import project_urls
@@ -133,4 +137,14 @@ def with_colab(
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.notebooks",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    names = sorted(path.name for path in EXAMPLES.glob("*.ipynb"))
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(names))
+    given = parser.parse_args().names
+    if unknown := sorted(set(given) - set(names)):
+        parser.error(f"no notebook {', '.join(unknown)} in examples/; expected {', '.join(names)}")
+    main(given)
