@@ -59,7 +59,7 @@ def image_generator_loss(
 ) -> tf.Tensor:
     """Eq. 4, as it must read to oppose Eq. 2 and Eq. 3: −mean(log D_T(G_I(v)) + log(1 − D_C(v_c))).
 
-    As printed, log D_T + log D_C minimised together would make G_I help both discriminators. This
+    As printed and minimized, Eq. 4 would make G_I help D_T, and Eq. 5 G_T help D_I and D_C. This
     form (the non-saturating one of Goodfellow et al.) asks G_I for texts that D_T takes for real
     and for image codes that D_C takes for text. A term whose logits are None is left out. `rows`,
     (n,) bool, are those with an image; None for all.
