@@ -21,6 +21,7 @@ from xgacmn_tf.runs.folder import RunFolder
 from xgacmn_tf.runs.xgacmn import build_model, check_evaluations
 from xgacmn_tf.runs.xgacmn import train_model as train
 from xgacmn_tf.settings.config import Config
+from xgacmn_tf.training import loop
 from xgacmn_tf.training.automatic import generator_learning_rate, max_epochs, patience
 from xgacmn_tf.training.callbacks import StopOnNonFinite
 from xgacmn_tf.training.progress import Progress
@@ -174,6 +175,13 @@ def test_best_epoch_has_the_highest_validation_map(trained):
 def history_of(*scores):
     """One record for each epoch; None: the epoch was not evaluated."""
     return [{} if score is None else {"validation/mAP/avg": score} for score in scores]
+
+
+def test_the_progress_bar_shows_a_best_epoch_only_where_there_is_one():
+    progress = Progress(history_of(0.1))
+    assert loop._summary(progress) == "validation mAP 0.100"
+    progress.note_best("best", is_last=False)
+    assert loop._summary(progress) == "validation mAP 0.100, best 0.100"
 
 
 def test_the_newest_epoch_is_kept_where_its_window_is_the_best():

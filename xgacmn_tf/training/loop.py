@@ -172,5 +172,7 @@ def _summary(progress: Progress) -> str:
     logs = progress.history[-1]
     parts = [f"{name} {logs[name]:.3g}" for name in ("D/loss", "G/loss") if name in logs]
     if progress.scores:
-        parts.append(f"validation mAP {progress.scores[-1]:.3f}, best {progress.best_score:.3f}")
+        parts.append(f"validation mAP {progress.scores[-1]:.3f}")
+    if progress.best_score >= 0:
+        parts.append(f"best {progress.best_score:.3f}")
     return ", ".join(parts)
