@@ -1,6 +1,7 @@
 """Methods of the user's own: a Python file that the command line names, and stored embeddings."""
 
 import csv
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -10,8 +11,11 @@ import pytest
 
 from xgacmn_tf import baselines, datasets, experiment
 from xgacmn_tf.errors import InputError
+from xgacmn_tf.evaluation.representations import unit_length
+from xgacmn_tf.evaluation.retrieval import mean_average_precision
 from xgacmn_tf.names import model_name
 from xgacmn_tf.paper import compare_command as command
+from xgacmn_tf.paper import external
 from xgacmn_tf.paper.external import read_embeddings
 from xgacmn_tf.runs import checkpoint
 from xgacmn_tf.runs.trained import TrainedRun
@@ -146,8 +150,36 @@ def test_embeddings_have_the_scores_of_their_run(
         assert float(rows["Mine"][column]) == pytest.approx(float(rows["PLS"][column]))
     assert (rows["Mine"]["seeds"], rows["noise"]["similarity"]) == ("2", "dot")
     assert float(rows["noise"]["p"]) < 0.05 and rows["noise"]["seconds"] == ""
-    assert "Embeddings made elsewhere: Mine, noise." in (tmp_path / "pairs.md").read_text()
+    table = (tmp_path / "pairs.md").read_text()
+    assert "Embeddings made elsewhere: Mine, noise." in table
+    assert "Fewer seeds: PLS 1, noise 1." in table
     assert (tmp_path / "runs" / "pairs" / "pls_SYSTEM" / "seed_0" / "metrics.json").exists()
+
+
+def test_files_of_one_name_are_scored_on_the_test_split_of_their_seed(
+    embeddings, feature_file, tmp_path, monkeypatch
+):
+    whole = datasets.load(str(feature_file))
+
+    def half(seed):
+        rows = np.arange(seed, len(whole.test), 2)
+        return dataclasses.replace(whole, test=whole.test.take(rows)), rows
+
+    monkeypatch.setattr(external.datasets, "for_config", lambda config: half(config.seed)[0])
+    order = [list(embeddings["id"]).index(name) for name in whole.test.id]
+    paths, expected = [], []
+    for seed in (0, 1):
+        dataset, rows = half(seed)
+        image, text = (embeddings[name][order][rows] for name in ("image", "text"))
+        paths.append(str(tmp_path / f"{seed}.npz"))
+        np.savez(paths[-1], image=image, text=text, name="Mine")
+        expected.append(
+            mean_average_precision(*map(unit_length, (image, text)), dataset.test.label)
+        )
+    (row,) = external.score_files(paths, Config.of(dataset=str(feature_file)))
+    assert expected[0]["avg"] != expected[1]["avg"]
+    assert row.scores["avg"] == pytest.approx([scores["avg"] for scores in expected])
+    assert {name.partition("/")[2] for name in row.queries} == set(whole.test.id)
 
 
 @pytest.mark.parametrize(
@@ -170,7 +202,7 @@ def test_bad_embeddings_are_one_clear_error(changes, message, tmp_path, feature_
     path = tmp_path / "bad.npz"
     np.savez(path, **{name: values for name, values in arrays.items() if values is not None})
     with pytest.raises(InputError, match=re.escape(message)) as error:
-        read_embeddings(path, ids)
+        read_embeddings(path, lambda name: ids)
     assert str(error.value).startswith(f"--score={path}") and "\n" not in str(error.value)
 
 

@@ -240,6 +240,7 @@ def dataset_table(
         paper = published(dataset, features.image_features, features.text_features)
     measures = [name for name in ITEM_MEASURES if any(name in row.item_measures for row in rows)]
     seeds = max((len(row.scores["avg"]) for row in rows), default=0)
+    fewer = [f"{r.title} {len(r.scores['avg'])}" for r in rows if len(r.scores["avg"]) < seeds]
     within = " of each similarity; * marks the system's own" if all_similarities else ""
     caption = (
         f"Full-gallery mAP on the test split of {dataset}, mean ± sd over {seeds} seeds; best in "
@@ -258,6 +259,7 @@ def dataset_table(
             not row.is_ranked for row in rows
         ),
         f"Embeddings made elsewhere: {external}.": bool(external),
+        f"Fewer seeds: {', '.join(dict.fromkeys(fewer))}.": bool(fewer),
         f"Settings: {'; '.join(changed)}.": bool(changed),
     }
     unfinished = [f"{title(m)}: not every run finished: {error}" for m, error in errors.items()]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,14 +42,15 @@ class Embeddings:
     text: np.ndarray
 
 
-def read_embeddings(path: Path, test_ids: np.ndarray) -> Embeddings:
+def read_embeddings(path: Path, test_ids: Callable[[str], np.ndarray]) -> Embeddings:
     """Read a file of embeddings.
 
     Args:
       path: .npz file with the arrays `image` (n, d), `text` (n, d) and, optionally, `id` (n,),
         `name` and `similarity`.
-      test_ids: (m,) ids of the test split. The pairs of the file are matched by `id`, and others
-        than those of the test split are ignored; without `id` they are the test split in order.
+      test_ids: name of the system → (m,) ids of the test split. The pairs of the file are matched
+        by `id`, and others than those of the test split are ignored; without `id` they are the
+        test split in order.
 
     Raises:
       InputError: the file is damaged, or does not hold the embeddings of the test split.
@@ -73,11 +74,11 @@ def read_embeddings(path: Path, test_ids: np.ndarray) -> Embeddings:
         raise InputError(
             f"{flag}: image has shape {image.shape} and text {text.shape}; expected the same shape"
         )
-    rows = _rows(flag, arrays.get("id"), len(image), test_ids)
+    name = _word(arrays.get("name", np.array(path.stem)))
+    rows = _rows(flag, arrays.get("id"), len(image), test_ids(name))
     image, text = image[rows], text[rows]
     if similarity == "cosine":
         image, text = unit_length(image), unit_length(text)
-    name = _word(arrays.get("name", np.array(path.stem)))
     return Embeddings(name, similarity, image, text)
 
 
@@ -115,7 +116,7 @@ def _rows(flag: str, ids: np.ndarray | None, count: int, test_ids: np.ndarray) -
     if missing:
         raise InputError(
             f"{flag}: id lacks {len(missing)} of {len(test_ids)} pairs of the test split, such as "
-            f"{missing[0]!r}; store ids as embeddings.npz of a run has them"
+            f"{missing[0]!r}; store ids as embeddings.npz of a run with the file's seed has them"
         )
     return [row_of_id[str(name)] for name in test_ids]
 
@@ -124,7 +125,8 @@ def score_files(paths: Sequence[str], config: Config) -> list[Row]:
     """Score embeddings on the test split of a data set.
 
     Args:
-      paths: files of `read_embeddings`; those with the same name are seeds of one system.
+      paths: files of `read_embeddings`; those with the same name are seeds 0, 1, … of one system,
+        in this order, as seeds of the other systems are: each has the test split of its seed.
       config: names the data set.
 
     Returns:
@@ -133,10 +135,17 @@ def score_files(paths: Sequence[str], config: Config) -> list[Row]:
     Raises:
       InputError: a file cannot be used, or files of one name have different similarities.
     """
-    dataset = datasets.for_config(config)
+    splits: list[PairedDataset] = []  # of seeds 0, 1, …
     systems: dict[str, list[Embeddings]] = {}
+
+    def test_ids(name: str) -> np.ndarray:
+        seed = len(systems.get(name, ()))
+        if seed == len(splits):
+            splits.append(datasets.for_config(config.replace(seed=seed)))
+        return splits[seed].test.id
+
     for path in paths:
-        embeddings = read_embeddings(Path(path), dataset.test.id)
+        embeddings = read_embeddings(Path(path), test_ids)
         seeds = systems.setdefault(embeddings.name, [])
         if seeds and seeds[0].similarity != embeddings.similarity:
             raise InputError(
@@ -144,15 +153,15 @@ def score_files(paths: Sequence[str], config: Config) -> list[Row]:
                 f"{embeddings.name} by {seeds[0].similarity}; give them different names"
             )
         seeds.append(embeddings)
-    return [_row(seeds, dataset, config) for seeds in systems.values()]
+    return [_row(seeds, splits, config) for seeds in systems.values()]
 
 
-def _row(seeds: Sequence[Embeddings], dataset: PairedDataset, config: Config) -> Row:
-    test, identity = dataset.test, split_identity(dataset)
+def _row(seeds: Sequence[Embeddings], splits: Sequence[PairedDataset], config: Config) -> Row:
     deduplicated = config.evaluation.deduplicate_gallery
-    fine = fine_targets(test.fine_label, test.label, dataset.label_names)
     measures, queries = [], []
-    for seed in seeds:
+    for seed, dataset in zip(seeds, splits, strict=False):
+        test, identity = dataset.test, split_identity(dataset)
+        fine = fine_targets(test.fine_label, test.label, dataset.label_names)
         result = evaluate_retrieval(
             seed.image, seed.text, test.label, identity=identity, deduplicated=deduplicated
         )
