@@ -12,6 +12,7 @@ from xgacmn_tf.evaluation.significance import randomization_test
 from xgacmn_tf.paper import compare_command as command
 from xgacmn_tf.paper import comparison, document, experiments, table_comparison
 from xgacmn_tf.paper.published import PUBLISHED
+from xgacmn_tf.settings.config import Config
 from xgacmn_tf.settings.xgacmn_sections import TrainingSettings
 
 
@@ -139,10 +140,17 @@ def test_compared_systems_take_only_what_all_share(flag_file, tmp_path):
     assert ours.output.output_dir != theirs.output.output_dir and not ours.output.export
 
 
+def test_flag_files_of_the_package_are_found_by_name():
+    for name in ("wikipedia_shallow_2173", "openclipart"):
+        assert experiments.settings_of(name, None) == experiments.settings_of(f"{name}.flags", None)
+    assert experiments.settings_of("openclipart", None) == Config.of(dataset="openclipart")
+
+
 def test_models_are_chosen_by_name():
     assert experiments.choose_models(["all"]) == experiments.ALL_MODELS
     assert experiments.choose_models(["cca", "xgacmn", "cca"]) == ("cca", "xgacmn")
-    assert experiments.choose_models(["all", "a/b.py:X"]) == (*experiments.ALL_MODELS, "a/b.py:X")
+    with pytest.raises(InputError, match="--model=a/b.py:X: there is no file a/b.py"):
+        experiments.choose_models(["all", "a/b.py:X"])
     with pytest.raises(InputError, match="--models=svm: expected all, or some of xgacmn, cca"):
         experiments.choose_models(["svm"])
 

@@ -24,6 +24,7 @@ import os
 from pathlib import Path
 
 from xgacmn_tf.errors import InputError
+from xgacmn_tf.names import SYSTEMS, XGACMN
 from xgacmn_tf.paper import run_command
 from xgacmn_tf.settings.fields import Section, setting
 
@@ -32,7 +33,10 @@ from xgacmn_tf.settings.fields import Section, setting
 class Comparison(Section):
     """The systems, the data sets and the output."""
 
-    models: tuple[str, ...] = setting(("all",), "systems, path/to/file.py:NAME of your own, or all")
+    models: tuple[str, ...] = setting(
+        ("all",),
+        f"all; or {XGACMN}, {', '.join(SYSTEMS)}, and path/to/file.py:NAME of your own",
+    )
     datasets: tuple[str, ...] = setting(
         ("openclipart",), "data sets as --dataset of xgacmn_tf.main takes them, or flag files"
     )

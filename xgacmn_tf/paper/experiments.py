@@ -64,8 +64,10 @@ def title(model: str) -> str:
 def choose_models(names: Sequence[str]) -> tuple[str, ...]:
     """Return the systems that `--models` names; "all" stands for those of this package.
 
+    Files of the user's own systems are executed, so that mistakes end a command before any run.
+
     Raises:
-      InputError: a name is unknown, or there is none.
+      InputError: a name is unknown, there is none, or a file has no such system.
     """
     expanded = [model for name in names for model in (ALL_MODELS if name == "all" else (name,))]
     unknown = [name for name in expanded if name not in ALL_MODELS and not OWN_METHOD.match(name)]
@@ -75,6 +77,8 @@ def choose_models(names: Sequence[str]) -> tuple[str, ...]:
             f"--models={','.join(names)}: expected all, or some of {', '.join(ALL_MODELS)} and "
             f"path/to/file.py:NAME of your own methods{near}"
         )
+    for name in filter(OWN_METHOD.match, expanded):
+        baselines.system(name)
     return tuple(dict.fromkeys(expanded))
 
 
@@ -108,12 +112,12 @@ def plan(
 
 
 def settings_of(specification: str, data_dir: str | None) -> Config:
-    """Return the settings of a data set's name or a flag file.
+    """Return the settings of a data set's name, a flag file or the name of one of the package.
 
     Raises:
       InputError: the flag file is missing or invalid.
     """
-    if specification.endswith(".flags"):
+    if specification.endswith(flag_files.SUFFIX) or specification in flag_files.names():
         values = flags.FlagValues()
         define_flags(values)
         try:
