@@ -76,6 +76,12 @@ def test_a_feature_file_holds_incomplete_pairs(tmp_path):
         arrays = {name: array for name, array in arrays.items() if name != "label_names"}
     np.savez(tmp_path / "nameless.npz", **arrays)
     assert feature_file.load(tmp_path / "nameless.npz").label_names == ("0", "1")
+    # Among names, an empty one marks them.
+    named = {name: np.array(["cat", "dog", ""])[arrays[name]] for name in arrays if "label" in name}
+    np.savez(tmp_path / "named.npz", **arrays | named)
+    read = feature_file.load(tmp_path / "named.npz")
+    assert read.label_names == ("cat", "dog")
+    np.testing.assert_array_equal(read.train.masks()["has_label"], LABELED)
 
 
 def test_only_complete_pairs_are_held_out_and_no_group_is_divided():

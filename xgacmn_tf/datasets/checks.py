@@ -140,24 +140,20 @@ def checked_presence(
 
 
 def check_labels_given(label: np.ndarray, name: str) -> None:
-    """Reject missing labels: NaN, or empty strings.
+    """Reject NaN among labels.
 
     Raises:
         InputError: naming their rows; errors call the array `name`.
     """
-    if label.dtype.kind == "f":
-        missing = np.isnan(label)
-    elif label.dtype.kind in "US":
-        missing = np.char.strip(label) == np.array("", label.dtype)
-    else:
+    if label.dtype.kind != "f":
         return
+    missing = np.isnan(label)
     rows = np.flatnonzero(missing.any(axis=1) if missing.ndim == 2 else missing.ravel())
     if len(rows):
         shown = ", ".join(map(str, rows[:_SHOWN]))
         more = f" and {len(rows) - _SHOWN:,} more" if len(rows) > _SHOWN else ""
-        value = "NaN" if label.dtype.kind == "f" else "an empty string"
         raise InputError(
-            f"{name}: {len(rows):,} of {len(label):,} pairs have no label ({value}), in row"
+            f"{name}: {len(rows):,} of {len(label):,} pairs have no label (NaN), in row"
             f"{'s'[: len(rows) > 1]} {shown}{more} counted from 0; remove these rows from images, "
             "texts and labels, or label them; the label −1 marks training pairs without a category"
         )

@@ -146,7 +146,10 @@ def class_names(
 def _numbered(
     labels: dict[str, np.ndarray], names: tuple[str, ...] | None, source: str
 ) -> tuple[dict[str, np.ndarray], tuple[str, ...] | None]:
-    """Return string labels as numbers or multi-hot rows, and the class names, as in tables."""
+    """Return string labels as numbers or multi-hot rows, and the class names, as in tables.
+
+    As an empty cell of a table, an empty string is no category.
+    """
     of_strings = [part for part, label in labels.items() if label.dtype.kind in "US"]
     if not of_strings:
         return labels, names
@@ -158,7 +161,7 @@ def _numbered(
         )
     listed = {
         part: [
-            [name.strip() for name in value.split("|")]
+            [name.strip() for name in value.split("|")] if value.strip() else []
             for value in strings(label, f"{source}: label_{part}").tolist()
         ]
         for part, label in labels.items()
