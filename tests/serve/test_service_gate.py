@@ -125,6 +125,8 @@ def test_documentation_and_page_need_no_other_site(run, serve):
     assert "script-src 'self'" in page.headers["content-security-policy"]
     assert client.get("/page/page.js").headers["content-type"].startswith("text/javascript")
     assert client.get("/page/__init__.py").status_code == 404
+    for answer in (client.get("/searches"), client.put("/search")):
+        assert answer.json()["error"].endswith("; see /docs for the routes")
 
 
 @pytest.mark.parametrize("version", ["", "/versions/1"])

@@ -65,6 +65,8 @@ def _answer_error(request: Request, error: Exception) -> Response:
             return Response(status_code=499)
         case HTTPException():
             message, status = str(error.detail), error.status_code
+            if status in (404, 405):
+                message += "; see /docs for the routes"
         case RequestValidationError():
             message, status = schemas.validation_message(error.errors()), 400
         case InputError():
