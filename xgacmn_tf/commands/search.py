@@ -112,6 +112,8 @@ def run_search(words: Sequence[str], request: Search) -> list[Answer]:
     """
     if not request.run:
         raise InputError("--run=RUN must be given, the folder of a finished run. See --help")
+    if not words and request.queries is None:
+        raise InputError('nothing to search for: give words ("a red apple") or an image file')
     if request.milvus_uri and request.index != "milvus":
         raise InputError("--milvus_uri goes with --index=milvus")
     RunFolder(request.run).check_finished()
@@ -177,8 +179,6 @@ def _queries(words: Sequence[str], request: Search) -> list[Query]:
             raise InputError(f"--queries={request.queries}: no query in it; expected one a line")
     images = [word for word in words if word.lower().endswith(IMAGE_SUFFIXES)]
     texts = [text_query(text) for text in (*(w for w in words if w not in images), *lines)]
-    if not texts and not images:
-        raise InputError('nothing to search for: give words ("a red apple") or an image file')
     return texts + [image_query(path) for path in images]
 
 
