@@ -79,7 +79,8 @@ def test_items_of_the_base_gallery_are_restored(run, serve):
     client.delete("/items/apple")
     put(client, "leaf", "blue")
     for key in ("apple", "leaf"):
-        assert client.delete(f"/items/{key}?restore=true").status_code == 200
+        answer = client.delete(f"/items/{key}?restore=true")
+        assert answer.status_code == 200 and answer.json() == {"id": key, "restored": True}
     assert "leaf" not in found(client, "blue", find="text")
     client.post("/reload")
     assert found(client, "red", k=1) == ["apple"] and found(client, "green", k=1) == ["leaf"]

@@ -129,8 +129,8 @@ def delete_item(item_id: str, service: Running, restore: bool = False) -> dict[s
     """
     if restore:
         service.restore(item_id)
-    else:
-        service.delete(item_id)
+        return {"id": item_id, "restored": True}
+    service.delete(item_id)
     return {"id": item_id, "deleted": True}
 
 
