@@ -105,6 +105,6 @@ def test_right_scores_agree_and_a_wrong_one_is_named(tmp_path, request):
         found = dict(part.rsplit(" ", 1) for part in line.partition(": ")[2].split(", "))
         assert {"mAP", "fine_mAP/finer", "AP", "coverage@10", "chance median_rank"} <= set(found)
         assert max(map(float, found.values())) < 1e-9
-    line = next(line for line in lines if line.startswith(f"{folders[2]} DIFFERS: "))
+    line = next(line for line in lines if line.startswith(f"{folders[2]} DIFFERS in cosine: "))
     assert re.findall(r"(\S+) \de-04", line) == ["mAP@50"]
     assert lines[-2:] == ["0 1", "set()"]
