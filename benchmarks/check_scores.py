@@ -11,10 +11,8 @@ measure; for AP, the mean over the queries. A table has the recomputed mAP of th
 in the seed alone, as in docs/results.md: i2t / t2i (mean ± standard deviation over seeds).
 
 The exit status is 1 if a difference exceeds 1e-4 or a stored score cannot be recomputed. 1e-4 is
-less than the tables show, which have three decimals, and usually more than rounding causes. The
-package brings codes to unit length in single precision, this script in double: items whose cosines
-differ by about 1e-7 may swap, which changes mAP by about 1e-6. Codes that are nearly one-hot, such
-as those of SM and JRL, have many such items, and their scores by cosine can differ by more.
+less than the tables show, which have three decimals. Older runs whose codes are nearly one-hot may
+differ by more in cosine, because codes were brought to unit length in single precision.
 
 The encoders are not run: codes, class posteriors and which items are identical are taken as stored.
 A run with more than 33 million class posteriors stores none, and the differences are nan. Time and

@@ -20,13 +20,17 @@ from xgacmn_tf.evaluation import query_blocks
 from xgacmn_tf.evaluation.identity import Identity
 from xgacmn_tf.evaluation.metrics import average_precision
 from xgacmn_tf.evaluation.ranking import rank_gallery
-from xgacmn_tf.evaluation.representations import Representations
+from xgacmn_tf.evaluation.representations import Representations, represent, unit_length
 from xgacmn_tf.evaluation.retrieval import (
     chance_levels,
     evaluate_retrieval,
     mean_average_precision,
     own_ranks,
 )
+from xgacmn_tf.model import input_maps
+from xgacmn_tf.model.angular_softmax import AngularSoftmax
+from xgacmn_tf.model.encoders import CommonSpaceEncoder
+from xgacmn_tf.model.layers import Affine
 
 # Classes 0, 0, 1, and similarities without ties. Relevance in ranked order:
 #   i2t: image 0 ranks texts 1, 2, 0 → 1.1, AP (1 + 2/3) / 2 = 5/6, own rank 3
@@ -273,6 +277,15 @@ def test_random_rankings_without_ties_agree_with_scikit_learn():
             for label, row in zip(labels, scores, strict=True)
         ]
         np.testing.assert_allclose(result.per_query[direction]["AP"], expected, rtol=1e-9)
+
+
+def test_unit_lengths_are_of_double_precision():
+    """Cosines of nearly one-hot codes differ by less than single precision resolves."""
+    identity, eye = input_maps.Identity(3), Affine.of(np.eye(3))
+    encoder = CommonSpaceEncoder(identity, identity, eye, eye, AngularSoftmax(3))
+    codes = np.array([[1, 1e-4, 0], [1, 0, 2e-4], [0, 0, 0]], np.float32)
+    found = represent(encoder, codes, "cosine", "image")[:]
+    np.testing.assert_allclose(found, unit_length(codes.astype(np.float64)), rtol=1e-15)
 
 
 def test_chance_levels_are_what_random_representations_score():

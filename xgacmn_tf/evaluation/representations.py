@@ -90,8 +90,9 @@ def represent(
       codes: (n, code_dim) float32.
       similarity, modality: see `CommonSpaceEncoder.represent`.
     """
-    # Blocks are taken on the host, by rows in any order.
-    codes = np.asarray(codes)
+    # Blocks are taken on the host, by rows in any order. Codes near a one-hot vector have cosines
+    # that differ by less than single precision resolves.
+    codes = np.asarray(codes, np.float64 if similarity == "cosine" else None)
     dim = int(encoder.represent(codes[:1], similarity, modality).shape[1])
     return Representations(
         modality,
