@@ -146,6 +146,9 @@ def test_all_ways_to_give_data_train_alike(data):
         "one-hot": lambda model: model.fit(
             features, targets, batch_size=rows, epochs=3, verbose=0
         ),
+        "column": lambda model: model.fit(
+            features, split.label[:, None].astype(float), batch_size=rows, epochs=3, verbose=0
+        ),
         "one dict": lambda model: model.fit(
             {**features, "label": split.label}, batch_size=rows, epochs=3, verbose=0
         ),
@@ -195,7 +198,8 @@ def test_validation_and_prediction(data, histogram_file, image_map):
 def test_what_does_not_fit_is_rejected_in_one_line(data):
     model, split = make_model(data), data.train
     features = features_of(split)
-    weights = np.ones(len(split))
+    targets, weights = np.eye(3)[split.label], np.ones(len(split))
+    adam, new = keras.optimizers.Adam(), xg.XGACMN(num_classes=3)
     cases = [
         (lambda: xg.XGACMN(), "needs num_classes"),
         (lambda: xg.XGACMN(num_classes=3).fit(features), "call model.adapt"),
@@ -212,23 +216,74 @@ def test_what_does_not_fit_is_rejected_in_one_line(data):
         ),
         (lambda: model.fit(features), "no labels"),
         (lambda: model.fit(split.image, split.label), "takes a dict of features"),
-        (lambda: model.fit({"image": split.image}, split.label), "expected 'text' too"),
+        (lambda: model.fit((split.image, split.text), split.label), "as tuple; XGACMN takes"),
+        (lambda: model.fit(split), r"Split.batches\(64\)"),
+        (lambda: model.fit(data), r"data.train.batches\(64\)"),
+        (
+            lambda: model.fit(split.batches(8), validation_data=data.validation),
+            "validation_data received a Split",
+        ),
+        (lambda: model.fit(split.batches(8), validation_split=0.2), "leave y"),
+        (lambda: model.predict(split.image), "takes a dict of features"),
+        (lambda: model.evaluate(split), "evaluate received a Split"),
+        (lambda: model(split.image), "takes a dict of features"),
+        (
+            lambda: model.fit({"image": split.image}, split.label),
+            "holds image; expected 'text' too",
+        ),
+        (lambda: model.fit(features | {"text": split.image}, split.label), r"expected \(n, 5\)"),
+        (
+            lambda: model.fit(
+                tf.data.Dataset.from_tensors((features | {"text": split.image}, split.label)),
+                shuffle=False,
+            ),
+            r"text features have shape \(\d+, 8\); expected \(n, 5\)",
+        ),
+        (lambda: model.fit(features | {"text": split.id}, split.label), "expected numbers"),
+        (lambda: model.encode_text(split.id), "expected numbers"),
+        (lambda: model.fit(features, split.id), "expected class numbers, as np.unique"),
+        (lambda: model.fit(features, split.label + 1), "labels hold 3 in row"),
+        (lambda: model.fit(features, 0 * targets), "at least one category"),
         (lambda: model.fit(features, np.eye(5)[split.label]), r"or \(n, 3\) one-hot"),
         (lambda: model.fit(split.batches(8), split.label), "leave y"),
         (lambda: split.batches(0), "expected at least 1"),
         (lambda: model.compile(loss="mse"), "its own losses"),
+        (lambda: model.compile(optimizer="adam"), "two optimizers"),
+        (lambda: model.compile(adam, adam), "two optimizers"),
+        (lambda: model.save("model.h5"), "ends in .keras"),
+        (lambda: new.adapt(data), "PairedDataset without 'image'"),
+        (lambda: new.adapt(features | {"text": split.id}), "expected numbers"),
+        (lambda: new.adapt(features | {"image": split.image * np.nan}), "not finite.* row 0"),
         (lambda: model.encode_image(split.text), r"expected \(n, 8\)"),
         (lambda: model.encode_image(split.image, "embedding"), "search, code, posterior"),
         (lambda: xg.XGACMN(num_classes=3, pair_loss="l1"), "expected l2 or a registered"),
         (lambda: xg.XGACMN(num_classes=3, pair_loss=lambda v, t: 0.0), "not registered"),
         (lambda: xg.XGACMN(num_classes=3, adversarial_loss="hinge"), "expected cross_entropy"),
         (lambda: xg.XGACMN(num_classes=3, class_layer="arcface"), "expected angular"),
+        (
+            lambda: xg.XGACMN(num_classes=3, class_layer=xg.AngularSoftmax(4)),
+            "has 4 classes and num_classes is 3",
+        ),
+        (
+            lambda: xg.XGACMN(num_classes=3, pair_loss=keras.losses.MeanSquaredError()),
+            "received a MeanSquaredError; expected a function",
+        ),
+        (lambda: xg.evaluate(model, split.batches(8)), "evaluate received a Batches"),
+        (lambda: xg.RetrievalMAP(data), "RetrievalMAP received a PairedDataset"),
         (lambda: xg.evaluate(model, split, similarity="item"), "defines posterior, cosine, dot"),
         (lambda: model.export("nowhere", format="onnx"), "expected tf_saved_model"),
     ]
     for attempt, expected in cases:
         with pytest.raises(ValueError, match=expected):
             attempt()
+
+
+def test_labels_of_another_form_train_the_same_model(data):
+    """Keras keeps the compiled step of the first `fit`, here for labels of another rank."""
+    model, split = make_model(data), data.train
+    targets = np.eye(3)[split.label]
+    for labels in (split.label, targets, split.label[:, None], split.label.astype(float)):
+        model.fit(features_of(split), labels, epochs=1, verbose=0)
 
 
 def test_divergence_names_the_step(data):

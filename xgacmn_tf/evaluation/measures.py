@@ -47,6 +47,8 @@ def evaluate(model: Any, data: PairedDataset | Split, *, similarity: str | None 
     """
     if isinstance(data, PairedDataset):
         split, identity = data.test, split_identity(data)
+    elif not hasattr(data, "in_memory"):
+        raise InputError(f"evaluate received a {type(data).__name__}; expected a Split: data.test")
     else:
         split, identity = data.in_memory(), _identity(data)
     encoder = model.averaged if isinstance(model, XGACMN) else model

@@ -102,7 +102,19 @@ class AdversarialModel(keras.Model):
             average.assign(weight)
 
     def term_names(self) -> list[str]:
-        """The keys of what `alternate` returns, in its order."""
+        """Return the names of the terms in the logs of `fit`, in the order of `alternate`.
+
+        "D/image_loss", "D/text_loss" and "D/common_loss" are Eq. 1, 2 and 3, of D_I, D_T and D_C.
+        Their accuracies are shares of items that a discriminator classifies correctly: 0.5 while
+        it cannot tell them apart. "D/loss" is the sum of the three losses, unweighted.
+
+        "G/image_adversarial" and "G/text_adversarial" are Eq. 4 and 5, "G/pair" the pair term,
+        "G/image_classification" and "G/text_classification" the class terms (Eq. 8), all before
+        their weights. "G/loss" is their weighted sum, Eq. 10 plus Eq. 11.
+
+        "angle/image" and "angle/text" are mean angles in degrees between codes and the directions
+        of their classes; "margin_weight" is λ, see `MarginAnnealing`.
+        """
         names = []
         if self.image_discriminator is not None:
             names += ["D/image_loss", "D/text_loss", "D/image_accuracy", "D/text_accuracy"]

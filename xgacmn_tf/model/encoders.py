@@ -20,6 +20,7 @@ import tensorflow as tf
 from xgacmn_tf.blocks import in_blocks
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.model import PACKAGE
+from xgacmn_tf.model.checks import check_numbers, check_pairs
 from xgacmn_tf.model.input_maps import InputMap
 from xgacmn_tf.names import MODALITIES, SEARCH_SPLITS, SIMILARITIES
 
@@ -233,6 +234,7 @@ class CommonSpaceEncoder(keras.Model):
 
     def _checked(self, modality: str, features: Any) -> np.ndarray:
         """Return (n, d) float32 features of a modality, n at least 1."""
+        check_numbers(modality, np.asarray(features))
         array = np.asarray(features, np.float32)
         dim = getattr(self, f"{modality}_map").input_dim
         if array.ndim != 2 or array.shape[1] != dim or not len(array):
@@ -304,6 +306,7 @@ class CommonSpaceEncoder(keras.Model):
         Returns:
             {"image": v_c, "text": t_c}, each (n, code_dim) float32.
         """
+        check_pairs(inputs, "a call")
         codes = {}
         for modality in MODALITIES:
             layer = self.image_encoder if modality == "image" else self.text_encoder

@@ -61,8 +61,16 @@ def image_generator_loss(
 
     As printed and minimized, Eq. 4 would make G_I help D_T, and Eq. 5 G_T help D_I and D_C. This
     form (the non-saturating one of Goodfellow et al.) asks G_I for texts that D_T takes for real
-    and for image codes that D_C takes for text. A term whose logits are None is left out. `rows`,
-    (n,) bool, are those with an image; None for all.
+    and for image codes that D_C takes for text.
+
+    Args:
+      generated_text_logits: (n, 2) of D_T for texts generated from images; None leaves the term
+        out.
+      image_code_logits: (n, 2) of D_C for the codes of images; None leaves the term out.
+      rows: (n,) bool, the rows with an image; None for all.
+
+    Returns:
+      A float32 scalar.
     """
     return _generator_loss(generated_text_logits, image_code_logits, 1, rows)
 
@@ -72,7 +80,17 @@ def text_generator_loss(
     text_code_logits: tf.Tensor | None,
     rows: tf.Tensor | None = None,
 ) -> tf.Tensor:
-    """Eq. 5, likewise: −mean(log D_I(G_T(t)) + log D_C(t_c))."""
+    """Eq. 5, likewise: −mean(log D_I(G_T(t)) + log D_C(t_c)).
+
+    Args:
+      generated_image_logits: (n, 2) of D_I for images generated from texts; None leaves the term
+        out.
+      text_code_logits: (n, 2) of D_C for the codes of texts; None leaves the term out.
+      rows: (n,) bool, the rows with a text; None for all.
+
+    Returns:
+      A float32 scalar.
+    """
     return _generator_loss(generated_image_logits, text_code_logits, 0, rows)
 
 
@@ -249,6 +267,11 @@ def named_pair_loss(given: str | Callable[..., tf.Tensor]) -> tuple[Callable[...
         ValueError: there is no such loss, or a function that Keras could not find again.
     """
     if callable(given):
+        if not hasattr(given, "__name__"):
+            raise ValueError(
+                f"pair_loss received a {type(given).__name__}; expected a function of image and "
+                "text codes that is registered with keras.saving.register_keras_serializable()"
+            )
         name = keras.saving.get_registered_name(given)
         if keras.saving.get_registered_object(name) is not given:
             raise ValueError(

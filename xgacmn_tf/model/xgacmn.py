@@ -21,6 +21,7 @@ from xgacmn_tf.model.angular_softmax import (
     MarginAnnealing,
     PlainSoftmax,
 )
+from xgacmn_tf.model.checks import check_features, check_numbers, check_pairs, checked_labels
 from xgacmn_tf.model.encoders import CommonSpaceEncoder
 from xgacmn_tf.model.epochs import BatchSource, EpochRunner
 from xgacmn_tf.model.input_maps import InputMap
@@ -179,6 +180,12 @@ class XGACMN(AdversarialModel):
             raise ValueError(
                 f"class_layer={class_layer!r}: expected angular, softmax, None or a ClassLayer"
             )
+        if encoder is None and isinstance(class_layer, ClassLayer):
+            if class_layer.num_classes != num_classes:
+                raise ValueError(
+                    f"class_layer has {class_layer.num_classes} classes and num_classes is "
+                    f"{num_classes}; expected the same number"
+                )
         self._runner: EpochRunner | None = None
         # Keras's, here with its type.
         self.train_function: Callable[..., Any] | None = None
@@ -199,7 +206,8 @@ class XGACMN(AdversarialModel):
 
         Raises:
             InputError: a map does not suit the features.
-            ValueError: the model has its networks already, or features are not (n, d).
+            ValueError: the model has its networks already, or features are not (n, d) finite
+                numbers.
         """
         del batch_size
         if self.built:
@@ -211,12 +219,26 @@ class XGACMN(AdversarialModel):
             value = data.get(name) if isinstance(data, Mapping) else getattr(data, name, None)
             return None if value is None else np.asarray(value)
 
+        for modality in MODALITIES:
+            if (features := array(modality)) is None:
+                raise ValueError(
+                    f"adapt received a {type(data).__name__} without {modality!r}; expected "
+                    "training pairs, such as data.train or {'image': (n, d_v), 'text': (n, d_t)}"
+                )
+            check_numbers(modality, features)
         image, text = (np.asarray(array(modality), np.float32) for modality in MODALITIES)
         if image.ndim != 2 or text.ndim != 2 or len(image) != len(text) or not len(image):
             raise ValueError(
                 f"adapt received image features of shape {image.shape} and text features of shape "
                 f"{text.shape}; expected (n, d_v) and (n, d_t), row i of both the same pair"
             )
+        for modality, features in (("image", image), ("text", text)):
+            finite = np.isfinite(features).all(axis=1)
+            if not finite.all():
+                raise ValueError(
+                    f"adapt received {modality} features with values that are not finite, first "
+                    f"in row {int(np.argmin(finite))}; repair or drop these rows"
+                )
         settings, maps = types.SimpleNamespace(**self.encoder_settings), []
         for modality, features in (("image", image), ("text", text)):
             has, label, group = array(f"has_{modality}"), array("label"), array("group")
@@ -304,9 +326,16 @@ class XGACMN(AdversarialModel):
             **kwargs: `run_eagerly` and `steps_per_execution`, as Keras documents them.
 
         Raises:
-            ValueError: a loss or metrics are given: the model has its own.
+            ValueError: a loss or metrics are given: the model has its own; or one optimizer for
+                both.
         """
         unknown = sorted(set(kwargs) - {"run_eagerly", "steps_per_execution"})
+        one = isinstance(d_optimizer, keras.optimizers.Optimizer) and d_optimizer is g_optimizer
+        if "optimizer" in unknown or one:
+            raise ValueError(
+                "compile takes two optimizers, d_optimizer for the discriminators and g_optimizer "
+                "for the generators, each an instance of its own or a name; None is Adam"
+            )
         if unknown:
             raise ValueError(
                 f"compile received {', '.join(unknown)}; XGACMN has its own losses and metrics "
@@ -372,21 +401,24 @@ class XGACMN(AdversarialModel):
             **kwargs: as Keras has them. Neither sample weights nor class weights are taken.
 
         Raises:
-            ValueError: the model is not adapted, or the data have another form.
+            ValueError: the model is not adapted; features or labels have another form, type or
+                shape; or labels are out of range.
             DivergenceError: a term is not finite in training on `Split.batches(n)`.
         """
         self._check_adapted("fit")
         for name in ("sample_weight", "class_weight"):
             if kwargs.get(name) is not None:
                 raise ValueError(f"fit received {name}; XGACMN weights all pairs equally")
-        if isinstance(source := kwargs.get("validation_data"), BatchSource):
-            kwargs["validation_data"] = source.dataset(self)
+        if (source := kwargs.get("validation_data")) is not None:
+            kwargs["validation_data"] = self._validation_data(source)
         if not isinstance(x, BatchSource):
+            x, y = self._checked("fit", x, y)
             return super().fit(x, y, *args, **kwargs)
-        if y is not None or args or kwargs.get("batch_size") or kwargs.get("steps_per_epoch"):
+        own = ("batch_size", "steps_per_epoch", "validation_split")
+        if y is not None or args or any(kwargs.get(name) for name in own):
             raise ValueError(
                 "fit on Split.batches(n) takes labels, batch size and steps from there; leave y, "
-                "batch_size and steps_per_epoch out, and name all other arguments"
+                f"{', '.join(own)} out, and name all other arguments"
             )
         # Several workers cannot train through Keras's own distribution (keras-team/keras issues
         # 20585 and 20329). Replicas meet inside the runner, so Keras sees one device.
@@ -415,14 +447,45 @@ class XGACMN(AdversarialModel):
         self._check_adapted("evaluate")
         if kwargs.get("sample_weight") is not None:
             raise ValueError("evaluate received sample_weight; XGACMN weights all pairs equally")
-        x = x.dataset(self) if isinstance(x, BatchSource) else x
+        if isinstance(x, BatchSource):
+            x = x.dataset(self)
+        else:
+            x, y = self._checked("evaluate", x, y)
         return super().evaluate(x, y, *args, **kwargs)
 
     def predict(self, x: Any, *args: Any, **kwargs: Any) -> Any:
         """Return codes, {"image": (n, code_dim), "text": (n, code_dim)}; arguments as of Keras."""
         self._check_adapted("predict")
-        x = x.dataset(self) if isinstance(x, BatchSource) else x
+        x = x.dataset(self) if isinstance(x, BatchSource) else self._checked("predict", x)[0]
         return super().predict(x, *args, **kwargs)
+
+    def _validation_data(self, source: Any) -> Any:
+        """Return validation data as Keras takes them."""
+        if isinstance(source, BatchSource):
+            return source.dataset(self)
+        if isinstance(source, tuple) and len(source) == 2:
+            return self._checked("validation_data", *source)
+        return self._checked("validation_data", source)[0]
+
+    def _checked(self, function: str, x: Any, y: Any = None) -> tuple[Any, Any]:
+        """Return features and labels as `fit` takes them; all but dicts is left to Keras.
+
+        Raises:
+            ValueError: of `model.checks`.
+        """
+        check_pairs(x, function)
+        if isinstance(x, Mapping):
+            for modality in MODALITIES:
+                if modality in x:
+                    dim = getattr(self.encoder, f"{modality}_map").input_dim
+                    check_features(modality, x[modality], dim)
+            layer = self.encoder.class_layer
+            if layer is not None and y is not None:
+                y = checked_labels(y, layer.num_classes, "has_label" in x)
+            elif layer is not None and "label" in x:
+                label = checked_labels(x["label"], layer.num_classes, "has_label" in x)
+                x = {**x, "label": label}
+        return x, y
 
     def _check_adapted(self, function: str) -> None:
         if not self.built:
@@ -468,7 +531,7 @@ class XGACMN(AdversarialModel):
             if f"mapped_{modality}" not in batch:
                 if modality not in batch:
                     raise ValueError(
-                        f"the batch holds {', '.join(map(str, batch))}; expected {modality!r} too"
+                        f"the batch holds {', '.join(map(str, x))}; expected {modality!r} too"
                     )
                 batch |= self.mapped(modality, batch[modality])
         if "label" not in batch and self.encoder.class_layer is not None:
@@ -486,6 +549,7 @@ class XGACMN(AdversarialModel):
     def mapped(self, modality: str, features: np.ndarray | tf.Tensor) -> dict[str, tf.Tensor]:
         """Return the part of `prepare` that is of "image" or "text"."""
         layer = getattr(self.encoder, f"{modality}_map")
+        check_features(modality, features, layer.input_dim)
         features = tf.cast(features, tf.float32)
         mapped = {f"mapped_{modality}": layer(features)}
         if layer.leaves_feature_space:
@@ -498,14 +562,30 @@ class XGACMN(AdversarialModel):
         return self.averaged(inputs)
 
     def encode_image(self, features: Any, output: str = "search") -> np.ndarray:
-        """Return embeddings of images, see `CommonSpaceEncoder.encode_image`."""
+        """Return embeddings of images, (n, e) float32, of raw features (n, d_v).
+
+        Args:
+            features: an array or a tensor, n at least 1.
+            output: "search", what searches rank by; "code", the codes (n, code_dim); or
+                "posterior", the class posteriors (n, c); see `CommonSpaceEncoder.encode_image`.
+        """
         self._check_adapted("encode_image")
         return self.averaged.encode_image(features, output)
 
     def encode_text(self, features: Any, output: str = "search") -> np.ndarray:
-        """Return embeddings of texts, see `CommonSpaceEncoder.encode_image`."""
+        """Return embeddings of texts, (n, e) float32; arguments as of `encode_image`."""
         self._check_adapted("encode_text")
         return self.averaged.encode_text(features, output)
+
+    def save(self, filepath: str | os.PathLike[str], *args: Any, **kwargs: Any) -> None:
+        """Write the model with its optimizers to a `.keras` file, which `load_model` reads.
+
+        Raises:
+            ValueError: the file has another suffix, such as `.h5`, which could not be loaded.
+        """
+        if not os.fspath(filepath).endswith(".keras"):
+            raise ValueError(f"save received {filepath}; expected a path that ends in .keras")
+        super().save(filepath, *args, **kwargs)
 
     def export(self, filepath: str | os.PathLike[str], **kwargs: Any) -> None:
         """Write the averaged encoders as a SavedModel, see `CommonSpaceEncoder.export`."""

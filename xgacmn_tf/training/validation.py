@@ -122,6 +122,10 @@ class RetrievalMAP(keras.callbacks.Callback):
         super().__init__()
         if every < 1:
             raise ValueError(f"every={every}: expected at least 1")
+        if not hasattr(split, "image"):
+            raise ValueError(
+                f"RetrievalMAP received a {type(split).__name__}; expected a Split: data.validation"
+            )
         self.split, self.similarity, self.every = split, similarity, every
         self._validation: Validation | None = None
 
