@@ -302,8 +302,10 @@ def test_files_that_are_no_checkpoint_are_refused(tmp_path):
     (tmp_path / "best.keras").write_bytes(b"not a zip file")
     with pytest.raises(InputError, match="cannot be read as a checkpoint"):
         load_encoder(tmp_path / "best.keras")
-    with pytest.raises(InputError, match="cannot be read as a checkpoint"):
+    with pytest.raises(InputError, match="there is no such file"):
         load_encoder(tmp_path / "missing.keras")
+    with pytest.raises(InputError, match="is a folder; expected a .keras file"):
+        load_encoder(tmp_path)
     inputs = keras.Input((2,))
     keras.Model(inputs, keras.layers.Dense(1)(inputs)).save(tmp_path / "other.keras")
     with pytest.raises(InputError, match="expected a CommonSpaceEncoder"):

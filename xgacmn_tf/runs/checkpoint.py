@@ -90,6 +90,12 @@ def learned_note(dataset: PairedDataset, modality: str, flag: str) -> str:
 
 
 def _load(path: str | os.PathLike[str], **options: Any) -> Any:
+    if not os.path.exists(path):
+        raise InputError(f"{path}: there is no such file; check the path")
+    if os.path.isdir(path):
+        raise InputError(
+            f"{path} is a folder; expected a .keras file, in a run folder checkpoints/best.keras"
+        )
     try:
         return keras.saving.load_model(path, safe_mode=True, **options)
     except MemoryError:
