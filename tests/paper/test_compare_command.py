@@ -2,7 +2,11 @@
 
 import csv
 import json
+import multiprocessing
+import os
 import shutil
+import signal
+import time
 
 import numpy as np
 import pytest
@@ -10,8 +14,9 @@ import pytest
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.evaluation.significance import randomization_test
 from xgacmn_tf.paper import compare_command as command
-from xgacmn_tf.paper import comparison, document, experiments, table_comparison
+from xgacmn_tf.paper import comparison, document, experiments, run_command, table_comparison
 from xgacmn_tf.paper.published import PUBLISHED
+from xgacmn_tf.settings.command_line import interrupt
 from xgacmn_tf.settings.config import Config
 from xgacmn_tf.settings.xgacmn_sections import TrainingSettings
 
@@ -144,6 +149,32 @@ def test_flag_files_of_the_package_are_found_by_name():
     for name in ("wikipedia_shallow_2173", "openclipart"):
         assert experiments.settings_of(name, None) == experiments.settings_of(f"{name}.flags", None)
     assert experiments.settings_of("openclipart", None) == Config.of(dataset="openclipart")
+
+
+def test_an_interruption_ends_the_workers():
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.alarm(2)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            list(experiments.in_workers(time.sleep, [600], 1))
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+    for worker in multiprocessing.active_children():
+        worker.join(60)
+        assert worker.exitcode == -signal.SIGTERM
+
+
+def test_a_terminated_command_is_one_line(capsys):
+    def run(settings):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(60)
+
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as error:
+        run_command(["compare"], command.Comparison, "", run)
+    assert error.value.code == 143 and signal.getsignal(signal.SIGTERM) == before
+    assert capsys.readouterr().err == "error: terminated; repeat the command to resume\n"
 
 
 def test_models_are_chosen_by_name():

@@ -22,14 +22,19 @@ from __future__ import annotations
 import dataclasses
 import signal
 from pathlib import Path
-from typing import NoReturn
 
 from absl import flags
 
 from xgacmn_tf.errors import DivergenceError, InputError, WorkerLostError
 from xgacmn_tf.names import OWN_METHOD
 from xgacmn_tf.settings import flag_files
-from xgacmn_tf.settings.command_line import config_from_flags, given_settings, read_flags, stop
+from xgacmn_tf.settings.command_line import (
+    config_from_flags,
+    given_settings,
+    interrupt,
+    read_flags,
+    stop,
+)
 from xgacmn_tf.settings.config import Config
 from xgacmn_tf.settings.fields import Section, setting
 
@@ -55,7 +60,7 @@ class EvaluationOnly(Section):
 def main(argv: list[str]) -> None:
     """Run the command; a mistake ends the program with one line and status 2."""
     values = read_flags(argv, str(__doc__), Config, EvaluationOnly, expand=flag_files.expand)
-    before = signal.signal(signal.SIGTERM, _terminate)
+    before = signal.signal(signal.SIGTERM, interrupt)
     try:
         _run(values)
     except InputError as error:
@@ -121,9 +126,3 @@ def _evaluation_config(checkpoint: str, values: flags.FlagValues) -> Config:
         )
     # The output folder is never that of the run itself.
     return recorded.replace(**{"output_dir": None, **given})
-
-
-def _terminate(number: int, frame: object) -> NoReturn:
-    """End the program as Ctrl-C does, for Kubernetes and batch systems."""
-    del frame
-    raise KeyboardInterrupt(number)

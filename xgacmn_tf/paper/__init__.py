@@ -7,10 +7,11 @@ that names the runs it needs and returns a section.
 """
 
 import importlib.util
+import signal
 from collections.abc import Callable
 
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.settings.command_line import Settings, read_settings, stop
+from xgacmn_tf.settings.command_line import Settings, interrupt, read_settings, stop
 
 
 def run_command(
@@ -24,6 +25,7 @@ def run_command(
       description: printed by --help above the flags.
       run: returns the number of failed runs.
     """
+    before = signal.signal(signal.SIGTERM, interrupt)
     try:
         settings = read_settings(kind, argv, description)
         for name in ("pandas", "tabulate"):
@@ -32,7 +34,10 @@ def run_command(
         failures = run(settings)
     except InputError as error:
         stop(str(error))
-    except KeyboardInterrupt:
-        stop("interrupted; repeat the command to resume", status=130)
+    except KeyboardInterrupt as error:
+        word, status = ("terminated", 143) if error.args else ("interrupted", 130)
+        stop(f"{word}; repeat the command to resume", status)
+    finally:
+        signal.signal(signal.SIGTERM, before)
     if failures:
         stop(f"{failures} runs failed; the tables name them", status=1)

@@ -208,12 +208,15 @@ def in_workers(
         _environment(TQDM_DISABLE="1", OMP_NUM_THREADS=str(threads)),
         ProcessPoolExecutor(jobs, context, _start_worker, (threads,)) as pool,
     ):
-        running: dict[Future[Any], Task] = {pool.submit(function, task): task for task in tasks}
         try:
+            running: dict[Future[Any], Task] = {pool.submit(function, task): task for task in tasks}
             for future in as_completed(running):
                 yield running[future], future.result()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
+            # A signal that ends this process alone does not reach the workers.
+            for worker in multiprocessing.active_children():
+                worker.terminate()
             raise
 
 

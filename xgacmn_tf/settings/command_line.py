@@ -289,6 +289,12 @@ def configure_logging(handler: logging.Handler | None = None) -> None:
     logger.handlers = [handler or _PlainHandler()]
 
 
+def interrupt(number: int, frame: object) -> NoReturn:
+    """End the program as Ctrl-C does: a handler of SIGTERM, for Kubernetes and batch systems."""
+    del frame
+    raise KeyboardInterrupt(number)
+
+
 def stop(message: str, status: int = 2) -> NoReturn:
     """Print an error on one line and end the program."""
     print(f"error: {message}", file=sys.stderr)
