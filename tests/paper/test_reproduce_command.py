@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from xgacmn_tf.errors import InputError
 from xgacmn_tf.paper import reproduce_command as command
 from xgacmn_tf.paper.scores import DIRECTIONS
 
@@ -207,3 +208,9 @@ def test_everything(reproduce, tmp_path):
         assert float(other["pairs_low"]) <= change <= float(other["pairs_high"])
     for name in ("figure_4", "figure_3_wikipedia_shallow_2173", "angles_wikipedia_shallow_2173"):
         assert (output / "figures" / f"{name}.png").exists()
+
+
+def test_a_folder_that_is_not_there_is_one_clear_error(tmp_path):
+    settings = command.Reproduction(data_dir=str(tmp_path / "none"))
+    with pytest.raises(InputError, match="--data_dir=.*none: there is no such folder"):
+        command.reproduce(settings)

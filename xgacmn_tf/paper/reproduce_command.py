@@ -69,6 +69,8 @@ def reproduce(settings: Reproduction) -> int:
     """
     if not settings.tables and not settings.figures:
         raise InputError("--tables= --figures=: there is nothing to write; name some of either")
+    if settings.data_dir is not None and not Path(settings.data_dir).is_dir():
+        raise InputError(f"--data_dir={settings.data_dir}: there is no such folder")
     # Imported here, because they take seconds to load, above all TensorFlow.
     from xgacmn_tf.paper.runs import Request, Runs, choose_compared
 
