@@ -24,9 +24,11 @@ def checked_features(values: Any, name: str) -> np.ndarray:
     finite = np.isfinite(array)
     if not finite.all():
         row, column = np.argwhere(~finite)[0]
+        mask = f", or set them to zero and has_{name.split()[-1]} to false"
         raise InputError(
             f"{name} holds {finite.size - int(finite.sum())} values that are not finite as "
-            f"float32, the first at row {row}, column {column}; repair or drop these rows."
+            f"float32, the first at row {row}, column {column}; repair or drop these rows"
+            f"{mask if name.endswith('_train') else ''}"
         )
     return array
 
