@@ -184,7 +184,7 @@ def _common(
     if usable.sum() < MIN_PAIRS:
         raise InputError(
             f"{old.name} and {new.name} have {int(usable.sum())} test pairs in common that neither "
-            "was trained on; compare runs of the same data set, split by the same seed"
+            "was trained on; compare runs of the same data set, with the same ids and seed"
         )
     unknown = set(new.label_names) - set(old.label_names)
     if unknown:
