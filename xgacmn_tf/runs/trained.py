@@ -117,8 +117,8 @@ class TrainedRun:
         if not folder.is_dir():
             raise InputError(
                 f"{self.folder.path} was trained on {modality} features without an extractor, so "
-                f"it takes no raw {modality}s; give features, or train with --image_features and "
-                "--text_features"
+                f"it takes no raw {modality}s; send {modality}_features to `xgacmn serve`, give "
+                "galleries as .npz files, or train with --image_features and --text_features"
             )
         return load_extractor(folder)
 
