@@ -255,7 +255,10 @@ def test_the_same_command_again_only_reads(finished_run):
     assert "finished" in lines[0] and (folder / "metrics.json").stat().st_mtime_ns == before
 
 
-def test_other_settings_in_the_same_folder_are_refused(finished_run):
+def test_other_settings_in_the_same_folder_are_refused_before_data_are_read(
+    finished_run, monkeypatch
+):
+    monkeypatch.setattr(experiment.datasets, "for_config", lambda config: pytest.fail("was read"))
     other = finished_run[1].replace(epochs=3)
     with pytest.raises(InputError, match="holds another run, which differs in: epochs 2 there, 3"):
         experiment.run(other)

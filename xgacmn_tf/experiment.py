@@ -57,8 +57,10 @@ def run(config: Config) -> dict[str, Any]:
     devices = make_devices(config.training.strategy)
     with devices.watched(), contextlib.ExitStack() as stack:
         started = time.perf_counter()
-        dataset = datasets.for_config(config)
         folder = RunFolder.for_config(config)
+        if devices.is_chief:
+            folder.check_free(config)
+        dataset = datasets.for_config(config)
         if not folder.is_finished():
             check_evaluations(config, dataset, devices)
         if devices.is_chief:

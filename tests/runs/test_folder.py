@@ -117,7 +117,11 @@ def test_the_same_run_twice_at_once_is_trained_once(feature_file, tmp_path, monk
 
     def train_while_another_starts(*arguments):
         monkeypatch.setattr(experiment, "train_system", train)
-        with pytest.raises(InputError, match="another process is writing") as error:
+        with (
+            monkeypatch.context() as patch,
+            pytest.raises(InputError, match="another process is writing") as error,
+        ):
+            patch.setattr(datasets, "for_config", lambda config: pytest.fail("the data were read"))
             experiment.run(config)
         errors.append(error)
         return train(*arguments)

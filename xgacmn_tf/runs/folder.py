@@ -78,6 +78,21 @@ class RunFolder:
         model = "" if config.system.model == XGACMN else f"{model_name(config.system.model)}-"
         return cls(Path("runs") / f"{name}-{model}{config.fingerprint()}")
 
+    def check_free(self, config: Config) -> None:
+        """Check what can be checked before the data are read, which may take long.
+
+        Raises:
+          InputError: the folder holds a run with other settings, or files of anything else; or
+            another process writes into it.
+        """
+        if not self.config.exists():
+            self._check_empty()
+            return
+        self._reject(self._differences(config))
+        if not self.is_finished():
+            with self.locked():
+                pass
+
     def claim(self, config: Config, data_fingerprint: str) -> None:
         """Create the folder for a run, or check that it belongs to the run.
 
@@ -96,33 +111,42 @@ class RunFolder:
                 f"--output_dir={self.path}: cannot be written ({error.strerror}); name a folder "
                 "where you may create files"
             ) from error
-        before = self.read_config()
+        differences = self._differences(config)
+        if self.read_config()["data_fingerprint"] != data_fingerprint:
+            differences.append("the data set's contents, or what is held out of them")
+        self._reject(differences)
+
+    def _differences(self, config: Config) -> list[str]:
+        """Return how the recorded settings differ from `config`."""
         recorded = {
             **Config().result_settings(),
             **Config.earlier(config.system.model),
-            **before["settings"],
+            **self.read_config()["settings"],
         }
-        differences = [
+        return [
             f"{name} {recorded.get(name)!r} there, {value!r} now"
             for name, value in config.result_settings().items()
             if recorded.get(name) != value
         ]
-        if before["data_fingerprint"] != data_fingerprint:
-            differences.append("the data set's contents, or what is held out of them")
+
+    def _reject(self, differences: list[str]) -> None:
         if differences:
             raise InputError(
                 f"--output_dir={self.path} holds another run, which differs in: "
                 f"{'; '.join(differences)}. Name a new folder, or delete that one"
             )
 
-    def _start(self, config: Config, data_fingerprint: str) -> None:
-        """Write config.json first, so that a run that is killed here can be resumed."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        if any(".partial" not in path.name for path in self.path.iterdir()):
+    def _check_empty(self) -> None:
+        if self.path.is_dir() and any(".partial" not in p.name for p in self.path.iterdir()):
             raise InputError(
                 f"--output_dir={self.path}: the folder is not empty and holds no run "
                 "(no config.json); name a new folder"
             )
+
+    def _start(self, config: Config, data_fingerprint: str) -> None:
+        """Write config.json first, so that a run that is killed here can be resumed."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._check_empty()
         record = {"settings": config.flat(), "data_fingerprint": data_fingerprint}
         write_json(self.config, record)
 
