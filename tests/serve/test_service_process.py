@@ -102,6 +102,12 @@ def test_bad_flags_end_in_one_line(run, call, flags, message, monkeypatch):
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
 
 
+def test_a_wrong_run_folder_ends_in_one_line_and_is_not_created(call, tmp_path):
+    done = call(command.main, f"--run={tmp_path / 'typo'}", "--port=0")
+    assert done.returncode == 2 and "typo: there is no such folder; name a run" in done.stderr
+    assert done.stderr.count("\n") == 1 and not list(tmp_path.iterdir())
+
+
 def test_a_key_that_no_header_can_hold_ends_in_one_line(run, call, monkeypatch):
     monkeypatch.setenv("XGACMN_API_KEY", "ü" * 16)
     done = call(command.main, f"--run={run}", "--port=0")

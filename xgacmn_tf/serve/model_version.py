@@ -79,8 +79,13 @@ def latest_version(run: str | Path) -> Path:
     """Return the folder of the highest version of the model in `RUN/models`.
 
     Raises:
-      InputError: the run has no exported model, or several under other names than "xgacmn".
+      InputError: there is no such folder; or the run has no exported model, or several under
+        other names than "xgacmn".
     """
+    if not Path(run).is_dir():
+        raise InputError(
+            f"--run={run}: there is no such folder; name a run folder, as `xgacmn train` prints it"
+        )
     models = Path(run) / "models"
     names = {p.name: versions(p) for p in models.glob("*") if p.is_dir() and versions(p)}
     if not names:
