@@ -254,5 +254,5 @@ def test_a_missing_package_is_one_clear_error(name, monkeypatch, capsys):
     for command in (compare_command, reproduce_command):
         with pytest.raises(SystemExit):
             command.main(["command"])
-        expected = f"error: {name} is not installed; pip install xgacmn_tf[paper]\n"
+        expected = f"error: {name} is not installed; pip install 'xgacmn_tf[paper]'\n"
         assert capsys.readouterr().err == expected

@@ -132,7 +132,7 @@ def run(request: Extraction) -> None:
         from xgacmn_tf.datasets.extraction.beam_pipeline import write_tfds
     except ImportError as error:
         raise InputError(
-            f"--beam_options needs {error.name}; run `pip install xgacmn_tf[beam]`"
+            f"--beam_options needs {error.name}; run `pip install 'xgacmn_tf[beam]'`"
         ) from error
     name = write_tfds(pairs, features, data_dir=output, beam_options=list(beam), **settings)
     print(f"train on it: python -m xgacmn_tf.main --dataset={name} --data_dir={output}")

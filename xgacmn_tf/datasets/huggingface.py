@@ -39,7 +39,7 @@ def huggingface_records(name: str, cache_dir: str | None, images: EncodedImages)
     except ImportError:
         raise InputError(
             f"{name}: data sets of Hugging Face need the package datasets; run "
-            "`pip install xgacmn_tf[huggingface]`"
+            "`pip install 'xgacmn_tf[huggingface]'`"
         ) from None
     datasets.disable_progress_bars()
     try:

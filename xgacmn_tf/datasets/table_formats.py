@@ -142,7 +142,7 @@ def parquet_library() -> Any:
         import pyarrow.parquet
     except ImportError:
         raise InputError(
-            "Parquet files need pyarrow; run `pip install xgacmn_tf[parquet]`"
+            "Parquet files need pyarrow; run `pip install 'xgacmn_tf[parquet]'`"
         ) from None
     return pyarrow.parquet
 

@@ -30,7 +30,7 @@ def run_command(
         settings = read_settings(kind, argv, description)
         for name in ("pandas", "tabulate"):
             if importlib.util.find_spec(name) is None:
-                raise InputError(f"{name} is not installed; pip install xgacmn_tf[paper]")
+                raise InputError(f"{name} is not installed; pip install 'xgacmn_tf[paper]'")
         failures = run(settings)
     except InputError as error:
         stop(str(error))
