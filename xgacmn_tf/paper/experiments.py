@@ -64,12 +64,15 @@ def title(model: str) -> str:
 def choose_models(names: Sequence[str]) -> tuple[str, ...]:
     """Return the systems that `--models` names; "all" stands for those of this package.
 
+    "all" leaves raw features out, which need images and texts in one space.
+
     Files of the user's own systems are executed, so that mistakes end a command before any run.
 
     Raises:
       InputError: a name is unknown, there is none, or a file has no such system.
     """
-    expanded = [model for name in names for model in (ALL_MODELS if name == "all" else (name,))]
+    every = [model for model in ALL_MODELS if model != "raw"]
+    expanded = [model for name in names for model in (every if name == "all" else (name,))]
     unknown = [name for name in expanded if name not in ALL_MODELS and not OWN_METHOD.match(name)]
     if unknown or not expanded:
         near = did_you_mean(unknown[0], ALL_MODELS) if unknown else ""

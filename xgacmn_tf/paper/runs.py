@@ -58,15 +58,8 @@ class Request:
 
 
 def choose_compared(names: Sequence[str]) -> tuple[str, ...]:
-    """Return the compared systems that `--models` names.
-
-    "all" leaves raw features out, because in none of the studies they share a space.
-
-    Raises:
-      InputError: a system does not exist.
-    """
-    models = [name for name in experiments.choose_models(names) if name != XGACMN]
-    return tuple(name for name in models if name != "raw" or "raw" in names)
+    """Return the compared systems that `--models` names, see `experiments.choose_models`."""
+    return tuple(name for name in experiments.choose_models(names) if name != XGACMN)
 
 
 class Runs:
