@@ -113,7 +113,7 @@ class TestHuggingFace:
 
     def test_without_the_library(self, tmp_path, monkeypatch):
         monkeypatch.setitem(__import__("sys").modules, "datasets", None)
-        with pytest.raises(InputError, match=r"pip install xgacmn_tf\[huggingface\]"):
+        with pytest.raises(InputError, match=r"pip install .xgacmn_tf\[huggingface\]"):
             load_raw("hf:none/such")
 
 

@@ -114,6 +114,7 @@ def test_a_layer_that_was_not_imported_is_one_clear_error(tmp_path, monkeypatch)
         raise TypeError("Could not locate class 'Mine'. Make sure\nit is registered")
 
     monkeypatch.setattr(checkpoint.keras.saving, "load_model", load_model)
+    (tmp_path / "best.keras").touch()
     with pytest.raises(InputError, match="holds a layer Mine that this package does not") as error:
         checkpoint.load_encoder(tmp_path / "best.keras")
     assert "\n" not in str(error.value)
