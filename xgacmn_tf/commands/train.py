@@ -20,7 +20,6 @@ To resume an interrupted run, repeat the command.
 from __future__ import annotations
 
 import dataclasses
-import signal
 from pathlib import Path
 
 from absl import flags
@@ -31,7 +30,7 @@ from xgacmn_tf.settings import flag_files
 from xgacmn_tf.settings.command_line import (
     config_from_flags,
     given_settings,
-    interrupt,
+    interruptible,
     read_flags,
     stop,
 )
@@ -60,26 +59,21 @@ class EvaluationOnly(Section):
 def main(argv: list[str]) -> None:
     """Run the command; a mistake ends the program with one line and status 2."""
     values = read_flags(argv, str(__doc__), Config, EvaluationOnly, expand=flag_files.expand)
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        _run(values)
-    except InputError as error:
-        stop(str(error))
-    except DivergenceError as error:
-        stop(str(error), status=1)
-    except WorkerLostError as error:
-        stop(str(error), status=RETRYABLE)
-    except OSError as error:
-        stop(
-            f"{error.filename or 'a file of the run'} could not be written or read: {error}; "
-            "repeat the command to resume from the last checkpoint once that is fixed",
-            status=1,
-        )
-    except KeyboardInterrupt as error:
-        word, status = ("terminated", 143) if error.args else ("interrupted", 130)
-        stop(f"{word}; repeat the command to resume from the last checkpoint", status)
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    with interruptible("repeat the command to resume from the last checkpoint"):
+        try:
+            _run(values)
+        except InputError as error:
+            stop(str(error))
+        except DivergenceError as error:
+            stop(str(error), status=1)
+        except WorkerLostError as error:
+            stop(str(error), status=RETRYABLE)
+        except OSError as error:
+            stop(
+                f"{error.filename or 'a file of the run'} could not be written or read: {error}; "
+                "repeat the command to resume from the last checkpoint once that is fixed",
+                status=1,
+            )
 
 
 def _run(values: flags.FlagValues) -> None:

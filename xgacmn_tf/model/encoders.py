@@ -234,8 +234,9 @@ class CommonSpaceEncoder(keras.Model):
 
     def _checked(self, modality: str, features: Any) -> np.ndarray:
         """Return (n, d) float32 features of a modality, n at least 1."""
-        check_numbers(modality, np.asarray(features))
-        array = np.asarray(features, np.float32)
+        array = np.asarray(features)
+        check_numbers(modality, array)
+        array = array.astype(np.float32, copy=False)
         dim = getattr(self, f"{modality}_map").input_dim
         if array.ndim != 2 or array.shape[1] != dim or not len(array):
             raise InputError(

@@ -219,6 +219,7 @@ class XGACMN(AdversarialModel):
             value = data.get(name) if isinstance(data, Mapping) else getattr(data, name, None)
             return None if value is None else np.asarray(value)
 
+        pairs = {}
         for modality in MODALITIES:
             if (features := array(modality)) is None:
                 raise ValueError(
@@ -226,13 +227,14 @@ class XGACMN(AdversarialModel):
                     "training pairs, such as data.train or {'image': (n, d_v), 'text': (n, d_t)}"
                 )
             check_numbers(modality, features)
-        image, text = (np.asarray(array(modality), np.float32) for modality in MODALITIES)
+            pairs[modality] = features.astype(np.float32, copy=False)
+        image, text = pairs.values()
         if image.ndim != 2 or text.ndim != 2 or len(image) != len(text) or not len(image):
             raise ValueError(
                 f"adapt received image features of shape {image.shape} and text features of shape "
                 f"{text.shape}; expected (n, d_v) and (n, d_t), row i of both the same pair"
             )
-        for modality, features in (("image", image), ("text", text)):
+        for modality, features in pairs.items():
             finite = np.isfinite(features).all(axis=1)
             if not finite.all():
                 raise ValueError(
@@ -240,7 +242,7 @@ class XGACMN(AdversarialModel):
                     f"in row {int(np.argmin(finite))}; repair or drop these rows"
                 )
         settings, maps = types.SimpleNamespace(**self.encoder_settings), []
-        for modality, features in (("image", image), ("text", text)):
+        for modality, features in pairs.items():
             has, label, group = array(f"has_{modality}"), array("label"), array("group")
             rows = slice(None) if has is None else has.astype(bool)
             maps.append(

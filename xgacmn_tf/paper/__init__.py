@@ -7,11 +7,10 @@ that names the runs it needs and returns a section.
 """
 
 import importlib.util
-import signal
 from collections.abc import Callable
 
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.settings.command_line import Settings, interrupt, read_settings, stop
+from xgacmn_tf.settings.command_line import Settings, interruptible, read_settings, stop
 
 
 def run_command(
@@ -25,19 +24,14 @@ def run_command(
       description: printed by --help above the flags.
       run: returns the number of failed runs.
     """
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        settings = read_settings(kind, argv, description)
-        for name in ("pandas", "tabulate"):
-            if importlib.util.find_spec(name) is None:
-                raise InputError(f"{name} is not installed; pip install 'xgacmn_tf[paper]'")
-        failures = run(settings)
-    except InputError as error:
-        stop(str(error))
-    except KeyboardInterrupt as error:
-        word, status = ("terminated", 143) if error.args else ("interrupted", 130)
-        stop(f"{word}; repeat the command to resume", status)
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    with interruptible("repeat the command to resume"):
+        try:
+            settings = read_settings(kind, argv, description)
+            for name in ("pandas", "tabulate"):
+                if importlib.util.find_spec(name) is None:
+                    raise InputError(f"{name} is not installed; pip install 'xgacmn_tf[paper]'")
+            failures = run(settings)
+        except InputError as error:
+            stop(str(error))
     if failures:
         stop(f"{failures} runs failed; the tables name them", status=1)

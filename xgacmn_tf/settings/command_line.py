@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import signal
 import sys
 import textwrap
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn, TypeVar
 
 from absl import flags
@@ -293,6 +295,24 @@ def interrupt(number: int, frame: object) -> NoReturn:
     """End the program as Ctrl-C does: a handler of SIGTERM, for Kubernetes and batch systems."""
     del frame
     raise KeyboardInterrupt(number)
+
+
+@contextlib.contextmanager
+def interruptible(advice: str) -> Iterator[None]:
+    """End the program with one line when it receives SIGINT or SIGTERM in this context.
+
+    Args:
+        advice: how to go on, the end of the line.
+    """
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        # Ctrl-C has no arguments.
+        word, status = ("terminated", 143) if error.args else ("interrupted", 130)
+        stop(f"{word}; {advice}", status)
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def stop(message: str, status: int = 2) -> NoReturn:
