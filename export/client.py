@@ -315,6 +315,9 @@ def main(argv: list[str] | None = None) -> int:
     try:
         for hit in _hits(flags):
             print(json.dumps(hit, ensure_ascii=False))
+    except FileNotFoundError as error:
+        print(f"error: {error.filename}: there is no such file", file=sys.stderr)
+        return 2
     except (OSError, ValueError, ImportError, ServingError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1 if isinstance(error, ServingError) else 2

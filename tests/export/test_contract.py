@@ -33,7 +33,7 @@ from tests.tf_serving.running import (
     running_server,
     serve,
 )
-from xgacmn_tf.export import export_run
+from xgacmn_tf.export.savedmodel import export_run
 
 sys.path.append(str(REPOSITORY / "export"))
 client, load_test = map(importlib.import_module, ("client", "load_test"))

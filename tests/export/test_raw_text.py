@@ -8,8 +8,8 @@ import tensorflow as tf
 
 from xgacmn_tf.datasets.emoji import EMOJI
 from xgacmn_tf.datasets.openclipart import OPENCLIPART
-from xgacmn_tf.export import export_run
 from xgacmn_tf.export.raw_text import WordCounter
+from xgacmn_tf.export.savedmodel import export_run
 from xgacmn_tf.features import text_extractor
 from xgacmn_tf.features.words import BagOfWords, plain_words
 from xgacmn_tf.settings.config import Config

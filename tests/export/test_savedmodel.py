@@ -15,7 +15,8 @@ from xgacmn_tf.commands import export
 from xgacmn_tf.datasets.paired import PairedDataset
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.evaluation.ranking import rank_gallery
-from xgacmn_tf.export import export_run, savedmodel, serving
+from xgacmn_tf.export import savedmodel, serving
+from xgacmn_tf.export.savedmodel import export_run
 from xgacmn_tf.export.versions import versions
 from xgacmn_tf.model.angular_softmax import AngularSoftmax, PlainSoftmax
 from xgacmn_tf.runs.checkpoint import load_encoder

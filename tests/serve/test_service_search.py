@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from tests.serve.conftest import ITEMS, image_file
-from xgacmn_tf.export import export_run
+from xgacmn_tf.export.savedmodel import export_run
 
 COLORS = {key: np.array(color, float) for key, (_, _, color, _) in ITEMS.items()}
 

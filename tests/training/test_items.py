@@ -10,7 +10,7 @@ import pytest
 from xgacmn_tf import datasets, experiment
 from xgacmn_tf import gallery as gallery_module
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.export import export_run
+from xgacmn_tf.export.savedmodel import export_run
 from xgacmn_tf.gallery import from_split, search_embeddings
 from xgacmn_tf.runs.checkpoint import load_encoder
 from xgacmn_tf.runs.folder import RunFolder

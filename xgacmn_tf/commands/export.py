@@ -83,7 +83,7 @@ def _export(request: Export) -> None:
         print(request.output)
         return
     from xgacmn_tf.datasets.extraction.extractor_files import missing_note
-    from xgacmn_tf.export import export_run
+    from xgacmn_tf.export.savedmodel import export_run
 
     version = export_run(
         request.run,

@@ -17,6 +17,7 @@ version, as `POST /reload` does. docs/service.md has the routes.
 from __future__ import annotations
 
 from xgacmn_tf.errors import InputError
+from xgacmn_tf.export.versions import latest_version
 from xgacmn_tf.serve.options import ServiceOptions
 from xgacmn_tf.settings.command_line import read_settings, stop
 
@@ -25,8 +26,9 @@ def main(argv: list[str]) -> None:
     """Run the command; a mistake ends the program with one line and status 2."""
     try:
         options = read_settings(ServiceOptions, argv, str(__doc__), "run")
+        # A wrong folder ends the command at once; TensorFlow takes seconds to load.
+        latest_version(str(options.run))
         try:
-            # Imported here: TensorFlow takes seconds to load, and --help need not wait for it.
             from xgacmn_tf.serve.server import serve
         except ModuleNotFoundError as error:
             raise InputError(f'{error}; it comes with pip install "xgacmn_tf[serve]"') from error

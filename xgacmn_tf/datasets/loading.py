@@ -59,12 +59,22 @@ def check_names(data: DataSettings, features: FeatureSpec) -> None:
 
 
 def _check_tfds_name(data: DataSettings) -> None:
-    """Reject a name that resembles a built-in data set's unless TFDS has prepared such data."""
+    """Reject a name that TFDS neither has nor has prepared.
+
+    `namespace:name` is a data set of TFDS's community, of which it loads a list on demand.
+    """
     name = re.split("[/:]", data.dataset)[0]
     folder = data.data_dir or os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")
     if name in BUILDERS or Path(folder).expanduser().joinpath(name).is_dir():
         return
-    if near := did_you_mean(name, BUILT_IN):
+    near = did_you_mean(name, BUILT_IN)
+    is_community = re.match(r"\w+:[a-z]", data.dataset)
+    if not near and not is_community:
+        import tensorflow_datasets as tfds
+
+        if name not in tfds.list_builders(with_community_datasets=False):
+            near = f"; {ALLOWED}"
+    if near:
         raise InputError(f"unknown data set {data.dataset!r}{near}")
 
 

@@ -23,7 +23,7 @@ from xgacmn_tf.export.raw_image import image_reader_of
 from xgacmn_tf.export.raw_text import text_reader_of
 from xgacmn_tf.export.serving import serving_module
 from xgacmn_tf.export.signature_readme import signature_readme
-from xgacmn_tf.export.versions import check_name, new_version
+from xgacmn_tf.export.versions import MODEL_NAME, check_name, new_version
 from xgacmn_tf.export.versions import versions as existing_versions
 from xgacmn_tf.export.warmup import write_warmup_requests
 from xgacmn_tf.features.sentences import SentenceReader
@@ -36,8 +36,6 @@ from xgacmn_tf.runs.provenance import git_commit, versions
 from xgacmn_tf.runs.trained import TrainedRun
 from xgacmn_tf.settings.config import Config
 
-# The default name of the model on a server.
-MODEL_NAME = "xgacmn"
 DEPTH = 10
 # Galleries of the run's own data set.
 SOURCES = {

@@ -12,6 +12,9 @@ from pathlib import Path
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.io.files import atomic_folder
 
+# Name of the exported model, and so of its folder.
+MODEL_NAME = "xgacmn"
+EXPORT_AGAIN = "export the run again: xgacmn export --run=RUN --output=RUN/models"
 # TensorFlow Serving keeps versions as 64-bit integers.
 LARGEST = 2**63 - 1
 
@@ -21,6 +24,29 @@ def versions(folder: Path) -> list[int]:
     if not folder.is_dir():
         return []
     return sorted(int(p.name) for p in folder.iterdir() if re.fullmatch("[0-9]+", p.name))
+
+
+def latest_version(run: str | Path) -> Path:
+    """Return the folder of the highest version of the model in `RUN/models`.
+
+    Raises:
+      InputError: there is no such folder; or the run has no exported model, or several under
+        other names than "xgacmn".
+    """
+    if not Path(run).is_dir():
+        raise InputError(
+            f"--run={run}: there is no such folder; name a run folder, as `xgacmn train` prints it"
+        )
+    models = Path(run) / "models"
+    names = {p.name: versions(p) for p in models.glob("*") if p.is_dir() and versions(p)}
+    if not names:
+        raise InputError(f"--run={run}: there is no version in {models}; {EXPORT_AGAIN}")
+    name = MODEL_NAME if MODEL_NAME in names else min(names)
+    if name != MODEL_NAME and len(names) > 1:
+        raise InputError(
+            f"--run={run}: {models} holds {', '.join(sorted(names))}; expected one model"
+        )
+    return models / name / str(names[name][-1])
 
 
 def check_name(name: str) -> None:

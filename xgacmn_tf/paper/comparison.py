@@ -242,9 +242,10 @@ def dataset_table(
     seeds = max((len(row.scores["avg"]) for row in rows), default=0)
     fewer = [f"{r.title} {len(r.scores['avg'])}" for r in rows if len(r.scores["avg"]) < seeds]
     within = " of each similarity; * marks the system's own" if all_similarities else ""
+    over = "one seed" if seeds == 1 else f"mean ± sd over {seeds} seeds"
     caption = (
-        f"Full-gallery mAP on the test split of {dataset}, mean ± sd over {seeds} seeds; best in "
-        f"bold, second underlined{within}."
+        f"Full-gallery mAP on the test split of {dataset}, {over}; best in bold, second "
+        f"underlined{within}."
     )
     definitions = "; ".join(f"{n.replace('_', ' ')}: {ITEM_MEASURES[n]}" for n in measures)
     external = ", ".join(dict.fromkeys(row.title for row in rows if row.model is None))

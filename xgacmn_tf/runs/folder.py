@@ -198,10 +198,11 @@ class RunFolder:
 
     def check_finished(self) -> None:
         """Raise an `InputError` unless the folder holds a finished run."""
-        if not self.is_finished() or not self.config.exists():
+        missing = [file.name for file in (self.metrics, self.config) if not file.exists()]
+        if missing:
             raise InputError(
-                f"{self.path}: there is no finished run (no metrics.json and config.json); name "
-                "the folder of one, as `xgacmn train` prints it"
+                f"{self.path}: there is no finished run (no {' and '.join(missing)}); name the "
+                "folder of one, as `xgacmn train` prints it"
             )
 
     def read_metrics(self) -> dict[str, Any]:

@@ -11,13 +11,9 @@ import tensorflow as tf
 from tensorflow_serving.apis import get_model_metadata_pb2
 
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.export.savedmodel import MODEL_NAME
-from xgacmn_tf.export.versions import versions
+from xgacmn_tf.export.versions import EXPORT_AGAIN
 from xgacmn_tf.io.files import read_json
 from xgacmn_tf.serve.saved_model_check import read_checked
-
-_REMEDY = "export the run again: xgacmn export --run=RUN --output=RUN/models"
-
 
 # The inputs of a signature by name.
 Inputs = Mapping[str, tf.TensorSpec]
@@ -66,33 +62,10 @@ class ModelVersion:
                 raise ValueError("it does not describe the encoder")
         except (OSError, ValueError, LookupError, TypeError) as error:
             raise InputError(
-                f"{extra / 'run.json'}: not a record of this version's encoder; {_REMEDY}"
+                f"{extra / 'run.json'}: not a record of this version's encoder; {EXPORT_AGAIN}"
             ) from error
         digest = hashlib.sha256((extra / "run.json").read_bytes())
         if (folder / "fingerprint.pb").is_file():
             digest.update((folder / "fingerprint.pb").read_bytes())
         self.fingerprint = digest.hexdigest()[:16]
         self.gallery_file = extra / "gallery.npz"
-
-
-def latest_version(run: str | Path) -> Path:
-    """Return the folder of the highest version of the model in `RUN/models`.
-
-    Raises:
-      InputError: there is no such folder; or the run has no exported model, or several under
-        other names than "xgacmn".
-    """
-    if not Path(run).is_dir():
-        raise InputError(
-            f"--run={run}: there is no such folder; name a run folder, as `xgacmn train` prints it"
-        )
-    models = Path(run) / "models"
-    names = {p.name: versions(p) for p in models.glob("*") if p.is_dir() and versions(p)}
-    if not names:
-        raise InputError(f"--run={run}: there is no version in {models}; {_REMEDY}")
-    name = MODEL_NAME if MODEL_NAME in names else min(names)
-    if name != MODEL_NAME and len(names) > 1:
-        raise InputError(
-            f"--run={run}: {models} holds {', '.join(sorted(names))}; expected one model"
-        )
-    return models / name / str(names[name][-1])

@@ -18,7 +18,6 @@ from xgacmn_tf.errors import InputError
 from xgacmn_tf.io.file_lock import locked
 from xgacmn_tf.serve.app import make_app
 from xgacmn_tf.serve.errors import RequestError
-from xgacmn_tf.serve.model_version import latest_version
 from xgacmn_tf.serve.options import ServiceOptions
 from xgacmn_tf.serve.service import Service
 from xgacmn_tf.settings.command_line import configure_logging
@@ -37,7 +36,6 @@ def serve(options: ServiceOptions) -> None:
         another service uses the folder of items.
     """
     key = _api_key(options)
-    latest_version(str(options.run))  # Before the folder of items is created.
     configure_logging(logging.StreamHandler())
     # Milvus Lite logs tracebacks of optional calls that it does not implement.
     logging.getLogger("grpc._server").setLevel(logging.CRITICAL)

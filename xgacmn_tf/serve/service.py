@@ -11,6 +11,7 @@ from typing import Any
 
 from xgacmn_tf import gallery as galleries
 from xgacmn_tf.errors import InputError
+from xgacmn_tf.export.versions import latest_version
 from xgacmn_tf.names import MODALITIES
 from xgacmn_tf.serve import schemas
 from xgacmn_tf.serve.encoder import Encoded, Encoder
@@ -20,7 +21,7 @@ from xgacmn_tf.serve.indexes import index_maker
 from xgacmn_tf.serve.live_gallery import LiveGallery
 from xgacmn_tf.serve.memory import release_later
 from xgacmn_tf.serve.metrics import Metrics
-from xgacmn_tf.serve.model_version import ModelVersion, latest_version
+from xgacmn_tf.serve.model_version import ModelVersion
 from xgacmn_tf.serve.options import ServiceOptions
 from xgacmn_tf.serve.queries import search, thumbnail_path
 from xgacmn_tf.serve.runners import make_runner
