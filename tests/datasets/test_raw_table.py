@@ -295,3 +295,22 @@ def test_a_cell_too_long_is_an_error(table):
         InputError, match="line 2: a cell has more than 131,072 characters; close it"
     ):
         load_raw(table("image,text,label,split", f"photos/1.jpg,{long},cat,train"))
+
+
+def test_names_of_images_as_macos_and_windows_write_them(table):
+    decomposed = "cafe\N{COMBINING ACUTE ACCENT}.jpg"
+    path = table(
+        "image,text,label",
+        "photos/caf\N{LATIN SMALL LETTER E WITH ACUTE}.jpg,one,cat",
+        "photos\\2.jpg,two,dog",
+        *(f"photos/{n}.jpg,other,cat" for n in range(3, 9)),
+        pictures=(decomposed, *(f"{n}.jpg" for n in range(2, 9))),
+    )
+    pairs = load_raw(path)
+    names = {Path(pair.image).name for part in (pairs.train, pairs.test) for pair in part}
+    assert {decomposed, "2.jpg"} <= names
+
+
+def test_a_missing_image_is_reported_with_the_nearest_name(table):
+    with pytest.raises(InputError, match=r"photos/2\.JPG.*did you mean 2\.jpg\?"):
+        load_raw(table("image,text,label", "photos/1.jpg,one,cat", "photos/2.JPG,two,dog"))

@@ -16,7 +16,8 @@ def checked_features(values: Any, name: str) -> np.ndarray:
     if array.dtype.kind not in "fiub":
         raise InputError(f"{name} has dtype {array.dtype}; expected real numbers.")
     if array.ndim != 2 or array.shape[1] == 0:
-        raise InputError(f"{name} has shape {array.shape}; expected (pairs, features).")
+        remedy = "; flatten each item: array.reshape(len(array), -1)" if array.ndim > 2 else ""
+        raise InputError(f"{name} has shape {array.shape}; expected (pairs, features){remedy}")
     if len(array) == 0:
         raise InputError(f"{name} is empty; every split needs at least one pair.")
     with np.errstate(over="ignore"):  # too large for float32 turns infinite and is reported so

@@ -10,6 +10,8 @@ group, or of the same image where no group is given, are never divided by a spli
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
+from unicodedata import normalize
 
 from xgacmn_tf.datasets.folders import SPLIT_OF
 from xgacmn_tf.datasets.labels import table_labels
@@ -17,6 +19,7 @@ from xgacmn_tf.datasets.raw import RawPair, RawPairs
 from xgacmn_tf.datasets.tables import LABEL_SEPARATOR, Table, check_ids, row_ids
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.groups import file_keys, in_part
+from xgacmn_tf.nearest import did_you_mean
 
 REQUIRED = ("image", "text", "label")
 OPTIONAL = ("split", "id", "group", "fine_label")
@@ -53,7 +56,7 @@ def raw_pairs(
     pairs = [
         RawPair(
             id=name,
-            image=table.folder / cells["image"] if cells["image"] else None,
+            image=_image_path(table.folder, cells["image"]) if cells["image"] else None,
             text=cells["text"] or None,
             label=label,
             fine_label=cells.get("fine_label"),
@@ -117,6 +120,18 @@ def table_parts(
     return parts
 
 
+def _image_path(folder: Path, name: str) -> Path:
+    """Return the path of an image that a cell names, whether or not there is such a file.
+
+    Tables and files often come from different systems: macOS decomposes accented letters in file
+    names, and Windows writes backslashes.
+    """
+    path = folder / name
+    spellings = (name, name.replace("\\", "/"))
+    forms = (folder / normalize(form, each) for each in spellings for form in ("NFC", "NFD"))
+    return path if path.is_file() else next((each for each in forms if each.is_file()), path)
+
+
 def _check(table: Table, row: int) -> None:
     cells = table.rows[row]
     if not cells["image"] and not cells["text"]:
@@ -141,16 +156,19 @@ def _check_columns(table: Table, pairs: Sequence[RawPair]) -> None:
 
 
 def _check_images(table: Table, pairs: Sequence[RawPair]) -> None:
-    missing = [
-        f"{table.rows[row]['image']} ({table.lines[row]})"
+    missing = {
+        f"{table.rows[row]['image']} ({table.lines[row]})": pair.image
         for row, pair in enumerate(pairs)
         if pair.image and not pair.image.is_file()
-    ]
+    }
     if missing:
         more = f" and {len(missing) - _SHOWN:,} more" if len(missing) > _SHOWN else ""
+        first = next(iter(missing.values()))
+        there = [path.name for path in first.parent.iterdir()] if first.parent.is_dir() else []
         raise InputError(
             f"{table.source}: {len(missing):,} of {len(pairs):,} images are missing: "
-            f"{', '.join(missing[:_SHOWN])}{more}; paths start from {table.folder}"
+            f"{', '.join(list(missing)[:_SHOWN])}{more}; paths start from "
+            f"{table.folder.absolute()}{did_you_mean(first.name, there)}"
         )
 
 
