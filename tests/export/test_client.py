@@ -247,7 +247,7 @@ def test_command(capsys):
         assert client.main(["--search=a", rest]) == 0
         assert capsys.readouterr().out == ""
     for arguments, status, message in (
-        (["--image=none.jpg"], 2, "No such file or directory: 'none.jpg'"),
+        (["--image=none.jpg"], 2, "none.jpg: there is no such file"),
         (["--search=a", "--rest=localhost:1"], 2, "--rest=localhost:1: expected a URL, such as"),
         (["--search=a", "--grpc=localhost:1", "--timeout=.1"], 1, "raw_text of xgacmn: "),
     ):

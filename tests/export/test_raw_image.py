@@ -121,9 +121,10 @@ def test_saved_and_loaded_where_there_is_only_tensorflow(uncropped, tmp_path):
     reader = ImageReader(uncropped)
     spec = tf.TensorSpec([None], tf.string, "image_bytes")
     function = tf.function(lambda image_bytes: reader(image_bytes), input_signature=[spec])
+    signature = function.get_concrete_function()
     module = tf.Module()
-    module.reader = reader
-    tf.saved_model.save(module, tmp_path / "model", function.get_concrete_function())
+    module.state = list(signature.variables)
+    tf.saved_model.save(module, tmp_path / "model", signature)
     data = saved(on_page(noise(60, 50)))
     (tmp_path / "a.png").write_bytes(data)
 

@@ -22,7 +22,7 @@ from xgacmn_tf.runs.folder import RunFolder
 IMAGES_AT_ONCE = 32
 
 
-class ImageReader(tf.Module):
+class ImageReader:
     """JPEG or PNG files (n,) string → features (n, dim) float32.
 
     Images are decoded one after another. `tf.errors.InvalidArgumentError` names the first one
@@ -33,7 +33,6 @@ class ImageReader(tf.Module):
     """
 
     def __init__(self, extractor: EfficientNetLite | VGG19):
-        super().__init__()
         network = extractor.network
         self.side, self.dim = extractor.side, int(network.output_shape[-1])
         self.square = extractor.square

@@ -192,9 +192,8 @@ def export_encoder(
         record |= {"version": number, "imports": imports}
         write_json(extra / "run.json", record)
         gallery.write(extra / "gallery.npz")
-        written = tf.saved_model.load(str(path)).signatures
-        write_warmup_requests(extra, name, written, gallery)
-        readme = signature_readme(written, name, record)
+        write_warmup_requests(extra, name, signatures, gallery)
+        readme = signature_readme(signatures, name, record)
         (extra / "README.md").write_text(readme, encoding="utf-8")
     return Path(base_dir) / name / str(number)
 

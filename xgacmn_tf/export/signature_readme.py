@@ -1,4 +1,4 @@
-"""README.md of an exported model, generated from the SavedModel itself."""
+"""README.md of an exported model, generated from its signatures."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def signature_readme(signatures: Mapping[str, Any], name: str, record: Mapping[s
     """Return Markdown that describes every signature of a SavedModel.
 
     Args:
-      signatures: its signatures, loaded.
+      signatures: its signatures, concrete functions of one input.
       name: what the model is called.
       record: what run.json holds, see `savedmodel`.
     """
@@ -73,8 +73,9 @@ def signature_readme(signatures: Mapping[str, Any], name: str, record: Mapping[s
         ]
     for signature in sorted(signatures):
         function = signatures[signature]
+        (spec,) = function.structured_input_signature[0]
         tensors = [
-            *(("input", spec) for spec in function.structured_input_signature[1].items()),
+            ("input", (spec.name, spec)),
             *(("output", spec) for spec in sorted(function.structured_outputs.items())),
         ]
         lines += [

@@ -26,7 +26,7 @@ def write_warmup_requests(
     Args:
       folder: `assets.extra/` of the version.
       name: what clients call the model.
-      signatures: the model's signatures, loaded.
+      signatures: the model's signatures, concrete functions of one input.
       gallery: gives the texts.
     """
     with tf.io.TFRecordWriter(str(folder / FILE_NAME)) as records:
@@ -35,17 +35,17 @@ def write_warmup_requests(
                 request = predict_pb2.PredictRequest()
                 request.model_spec.name = name
                 request.model_spec.signature_name = signature
-                for key, spec in function.structured_input_signature[1].items():
-                    value = _example(key, spec, batch, str(gallery.title[0]))
-                    request.inputs[key].CopyFrom(tf.make_tensor_proto(value, spec.dtype))
+                (spec,) = function.structured_input_signature[0]
+                value = _example(spec, batch, str(gallery.title[0]))
+                request.inputs[spec.name].CopyFrom(tf.make_tensor_proto(value, spec.dtype))
                 log = prediction_log_pb2.PredictionLog(
                     predict_log=prediction_log_pb2.PredictLog(request=request)
                 )
                 records.write(log.SerializeToString())
 
 
-def _example(key: str, spec: tf.TensorSpec, batch: int, text: str) -> Any:
-    if key == "image_bytes":
+def _example(spec: tf.TensorSpec, batch: int, text: str) -> Any:
+    if spec.name == "image_bytes":
         white = tf.fill([64, 64, 3], tf.constant(255, tf.uint8))
         return [tf.io.encode_jpeg(white).numpy()] * batch
     if spec.dtype == tf.string:

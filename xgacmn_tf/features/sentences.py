@@ -120,7 +120,7 @@ class Sentences(Extractor):
         return loaded
 
 
-class SentenceReader(tf.Module):
+class SentenceReader:
     """Texts (n,) UTF-8 → features (n, dim) float32 of unit length, in TensorFlow.
 
     The results are those of sentence-transformers up to rounding where the tokens are the same.
@@ -142,7 +142,6 @@ class SentenceReader(tf.Module):
     """
 
     def __init__(self, model: SentenceModel):
-        super().__init__()
         self.dim, self.max_tokens = model.dim, model.max_tokens
         self.pooling, self.lowercase_first = model.pooling, model.lowercase_first
         pieces = {piece: number for number, piece in enumerate(model.vocabulary)}
