@@ -16,7 +16,7 @@ from sklearn.metrics import average_precision_score
 from xgacmn_tf.datasets.paired import label_matrix
 from xgacmn_tf.datasets.stratified import stratified_part
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.evaluation import query_blocks
+from xgacmn_tf.evaluation import query_blocks, retrieval
 from xgacmn_tf.evaluation.identity import Identity
 from xgacmn_tf.evaluation.metrics import average_precision
 from xgacmn_tf.evaluation.ranking import rank_gallery
@@ -416,3 +416,16 @@ def test_bad_input_is_named(change, message):
     good = {"image": np.ones((3, 1)), "text": np.ones((3, 1)), "targets": TARGETS}
     with pytest.raises(InputError, match=message):
         evaluate_retrieval(**{**good, **change})
+
+
+@pytest.mark.parametrize("sort", [retrieval._by_one_sort, retrieval._by_radix])
+def test_both_sorts_are_stable(sort, monkeypatch):
+    generator = np.random.default_rng(0)
+    # Scores of either sign with many ties, both zeros among them.
+    scores = generator.integers(-50, 50, size=(7, 900)).astype(np.float32) / 10
+    scores[:, ::9] = -0.0
+    relevant = generator.random(scores.shape) < 0.2
+    order = np.argsort(-scores, axis=1, kind="stable")
+    monkeypatch.setattr(retrieval, "_one_sort_is_faster", lambda: sort is retrieval._by_one_sort)
+    expected = np.take_along_axis(relevant, order, axis=1)
+    np.testing.assert_array_equal(retrieval._ranked_relevance(scores, relevant), expected)

@@ -147,8 +147,10 @@ def check_evaluations(config: Config, dataset: PairedDataset, devices: Devices) 
 
 
 def _max_epochs(config: Config, dataset: PairedDataset, steps: int, chooses: bool) -> int:
+    training, pairs = config.training, len(dataset.train)
     dim = max(dataset.image_dim, dataset.text_dim)
-    return automatic.max_epochs(config.training.epochs, steps, len(dataset.train), dim, chooses)
+    rate = automatic.generator_learning_rate(training.generator_learning_rate, pairs, dim)
+    return automatic.max_epochs(training.epochs, steps, pairs, dim, rate, chooses)
 
 
 def train_run(

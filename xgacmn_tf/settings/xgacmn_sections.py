@@ -206,8 +206,9 @@ class TrainingSettings(Section):
     epochs: int | None = setting(
         None,
         "maximum number of passes over the training split; by default as many as make 1,000 "
-        "steps, at least 24; 300 steps with fewer than 250 pairs and than 20 pairs for each "
-        "feature",
+        "steps, at least 24; 500 steps, at least 12 epochs, with more than 256 features and a "
+        "learning rate of at least 6e-4; 300 steps with fewer than 250 pairs and than 20 pairs for "
+        "each feature",
         minimum=1,
         common=True,
     )
@@ -259,8 +260,8 @@ class TrainingSettings(Section):
     )
     generator_learning_rate: float | None = setting(
         None,
-        "Adam's learning rate for generators and class layer; by default 3e-4, and 1e-3 with at "
-        "most 256 features and at least 250 training pairs",
+        "Adam's learning rate for generators and class layer; by default 6e-4, 1e-3 with at "
+        "most 256 features, and 3e-4 with fewer than 250 training pairs",
         minimum=1e-9,
     )
     discriminator_learning_rate: float = setting(
