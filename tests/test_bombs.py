@@ -27,7 +27,7 @@ path = Path(sys.argv[1])
 taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (taken + int(sys.argv[2]),) * 2)
 try:
-    open_image(path) if path.suffix == ".png" else array_files.read(path, lambda names: None)
+    open_image(path) if path.suffix == ".png" else array_files.read(path)
 except InputError as error:
     print(error)
 """

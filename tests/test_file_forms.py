@@ -83,7 +83,7 @@ def test_matlab_files_are_read_as_scipy_reads_them(tmp_path, values, packed):
         made = np.empty((len(values), 1), object)
         made[:, 0] = values
     scipy.io.savemat(tmp_path / "a.mat", {"a": made}, do_compression=packed)
-    ours = array_files.read(tmp_path / "a.mat", lambda names: None)["a"]
+    ours = array_files.read(tmp_path / "a.mat")["a"]
     theirs = scipy.io.loadmat(tmp_path / "a.mat")["a"]
     if theirs.dtype.hasobject:
         assert ours.tolist() == [str(cell[0]) if cell.size else "" for cell in theirs.ravel()]

@@ -33,8 +33,9 @@ class Devices:
       strategy: of `tf.distribute`; None for one device.
 
     Attributes:
-      replicas: how many copies of the model train in step, on all workers together.
-      workers, worker: how many processes take part, and which of them this one is.
+      replicas: number of copies of the model that train in step, on all workers together.
+      workers: number of processes that take part.
+      worker: the index of this process among them, in [0, workers).
     """
 
     def __init__(self, strategy: tf.distribute.Strategy | None = None):
@@ -50,12 +51,12 @@ class Devices:
 
     @property
     def is_chief(self) -> bool:
-        """Whether this process writes what the run leaves."""
+        """Whether this process writes the files of the run."""
         return self.worker == 0
 
     @property
     def description(self) -> str:
-        """A phrase such as "; 4 replicas on 2 machines"; empty for a single replica."""
+        """Phrase such as "; 4 replicas on 2 machines"; empty for a single replica."""
         if self.replicas == 1:
             return ""
         machines = "1 machine" if self.workers == 1 else f"{self.workers} machines"
@@ -63,11 +64,13 @@ class Devices:
 
     @property
     def share(self) -> int:
-        """Replicas of this worker."""
+        """Number of replicas of this worker."""
         return self.replicas // self.workers
 
     def batch_size(self, wanted: int, rows: int) -> int:
-        """Rows of a batch of all replicas: as wanted, or fewer where there are not as many.
+        """Return the number of rows of a batch of all replicas.
+
+        That is the wanted number, or fewer if there are not as many rows.
 
         Raises:
           InputError: if a batch cannot be cut into equal shares.
@@ -85,7 +88,7 @@ class Devices:
         return min(wanted, rows - rows % self.replicas)
 
     def run(self, step: Callable[[dict[str, tf.Tensor]], Any], batch: dict[str, tf.Tensor]) -> None:
-        """Calls `step` on every replica with its rows of the worker's batch."""
+        """Call `step` on every replica with its rows of the worker's batch."""
         if self.replicas == 1:
             step(batch)
             return
@@ -99,7 +102,7 @@ class Devices:
         self.strategy.run(shared, args=(batch,))
 
     def gather(self, values: Sequence[float]) -> np.ndarray:
-        """(workers, n) float64: the `values` (n,) of every worker. All workers wait here."""
+        """Return the `values` (n,) of every worker, (workers, n) float64. All workers wait here."""
         own = tf.constant([values], tf.float64)
         if self.workers == 1:
             return own.numpy()
@@ -114,15 +117,19 @@ class Devices:
         return self.strategy.experimental_local_results(self.strategy.run(of_replica))[0]
 
     def from_chief(self, values: Sequence[float]) -> list[float]:
-        """The chief's `values`, on every worker. All workers wait here."""
+        """Return the chief's `values` on every worker. All workers wait here."""
         return self.gather(values)[0].tolist()
 
     def agree(self, what: str, fingerprint: str, remedy: str) -> None:
-        """Makes sure that all workers have the same; all wait here.
+        """Check that all workers have the same `fingerprint`. All workers wait here.
+
+        Args:
+          what: what the fingerprint covers, for the message.
+          fingerprint: hexadecimal digits, of which the first 13 are compared.
+          remedy: how to fix it, the end of the message.
 
         Raises:
-          InputError: on all workers, where one has another `fingerprint` (hexadecimal) than the
-            chief.
+          InputError: on all workers, if a worker has another fingerprint than the chief.
         """
         # 52 bits, which a float64 holds exactly.
         found = self.gather([int(fingerprint[:13], 16)])[:, 0]
@@ -133,7 +140,7 @@ class Devices:
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:
-        """Tells the loss of another worker from other errors of TensorFlow.
+        """Distinguish the loss of another worker from other errors of TensorFlow.
 
         Raises:
           WorkerLostError: a worker has stopped, or cannot be reached.
@@ -151,9 +158,9 @@ class Devices:
 
 
 def make_devices(strategy: str) -> Devices:
-    """The devices that `--strategy` names.
+    """Return the devices that `--strategy` names.
 
-    Must come before TensorFlow has run anything in this process where there are several workers.
+    With several workers it must be called before TensorFlow runs anything in this process.
 
     Args:
       strategy: "one_device"; "mirrored" for all GPUs of this machine (without any: all logical

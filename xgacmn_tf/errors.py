@@ -1,21 +1,25 @@
-"""The errors that a user can mend."""
+"""Errors that users can fix."""
 
 
 class InputError(ValueError):
     """A file, flag or value that the user gave cannot be used.
 
-    The message names it, says what was found and what was expected, and how to mend it. The
-    commands print it as a single line and exit with status 2; library users catch it as a
-    `ValueError`.
+    The message names it, what was expected and how to fix it. Commands print it as a single line
+    and exit with status 2; library users catch it as a `ValueError`.
     """
 
 
 class DivergenceError(RuntimeError):
-    """Training has left the finite numbers: nothing of that epoch is worth keeping."""
+    """A term of the training is not finite; nothing of that epoch is saved."""
 
     @classmethod
     def of(cls, where: str, bad: dict[str, float]) -> "DivergenceError":
-        """The error for terms that are not finite, by name, at an epoch or a step."""
+        """Return the error for terms that are not finite.
+
+        Args:
+          where: the epoch or step.
+          bad: the values by name, at least one.
+        """
         name, *others = bad
         more = f" (and {', '.join(others)})" if others else ""
         return cls(
@@ -26,7 +30,7 @@ class DivergenceError(RuntimeError):
 
 
 class WorkerLostError(RuntimeError):
-    """Another worker of a run on several machines has stopped; the run can be started again."""
+    """Another worker of a run on several machines has stopped; the run can be resumed."""
 
 
 def one_line(error: Exception) -> str:

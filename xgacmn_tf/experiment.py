@@ -119,7 +119,7 @@ def _run(
 ) -> dict[str, Any]:
     report = data_report(dataset)
     if devices.is_chief:
-        # Nobody who trains on them can act on notes.
+        # Users cannot change the bundled data, so notes on them are left out.
         bundled = config.data.dataset in BUNDLED
         held_out = 0 if dataset.validation is None else len(dataset.validation)
         logger.info(

@@ -5,9 +5,10 @@ model is tested on images that it was trained on. Pairs belong to one group if t
 explicit group or, where none is given, the same image. Identical texts do not form groups.
 """
 
+import functools
 import hashlib
 import os
-from collections import Counter
+import stat
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -78,22 +79,16 @@ def without_large(groups: np.ndarray) -> np.ndarray:
     return np.where(too_large(groups), np.arange(len(groups)), groups)
 
 
-def file_keys(paths: Sequence[Path], only_equal_sizes: bool = False) -> list[str]:
+def file_keys(paths: Sequence[Path]) -> list[str]:
     """Return a key of each file's content: files with equal bytes have equal keys.
 
     The key of a file that cannot be read is its path.
 
     Args:
-        paths: files; paths may repeat, and each file is read once.
-        only_equal_sizes: hash only files that share their size with another file; the keys of the
-            others are their paths. Such keys tell the given files apart, and nothing else.
+        paths: files; paths may repeat. A file is read once per process, unless its size or
+            modification time changes.
     """
     unique = list(dict.fromkeys(paths))
-    keys = {path: f"path:{path}" for path in unique}
-    if only_equal_sizes:
-        size = {path: _size(path) for path in unique}
-        count = Counter(size.values())
-        unique = [path for path in unique if count[size[path]] > 1]
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         digests = tqdm(
             pool.map(_file_key, unique),
@@ -102,25 +97,26 @@ def file_keys(paths: Sequence[Path], only_equal_sizes: bool = False) -> list[str
             unit="file",
             disable=len(unique) < _FILES_WITHOUT_BAR,
         )
-        keys |= dict(zip(unique, digests, strict=True))
+        keys = dict(zip(unique, digests, strict=True))
     return [keys[path] for path in paths]
 
 
 def _file_key(path: Path) -> str:
-    if not path.is_file():  # Opening a named pipe would wait for a writer.
-        return f"path:{path}"
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()[:24]
-    except OSError:
-        return f"path:{path}"
+        state = path.stat()
+        if stat.S_ISREG(state.st_mode):  # Opening a named pipe would wait for a writer.
+            return _digest(path, state.st_size, state.st_mtime_ns)
+    except (OSError, ValueError):  # A path with a NUL is a ValueError.
+        pass
+    return f"path:{path}"
 
 
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return -1
+# Loading a data set asks for its groups and then for the features of the same files.
+@functools.lru_cache(2**20)
+def _digest(path: Path, size: int, modified: int) -> str:
+    """Return the key of a file; `size` and `modified` identify its state."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:24]
 
 
 def in_part(key: str, fraction: float, seed: int) -> bool:

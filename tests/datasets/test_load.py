@@ -3,6 +3,7 @@
 import importlib.util
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from xgacmn_tf.datasets import (
     BUILDERS,
     PairedDataset,
     Split,
-    default_cache_dir,
+    cache_folder,
     load,
     load_raw,
     pascal_sentence,
@@ -135,10 +136,11 @@ def test_named_features_are_extracted_from_the_raw_pairs(extraction, tmp_path):
 
 def test_the_default_cache(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert default_cache_dir() == tmp_path / "xgacmn_tf"
+    assert cache_folder() == tmp_path / "xgacmn_tf"
+    assert cache_folder("features") == Path("features")
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert default_cache_dir() == tmp_path / ".cache" / "xgacmn_tf"
+    assert cache_folder() == tmp_path / ".cache" / "xgacmn_tf"
 
 
 def test_texts_features_of_the_data_sets_own_beside_images_made_anew(

@@ -28,13 +28,30 @@ def test_several_labels_a_pair():
     assert make([pair("a", (0, 1))], [pair("b", (1,))]).train[0].label == (0, 1)
 
 
+def test_the_checks_read_each_label_a_few_times(monkeypatch):
+    """A number that grows with the pairs would make checking them quadratic."""
+    reads = []
+
+    class Counting(RawPair):
+        def __getattribute__(self, name):
+            if name == "label":
+                reads.append(name)
+            return super().__getattribute__(name)
+
+    # The first label comes after many pairs without one.
+    labels = [None] * 100 + [0] * 100
+    train = [Counting(f"{k}", Path(f"{k}.jpg"), "a text", of) for k, of in enumerate(labels)]
+    make(train, [pair("a")])
+    assert len(reads) <= 5 * len(train)
+
+
 @pytest.mark.parametrize(
     ("train", "test", "validation", "message"),
     [
         ([], [pair("a")], [], "train has no pair"),
         ([pair("a")], [], [], "test has no pair"),
         ([pair("a"), pair("a")], [pair("b")], [], "'a' is a duplicate, in train and train"),
-        ([pair("a")], [pair("b")], [pair("b")], "'b' is a duplicate, in test and validation"),
+        ([pair("a")], [pair("b")], [pair("b")], "'b' is a duplicate, in validation and test"),
         ([pair("a", 2)], [pair("b")], [], "'a' has label 2; expected 0 to 1"),
         ([pair("a")], [pair("b", -1)], [], "'b' has label -1; expected 0 to 1"),
         ([pair("a", ())], [pair("b", (0,))], [], r"'a' has label \(\)"),

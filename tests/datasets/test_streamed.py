@@ -217,7 +217,8 @@ def test_run_learns_as_one_in_memory_does(data_dir, tmp_path):
         "its searches find items of the test split only: the training split is streamed from files"
     )
     run = TrainedRun(tmp_path / "streamed")
-    assert len(run.gallery()) == metrics["splits"]["test"]
+    assert run.searched_split()[0] == "test"
+    assert len(run.gallery("test")) == metrics["splits"]["test"]
     with pytest.raises(InputError, match="is streamed from files, so that not all items can be"):
         run.gallery("all")
     in_memory = config.replace(streaming=False, export=False, output_dir=str(tmp_path / "memory"))

@@ -80,7 +80,7 @@ def test_words_find_pictures_by_the_angle_of_their_colours(search):
 def test_by_default_all_items_are_searched(colour_run, tmp_path, capsys):
     """The training items are those of the test split, so each is there once."""
     ids = {f"{part}-{row}" for part in ("train", "test") for row in range(6)}
-    assert set(TrainedRun(colour_run).gallery().id.tolist()) == ids
+    assert set(TrainedRun(colour_run).gallery("all").id.tolist()) == ids
     flags = [f"--run={colour_run}", f"--page={tmp_path / 'page.html'}", "--k=7"]
     command.main(["search", *flags, "red"])
     printed = capsys.readouterr().out
@@ -332,6 +332,13 @@ def test_queries_of_the_test_split_need_no_data_set(colour_run, tmp_path, monkey
         patch.setattr(TrainedRun, "dataset", None)
         np.testing.assert_array_equal(run.test_embeddings("text"), expected)
     run.folder.embeddings = tmp_path / "none.npz"
+    np.testing.assert_array_equal(run.test_embeddings("text"), expected)
+
+
+def test_damaged_embeddings_of_items_are_computed_again(item_run):
+    run = TrainedRun(item_run[0])
+    expected = run.represent("text", run.dataset().test.text)
+    run.folder.write_embeddings({"search_text": np.full_like(expected, np.nan)})
     np.testing.assert_array_equal(run.test_embeddings("text"), expected)
 
 

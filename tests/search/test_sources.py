@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from xgacmn_tf import export
 from xgacmn_tf.commands import gallery as command
 from xgacmn_tf.datasets.extraction import feature_store
 from xgacmn_tf.datasets.tables import text_id
 from xgacmn_tf.errors import InputError
+from xgacmn_tf.export.savedmodel import export_run
 from xgacmn_tf.gallery import Gallery, from_file
 from xgacmn_tf.runs.trained import TrainedRun
 from xgacmn_tf.search.sources import images_in, read_sources, table_in
@@ -129,6 +129,23 @@ def test_rows_of_a_table_may_lack_an_image_or_a_text(read, table):
     assert items.has_image.tolist() == [True, True, False]
     assert items.has_text.tolist() == [True, False, True]
     np.testing.assert_array_equal(items.features["text"], [[1, 0, 0], [0, 0, 0], [0, 1, 1]])
+
+
+def test_names_of_images_as_macos_and_windows_write_them(read, photos):
+    decomposed = "cafe\N{COMBINING ACUTE ACCENT}.jpg"
+    (photos / "sea.jpg").rename(photos / decomposed)
+    path = photos.parent / "items.csv"
+    names = f"{photos.name}\\rose.png", f"{photos.name}/caf\N{LATIN SMALL LETTER E WITH ACUTE}.jpg"
+    path.write_text("\n".join(["image", *names]), encoding="utf-8")
+    items, bad = read(path)
+    assert items.id.tolist() == [*names] and not bad
+
+
+def test_an_image_outside_the_folder_is_rejected(photos):
+    path = photos / "items.csv"
+    path.write_text("image\n..\\rose.png\n")
+    with pytest.raises(InputError, match="line 2: .* is outside the table's folder"):
+        table_in(path)
 
 
 def test_columns_of_other_names_and_json_lines(tmp_path):
@@ -267,7 +284,7 @@ def test_the_command_joins_images_and_texts_by_id(make, photos, tmp_path, colour
     assert "made.npz: 4 items with 3 images and 2 texts" in printed
     again, _ = make(tmp_path / "made.npz", "test")
     assert len(again) == 10
-    version = export.export_run(colour_run, tmp_path, gallery=["train", tmp_path / "made.npz"])
+    version = export_run(colour_run, tmp_path, gallery=["train", tmp_path / "made.npz"])
     assert "12 items" not in (version / "assets.extra" / "README.md").read_text()
 
 

@@ -216,14 +216,11 @@ def test_without_validation_the_last_epoch_is_kept(small_config, tmp_path):
 
 
 def test_epochs_and_patience_follow_the_size_of_the_data_unless_given():
-    def epochs(steps, pairs=1_000, dim=257, chooses=True, given=None, rate=3e-4):
-        return max_epochs(given, steps, pairs, dim, rate, chooses)
+    def epochs(steps, pairs=1_000, dim=257, chooses=True, given=None):
+        return max_epochs(given, steps, pairs, dim, chooses)
 
     assert (epochs(10), epochs(3), epochs(125)) == (100, 334, 24)  # 1,000 steps, at least 24 epochs
     assert epochs(10, dim=1, chooses=False) == 100
-    # Half as many with many features at their learning rate or a higher one.
-    assert [epochs(steps, rate=6e-4) for steps in (10, 125)] == [50, 12]
-    assert epochs(10, dim=256, rate=1e-3) == epochs(10, rate=5e-4) == 100
     # Few pairs take fewer steps only where no validation split chooses the epoch.
     assert epochs(10, pairs=249, chooses=False) == 30
     assert epochs(10, pairs=250, chooses=False) == epochs(10, pairs=249) == 100
@@ -237,7 +234,7 @@ def test_epochs_and_patience_follow_the_size_of_the_data_unless_given():
 def test_the_learning_rate_follows_the_size_of_the_data_unless_given():
     assert generator_learning_rate(None, pairs=250, dim=256) == 1e-3
     assert generator_learning_rate(None, pairs=249, dim=256) == GENERATOR_LEARNING_RATE
-    assert generator_learning_rate(None, pairs=250, dim=257) == 6e-4
+    assert generator_learning_rate(None, pairs=250, dim=257) == GENERATOR_LEARNING_RATE
     assert generator_learning_rate(2e-4, pairs=250, dim=256) == 2e-4
 
 

@@ -181,9 +181,9 @@ def extras() -> list[str]:
 
 def caches() -> list[str]:
     """Return the cache folder with its size, and the free space there."""
-    from xgacmn_tf.datasets.distribution import default_cache_dir
+    from xgacmn_tf.datasets.distribution import cache_folder
 
-    folder = default_cache_dir()
+    folder = cache_folder()
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     parent = folder
     while not parent.exists():

@@ -50,7 +50,7 @@ class Distribution:
         Args:
             data_dir: a folder, or a zip archive.
             cache_dir: the folder below which members of zip archives are unpacked; None for
-                `default_cache_dir()`.
+                `cache_folder()`.
             images: whether to search image folders, too.
 
         Raises:
@@ -62,7 +62,7 @@ class Distribution:
                 f"{self.instructions}"
             )
         check_data_dir(data_dir)
-        return Files(self, Path(data_dir), Path(cache_dir or default_cache_dir()), images)
+        return Files(self, Path(data_dir), cache_folder(cache_dir), images)
 
 
 class Files:
@@ -244,8 +244,10 @@ def check_data_dir(data_dir: str) -> None:
         )
 
 
-def default_cache_dir() -> Path:
-    """`xgacmn_tf` in the user's folder for caches, by the XDG convention."""
+def cache_folder(given: str | os.PathLike[str] | None = None) -> Path:
+    """Return the given folder, or else `xgacmn_tf` in the user's cache folder (XDG convention)."""
+    if given:
+        return Path(given)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "xgacmn_tf"
 
 

@@ -4,6 +4,7 @@ Readers of a data set's distribution return a `PairedDataset` if its files have 
 `RawPairs`, from which `extraction.extract_features` makes one.
 """
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,7 +71,7 @@ class RawPairs:
 
     @property
     def _first_label(self) -> int | tuple[int, ...] | None:
-        labels = (pair.label for pair in (*self.train, *self.test))
+        labels = (pair.label for pair in itertools.chain(self.train, self.test))
         return next((label for label in labels if label is not None), None)
 
     def splits(self) -> dict[str, tuple[RawPair, ...]]:
@@ -81,8 +82,9 @@ class RawPairs:
 
 def _check(pairs: RawPairs) -> None:
     source, classes = pairs.source or f"data set {pairs.name!r}", len(pairs.label_names)
+    first = pairs._first_label  # Found once: many pairs without a label may precede it.
     owner: dict[str, str] = {}
-    for part, split in {"train": pairs.train, "test": pairs.test, **pairs.splits()}.items():
+    for part, split in pairs.splits().items():
         if not split:
             raise InputError(f"{source}: {part} has no pair; train and test need at least one.")
         for pair in split:
@@ -99,10 +101,10 @@ def _check(pairs: RawPairs) -> None:
                 )
             if pair.label is None:
                 continue
-            if isinstance(pair.label, tuple) != pairs.multi_label:
+            if isinstance(pair.label, tuple) != isinstance(first, tuple):
                 raise InputError(
                     f"{source}: pair {pair.id!r} has label {pair.label}, the first one "
-                    f"{pairs._first_label}; give every pair one class or every pair a tuple."
+                    f"{first}; give every pair one class or every pair a tuple."
                 )
             labels = pair.label if isinstance(pair.label, tuple) else (pair.label,)
             if not labels or not all(0 <= label < classes for label in labels):

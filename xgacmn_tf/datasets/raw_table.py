@@ -10,13 +10,11 @@ group, or of the same image where no group is given, are never divided by a spli
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
-from unicodedata import normalize
 
 from xgacmn_tf.datasets.folders import SPLIT_OF
 from xgacmn_tf.datasets.labels import table_labels
 from xgacmn_tf.datasets.raw import RawPair, RawPairs
-from xgacmn_tf.datasets.tables import LABEL_SEPARATOR, Table, check_ids, row_ids
+from xgacmn_tf.datasets.tables import LABEL_SEPARATOR, Table, check_ids, image_path, row_ids
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.groups import file_keys, in_part
 from xgacmn_tf.nearest import did_you_mean
@@ -55,13 +53,13 @@ def raw_pairs(
         _check(table, row)
     pairs = [
         RawPair(
-            id=name,
-            image=_image_path(table.folder, cells["image"]) if cells["image"] else None,
+            id=pair_id,
+            image=image_path(table.folder, cells["image"]) if cells["image"] else None,
             text=cells["text"] or None,
             label=label,
             fine_label=cells.get("fine_label"),
         )
-        for name, cells, label in zip(row_ids(table.rows), table.rows, labels, strict=True)
+        for pair_id, cells, label in zip(row_ids(table.rows), table.rows, labels, strict=True)
     ]
     check_ids(table)
     _check_columns(table, pairs)
@@ -118,18 +116,6 @@ def table_parts(
             "use another --seed"
         )
     return parts
-
-
-def _image_path(folder: Path, name: str) -> Path:
-    """Return the path of an image that a cell names, whether or not there is such a file.
-
-    Tables and files often come from different systems: macOS decomposes accented letters in file
-    names, and Windows writes backslashes.
-    """
-    path = folder / name
-    spellings = (name, name.replace("\\", "/"))
-    forms = (folder / normalize(form, each) for each in spellings for form in ("NFC", "NFD"))
-    return path if path.is_file() else next((each for each in forms if each.is_file()), path)
 
 
 def _check(table: Table, row: int) -> None:

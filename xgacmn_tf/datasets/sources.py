@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from xgacmn_tf.datasets import folders
-from xgacmn_tf.datasets.distribution import default_cache_dir
+from xgacmn_tf.datasets.distribution import cache_folder
 from xgacmn_tf.datasets.encoded_images import EncodedImages
 from xgacmn_tf.datasets.forms import HUGGING_FACE, RAW_TFDS, Form, file_of, form_of
 from xgacmn_tf.datasets.tables import Table, make_table, read_table
@@ -36,7 +36,7 @@ def read_source(
         return read_table(
             file_of(data), data.columns, names=names, required=required, label_separator=separator
         )
-    images = EncodedImages(Path(cache_dir or default_cache_dir()))
+    images = EncodedImages(cache_folder(cache_dir))
     folder = images.folder
     # Libraries are imported only for their own data sets.
     if form is Form.HUGGING_FACE:

@@ -191,7 +191,8 @@ class Split:
         if self.thumbnail is not None:
             thumbnails = list(self.thumbnail)
             yield f"thumbnail_{part}", "bytes", (len(thumbnails),), thumbnails
-        # Groups by image add nothing to the features, and data of before had none.
+        # Groups by image follow from the features. Leaving them out keeps the fingerprints of data
+        # sets from versions without groups.
         if self.group is not None and not np.array_equal(
             first_rows(self.group), first_rows(self.image_keys)
         ):
@@ -201,8 +202,50 @@ class Split:
                 yield f"{name}_{part}", "bool", mask.shape, [np.ascontiguousarray(mask).data]
 
     def checked(self, part: str, num_classes: int, source: str) -> "Split":
-        """This split with its arrays in their final types; errors as of `check`."""
-        return _checked_split(self, part, num_classes, source)
+        """Return this split with its arrays in their final types; errors as of `check`."""
+
+        def name(field: str) -> str:
+            return f"{source}: {field}_{part}"
+
+        values: dict[str, Any] = {
+            "image": checked_features(self.image, name("image")),
+            "text": checked_features(self.text, name("text")),
+            "label": checked_labels(self.label, num_classes, name("label"), part == "train"),
+        }
+        for field, array in self._arrays():
+            if field == "thumbnail":
+                values[field] = tuple(array)
+            elif field in ("has_image", "has_text"):
+                modality = field.removeprefix("has_")
+                values[field] = checked_presence(
+                    array, values[modality], name(field), part == "train"
+                )
+            elif field not in values:
+                values[field] = strings(array, name(field))
+        rows = len(values["image"])
+        for field, array in values.items():
+            if array is not None and len(array) != rows:
+                raise InputError(
+                    f"{name(field)} has {len(array)} rows, image_{part} has {rows}; row i of each "
+                    "must be the same pair"
+                )
+        if "group" in values:
+            # As in tables, a pair without a group belongs to those with the same image.
+            empty = values["group"] == ""
+            if empty.any():
+                keys = dataclasses.replace(self, image=values["image"]).image_keys
+                values["group"] = np.where(empty, keys, values["group"])
+        checked = Split(**values)
+        neither = ~(checked.has("image") | checked.has("text"))
+        if neither.any():
+            raise InputError(
+                f"{source}: {neither.sum():,} pairs of {part} have neither an image nor a text, "
+                f"the first in row {int(np.argmax(neither))}; remove them"
+            )
+        for row, encoded in enumerate(checked.thumbnail or ()):
+            if not isinstance(encoded, bytes) or not (encoded or not checked.has("image")[row]):
+                raise InputError(f"{name('thumbnail')} has no encoded image (bytes) at row {row}")
+        return checked
 
 
 def targets_of(labels: np.ndarray, num_classes: int) -> np.ndarray:
@@ -232,46 +275,3 @@ def pairs_per_category(labels: np.ndarray, num_classes: int) -> np.ndarray:
 
 def strings_content(name: str, values: Any) -> tuple[str, str, tuple[int, ...], list[Any]]:
     return name, "str", (len(values),), [str(value).encode() for value in values]
-
-
-def _checked_split(split: Split, part: str, num_classes: int, source: str) -> Split:
-    def name(field: str) -> str:
-        return f"{source}: {field}_{part}"
-
-    values: dict[str, Any] = {
-        "image": checked_features(split.image, name("image")),
-        "text": checked_features(split.text, name("text")),
-        "label": checked_labels(split.label, num_classes, name("label"), part == "train"),
-    }
-    for field, array in split._arrays():
-        if field == "thumbnail":
-            values[field] = tuple(array)
-        elif field in ("has_image", "has_text"):
-            modality = field.removeprefix("has_")
-            values[field] = checked_presence(array, values[modality], name(field), part == "train")
-        elif field not in values:
-            values[field] = strings(array, name(field))
-    rows = len(values["image"])
-    for field, array in values.items():
-        if array is not None and len(array) != rows:
-            raise InputError(
-                f"{name(field)} has {len(array)} rows, image_{part} has {rows}; row i of each "
-                "must be the same pair"
-            )
-    if "group" in values:
-        # As in tables, a pair without a group belongs to those with the same image.
-        empty = values["group"] == ""
-        if empty.any():
-            keys = dataclasses.replace(split, image=values["image"]).image_keys
-            values["group"] = np.where(empty, keys, values["group"])
-    checked = Split(**values)
-    neither = ~(checked.has("image") | checked.has("text"))
-    if neither.any():
-        raise InputError(
-            f"{source}: {neither.sum():,} pairs of {part} have neither an image nor a text, the "
-            f"first in row {int(np.argmax(neither))}; remove them"
-        )
-    for row, encoded in enumerate(checked.thumbnail or ()):
-        if not isinstance(encoded, bytes) or not (encoded or not checked.has("image")[row]):
-            raise InputError(f"{name('thumbnail')} has no encoded image (bytes) at row {row}")
-    return checked

@@ -48,7 +48,8 @@ def stratified_part(
     # Labels by their number of free rows. A label's newest entry is the valid one.
     rarest = [(count, label) for label, count in enumerate(counts.tolist()) if count]
     heapq.heapify(rarest)
-    # What rounding left over goes to the next label; else 100 classes of 4 would give none at .1.
+    # The rounding error goes to the next label; otherwise a fraction of 0.1 would draw no row from
+    # 100 classes of 4 rows.
     carry = 0.0
     while rarest:
         count, label = heapq.heappop(rarest)

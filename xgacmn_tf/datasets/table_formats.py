@@ -124,8 +124,6 @@ def _parquet(path: Path) -> Records:
                 for record in batch.to_pylist():
                     row += 1
                     yield f"row {row}", record
-        except InputError:
-            raise
         except Exception as error:
             raise _unreadable(path, error) from error
 

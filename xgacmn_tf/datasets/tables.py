@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 import numpy as np
 
@@ -183,6 +184,18 @@ def check_ids(table: Table) -> None:
             )
 
 
+def image_path(folder: Path, name: str) -> Path:
+    """Return the path of an image that a cell names, whether or not there is such a file.
+
+    Tables and files often come from different systems: macOS decomposes accented letters in file
+    names, and Windows writes backslashes.
+    """
+    path = folder / name
+    spellings = (name, name.replace("\\", "/"))
+    forms = (folder / normalize(form, each) for each in spellings for form in ("NFC", "NFD"))
+    return path if path.is_file() else next((each for each in forms if each.is_file()), path)
+
+
 def _selected(
     source: str,
     header: Sequence[str],
@@ -266,13 +279,14 @@ def _check_path(where: str, folder: Path, image: Any) -> None:
 
     A table from elsewhere must not make other images of this machine part of a model.
     """
-    path, shown = Path(str(image)), repr(str(image)[:80])
+    shown = repr(str(image)[:80])
+    paths = [Path(str(image)), Path(str(image).replace("\\", "/"))]  # See `image_path`.
     if "\0" in str(image):
         raise InputError(
             f"{where}: the image {shown} is not a file name, as it holds a NUL; expected a path "
             f"below {folder}"
         )
-    if path.is_absolute() or ".." in path.parts:
+    if any(path.is_absolute() or ".." in path.parts for path in paths):
         raise InputError(
             f"{where}: the image {shown} is outside the table's folder {folder}; put the images or "
             "a link to their folder below it, and give paths that start from it"

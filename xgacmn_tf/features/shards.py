@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ class Shard:
     feature: np.ndarray
     row: np.ndarray
     thumbnail: tuple[bytes, ...] = ()
-    bad: tuple[str, ...] = field(default=())
+    bad: tuple[str, ...] = ()
 
     def save(self, path: Path) -> None:
         """Write a `.npz` file, atomically."""
@@ -59,7 +59,7 @@ class Shard:
         Raises:
             InputError: if the file is damaged or describes other items.
         """
-        arrays = array_files.read(path, lambda names: None)
+        arrays = array_files.read(path)
         feature, row, bad = arrays["feature"], arrays["row"], arrays["bad"]
         end = np.cumsum(arrays["thumbnail_size"]).tolist()
         joined = arrays["thumbnail"].tobytes()

@@ -100,7 +100,7 @@ class VisualWords(Extractor):
     @classmethod
     def _load(cls, folder: Path, name: str, settings: dict[str, Any]) -> Self:
         loaded = cls(name, settings["seed"], settings["size"])
-        loaded.words = array_files.read(folder / _WORDS, lambda names: None)["words"]
+        loaded.words = array_files.read(folder / _WORDS)["words"]
         if loaded.words.shape != (loaded.size, 128) or not np.isfinite(loaded.words).all():
             raise ValueError(f"words has shape {loaded.words.shape}, or NaN")
         return loaded

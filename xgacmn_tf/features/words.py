@@ -216,7 +216,7 @@ class Topics(Extractor):
         loaded = cls(name, settings["seed"], settings["topics"], settings["vocabulary_size"])
         words = {"size": settings["vocabulary_size"], "ngrams": settings.get("ngrams", False)}
         loaded.words = BagOfWords._load(folder, name, words)
-        arrays = array_files.read(folder / _TOPICS, lambda names: None)
+        arrays = array_files.read(folder / _TOPICS)
         # What scikit-learn's `transform` reads of a fitted model.
         loaded._model.components_ = arrays["word_weight"]
         loaded._model.exp_dirichlet_component_ = arrays["expected_word"]

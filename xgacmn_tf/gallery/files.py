@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.gallery.items import HAS, Gallery, check_unique
+from xgacmn_tf.gallery.items import HAS, Gallery
 from xgacmn_tf.io import array_files
 from xgacmn_tf.names import MODALITIES
 
@@ -46,7 +46,7 @@ def from_file(path: str | os.PathLike[str], dims: Mapping[str, int]) -> Gallery:
     if given_ids.ndim != 1 or given_ids.dtype.kind not in "Uiu" or not rows:
         raise _unexpected(path, "id", given_ids, "one string or whole number an item, at least one")
     ids = given_ids.astype(str)
-    check_unique(str(path), ids)
+    _check_unique(path, ids)
     if "" in ids:
         raise InputError(f"gallery {path}: the id of row {ids.tolist().index('')} is empty")
     strings = {"id": ids, "title": arrays.get("title", ids)}
@@ -88,6 +88,18 @@ def _check_names(path: Path, names: Collection[str]) -> None:
             f"gallery {path} holds {', '.join(sorted(names)) or 'nothing'}; expected id, image or "
             "text features or both, and title, category and thumbnails if there are any: "
             f"{', '.join(ALLOWED)}{remedy if of_data_set else ''}"
+        )
+
+
+def _check_unique(path: Path, ids: np.ndarray) -> None:
+    """Raise an `InputError` if an id occurs twice."""
+    unique, count = np.unique(ids, return_counts=True)
+    if len(unique) < len(ids):
+        twice = unique[count.argmax()]
+        first, second = np.flatnonzero(ids == twice)[:2]
+        raise InputError(
+            f"gallery {path}: rows {first} and {second} both have the id {str(twice)!r}; give "
+            "every row an id of its own"
         )
 
 

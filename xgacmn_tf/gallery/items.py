@@ -266,15 +266,3 @@ def _united(categories: np.ndarray) -> str:
     """Return the categories or fine labels of several items, each once."""
     names = [name for several in categories.tolist() for name in several.split(", ") if name]
     return ", ".join(dict.fromkeys(names))
-
-
-def check_unique(where: str, ids: np.ndarray) -> None:
-    """Raise an `InputError` if an id occurs twice."""
-    unique, count = np.unique(ids, return_counts=True)
-    if len(unique) < len(ids):
-        twice = unique[count.argmax()]
-        first, second = np.flatnonzero(ids == twice)[:2]
-        raise InputError(
-            f"gallery {where}: rows {first} and {second} both have the id {str(twice)!r}; give "
-            "every row an id of its own"
-        )

@@ -26,14 +26,14 @@ __all__ = ["HDF5_SUFFIXES", "MAX_BYTES", "Choose", "Shapes", "read", "read_named
 _HEADER_BYTES = 2**16
 
 
-def read(path: Path, choose: Choose) -> dict[str, np.ndarray]:
+def read(path: Path, choose: Choose = lambda shapes: None) -> dict[str, np.ndarray]:
     """Read arrays of the file at `path`.
 
     Args:
         path: the suffix states the format; the two formats of `.mat` files (up to v7, and v7.3)
             are distinguished by their content.
         choose: called with the names and shapes in the file before any array is read; returns the
-            names to read, or None for all; raises to reject them.
+            names to read, or None for all, the default; raises to reject them.
 
     Raises:
         InputError: if the file is missing or damaged, declares more than `MAX_BYTES`, or a chosen

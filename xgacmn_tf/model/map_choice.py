@@ -39,7 +39,7 @@ from xgacmn_tf.names import CHI2_COMPONENTS, CHI2_GAMMA, MAP_NAMES, RBF_COMPONEN
 # takes this many rows, too, of features with more dimensions.
 MAX_LANDMARKS = 4_000
 # Components that a kernel map keeps for each dimension of its features, at most: for histograms of
-# ten topics 500 lost .002 to .006 of validation mAP against 100.
+# ten topics 500 lost 0.002 to 0.006 of validation mAP against 100.
 COMPONENTS_A_DIMENSION = 10
 # Rows whose distances set a kernel's width, evenly spaced.
 ROWS_FOR_DISTANCE = 500

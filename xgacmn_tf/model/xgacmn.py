@@ -97,7 +97,8 @@ class XGACMN(AdversarialModel):
         common_discriminator_hidden: hidden units of D_C; None leaves it out (Table 3).
         lambda_1, lambda_2, lambda_3: weights of the pair, adversarial and class terms (Eq. 10–11).
         label_smoothing: share of `losses.label_smoothing_loss` in the class terms, in [0, 1); the
-            paper has none. None takes `networks.default_label_smoothing`.
+            paper has none. None takes `networks.default_label_smoothing`, or 0.1 where encoders
+            are given.
         distillation: weight of `losses.distillation_loss`; the paper has no such term.
         generator_steps: K of Algorithm 1.
         annealing: the margin's weight over the generators' steps.

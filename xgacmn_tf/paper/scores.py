@@ -56,7 +56,7 @@ class Codes:
 def read_codes(folder: RunFolder) -> Codes:
     """Read embeddings.npz of a run."""
     try:
-        arrays = array_files.read(folder.embeddings, lambda names: None)
+        arrays = array_files.read(folder.embeddings)
         codes = arrays["image"], arrays["text"]
         label, ids = arrays["label"], arrays["id"]
     except (ValueError, KeyError, IndexError) as error:
@@ -116,7 +116,7 @@ def read_scores(output: Path, run: Experiment) -> Scores:
     """Read the file that `write_scores` wrote."""
     path = scores_path(output, run)
     try:
-        arrays = array_files.read(path, lambda names: None)
+        arrays = array_files.read(path)
         rows = {way: arrays["direction"] == way for way in DIRECTIONS}
         similarities = [s for s in CODE_SIMILARITIES if f"AP_{s}" in arrays]
         return Scores(

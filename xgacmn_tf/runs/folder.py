@@ -17,6 +17,9 @@ results.html      the results page
 query.webp        an image of the test split to search with; also .png or .jpeg
 model_card.md     data, scores, intended use, limits, licenses and commands, to share with the model
 models/           the trained encoders as a SavedModel for serving
+cache/            features, galleries and indexes of searches
+search.html       the page of the last search
+items/            items written to the search service
 metrics.json      results, written last: its presence means that the run is complete
 .lock             locked while a process writes into the folder
 """
@@ -73,7 +76,7 @@ class RunFolder:
         name = (
             Path(config.data.dataset).stem
             if config.data.dataset.endswith((".npz", ".mat"))
-            else (config.data.dataset.replace("/", "-").replace(":", "-"))
+            else config.data.dataset.replace("/", "-").replace(":", "-")
         )
         model = "" if config.system.model == XGACMN else f"{model_name(config.system.model)}-"
         return cls(Path("runs") / f"{name}-{model}{config.fingerprint()}")
@@ -232,7 +235,7 @@ class RunFolder:
     def read_per_query(self, similarity: str) -> dict[str, float]:
         """Return "<direction>/<id>" → average precision over the whole gallery."""
         try:
-            arrays = array_files.read(self.per_query, lambda names: None)
+            arrays = array_files.read(self.per_query)
             return {
                 f"{way}/{query}": float(score)
                 for way in DIRECTIONS

@@ -53,7 +53,7 @@ class StoredRun:
         if not folder.is_finished():
             raise InputError(f"{path} holds no finished run (no metrics.json); name a run folder")
         metrics = folder.read_metrics()
-        arrays = array_files.read(folder.embeddings, lambda names: None)
+        arrays = array_files.read(folder.embeddings)
         missing = sorted({"id", "label", *MODALITIES} - set(arrays))
         names = metrics.get("label_names")
         if missing or not isinstance(names, list):
@@ -95,7 +95,7 @@ def _pairs(folder: RunFolder, rows: int) -> TestPairs | None:
     """Return the record of the test pairs, from pairs.npz or the data set."""
     if folder.pairs.exists():
         try:
-            return TestPairs.from_arrays(array_files.read(folder.pairs, lambda names: None), rows)
+            return TestPairs.from_arrays(array_files.read(folder.pairs), rows)
         except InputError as error:
             raise InputError(f"{folder.pairs}: {error}") from error
     try:

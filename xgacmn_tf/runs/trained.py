@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -87,13 +87,13 @@ class TrainedRun:
         items = sum(counts.values())
         return gallery.searched_split(items, self.dims, streamed)
 
-    def gallery(self, split: str | None = None) -> Gallery:
+    def gallery(self, split: str) -> Gallery:
         """Return the items of the run's data set.
 
         Args:
-          split: "all", "train" or "test"; None for `searched_split`.
+          split: "all", "train" or "test".
         """
-        return gallery.from_dataset(self.dataset(), split or self.searched_split()[0])
+        return gallery.from_dataset(self.dataset(), split)
 
     @functools.cached_property
     def label_names(self) -> tuple[str, ...] | None:
@@ -150,20 +150,14 @@ class TrainedRun:
           InputError: neither embeddings.npz nor the data set can be read.
         """
         try:
-            arrays = array_files.read(self.folder.embeddings, lambda names: None)
-            stored = self.from_stored(arrays, modality)[:].astype(np.float32)
+            arrays = array_files.read(self.folder.embeddings)
+            if self.similarity == "item":
+                checked = Representations.of(modality, arrays[f"search_{modality}"])
+            else:
+                checked = represent(self.encoder, arrays[modality], self.similarity, modality)
+            stored = checked[:].astype(np.float32)
             if width is None or stored.shape[1] == width:
                 return stored
         except (InputError, KeyError, ValueError, tf.errors.InvalidArgumentError):
             pass
         return self.represent(modality, getattr(self.dataset().test, modality), width)
-
-    def from_stored(self, arrays: Mapping[str, np.ndarray], modality: str) -> Representations:
-        """Return what searches rank the test split by, from the arrays of embeddings.npz.
-
-        Raises:
-          KeyError: an array is missing.
-        """
-        if self.similarity == "item":
-            return Representations.of(modality, arrays[f"search_{modality}"])
-        return represent(self.encoder, arrays[modality], self.similarity, modality)

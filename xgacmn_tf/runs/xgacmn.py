@@ -138,7 +138,7 @@ def check_evaluations(config: Config, dataset: PairedDataset, devices: Devices) 
         return
     steps = dataset.train.batches(training.batch_size).steps(devices)
     epochs = _max_epochs(config, dataset, steps, chooses=True)
-    if epochs > 1 and automatic.planned_evaluations(epochs, training.evaluate_every) < 2:
+    if 1 < epochs <= training.evaluate_every:
         raise InputError(
             f"--evaluate_every={training.evaluate_every} evaluates {epochs} epochs once, "
             "and choosing the best epoch takes at least two evaluations; use a smaller "
@@ -147,10 +147,8 @@ def check_evaluations(config: Config, dataset: PairedDataset, devices: Devices) 
 
 
 def _max_epochs(config: Config, dataset: PairedDataset, steps: int, chooses: bool) -> int:
-    training, pairs = config.training, len(dataset.train)
     dim = max(dataset.image_dim, dataset.text_dim)
-    rate = automatic.generator_learning_rate(training.generator_learning_rate, pairs, dim)
-    return automatic.max_epochs(training.epochs, steps, pairs, dim, rate, chooses)
+    return automatic.max_epochs(config.training.epochs, steps, len(dataset.train), dim, chooses)
 
 
 def train_run(

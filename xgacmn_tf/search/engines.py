@@ -92,11 +92,7 @@ def load_index(
     """
     path = Path(folder) / RECORD
     if not path.is_file():
-        older = Path(folder, "index.npz").is_file()
-        raise InputError(
-            f"{folder} holds {'an index of an older version' if older else 'no index'}: there is "
-            f"no {path}; index the gallery again"
-        )
+        raise InputError(f"{folder} holds no index: there is no {path}; index the gallery again")
     try:
         record = read_json(path)
         kind, layout = str(record["kind"]), record["format"]

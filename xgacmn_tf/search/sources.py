@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from tqdm import tqdm
 from xgacmn_tf import gallery
 from xgacmn_tf.datasets import feature_file
 from xgacmn_tf.datasets.columns import Columns
-from xgacmn_tf.datasets.distribution import default_cache_dir, read_text
+from xgacmn_tf.datasets.distribution import cache_folder, read_text
 from xgacmn_tf.datasets.extraction.cache import FeatureCache
 from xgacmn_tf.datasets.extraction.extract import title
 from xgacmn_tf.datasets.extraction.feature_store import item_keys, stored_features
@@ -34,6 +34,7 @@ from xgacmn_tf.datasets.table_formats import FORMATS
 from xgacmn_tf.datasets.tables import (
     LABEL_SEPARATOR,
     check_ids,
+    image_path,
     read_table,
     row_ids,
     text_id,
@@ -48,6 +49,7 @@ from xgacmn_tf.runs.trained import TrainedRun
 # Columns of tables.
 NAMES = ("id", "image", "text", "title", "label")
 SPLITS = (ALL, TRAIN, TEST)
+_SHOWN = 3
 _EXPECTED = (
     "expected all, train, test, a folder of images, a .txt file with one text a line, a table "
     f"({', '.join(FORMATS)}), or an .npz file with features"
@@ -183,7 +185,7 @@ def table_in(
             RawItem(
                 name,
                 row.get("title") or title(text) or Path(image).stem,
-                table.folder / image if image else None,
+                image_path(table.folder, image) if image else None,
                 text or None,
                 ", ".join(label for label in named if label),
             )
@@ -262,8 +264,8 @@ def _extracted(
 def _feature_folder(run: TrainedRun, extractor: Extractor, cache: Path) -> Path:
     """Return the folder of an extractor's features; networks share theirs with training."""
     if not extractor.learns:
-        shared = run.folder.recorded_config().features.cache_dir or default_cache_dir()
-        return FeatureCache(Path(shared), extractor, (), SKIP).features_folder
+        shared = cache_folder(run.folder.recorded_config().features.cache_dir)
+        return FeatureCache(shared, extractor, (), SKIP).features_folder
     # Named after the extractor's content: features of another one are of no use.
     name = f"{extractor.modality}-{file_hash(run.folder.extractors / extractor.modality)[:16]}"
     folder = cache / name
@@ -277,10 +279,7 @@ def readable(path: str | os.PathLike[str]) -> str:
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
-def summary(bad: Iterable[str], shown: int = 3) -> str:
-    """Return one line on images that were left out; "" for none."""
-    reasons = [*bad]
-    if not reasons:
-        return ""
-    more = f" and {len(reasons) - shown:,} more" if len(reasons) > shown else ""
-    return f"left out, as they cannot be used: {'; '.join(reasons[:shown])}{more}"
+def summary(bad: Sequence[str]) -> str:
+    """Return one line on images that were left out, at least one."""
+    more = f" and {len(bad) - _SHOWN:,} more" if len(bad) > _SHOWN else ""
+    return f"left out, as they cannot be used: {'; '.join(bad[:_SHOWN])}{more}"

@@ -122,13 +122,11 @@ def _read(
     values = flags.FlagValues()
     for kind in kinds:
         define_flags(values, kind)
-    takes_files = expand is not None
-    exit_with_help(
-        argv,
-        lambda full: (
-            f"{description.rstrip()}\n{help_text(*kinds, full=full, takes_files=takes_files)}"
-        ),
-    )
+    full = any(argument in FULL_HELP for argument in argv[1:])
+    if full or any(argument in HELP for argument in argv[1:]):
+        text = help_text(*kinds, full=full, takes_files=expand is not None)
+        print(f"{description.rstrip()}\n{text}")
+        sys.exit(0)
     try:
         arguments = argv[1:] if expand is None else expand(argv[1:])
     except InputError as error:
@@ -169,19 +167,6 @@ def read_words_and_settings(
     """
     values, words = _read(argv, description, [kind], takes_words=True)
     return words, kind(**given_settings(values, kind))
-
-
-def exit_with_help(argv: list[str], text: Callable[[bool], str]) -> None:
-    """Print a text and end the program if the arguments of a command ask for help.
-
-    Args:
-      argv: the program's name and its arguments.
-      text: returns it, given whether all flags were asked for.
-    """
-    full = any(argument in FULL_HELP for argument in argv[1:])
-    if full or any(argument in HELP for argument in argv[1:]):
-        print(text(full))
-        sys.exit(0)
 
 
 def help_text(*kinds: type[Section], full: bool, takes_files: bool = False) -> str:
@@ -254,9 +239,6 @@ def _parse(values: flags.FlagValues, argv: list[str], takes_words: bool) -> list
     """
     absl_logging.set_verbosity(absl_logging.WARNING)
     try:
-        values.unparse_flags()
-        for name in values:
-            values[name].unparse()  # To its default, for processes that call commands repeatedly.
         rest = values(argv)[1:]
     except flags.UnrecognizedFlagError as error:
         near = did_you_mean(error.flagname, values, "--")

@@ -28,8 +28,8 @@ from xgacmn_tf.settings.sections import (
     DataSettings,
     EvaluationSettings,
     FeatureSpec,
+    ModelChoice,
     OutputSettings,
-    SystemSettings,
 )
 from xgacmn_tf.settings.xgacmn_sections import ItemSettings, TrainingSettings, XGACMNSettings
 
@@ -56,7 +56,7 @@ class Config(Section):
     own_title: ClassVar[str] = "Random numbers"
     data: DataSettings = DataSettings()
     features: FeatureSpec = FeatureSpec()
-    system: SystemSettings = SystemSettings()
+    system: ModelChoice = ModelChoice()
     model: XGACMNSettings = XGACMNSettings()
     training: TrainingSettings = TrainingSettings()
     items: ItemSettings = ItemSettings()
@@ -64,7 +64,8 @@ class Config(Section):
     output: OutputSettings = OutputSettings()
     seed: int = setting(
         0,
-        "seed of initial weights, batches, dropout and random splits",
+        "seed of initial weights, batches, dropout, random splits, what sift and lda learn, and "
+        "samples of validation pairs and of examples on the results page",
         minimum=0,
         maximum=2**31 - 1,
         common=True,

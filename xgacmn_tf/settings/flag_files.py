@@ -18,19 +18,22 @@ _FLAGS = ("--flagfile", "-flagfile")
 
 
 def folder() -> Path:
-    """`flags/`: inside of an installed package, beside it in a checkout (setup.py moves it)."""
+    """Return `flags/`, which is inside an installed package and beside it in a checkout.
+
+    setup.py moves it.
+    """
     package = Path(__file__).parents[1]
     installed = package / "flags"
     return installed if installed.is_dir() else package.parent / "flags"
 
 
 def names() -> list[str]:
-    """What came with the package, without ".flags"."""
+    """Return the names of the package's flag files, without ".flags"."""
     return sorted(path.stem for path in folder().glob(f"*{SUFFIX}"))
 
 
 def find(name: str) -> Path:
-    """The flag file called `name`: one at this path, or else one that came with the package.
+    """Return the flag file called `name`: the one at this path, or else the package's.
 
     Raises:
       InputError: there is neither.
@@ -49,7 +52,7 @@ def find(name: str) -> Path:
 
 
 def expand(arguments: Sequence[str]) -> list[str]:
-    """Puts the lines of flag files where the arguments name them.
+    """Return arguments with each flag file replaced by its lines.
 
     Args:
       arguments: of a command line, without the program's name.
@@ -75,7 +78,7 @@ def expand(arguments: Sequence[str]) -> list[str]:
 
 
 def _lines(path: Path, readers: tuple[Path, ...]) -> list[str]:
-    """The arguments in a file; `readers` are the files on the way to it."""
+    """Return the arguments in a file; `readers` are the files that name it, outermost first."""
     here = path.resolve()
     if here in readers:
         raise InputError(f"--flagfile={path}: this file names itself, by way of {readers[-1]}")
@@ -91,7 +94,7 @@ def _lines(path: Path, readers: tuple[Path, ...]) -> list[str]:
             continue
         flag, equals, name = line.partition("=")
         if flag in _FLAGS and equals:
-            # A file means the one that lies beside it before any other of that name.
+            # A file beside this one takes precedence over any other of that name.
             beside = path.parent / os.path.expanduser(name)
             found += _lines(beside if _is_there(beside) else find(name), (*readers, here))
         else:

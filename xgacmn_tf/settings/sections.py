@@ -100,7 +100,7 @@ class FeatureSpec(Section):
 
 
 @dataclasses.dataclass(frozen=True)
-class SystemSettings(Section):
+class ModelChoice(Section):
     """The model: X-GACMN, or a system to compare it with and its hyper-parameters."""
 
     model: str = setting(

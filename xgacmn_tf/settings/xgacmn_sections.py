@@ -80,7 +80,8 @@ class XGACMNSettings(Section):
     image_dropout: float | None = setting(
         None,
         "dropout after the hidden layers of the image encoder; by default 0.5, and 0 from 10 "
-        "training pairs for each mapped feature (20 with fewer than 250 pairs)",
+        "training pairs for each mapped feature (20 with fewer than 250 pairs); pairs held out for "
+        "validation are not counted",
         minimum=0.0,
         maximum=0.95,
     )
@@ -95,7 +96,8 @@ class XGACMNSettings(Section):
     label_smoothing: float | None = setting(
         None,
         "share of equal class posteriors in the class terms, which is beyond the paper; by default "
-        "0.1, and 0 (Eq. 6 and 8 alone) with fewer than 250 training pairs",
+        "0.1, and 0 (Eq. 6 and 8 alone) with fewer than 250 training pairs, not counting those "
+        "held out for validation",
         minimum=0.0,
         maximum=0.9,
         later=True,
@@ -206,9 +208,8 @@ class TrainingSettings(Section):
     epochs: int | None = setting(
         None,
         "maximum number of passes over the training split; by default as many as make 1,000 "
-        "steps, at least 24; 500 steps, at least 12 epochs, with more than 256 features and a "
-        "learning rate of at least 6e-4; 300 steps with fewer than 250 pairs and than 20 pairs for "
-        "each feature",
+        "steps, at least 24; 300 steps with fewer than 250 pairs and than 20 pairs for each "
+        "feature",
         minimum=1,
         common=True,
     )
@@ -260,8 +261,9 @@ class TrainingSettings(Section):
     )
     generator_learning_rate: float | None = setting(
         None,
-        "Adam's learning rate for generators and class layer; by default 6e-4, 1e-3 with at "
-        "most 256 features, and 3e-4 with fewer than 250 training pairs",
+        "Adam's learning rate for generators and class layer; by default 3e-4, and 1e-3 with at "
+        "most 256 features and at least 250 training pairs, not counting those held out for "
+        "validation",
         minimum=1e-9,
     )
     discriminator_learning_rate: float = setting(

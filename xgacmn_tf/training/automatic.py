@@ -20,15 +20,13 @@ from xgacmn_tf.training.epoch_choice import MIN_PATIENCE
 # falls slowly. Only with 32 classes does it grow until step 700.
 STEPS_OF_FEW_PAIRS = 300
 # Steps otherwise: the best epoch, which a validation split chooses, comes before.
-STEPS, MIN_EPOCHS = 1_000, 24
-# The same at the learning rate of many features.
-STEPS_AT_HIGH_RATE, EPOCHS_AT_HIGH_RATE = 500, 12
+STEPS = 1_000
+MIN_EPOCHS = 24
 # Steps without a better evaluation after which a training ends.
 PATIENCE_STEPS = 400
-# Adam's learning rate with enough pairs for a validation split, for few features and for many. At
-# 3e-4 measurements still improve after 2,000 steps. Network features of emoji, clip art and stamps
-# reach the same validation mAP in 500 steps at 6e-4 as in 1,000 at 3e-4; at 1e-3 they do not.
-RATE_OF_FEW_FEATURES, RATE_OF_MANY_FEATURES = 1e-3, 6e-4
+# Adam's learning rate where there are few features and enough pairs for a validation split. At the
+# usual one, which suits the emoji and clip art, measurements still improve after 2,000 steps.
+RATE_OF_FEW_FEATURES = 1e-3
 # Up to here a matrix product costs less than sharing it among cores: 4.8 rather than 7 ms a step on
 # two cores at 128 and 10 dimensions. The last bits of the results may follow the number of threads,
 # so it is a function of the data alone.
@@ -59,16 +57,11 @@ def generator_learning_rate(given: float | None, pairs: int, dim: int) -> float:
         pairs: number of training pairs.
         dim: the larger number of features of both modalities.
     """
-    if given:
-        return given
-    if pairs < FEW_PAIRS:
-        return GENERATOR_LEARNING_RATE
-    return RATE_OF_FEW_FEATURES if dim <= SMALL_DIMENSIONS else RATE_OF_MANY_FEATURES
+    few_features = dim <= SMALL_DIMENSIONS and pairs >= FEW_PAIRS
+    return given or (RATE_OF_FEW_FEATURES if few_features else GENERATOR_LEARNING_RATE)
 
 
-def max_epochs(
-    epochs: int | None, steps: int, pairs: int, dim: int, rate: float, chooses: bool
-) -> int:
+def max_epochs(epochs: int | None, steps: int, pairs: int, dim: int, chooses: bool) -> int:
     """Return the maximum number of epochs.
 
     Args:
@@ -76,22 +69,13 @@ def max_epochs(
         steps: number of steps of an epoch.
         pairs: number of training pairs.
         dim: the larger number of features of both modalities.
-        rate: the generators' learning rate.
         chooses: whether a validation split chooses the epoch.
     """
     if epochs:
         return epochs
-    total, least = STEPS, MIN_EPOCHS
-    if not chooses and pairs < FEW_PAIRS and has_few_pairs(dim, pairs):
-        total = STEPS_OF_FEW_PAIRS
-    elif dim > SMALL_DIMENSIONS and rate >= RATE_OF_MANY_FEATURES:
-        total, least = STEPS_AT_HIGH_RATE, EPOCHS_AT_HIGH_RATE
-    return max(least, math.ceil(total / steps))
-
-
-def planned_evaluations(epochs: int, every: int) -> int:
-    """Return the number of evaluations if every `every`-th epoch and the last are evaluated."""
-    return math.ceil(epochs / every)
+    few = not chooses and pairs < FEW_PAIRS and has_few_pairs(dim, pairs)
+    total = STEPS_OF_FEW_PAIRS if few else STEPS
+    return max(MIN_EPOCHS, math.ceil(total / steps))
 
 
 def patience(given: int | None, steps: int, every: int) -> int:

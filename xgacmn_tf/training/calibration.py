@@ -48,16 +48,15 @@ def calibration_factors(
 
 
 def _factor(encoder: CommonSpaceEncoder, codes: tf.Tensor, label: np.ndarray) -> float:
-    assert encoder.class_layer is not None
-    posterior = encoder.class_layer.posterior
-    num_classes = int(posterior(codes[:1]).shape[1])
+    class_layer, num_classes = encoder.class_layer, encoder.num_classes
+    assert class_layer is not None and num_classes is not None
     block = max(1, MAX_NUMBERS // num_classes)
     blocks = [slice(first, first + block) for first in range(0, len(label), block)]
 
     def log_likelihood(rows: slice, factor: float) -> float:
         label_weights = targets_of(label[rows], num_classes).astype(np.float64)
         label_weights /= np.maximum(label_weights.sum(axis=1, keepdims=True), 1)
-        posteriors = np.asarray(posterior(codes[rows], factor), np.float64)
+        posteriors = np.asarray(class_layer.posterior(codes[rows], factor), np.float64)
         return float((label_weights * np.log(np.maximum(posteriors, MIN_POSTERIOR))).sum())
 
     def negative_log_likelihood(log_factor: float) -> float:

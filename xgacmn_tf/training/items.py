@@ -1,4 +1,4 @@
-"""Training of item embeddings, and the choice of their weight and of match thresholds.
+"""Training of item embeddings, and the choice of their weight.
 
 The towers are trained after X-GACMN and apart from it, on one device: they share its input maps and
 nothing else. The validation split chooses the epoch by R@10 of the own pair, by the same rule as

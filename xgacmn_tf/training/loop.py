@@ -77,6 +77,7 @@ def train(
         initial=progress.epoch * steps,
         unit="step",
         dynamic_ncols=True,
+        # disable=False would override the environment variable TQDM_DISABLE.
         **({} if devices.is_chief else {"disable": True}),
     ) as bar:
 

@@ -41,10 +41,6 @@ def test_bad_choices_are_named():
 def test_a_missing_or_broken_file_is_named(tmp_path, kept):
     with pytest.raises(InputError, match="holds no index: there is no .*nowhere.index.json"):
         load_index(tmp_path / "nowhere")
-    (tmp_path / "old").mkdir()
-    np.savez(tmp_path / "old" / "index.npz", kind="exact")
-    with pytest.raises(InputError, match="an index of an older version: .*; index the gallery ag"):
-        load_index(tmp_path / "old")
     (kept / "vectors.npy").unlink()
     with pytest.raises(InputError, match="vectors.npy is damaged"):
         load_index(kept)

@@ -99,8 +99,8 @@ class FeatureCache:
 
     def _training_items(self) -> Iterator[Any]:
         """Yield the training items that are learned from, or a random sample of them."""
-        limit = min(self.extractor.fit_limit or len(self._training), len(self._training))
-        sample = np.random.default_rng(self._seed).permutation(len(self._training))[:limit]
+        order = np.random.default_rng(self._seed).permutation(len(self._training))
+        sample = order[: self.extractor.fit_limit]
         rows: Iterable[int] = tqdm(
             np.sort(sample).tolist(),
             f"learning {self.extractor.name}",

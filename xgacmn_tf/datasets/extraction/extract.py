@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from xgacmn_tf.datasets.distribution import default_cache_dir
+from xgacmn_tf.datasets.distribution import cache_folder
 from xgacmn_tf.datasets.extraction import extractor_files
 from xgacmn_tf.datasets.extraction.cache import EXTRACTOR, FeatureCache
 from xgacmn_tf.datasets.extraction.feature_store import StoredFeatures, item_keys
@@ -78,8 +78,9 @@ def extract_features(
         for part, split in parts.items()
     }
     digest = hashlib.sha256("\0".join(folder.name for folder in folders.values()).encode())
+    name = f"{dataset_name(pairs.name, features)}-{digest.hexdigest()[:16]}"
     source = extractor_files.make_folder(
-        default_cache(features) / f"{dataset_name(pairs.name, features)}-{digest.hexdigest()[:16]}",
+        cache_folder(features.cache_dir) / name,
         {modality: folder / EXTRACTOR for modality, folder in folders.items()},
     )
     bad = [f"{images[key]}: {reason}" for key, reason in stored["image"].bad.items()]
@@ -97,11 +98,6 @@ def extract_features(
         notes=(note,) if left_out else (),
         given=pairs.source or f"data set {pairs.name!r}",
     )
-
-
-def default_cache(features: FeatureSpec) -> Path:
-    """Return the cache folder of a specification, or the user's."""
-    return Path(features.cache_dir or default_cache_dir())
 
 
 def feature_caches(
@@ -126,7 +122,7 @@ def feature_caches(
         training = [item for item in items["train"] if item]
         if modality == "image":
             training = [*_first_items(training).items()]
-        folder, policy = default_cache(features), features.on_bad_image
+        folder, policy = cache_folder(features.cache_dir), features.on_bad_image
         yield items, FeatureCache(folder, extractor, training, policy, seed, show_progress)
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from xgacmn_tf.datasets.tables import text_hash
 from xgacmn_tf.features.extractor import Extractor
 from xgacmn_tf.features.shards import REFUSE, Shard, make_shard, rejection
 from xgacmn_tf.groups import file_keys
@@ -38,10 +39,7 @@ def item_keys(modality: str, items: Sequence[Path | str]) -> list[str]:
     """
     if modality == "image":
         return file_keys([Path(item) for item in items])
-    return [
-        hashlib.sha256(str(item).encode("utf-8", "surrogatepass")).hexdigest()[:24]
-        for item in items
-    ]
+    return [text_hash(str(item)) for item in items]
 
 
 class StoredFeatures:
@@ -80,7 +78,7 @@ class StoredFeatures:
         self.row |= {usable[k]: row for k, row in pairs}
         if shard.thumbnail:
             self._thumbnail |= {usable[k]: shard.thumbnail[k] for k, _ in pairs}
-        unusable = [key for key in keys if key not in set(usable)]
+        unusable = np.delete(np.array(keys, dtype=object), shard.row).tolist()
         reasons = zip(unusable, shard.bad, strict=True)
         self.bad |= {key: reason for key, reason in reasons if key in self._place}
 
