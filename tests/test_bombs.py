@@ -89,6 +89,28 @@ def hdf5(path):
         data.attrs["MATLAB_class"] = np.bytes_("double")
 
 
+def unwritten(path):
+    """Chunks that were never written, under a filter other than deflate."""
+    with h5py.File(path, "w", libver="latest") as file:
+        file.create_dataset("image_train", (2**40,), "f8", chunks=(1024,), shuffle=True)
+
+
+def linked(path):
+    """A thousand links to a group that has a thousand links, three times."""
+    with h5py.File(path, "w") as file:
+        groups = [file, *(file.create_group(f"group {number}") for number in range(3))]
+        for group, target in zip(groups, groups[1:], strict=False):
+            for number in range(1000):
+                group[f"link {number}"] = target
+
+
+def without_width(path):
+    """Empty strings, each of which takes four bytes after a conversion."""
+    with zipfile.ZipFile(path, "w") as archive, archive.open("id.npy", "w") as member:
+        header = {"descr": "<U0", "fortran_order": False, "shape": (2**42,)}
+        np.lib.format.write_array_header_1_0(member, header)
+
+
 def png(path):
     size = struct.pack(">IIBBBBB", 65_536, 65_536, 1, 0, 0, 0, 0)
     content = b"\x89PNG\r\n\x1a\n"
@@ -106,6 +128,9 @@ def png(path):
         ("a.npz", zeros, "more memory than there is"),
         ("a.mat", matlab, "decompresses to more than its shape (1, 1) needs"),
         ("a.mat", hdf5, "chunks larger than itself"),
+        ("a.h5", unwritten, "the arrays of one file may take"),
+        ("a.mat", linked, ""),
+        ("a.npz", without_width, "the arrays of one file may take"),
         ("a.png", png, "decompression bomb"),
     ],
 )

@@ -1,5 +1,7 @@
 """The cache of a run: which entries are reused, and which are rebuilt."""
 
+import shutil
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -10,7 +12,7 @@ from xgacmn_tf.errors import InputError
 from xgacmn_tf.gallery import Gallery
 from xgacmn_tf.runs.trained import TrainedRun
 from xgacmn_tf.search import opening
-from xgacmn_tf.search.opening import OpenGallery, _check_size
+from xgacmn_tf.search.opening import OpenGallery, _check_size, open_cache
 
 
 @pytest.fixture
@@ -96,7 +98,22 @@ def test_the_entries_used_last_are_kept(embedded, tmp_path, monkeypatch):
         items = Gallery({"image": np.ones((1, 3), np.float32)}, ids, ids)
         items.write(tmp_path / f"{number}.npz")
         embedded(tmp_path / f"{number}.npz")
-    assert len([*(tmp_path / "cache" / "galleries").iterdir()]) == 2
+    galleries = tmp_path / "cache" / "galleries"
+    assert len([*galleries.iterdir()]) == 2
+    # What somebody else keeps there is not deleted.
+    (galleries / "thesis.pdf").write_text("old")
+    embedded(tmp_path / "0.npz")
+    assert (galleries / "thesis.pdf").exists() and len([*galleries.iterdir()]) == 3
+
+
+def test_a_cache_linked_out_of_the_run_is_rejected(colour_run, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(colour_run, run)
+    shutil.rmtree(run / "cache", ignore_errors=True)
+    (run / "cache").mkdir()
+    (run / "cache" / "galleries").symlink_to(tmp_path)
+    with pytest.raises(InputError, match="is a link out of the run folder"):
+        open_cache(TrainedRun(run))
 
 
 def test_a_cache_that_cannot_be_written_is_named(colour_run, photos):

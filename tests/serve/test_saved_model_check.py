@@ -83,6 +83,23 @@ def test_operations_that_reach_out_of_the_model(tmp_path, function, operation):
         read_checked(folder)
 
 
+def test_a_function_that_takes_the_place_of_another(tmp_path):
+    @tf.function(
+        autograph=False,
+        input_signature=[TEXT],
+        experimental_attributes={"api_implements": "any", "api_preferred_device": "CPU"},
+    )
+    def other(text):
+        return tf.io.read_file(text[0])
+
+    def chosen(text):
+        other.get_concrete_function().add_to_graph()
+        return {"text": text}
+
+    with pytest.raises(InputError, match="in place of others"):
+        read_checked(save(tmp_path / "1", chosen))
+
+
 def test_a_data_set_made_of_a_requests_own_rows(tmp_path):
     def through(function, text):
         found = tf.data.Dataset.range(tf.size(text, tf.int64)).map(lambda i: function(text[i]))
@@ -96,7 +113,7 @@ def test_a_data_set_made_of_a_requests_own_rows(tmp_path):
 
 def test_no_operation_that_is_given_a_file_or_an_address_is_let_through():
     """Their arguments' names tell, so one that a later TensorFlow adds is found."""
-    tells = re.compile("file|path|dir|url|address|prefix|program")
+    tells = re.compile("file|path|dir|url|address|prefix|program|memory_region")
     harmless = re.compile("top_paths|direction")
     found = 0
     for operation in filter(str.isidentifier, dir(tf.raw_ops)):

@@ -10,6 +10,9 @@ import httpx2 as httpx
 import pytest
 
 from tests.serve.conftest import image_file
+from xgacmn_tf.errors import InputError
+from xgacmn_tf.serve import server
+from xgacmn_tf.serve.options import ServiceOptions
 
 KEY = "0123456789abcdef"
 
@@ -34,6 +37,8 @@ def test_the_key_is_needed_for_everything_but_health(run, serve):
 def test_other_hosts_and_origins_are_rejected(run, serve):
     client = serve(run)
     assert client.get("/model", headers={"Host": "evil.example"}).status_code == 421
+    # Health checks come by address.
+    assert client.get("/health", headers={"Host": "10.0.0.7"}).status_code == 200
     for origin, status in (("http://evil.example", 403), ("null", 403), ("http://localhost", 200)):
         answer = client.post("/search", json={"text": "red"}, headers={"Origin": origin})
         assert answer.status_code == status, origin
@@ -46,6 +51,8 @@ def test_bodies_are_bounded(run, serve):
     large = json.dumps({"text": "red " * 1000}).encode()
     assert client.post("/search", content=large).status_code == 413
     assert client.post("/search", content=iter([large[:1500], large[1500:]])).status_code == 413
+    many = serve(run).post("/search", content=b'{"image_features": [' + b"0," * 300_000 + b"0]}")
+    assert many.status_code == 413 and "more than 250,000 values" in many.json()["error"]
     two = [("image", image_file()), ("image", image_file())]
     assert client.post("/search", files=two).status_code == 400
 
@@ -145,6 +152,13 @@ def test_tensorflow_servings_rest_api(run, serve, version):
     body["inputs"]["image_bytes"][0] = {"b64": base64.b64encode(image_file(size=(60, 60))).decode()}
     object.__setattr__(client.service.options, "max_pixels", 3000)
     assert client.post(f"{path}:predict", json=body).status_code == 413
+    for signature, rows, problem in (
+        ("encode_raw_text", ["red"] * 1001, "1,001 rows; send at most 1,000"),
+        ("encode_raw_text", ["red " * 11_000], "longer than 10,000 characters"),
+        ("encode_image_bytes", [image] * 65, "65 rows; send at most 64"),
+    ):
+        answer = client.post(f"{path}:predict", json={"signature_name": signature, "inputs": rows})
+        assert answer.status_code == 413 and problem in answer.json()["error"]
     for body in ({}, {"inputs": [1]}, {"signature_name": "none", "inputs": [1]}):
         answer = client.post(f"{path}:predict", json=body)
         assert answer.status_code == 400 and answer.json()["error"]
@@ -155,3 +169,9 @@ def test_tensorflow_servings_rest_api(run, serve, version):
         assert answer.status_code == 400 and f"shape {shape}; expected" in answer.json()["error"]
     assert client.get("/v1/models/other").status_code == 404
     assert client.get("/v1/models/xgacmn/versions/2").status_code == 404
+
+
+def test_names_of_other_computers_need_a_key(run):
+    options = ServiceOptions(run=str(run), allowed_hosts=("localhost", "search.example.org"))
+    with pytest.raises(InputError, match="--allowed_hosts: other computers .* API key is required"):
+        server._api_key(options)

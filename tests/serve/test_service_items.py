@@ -1,6 +1,8 @@
 """Written items: durability, replacement, deletion, and the switch of versions."""
 
+import contextlib
 import shutil
+import sqlite3
 import threading
 from urllib.parse import quote
 
@@ -314,3 +316,11 @@ def test_deleting_one_of_several_base_items_without_an_image(run, serve, tmp_pat
     assert client.delete("/items/b").status_code == 200
     assert set(found(client, "green blue", find="text")) == {"a", "c"}
     assert "xgacmn_index_errors_total 0.0" in client.get("/metrics").text
+
+
+def test_a_database_with_a_trigger_is_rejected(tmp_path):
+    Store(tmp_path).close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "items.db")) as database:
+        database.execute("CREATE TRIGGER lose AFTER INSERT ON items BEGIN DELETE FROM items; END")
+    with pytest.raises(InputError, match="has a trigger or view, 'lose'"):
+        Store(tmp_path)

@@ -64,7 +64,7 @@ class _Network(Extractor):
         """The network, inference only."""
         if self._saved is not None:
             try:
-                return keras.saving.load_model(self._saved, compile=False)
+                return keras.saving.load_model(self._saved, compile=False, safe_mode=True)
             except Exception as error:  # A damaged archive raises a dozen kinds.
                 raise InputError(
                     f"{self._saved} cannot be read as the network of {self.name} "

@@ -34,7 +34,8 @@ class Budget:
         Raises:
             InputError: if the sum exceeds `MAX_BYTES`, or a dimension is negative.
         """
-        size = math.prod(shape) * itemsize  # Python's integers cannot overflow.
+        # Python's integers cannot overflow. Rows without content take space after conversions.
+        size = math.prod(max(length, 1) for length in shape) * max(itemsize, 1)
         self.total += size
         if min(shape, default=0) < 0 or self.total > MAX_BYTES:
             raise InputError(

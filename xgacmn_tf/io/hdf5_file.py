@@ -27,7 +27,7 @@ _UNWRITTEN_BYTES = 2**30
 _REFERENCE = np.dtype([("length", "<u4"), ("address", "<u8"), ("index", "<u4")])
 # Maximum depth of groups that are searched; the names of arrays in them are paths.
 _GROUP_DEPTH = 4
-_MAX_ARRAYS = 10_000
+_MAX_ARRAYS, _MAX_LINKS = 10_000, 100_000
 
 
 def read_hdf5(path: Path, choose: Choose) -> dict[str, np.ndarray]:
@@ -36,21 +36,28 @@ def read_hdf5(path: Path, choose: Choose) -> dict[str, np.ndarray]:
     with h5py.File(path, "r") as file:
         # In MATLAB's files, a group is a struct, and #refs# and #subsystem# are internal.
         depth = _GROUP_DEPTH if path.suffix.lower() in SUFFIXES else 1
-        shapes = dict(itertools.islice(_shapes(file, depth), _MAX_ARRAYS))
+        shapes = dict(
+            itertools.islice(_shapes(file, depth, visited=itertools.count()), _MAX_ARRAYS)
+        )
         names = chosen_names(choose, shapes)
         return {name: _array(path, name, file, budget) for name in names}
 
 
 def _shapes(
-    group: h5py.Group, depth: int, prefix: str = ""
+    group: h5py.Group, depth: int, prefix: str = "", *, visited: Iterator[int]
 ) -> Iterator[tuple[str, tuple[int, ...] | None]]:
-    """Yield the names of the arrays in a group and its subgroups, with their shapes."""
+    """Yield the names of the arrays in a group and its subgroups, with their shapes.
+
+    Groups may be linked in circles and fans, so `visited` counts all links up to `_MAX_LINKS`.
+    """
     for name in group:
+        if next(visited) >= _MAX_LINKS:
+            return
         if name.startswith("#"):
             continue
         node = group[name] if isinstance(group.get(name, getlink=True), h5py.HardLink) else None
         if isinstance(node, h5py.Group) and depth > 1:
-            yield from _shapes(node, depth - 1, f"{prefix}{name}/")
+            yield from _shapes(node, depth - 1, f"{prefix}{name}/", visited=visited)
         elif isinstance(node, h5py.Dataset):
             shape = node.shape
             yield prefix + name, shape[::-1] if shape and _matlab_class(node) else shape
@@ -162,7 +169,7 @@ def _check_stored(path: Path, name: str, node: h5py.Dataset, budget: Budget) -> 
     stored, filters = node.id.get_storage_size(), node.id.get_create_plist().get_nfilters()
     # Chunks that were never written are zeros, which are accepted up to a harmless size.
     largest = max(_UNWRITTEN_BYTES, stored * (_DEFLATE_RATIO if filters else 1))
-    if declared > largest and (not filters or node.compression == "gzip"):
+    if declared > largest:
         raise InputError(
             f"{path}: {name} declares {declared} bytes but {stored} are stored; the file is "
             "damaged, write it again"

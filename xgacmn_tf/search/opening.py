@@ -15,6 +15,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -42,6 +43,8 @@ MAX_ENTRIES = 16
 # three times as much.
 MAX_VALUES = 2**30
 FEATURES, GALLERIES, INDEXES = "features", "galleries", "indexes"
+# Names of galleries and of indexes in the cache.
+_ENTRY = re.compile(r"[0-9a-f]{64}\.npz|[a-z]+-[0-9a-f]{64}")
 PLURAL = {"image": "images", "text": "texts"}
 
 logger = logging.getLogger(__name__)
@@ -57,6 +60,14 @@ def open_cache(run: TrainedRun, folder: str | os.PathLike[str] | None = None) ->
     try:
         for part in (FEATURES, GALLERIES, INDEXES):
             (path / part).mkdir(parents=True, exist_ok=True)
+            # A run folder may come from somebody else; old entries of its cache are deleted.
+            if folder is None and not (path / part).resolve().is_relative_to(
+                run.folder.path.resolve()
+            ):
+                raise InputError(
+                    f"{path / part} is a link out of the run folder; delete it, or name a folder "
+                    "for the cache with --cache_dir"
+                )
     except OSError as error:
         raise InputError(
             f"--cache_dir={path}: cannot be written ({error.strerror}); name a folder where you "
@@ -247,8 +258,8 @@ def _hash(*parts: Any) -> str:
 
 
 def _delete_old(folder: Path) -> None:
-    """Delete all but the entries that were used last."""
-    entries = [path for path in folder.iterdir() if not path.name.startswith(".")]
+    """Delete all but the entries that were used last; files of other names stay."""
+    entries = [path for path in folder.iterdir() if _ENTRY.fullmatch(path.name)]
     for path in sorted(entries, key=lambda path: path.stat().st_mtime)[:-MAX_ENTRIES]:
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)

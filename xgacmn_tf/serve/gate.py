@@ -30,6 +30,7 @@ _BODY_SECONDS = 30.0
 _HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
+    (b"x-frame-options", b"DENY"),
     # Else another page could find out which items there are by loading their thumbnails.
     (b"cross-origin-resource-policy", b"same-origin"),
 ]
@@ -98,12 +99,12 @@ class Gate:
             is_own = origin is None or urlsplit(origin).netloc == host
         except ValueError as error:
             raise RequestError("Host or Origin is malformed") from error
+        if scope["path"] in _OPEN_ROUTES:  # They are asked by address, and tell nothing.
+            return
         if self._hosts is not None and name not in self._hosts:
             raise RequestError(f"Host {host!r} is not allowed; see --allowed_hosts", 421)
         if not is_own:  # Else any page that a user visits could write items.
             raise RequestError(f"Origin {origin!r} is not this service", 403)
-        if scope["path"] in _OPEN_ROUTES:
-            return
         if self._key is not None and not _has_key(headers, self._key):
             raise RequestError("the API key is missing or wrong; send it as X-API-Key", 401)
         length = headers.get("content-length", "0")

@@ -19,10 +19,12 @@ import tensorflow as tf
 from xgacmn_tf.errors import one_line
 from xgacmn_tf.serve.errors import RequestError
 from xgacmn_tf.serve.model_version import Inputs, described
-from xgacmn_tf.serve.schemas import json_problem
+from xgacmn_tf.serve.schemas import MAX_TEXT, json_problem
 
 # Parsed, JSON takes up to 30 times its size. This many are the features of 6,000 images.
 MAX_VALUES = 8_000_000
+# Rows of a request, and image files among them, which take the most time and memory.
+MAX_ROWS, MAX_IMAGES = 1_000, 64
 _TYPES: dict[tf.DType, set[type]] = {tf.string: {str, bytes}, tf.bool: {bool}}
 
 
@@ -55,7 +57,14 @@ def arrays_of(request: Mapping[str, Any], inputs: Inputs) -> dict[str, np.ndarra
     if columns.keys() != inputs.keys():
         names = ", ".join(map(repr, sorted(columns))) or "no names"
         raise RequestError(f"inputs: {names}; expected {described(inputs)}")
+    for name, column in columns.items():
+        largest = MAX_IMAGES if name == "image_bytes" else MAX_ROWS
+        if isinstance(column, list) and len(column) > largest:
+            raise RequestError(f"{name}: {len(column):,} rows; send at most {largest:,}", 413)
     arrays = {name: _array(columns[name], spec) for name, spec in inputs.items()}
+    for text in arrays.get("text", np.empty(0)).flat:
+        if len(text) > 4 * MAX_TEXT:  # Bytes of UTF-8.
+            raise RequestError(f"text: longer than {MAX_TEXT:,} characters", 413)
     for name, spec in inputs.items():
         # Operations in the graph trust the rank: a wrong one may end the process.
         if not spec.shape.is_compatible_with(arrays[name].shape):

@@ -20,11 +20,11 @@ from xgacmn_tf.errors import InputError, one_line
 LARGEST_GRAPH_BYTES = 2**30
 
 # By what their names have in common. Not obvious: `Print` can write to a file, the `Debug`
-# operations and `Copy` to a file or an address, `Proto` and `Vocab` read one that an attribute
-# names; saving and restoring would let a request choose the file.
+# operations and `Copy` to a file or an address, `Proto`, `Vocab` and `Immutable` read one that an
+# attribute names; saving and restoring would let a request choose the file.
 _REFUSED = re.compile(
     "PyFunc|File|Reader|Dataset|Iterator|Save|Restore|Checkpoint|LoadAndRemap|Summary|ImportEvent"
-    "|RecordInput|Debug|^Copy|Print|Proto|Vocab|FixedUnigram|Send|Recv|Remote|Collective|Nccl|TPU"
+    "|RecordInput|Debug|^Copy|Print|Proto|Vocab|Immutable|FixedUnigram|Send|Recv|Remote|Collective|Nccl|TPU"
     "|Infeed|Outfeed|Worker|Minibatch|Abort"
 )
 # Data sets that come from the model's own tensors, not from files; pictures are read through them.
@@ -33,6 +33,8 @@ _IN_MEMORY = re.compile(
     "|Prefetch|Options|Reduce)Dataset(V2)?|AnonymousIteratorV3|MakeIterator"
     "|IteratorGetNext(AsOptional)?"
 )
+# Attributes of functions that TensorFlow may call where no other function names them.
+_REPLACING = {"api_implements", "api_preferred_device"}
 # TensorFlow Text's tokenizer of sentences, which TensorFlow Serving has too.
 _TOKENIZER = {"FastBertNormalize", "FastWordpieceTokenizeWithOffsets"}
 
@@ -60,6 +62,11 @@ def read_checked(folder: Path) -> saved_model_pb2.SavedModel:
     graphs = saved_model.meta_graphs
     if len(graphs) != 1 or not graphs[0].HasField("object_graph_def"):
         raise InputError(f"{path} is not a SavedModel of TensorFlow 2")
+    if any(_REPLACING & f.attr.keys() for f in graphs[0].graph_def.library.function):
+        raise InputError(
+            f"{path} holds functions that TensorFlow may run in place of others, so that this "
+            "server cannot tell what a request runs; export the model again"
+        )
     operations = set(_operations(graphs[0]))
     refused = sorted(op for op in operations - _TOKENIZER if not _is_harmless(op))
     if refused:

@@ -35,6 +35,8 @@ MAX_TEXT = 10_000
 MAX_FEATURES = 100_000
 Modality = Literal["image", "text"]
 _MAX_PROBLEMS = 3
+# More than the features of an image and a text. Parsed, JSON takes up to 130 times its size.
+_MAX_JSON_VALUES = 250_000
 _NUMBER, _WHOLE, _EMPTY = "expected a finite number", "expected a whole number", "must not be empty"
 # Pydantic's types of errors in words for clients.
 _WORDS = {
@@ -215,10 +217,13 @@ async def read_body(request: Request, kind: type[_Body]) -> Any:
                 }
             return await run_in_threadpool(kind.model_validate, fields)
         body = await request.body()
+        if sum(map(body.count, (b",", b"[", b"{"))) > _MAX_JSON_VALUES:
+            raise RequestError(f"the JSON holds more than {_MAX_JSON_VALUES:,} values", 413)
         # Large bodies take seconds, in which the event loop would answer nobody.
         return await run_in_threadpool(lambda: kind.model_validate(json.loads(body), strict=True))
     except ValidationError as error:
-        raise RequestError(validation_message(error.errors())) from error
+        found = error.errors(include_url=False, include_input=False)
+        raise RequestError(validation_message(found)) from error
     except (ValueError, RecursionError) as error:
         raise RequestError(f"the body is not valid JSON: {json_problem(error)}") from error
 

@@ -36,6 +36,7 @@ def serve(options: ServiceOptions) -> None:
         another service uses the folder of items.
     """
     key = _api_key(options)
+    os.umask(0o077)  # Items are nobody else's to read.
     configure_logging(logging.StreamHandler())
     # Milvus Lite logs tracebacks of optional calls that it does not implement.
     logging.getLogger("grpc._server").setLevel(logging.CRITICAL)
@@ -68,7 +69,7 @@ async def _serve(
     anyio.to_thread.current_default_thread_limiter().total_tokens = service.options.threads
     config = uvicorn.Config(
         make_app(service, key, hosts), log_config=None, access_log=False, server_header=False,
-        timeout_graceful_shutdown=20,
+        timeout_graceful_shutdown=20, proxy_headers=False,
     )  # fmt: skip
     server = uvicorn.Server(config)
     loop = asyncio.get_running_loop()
@@ -121,6 +122,11 @@ def _api_key(options: ServiceOptions) -> str | None:
     if key is not None and len(key) < _MIN_KEY:
         raise InputError(
             f"{source}: the key has {len(key)} characters; expected {_MIN_KEY} or more"
+        )
+    if key is None and any(not _is_loopback(name) for name in options.allowed_hosts or ()):
+        raise InputError(
+            "--allowed_hosts: other computers reach the service by these names, so an API key is "
+            f"required; set --api_key_file or the environment variable {API_KEY}"
         )
     if key is None and not _is_loopback(options.host):
         raise InputError(

@@ -85,6 +85,14 @@ class Store:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._writer, self._reader = self._connect(), self._connect()
+            found = self._read(
+                "SELECT name FROM sqlite_schema WHERE type NOT IN ('table', 'index')"
+            )
+            if found:
+                raise InputError(
+                    f"{self.path} has a trigger or view, {found[0][0]!r}, which this service never "
+                    "makes; delete the file, or restore it from a backup"
+                )
             self._writer.executescript(_SCHEMA)
             ((written,),) = self._read("SELECT COALESCE(MAX(revision), 0) FROM items")
             ((before,),) = self._read("PRAGMA user_version")  # See `forget`.
@@ -99,6 +107,7 @@ class Store:
         connection = sqlite3.connect(self.path, timeout=30, check_same_thread=False)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA trusted_schema = OFF")
         return connection
 
     def _read(self, query: str, *values: object) -> list[tuple[Any, ...]]:
