@@ -34,9 +34,9 @@ class Budget:
         Raises:
             InputError: if the sum exceeds `MAX_BYTES`, or a dimension is negative.
         """
-        # Python's integers cannot overflow. Rows without content take space after conversions.
-        size = math.prod(max(length, 1) for length in shape) * max(itemsize, 1)
-        self.total += size
+        size = math.prod(shape) * itemsize  # Python's integers cannot overflow.
+        # Rows without content take space after conversions.
+        self.total += math.prod(max(length, 1) for length in shape) * max(itemsize, 1)
         if min(shape, default=0) < 0 or self.total > MAX_BYTES:
             raise InputError(
                 f"{self.path}: {name} declares shape {shape}, {size} bytes; the arrays of one "

@@ -47,19 +47,13 @@ def make_index(
     Raises:
       InputError: there is no such kind, or what it needs is missing.
     """
-    if kind not in KINDS:
-        raise InputError(f"--index={kind}: expected one of {', '.join(KINDS)}")
+    kind = resolved_kind(kind, size)
     if kind == "milvus":
         from xgacmn_tf.search.milvus_index import MilvusIndex
 
         if not milvus_uri:
             raise InputError("--index=milvus needs --milvus_uri, such as http://localhost:19530")
         return MilvusIndex(milvus_uri, milvus_collection, milvus_token)
-    if kind == "auto":
-        large = size > EXACT_UP_TO and importlib.util.find_spec("faiss") is not None
-        kind = "faiss" if large else "exact"
-    if kind == "faiss":
-        kind = "flat" if size <= FLAT_UP_TO else "ivf"
     if kind in FAISS_KINDS:
         from xgacmn_tf.search.faiss_index import make_faiss_index
 
@@ -67,6 +61,18 @@ def make_index(
     from xgacmn_tf.search.exact import ExactIndex
 
     return ExactIndex()
+
+
+def resolved_kind(kind: str, size: int) -> str:
+    """Return the engine that "auto" and "faiss" stand for with so many items; see `make_index`."""
+    if kind not in KINDS:
+        raise InputError(f"--index={kind}: expected one of {', '.join(KINDS)}")
+    if kind == "auto":
+        large = size > EXACT_UP_TO and importlib.util.find_spec("faiss") is not None
+        kind = "faiss" if large else "exact"
+    if kind == "faiss":
+        kind = "flat" if size <= FLAT_UP_TO else "ivf"
+    return kind
 
 
 def load_index(

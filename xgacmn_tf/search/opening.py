@@ -30,7 +30,7 @@ from xgacmn_tf.gallery import ALL, TEST, Gallery
 from xgacmn_tf.io.files import read_json, write_json
 from xgacmn_tf.names import OTHER
 from xgacmn_tf.runs.trained import TrainedRun
-from xgacmn_tf.search.engines import load_index, make_index
+from xgacmn_tf.search.engines import load_index, make_index, resolved_kind
 from xgacmn_tf.search.index import Index
 from xgacmn_tf.search.milvus_index import TOKEN
 from xgacmn_tf.search.recall import tune
@@ -194,6 +194,11 @@ class OpenGallery:
           InputError: the engine or its requirements are missing.
         """
         ((modality, embeddings),) = items.features.items()
+        kind = resolved_kind(kind, len(items))
+        if kind == "exact":  # Nothing takes time to build, and nothing can be missed.
+            index = make_index(kind)
+            index.index(embeddings, items.id, items.category)
+            return index, "exactly"
         token = os.environ.get(TOKEN)
         content = _hash(_gallery_hash(items), str(milvus_uri))
         index = make_index(
@@ -204,9 +209,6 @@ class OpenGallery:
             milvus_collection=f"xgacmn_{content[:16]}",
             milvus_token=token,
         )
-        if index.kind == "exact":  # Nothing takes time to build, and nothing can be missed.
-            index.index(embeddings, items.id, items.category)
-            return index, "exactly"
         queries, source = self._queries(OTHER[modality], embeddings.shape[1])
         folder = self._cache / INDEXES / f"{index.kind}-{_hash(FORMAT, content, queries)}"
         record = folder / "recall.json"

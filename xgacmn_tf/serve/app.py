@@ -153,8 +153,8 @@ def describe_model(service: Running) -> dict[str, Any]:
         "version": encoder.version.number,
         "similarity": encoder.similarity,
         "items": len(live),
-        "texts": encoder.takes("text", "raw"),
-        "images": encoder.takes("image", "raw"),
+        "texts": encoder.takes_raw("text"),
+        "images": encoder.takes_raw("image"),
         "examples": [service.item(key) for key in ids if key in live],
     }
 

@@ -80,7 +80,8 @@ class Encoder:
 
     def caption_features_of(self, features: np.ndarray) -> tf.Tensor:
         """Return the caption features (n, d) float32 of text features (n, d_t)."""
-        return tf.constant(self._outputs("text", "features", features)["caption_features"])
+        outputs = self._outputs("text", "features", features)
+        return tf.constant(outputs["caption_features"], tf.float32)
 
     def with_caption_features(self, embeddings: tf.Tensor, captions: tf.Tensor) -> tf.Tensor:
         """Return "item" embeddings (n, e) with caption features (n, d): (n, e + d)."""
@@ -104,9 +105,9 @@ class Encoder:
             if form == "features"
         }
 
-    def takes(self, modality: str, form: str) -> bool:
-        """Return whether the version encodes this modality as "raw" or as "features"."""
-        return _SIGNATURES[modality, form][0] in self.version.signatures
+    def takes_raw(self, modality: str) -> bool:
+        """Return whether the version encodes image files or texts of this modality."""
+        return _SIGNATURES[modality, "raw"][0] in self.version.signatures
 
     def encode(self, modality: str, form: str, values: Sequence[Any]) -> list[Encoded | None]:
         """Encode images or texts.
@@ -127,7 +128,7 @@ class Encoder:
         if signature not in self.version.signatures:
             raise RequestError(
                 f"{modality}: version {self.version.number} has no signature {signature}; its run "
-                f"was trained on features without an extractor, or the extractor was missing when "
+                "was trained on features without an extractor, or the extractor was missing when "
                 f"it was exported. Send {modality}_features, or export it again"
             )
         if form == "raw":
@@ -162,7 +163,7 @@ class Encoder:
     def warm_up(self) -> None:
         """Run each encode signature of raw values once, because the first call is slow."""
         for modality, example in (("text", "a"), ("image", smallest_jpeg())):
-            if self.takes(modality, "raw"):
+            if self.takes_raw(modality):
                 self.encode(modality, "raw", [example])
 
     # ---- What embeddings hold
