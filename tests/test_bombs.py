@@ -10,8 +10,10 @@ import zlib
 import h5py
 import numpy as np
 import pytest
+import scipy.io
 
 from tests.readers import level_5, matlab_element
+from xgacmn_tf.io.array_budget import MAX_BYTES, _max_bytes
 
 # What a reader may take beside Python and its libraries; every bomb holds twice as much.
 MEMORY = 256 * 2**20
@@ -111,6 +113,13 @@ def without_width(path):
         np.lib.format.write_array_header_1_0(member, header)
 
 
+def cells(path):
+    """One long string among empty ones, to each of which NumPy gives the same space."""
+    texts = np.full(5000, "", object)
+    texts[0] = "a" * 1_000_000
+    scipy.io.savemat(path, {"id": texts}, do_compression=True)
+
+
 def png(path):
     size = struct.pack(">IIBBBBB", 65_536, 65_536, 1, 0, 0, 0, 0)
     content = b"\x89PNG\r\n\x1a\n"
@@ -118,6 +127,14 @@ def png(path):
         checksum = zlib.crc32(kind + data)
         content += struct.pack(">I", len(data)) + kind + data + struct.pack(">I", checksum)
     path.write_bytes(content)
+
+
+def test_arrays_never_take_more_than_the_container_has(tmp_path):
+    without = _max_bytes(tmp_path)
+    (tmp_path / "memory.max").write_text("max\n")
+    assert _max_bytes(tmp_path) == without >= MAX_BYTES
+    (tmp_path / "memory.max").write_text("1048576\n")
+    assert _max_bytes(tmp_path) == 1048576
 
 
 @pytest.mark.parametrize(
@@ -131,6 +148,7 @@ def png(path):
         ("a.h5", unwritten, "the arrays of one file may take"),
         ("a.mat", linked, ""),
         ("a.npz", without_width, "the arrays of one file may take"),
+        ("a.mat", cells, "id declares shape (5000, 1000000), 20000000000 bytes"),
         ("a.png", png, "decompression bomb"),
     ],
 )

@@ -6,6 +6,7 @@ import pytest
 from tests.datasets.table_files import write_parquet
 from xgacmn_tf.datasets import load
 from xgacmn_tf.errors import InputError
+from xgacmn_tf.io import array_budget
 
 
 def arrays(rows: int, seed: int = 0):
@@ -77,6 +78,13 @@ def test_a_pair_of_arrays(tmp_path):
     assert (len(dataset.train), len(dataset.test)) == (32, 8)
     assert dataset.train.label[:3].tolist() == [[0, 0, 0], [0, 1, 0], [1, 0, 1]]
     assert dataset.train.id[:2].tolist() == ["0", "1"]
+
+
+def test_one_long_id_does_not_make_all_ids_long(tmp_path, monkeypatch):
+    pair_of_arrays(tmp_path, ["id,label", f"{'a' * 5000},a", *(f"{k},b" for k in range(39))])
+    monkeypatch.setattr(array_budget, "MAX_BYTES", 500_000)
+    with pytest.raises(InputError, match=r"id declares shape \(40, 5000\), 800000 bytes"):
+        load(str(tmp_path))
 
 
 @pytest.mark.parametrize(

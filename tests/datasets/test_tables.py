@@ -8,6 +8,7 @@ from tests.datasets.table_files import FORMATS, write_parquet
 from xgacmn_tf.datasets import table_formats
 from xgacmn_tf.datasets.tables import read_table
 from xgacmn_tf.errors import InputError
+from xgacmn_tf.io import array_budget
 
 NAMES = ("image", "text", "label", "id")
 ROWS = [
@@ -93,6 +94,16 @@ def test_a_parquet_file_of_too_many_rows(tmp_path, monkeypatch):
     write_parquet(path, ROWS)
     monkeypatch.setattr(table_formats, "MAX_ROWS", 2)
     with pytest.raises(InputError, match="items.parquet: 3 rows; expected at most 2"):
+        read_table(path, names=NAMES)
+
+
+def test_a_parquet_file_that_takes_too_much_memory(tmp_path, monkeypatch):
+    """A dictionary stores a long text once, and rows repeat it."""
+    path = tmp_path / "items.parquet"
+    write_parquet(path, [{"id": str(row), "text": "a" * 10_000} for row in range(1000)])
+    assert path.stat().st_size < 20_000
+    monkeypatch.setattr(array_budget, "MAX_BYTES", 5_000_000)
+    with pytest.raises(InputError, match="items.parquet: row 257 declares .* bytes; the arrays"):
         read_table(path, names=NAMES)
 
 

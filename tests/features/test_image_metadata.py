@@ -2,6 +2,7 @@
 
 import io
 import struct
+import time
 import zlib
 
 import pytest
@@ -136,6 +137,20 @@ def test_pixels_of_a_jpeg_are_not_searched(orientation):
 )
 def test_what_is_cut_off_ends(orientation, data):
     assert orientation(data) == 1
+
+
+def test_metadata_are_read_up_to_a_size(orientation):
+    assert orientation(png(chunk(b"eXIf", turned(6, directory=60_000)))) == 6
+    assert orientation(png(chunk(b"eXIf", turned(6, directory=70_000)))) == 1
+    assert orientation(png(chunk(b"eXIf", turned(6) + bytes(70_000)), chunk(b"eXIf", b"a"))) == 6
+
+
+def test_many_sections_after_large_metadata_take_little_time(orientation):
+    """Copies of the metadata at each section would take 70 GB of memory traffic."""
+    large = chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + XMP + bytes(7_000_000))
+    start = time.process_time()
+    assert orientation(png(large, *[chunk(b"tEXt", b"")] * 9_900)) == 6
+    assert time.process_time() - start < 8
 
 
 def test_a_file_of_nothing_but_sections_ends(orientation):

@@ -112,7 +112,12 @@ def test_a_cache_linked_out_of_the_run_is_rejected(colour_run, tmp_path):
     shutil.rmtree(run / "cache", ignore_errors=True)
     (run / "cache").mkdir()
     (run / "cache" / "galleries").symlink_to(tmp_path)
-    with pytest.raises(InputError, match="is a link out of the run folder"):
+    with pytest.raises(InputError, match="galleries is a link; delete it"):
+        open_cache(TrainedRun(run))
+    (run / "cache" / "galleries").unlink()
+    (run / "cache" / "features").mkdir(exist_ok=True)
+    (run / "cache" / "features" / "text-0").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(InputError, match="text-0 is a link; delete it"):
         open_cache(TrainedRun(run))
 
 

@@ -1,6 +1,7 @@
 """Items from folders, tables and files, and the gallery files that are made of them."""
 
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from xgacmn_tf.datasets.tables import text_id
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.export.savedmodel import export_run
 from xgacmn_tf.gallery import Gallery, from_file
+from xgacmn_tf.io.files import write_json
 from xgacmn_tf.runs.trained import TrainedRun
 from xgacmn_tf.search.sources import images_in, read_sources, table_in
 
@@ -74,6 +76,16 @@ def test_features_of_a_folder_are_those_of_its_images(read, photos):
     np.testing.assert_allclose(items.features["image"][1], [200, 20, 10], rtol=1e-6)
     assert items.thumbnail[1][8:12] == b"WEBP" and bad == []
     assert items.has_image is None and list(items.features) == ["image"]
+
+
+def test_a_run_does_not_choose_where_features_are_written(colour_run, photos, tmp_path):
+    shutil.copytree(colour_run, tmp_path / "run")
+    folder = TrainedRun(tmp_path / "run").folder
+    config = folder.read_config()
+    config["settings"]["cache_dir"] = str(tmp_path / "elsewhere")
+    write_json(folder.config, config)
+    items, _ = read_sources(TrainedRun(tmp_path / "run"), [str(photos)], tmp_path / "cache")
+    assert len(items) == 3 and not (tmp_path / "elsewhere").exists()
 
 
 def test_only_new_images_are_extracted(read, photos, encoded):

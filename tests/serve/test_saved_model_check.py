@@ -65,6 +65,11 @@ def load_tensor(text):
     return {"text": value}
 
 
+def map_file(text):
+    content = tf.raw_ops.ImmutableConst(dtype=tf.uint8, shape=[9], memory_region_name="/etc/passwd")
+    return {"content": content}
+
+
 @pytest.mark.parametrize(
     "function, operation",
     [
@@ -75,6 +80,7 @@ def load_tensor(text):
         (read_data_set, "TextLineDataset"),
         (save_tensor, "SaveV2"),
         (load_tensor, "RestoreV2"),
+        (map_file, "ImmutableConst"),
     ],
 )
 def test_operations_that_reach_out_of_the_model(tmp_path, function, operation):

@@ -53,6 +53,8 @@ def test_bodies_are_bounded(run, serve):
     assert client.post("/search", content=iter([large[:1500], large[1500:]])).status_code == 413
     many = serve(run).post("/search", content=b'{"image_features": [' + b"0," * 300_000 + b"0]}")
     assert many.status_code == 413 and "more than 250,000 values" in many.json()["error"]
+    many = serve(run).post("/search", json={str(number): 0 for number in range(21)})
+    assert many.status_code == 400 and many.json()["error"].startswith("21 fields; see /docs")
     two = [("image", image_file()), ("image", image_file())]
     assert client.post("/search", files=two).status_code == 400
 
@@ -126,7 +128,10 @@ def test_bodies_to_open_routes_are_not_read(run, serve):
 
 def test_documentation_and_page_need_no_other_site(run, serve):
     client = serve(run)
-    assert "https://" not in client.get("/docs").text
+    documentation = client.get("/docs")
+    assert "https://" not in documentation.text
+    # Another page could show it and have its buttons clicked.
+    assert documentation.headers["x-frame-options"] == "DENY"
     assert {"/search", "/items", "/reload"} <= set(client.get("/openapi.json").json()["paths"])
     page = client.get("/")
     assert "script-src 'self'" in page.headers["content-security-policy"]

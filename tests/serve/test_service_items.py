@@ -9,6 +9,7 @@ from urllib.parse import quote
 import numpy as np
 import pytest
 
+from tests.log_lines import logged_lines
 from tests.serve.conftest import image_file, publish, write_version
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.search.exact import ExactIndex
@@ -152,8 +153,12 @@ def test_an_index_that_fails_loses_no_item(run, serve, monkeypatch):
 def test_a_version_that_cannot_be_served_changes_nothing(run, serve):
     client = serve(run)
     (run / "models" / "xgacmn" / "7").mkdir()
-    answer = client.post("/reload")
-    assert answer.status_code == 409 and "holds no saved_model.pb" in answer.json()["error"]
+    with logged_lines() as lines:
+        answer = client.post("/reload")
+    # Clients are not told paths of the server; the log has them.
+    assert answer.status_code == 409 and str(run) not in answer.text
+    assert answer.json()["error"] == "the version cannot be used; the log has the reason"
+    assert any(f"{run}" in line and "holds no saved_model.pb" in line for line in lines)
     assert client.get("/ready").json()["model_version"] == 1
     assert found(client, "red", k=1) == ["apple"]
     assert 'xgacmn_reloads_total{result="failure"} 1.0' in client.get("/metrics").text
@@ -198,10 +203,27 @@ def test_a_search_without_the_index_is_answered_by_503(run, serve, monkeypatch):
     client = serve(run)
 
     def fail(*arguments):
-        raise InputError("Milvus does not answer")
+        raise InputError("Milvus at http://milvus.internal does not answer")
 
     monkeypatch.setattr(ExactIndex, "query", fail)
-    assert client.post("/search", json={"text": "red"}).status_code == 503
+    with logged_lines() as lines:
+        answer = client.post("/search", json={"text": "red"})
+    assert answer.status_code == 503
+    assert answer.json()["error"] == "the index cannot be searched; the log has the reason"
+    assert "RequestError: Milvus at http://milvus.internal does not answer" in lines
+
+
+def test_a_database_that_fails_is_answered_by_503(run, serve, monkeypatch):
+    client = serve(run)
+
+    def fail(*arguments):
+        raise sqlite3.OperationalError("disk I/O error at /srv/items.db")
+
+    monkeypatch.setattr(client.service.store, "get", fail)
+    with logged_lines() as lines:
+        answer = client.get("/items/apple")
+    assert answer.status_code == 503 and "/srv" not in answer.text
+    assert "OperationalError: disk I/O error at /srv/items.db" in lines
 
 
 def test_revisions_are_never_used_again(tmp_path):

@@ -70,7 +70,9 @@ def test_signals_logs_and_a_second_service(run, versions):
             text=True,
         )
         assert done.returncode == 2 and "another service uses" in done.stderr.splitlines()[-1]
-        service.post("/search", json={"text": "red secret"})
+        forged = {"X-Forwarded-For": "203.0.113.9"}
+        service.post("/search", json={"text": "red secret"}, headers=forged)
+    assert (run / "items" / "items.db").stat().st_mode & 0o077 == 0
     lines = [
         json.loads(line)
         for line in (run / "service.log").read_text().splitlines()
@@ -80,7 +82,7 @@ def test_signals_logs_and_a_second_service(run, versions):
         ("/ready", 200),
         ("/search", 200),
     }
-    assert not any("secret" in str(line) for line in lines)
+    assert not any("secret" in str(line) or "203.0.113.9" in str(line) for line in lines)
 
 
 @pytest.mark.parametrize(
@@ -100,6 +102,16 @@ def test_bad_flags_end_in_one_line(run, call, flags, message, monkeypatch):
     done = call(command.main, f"--run={run}", "--port=0", *flags)
     assert done.returncode == 2 and message in done.stderr, done.stderr
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("link", ["items", "items/items.db"])
+def test_items_linked_out_of_the_run_are_rejected(run, call, tmp_path, link):
+    (tmp_path / "elsewhere").mkdir()
+    (run / link).parent.mkdir(exist_ok=True)
+    (run / link).symlink_to(tmp_path / "elsewhere")
+    done = call(command.main, f"--run={run}", "--port=0")
+    assert done.returncode == 2 and "outside the run folder; delete the link" in done.stderr
+    assert not any((tmp_path / "elsewhere").iterdir())
 
 
 def test_a_wrong_run_folder_ends_in_one_line_and_is_not_created(call, tmp_path):
@@ -136,7 +148,8 @@ def test_encoding_by_tensorflow_servings_rest_api(run, serve):
         assert answer.json()["searchable"]
         assert remote.post("/search", json={"image": "QUJD"}).status_code == 400
     answer = remote.post("/search", json={"text": "red"})
-    assert answer.status_code == 503 and "does not answer" in answer.json()["error"]
+    assert answer.status_code == 503
+    assert answer.json()["error"] == "the encoder does not answer; the log has the reason"
 
 
 def test_the_former_server_names_its_replacement():

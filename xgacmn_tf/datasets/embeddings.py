@@ -22,6 +22,7 @@ from xgacmn_tf.datasets.tables import LABEL_SEPARATOR, Table, check_ids, read_ta
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.features.extractor import readable
 from xgacmn_tf.groups import content_keys
+from xgacmn_tf.io.array_budget import Budget, string_array
 from xgacmn_tf.names import MODALITIES
 
 NAMES = ("label", "id", "title", "group", "fine_label", "split")
@@ -166,4 +167,4 @@ def _column(table: Table, name: str) -> np.ndarray | None:
     """Return a column as (n,) str, or None if the table has none."""
     if name not in table.rows[0]:
         return None
-    return np.array([row[name] for row in table.rows], dtype=str)
+    return string_array(name, [row[name] for row in table.rows], Budget(Path(table.source)))

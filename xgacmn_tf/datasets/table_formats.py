@@ -9,9 +9,13 @@ from typing import Any, NamedTuple
 
 from xgacmn_tf.datasets.distribution import read_text
 from xgacmn_tf.errors import InputError, one_line
+from xgacmn_tf.io.array_budget import Budget
 
 # A small file can declare any number of equal rows.
 MAX_ROWS = 50_000_000
+# Rows of Parquet that are read at once; a small file can hold one long text in each of them.
+_ROWS_AT_ONCE = 256
+_ROW_BYTES = 336  # A record of one short cell.
 _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "|"}
 
 
@@ -118,12 +122,15 @@ def _parquet(path: Path) -> Records:
         )
 
     def read(columns: Sequence[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-        row = 0
+        row, budget = 0, Budget(path)
         try:
-            for batch in file.iter_batches(columns=[*columns]):
+            for batch in file.iter_batches(_ROWS_AT_ONCE, columns=[*columns]):
+                budget.take(f"row {row + 1}", (batch.nbytes + _ROW_BYTES * len(batch),), 1)
                 for record in batch.to_pylist():
                     row += 1
                     yield f"row {row}", record
+        except InputError:
+            raise
         except Exception as error:
             raise _unreadable(path, error) from error
 

@@ -16,6 +16,8 @@ JPEG = b"\xff\xd8\xff"
 PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
 # Real files have a few thousand sections; more are there to waste time.
 _MOST_SECTIONS = 10_000
+# Maximum size of EXIF, of which each section makes a copy; a section of a JPEG is smaller.
+_MOST_EXIF_BYTES = 2**16
 _NOTHING, _EXIF, _XMP, _KEY = range(4)
 _EXIF_LABEL, _XMP_LABEL = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
 _LITTLE, _BIG = b"II*\0", b"MM\0*"
@@ -121,20 +123,22 @@ def _contents(
         at: tf.Tensor, exif: tf.Tensor, xmp: tf.Tensor, key: tf.Tensor
     ) -> tuple[tf.Tensor, ...]:
         kind, first, length, after = section_at(data, at)
-        content = _part(data, first, tf.where(kind == _NOTHING, tf.zeros_like(length), length))
-        exif = tf.where(kind == _EXIF, tf.strings.join([exif, content]), exif)
-        xmp, key = tf.where(kind == _XMP, content, xmp), tf.where(kind == _KEY, content, key)
+        free = tf.minimum(length, _MOST_EXIF_BYTES - _size(exif))
+        free = tf.where(kind == _EXIF, free, tf.zeros_like(free))
+        exif = tf.strings.join([exif, _part(data, first, free)])
+        place = tf.stack([first, length])
+        xmp, key = tf.where(kind == _XMP, place, xmp), tf.where(kind == _KEY, place, key)
         return after, exif, xmp, key
 
-    empty = tf.constant("")
-    _, *contents = tf.while_loop(
+    nowhere = tf.zeros([2], tf.int64)
+    _, exif, xmp, key = tf.while_loop(
         lambda at, *_: at < _size(data),
         step,
-        (tf.constant(start, tf.int64), empty, empty, empty),
+        (tf.constant(start, tf.int64), tf.constant(""), nowhere, nowhere),
         maximum_iterations=_MOST_SECTIONS,
         parallel_iterations=1,
     )
-    return contents
+    return [exif, _part(data, *tf.unstack(xmp)), _part(data, *tf.unstack(key))]
 
 
 def _key_color(data: tf.Tensor, key: tf.Tensor) -> tf.Tensor:

@@ -1,17 +1,29 @@
 """Bounds on the memory that a file of arrays may declare, and the choice of arrays to read."""
 
+import contextlib
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+
+import numpy as np
 
 from xgacmn_tf.errors import InputError
 
-# Maximum size of all arrays of a file, as the file declares them; never more than the machine has,
-# which Windows does not tell.
-MAX_BYTES = 16 * 2**30
-if hasattr(os, "sysconf"):
-    MAX_BYTES = min(MAX_BYTES, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+
+def _max_bytes(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+    """Return at most 16 GiB, and never more than the machine or its container has."""
+    limits = [16 * 2**30]
+    if hasattr(os, "sysconf"):  # Windows does not tell.
+        limits.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):  # Of cgroups 2 and 1.
+        with contextlib.suppress(OSError, ValueError):  # Without a limit, the file holds "max".
+            limits.append(int((cgroup / name).read_text()))
+    return min(limits)
+
+
+# Maximum size of all arrays of a file, as the file declares them.
+MAX_BYTES = _max_bytes()
 _MAX_SHOWN = 12
 
 # Array names of a file with their shapes, None where the shape is unknown.
@@ -36,13 +48,23 @@ class Budget:
         """
         size = math.prod(shape) * itemsize  # Python's integers cannot overflow.
         # Rows without content take space after conversions.
-        self.total += math.prod(max(length, 1) for length in shape) * max(itemsize, 1)
+        self.total += math.prod(max(length, 1) for length in shape) * (itemsize or 4)
         if min(shape, default=0) < 0 or self.total > MAX_BYTES:
             raise InputError(
                 f"{self.path}: {name} declares shape {shape}, {size} bytes; the arrays of one "
                 f"file may take {MAX_BYTES} bytes together"
             )
         return size
+
+
+def string_array(name: str, texts: Sequence[str], budget: Budget) -> np.ndarray:
+    """Return strings as an array, for each of which NumPy allocates the length of the longest.
+
+    Raises:
+        InputError: if that exceeds the budget.
+    """
+    budget.take(name, (len(texts), max(map(len, texts), default=0)), 4)
+    return np.array(texts, dtype=str)
 
 
 def chosen_names(choose: Choose, shapes: Shapes) -> list[str]:

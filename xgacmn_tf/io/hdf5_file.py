@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.io.array_budget import Budget, Choose, chosen_names
+from xgacmn_tf.io.array_budget import Budget, Choose, chosen_names, string_array
 from xgacmn_tf.io.matlab_text import cell_text, check_matlab_class, stripped
 
 # Suffixes of HDF5 files that are not MATLAB's, with axes in Python's order.
@@ -87,7 +87,7 @@ def _array(path: Path, name: str, file: h5py.File, budget: Budget) -> np.ndarray
             cell_text(path, name, row, _cell_lines(path, name, file, reference, budget))
             for row, reference in enumerate(references)
         ]
-        return np.array(texts, dtype=str)
+        return string_array(name, texts, budget)
     array = _values(path, name, node, budget)
     return stripped(_characters(array)) if matlab_class == "char" else array.T
 

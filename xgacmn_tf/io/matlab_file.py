@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from xgacmn_tf.errors import InputError
-from xgacmn_tf.io.array_budget import Budget, Choose, chosen_names
+from xgacmn_tf.io.array_budget import Budget, Choose, chosen_names, string_array
 from xgacmn_tf.io.matlab_text import cell_text, check_matlab_class, stripped
 
 # NumPy's types by the type number of an element that holds numbers.
@@ -55,16 +55,17 @@ def read_matlab(path: Path, choose: Choose) -> dict[str, np.ndarray]:
     for entry in entries:
         check_matlab_class(path, entry.name, entry.matlab_class)
         budget.take(entry.name, entry.shape, 8)  # The widest of MATLAB's numbers has 8 bytes.
-    return {entry.name: _array(path, file, entry) for entry in entries}
+    return {entry.name: _array(path, file, entry, budget) for entry in entries}
 
 
-def _array(path: Path, file: _Level5File, entry: _Entry) -> np.ndarray:
+def _array(path: Path, file: _Level5File, entry: _Entry, budget: Budget) -> np.ndarray:
     if entry.matlab_class == "char":
         return stripped(file.rows(entry))
     if entry.matlab_class != "cell":
         return file.numbers(entry)
     cells = enumerate(file.cells(entry))
-    return np.array([cell_text(path, entry.name, row, lines) for row, lines in cells], dtype=str)
+    texts = [cell_text(path, entry.name, row, lines) for row, lines in cells]
+    return string_array(entry.name, texts, budget)
 
 
 class _Entry(NamedTuple):

@@ -27,8 +27,17 @@ import numpy as np
 
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.io.files import write_json
-from xgacmn_tf.search import index as interface
-from xgacmn_tf.search.index import Hits, Index, Items, category_names, import_engine
+from xgacmn_tf.search.index import (
+    COLLECTION,
+    FORMAT,
+    GRAPH_EFFORTS,
+    RECORD,
+    Hits,
+    Index,
+    Items,
+    category_names,
+    import_engine,
+)
 
 FIELDS = ("id", "category", "embedding")
 # Variable with the token. Not a flag: command lines are visible to other users of a machine.
@@ -72,7 +81,7 @@ class MilvusIndex(Index):
     kind = "milvus"
     effort = 128
 
-    def __init__(self, uri: str, collection: str = interface.COLLECTION, token: str | None = None):
+    def __init__(self, uri: str, collection: str = COLLECTION, token: str | None = None):
         super().__init__()
         parts = urlsplit(uri)
         if parts.username is not None or parts.password is not None:
@@ -100,7 +109,7 @@ class MilvusIndex(Index):
         self._written = -np.inf
 
     def efforts(self) -> tuple[int, ...]:
-        return interface.GRAPH_EFFORTS
+        return GRAPH_EFFORTS
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[None]:
@@ -237,8 +246,8 @@ class MilvusIndex(Index):
         """Write the gallery's address, without the token; the gallery stays on the server."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        record = {"format": interface.FORMAT, "kind": self.kind, "effort": self.effort}
-        write_json(folder / interface.RECORD, record | {"uri": self._uri, "collection": self._name})
+        record = {"format": FORMAT, "kind": self.kind, "effort": self.effort}
+        write_json(folder / RECORD, record | {"uri": self._uri, "collection": self._name})
 
     @classmethod
     def of_record(cls, record: Mapping[str, Any], token: str | None) -> MilvusIndex:

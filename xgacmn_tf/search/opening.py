@@ -54,20 +54,19 @@ def open_cache(run: TrainedRun, folder: str | os.PathLike[str] | None = None) ->
     """Return the folder of a run's cache, RUN/cache by default, after making its parts.
 
     Raises:
-      InputError: the folder cannot be written.
+      InputError: the folder cannot be written, or RUN/cache has links.
     """
     path = run.folder.path / "cache" if folder is None else Path(folder)
     try:
-        for part in (FEATURES, GALLERIES, INDEXES):
-            (path / part).mkdir(parents=True, exist_ok=True)
-            # A run folder may come from somebody else; old entries of its cache are deleted.
-            if folder is None and not (path / part).resolve().is_relative_to(
-                run.folder.path.resolve()
-            ):
+        for part in (path / name for name in (FEATURES, GALLERIES, INDEXES)):
+            # The cache of a run from elsewhere must not lead to folders to write and delete in.
+            links = [entry for entry in (path, part, *part.glob("*")) if entry.is_symlink()]
+            if folder is None and links:
                 raise InputError(
-                    f"{path / part} is a link out of the run folder; delete it, or name a folder "
-                    "for the cache with --cache_dir"
+                    f"{links[0]} is a link; delete it, or name a folder for the cache with "
+                    "--cache_dir"
                 )
+            part.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(
             f"--cache_dir={path}: cannot be written ({error.strerror}); name a folder where you "

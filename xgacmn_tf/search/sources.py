@@ -264,7 +264,7 @@ def _extracted(
 def _feature_folder(run: TrainedRun, extractor: Extractor, cache: Path) -> Path:
     """Return the folder of an extractor's features; networks share theirs with training."""
     if not extractor.learns:
-        shared = cache_folder(run.folder.recorded_config().features.cache_dir)
+        shared = cache_folder()  # A run from elsewhere must not choose where files are written.
         return FeatureCache(shared, extractor, (), SKIP).features_folder
     # Named after the extractor's content: features of another one are of no use.
     name = f"{extractor.modality}-{file_hash(run.folder.extractors / extractor.modality)[:16]}"

@@ -34,7 +34,6 @@ _PAGE_HEADERS = {
     "Cache-Control": "no-cache",
 }
 _EXAMPLES = 12
-_ERRORS = (RequestError, ClientDisconnect, HTTPException, RequestValidationError, InputError)
 logger = logging.getLogger(__name__)
 router = APIRouter()
 
@@ -52,12 +51,18 @@ def make_app(service: Service, api_key: str | None, hosts: frozenset[str] | None
     app.include_router(tf_serving_api.router)
     app.mount("/page", _page)
     app.add_middleware(Gate, service=service, api_key=api_key, hosts=hosts)
-    for kind in (*_ERRORS, sqlite3.Error, Exception):
+    for kind in (
+        RequestError, ClientDisconnect, HTTPException, RequestValidationError, InputError,
+        sqlite3.Error, Exception,
+    ):  # fmt: skip
         app.add_exception_handler(kind, _answer_error)
     return app
 
 
 def _answer_error(request: Request, error: Exception) -> Response:
+    # Clients need no paths and hosts of the server; the log has them.
+    if isinstance(error, InputError | sqlite3.Error) or getattr(error, "reason", None) is not None:
+        logger.error("%s: %s", type(error).__name__, error)
     match error:
         case RequestError():
             return error_response(error)
@@ -70,13 +75,11 @@ def _answer_error(request: Request, error: Exception) -> Response:
         case RequestValidationError():
             message, status = schemas.validation_message(error.errors()), 400
         case InputError():
-            message, status = str(error), 409
+            message, status = "the version cannot be used; the log has the reason", 409
         case sqlite3.Error():
-            message, status = f"the items cannot be stored or read: {error}", 503
+            message, status = "the items cannot be stored or read; the log has the reason", 503
         case _:
             message, status = "the service failed; its log has the reason", 500
-    if isinstance(error, InputError | sqlite3.Error):
-        logger.error("%s: %s", type(error).__name__, error)
     return error_response(RequestError(message, status))
 
 

@@ -136,6 +136,8 @@ def _values(name: str, array: np.ndarray) -> Any:
     if array.dtype == object:
         return np.vectorize(text_of, otypes=[object])(array).tolist()
     if array.dtype.kind == "f" and array.dtype != np.float64:
+        if array.ndim > 1:  # Strings of all rows at once take 32 times their memory.
+            return [_values(name, row) for row in array]
         # As few digits as tell the number from its neighbors, not those of the nearest double.
         return array.astype(str).astype(np.float64).tolist()
     return array.tolist()

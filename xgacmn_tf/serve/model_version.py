@@ -37,6 +37,7 @@ class ModelVersion:
       fingerprint: differs between versions with different encoders.
       signatures: the inputs of each.
       signature_def: the same as TensorFlow Serving describes it.
+      gallery_file: the gallery that was exported with the version.
 
     Raises:
       InputError: the version is damaged, holds operations that a server does not run, or was

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+from xgacmn_tf.search.engines import KINDS
 from xgacmn_tf.settings.fields import Section, setting
 
 
@@ -23,7 +24,7 @@ class ServiceOptions(Section):
     index: str = setting(
         "exact",
         "search engine",
-        choices=("exact", "auto", "faiss", "flat", "ivf", "hnsw", "milvus"),
+        choices=KINDS,
         common=True,
     )
     milvus_uri: str | None = setting(

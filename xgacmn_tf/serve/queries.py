@@ -31,7 +31,7 @@ def search(gallery: LiveGallery, request: schemas.SearchRequest) -> schemas.Sear
     query = schemas.Query(modality=modality, find=find, understood=encoded is not None)
     if request.text is not None:
         _describe_words(query, encoder, request.text, encoded)
-    version, hits, no_good_match = encoder.version.number, [], None
+    hits, no_good_match = [], None
     if encoded is not None:
         embedding = gallery.query_embedding(modality, find, encoded)
         (category,) = _categories(encoder, embedding[np.newaxis], [""])
@@ -50,7 +50,10 @@ def search(gallery: LiveGallery, request: schemas.SearchRequest) -> schemas.Sear
     if request.category is not None and not hits:
         _check_category(gallery, request.category)
     return schemas.SearchAnswer(
-        query=query, hits=hits, no_good_match=no_good_match, model_version=version
+        query=query,
+        hits=hits,
+        no_good_match=no_good_match,
+        model_version=encoder.version.number,
     )
 
 

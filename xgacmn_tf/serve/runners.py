@@ -169,7 +169,8 @@ def _rejected(message: str) -> RequestError:
 
 
 def _unavailable(host: str, message: str) -> RequestError:
-    return RequestError(f"the encoder at {host} does not answer: {message}", 503)
+    reason = f"the encoder at {host} does not answer: {message}"
+    return RequestError("the encoder does not answer; the log has the reason", 503, reason)
 
 
 def _as_json(value: np.ndarray) -> Any:

@@ -1,8 +1,8 @@
-"""A SavedModel is a program: what is looked at before TensorFlow is given one to run.
+"""Checks of a SavedModel, which is a program, before TensorFlow loads it.
 
-Refused is whatever reaches out of the model: operations that read or write files, open
-connections, run Python or end the process, and operations that TensorFlow does not know, except for
-the tokenizer of TensorFlow Text, which is loaded for models that hold it.
+Operations that reach out of the model are rejected: those that read or write files, open
+connections, run Python or end the process. So are operations that TensorFlow does not know, except
+for the tokenizer of TensorFlow Text, which is imported for models that use it.
 """
 
 import re
@@ -24,10 +24,10 @@ LARGEST_GRAPH_BYTES = 2**30
 # attribute names; saving and restoring would let a request choose the file.
 _REFUSED = re.compile(
     "PyFunc|File|Reader|Dataset|Iterator|Save|Restore|Checkpoint|LoadAndRemap|Summary|ImportEvent"
-    "|RecordInput|Debug|^Copy|Print|Proto|Vocab|Immutable|FixedUnigram|Send|Recv|Remote|Collective|Nccl|TPU"
-    "|Infeed|Outfeed|Worker|Minibatch|Abort"
+    "|RecordInput|Debug|^Copy|Print|Proto|Vocab|Immutable|FixedUnigram|Send|Recv|Remote|Collective"
+    "|Nccl|TPU|Infeed|Outfeed|Worker|Minibatch|Abort"
 )
-# Data sets that come from the model's own tensors, not from files; pictures are read through them.
+# Data sets of the model's own tensors, not of files; exports decode images with them.
 _IN_MEMORY = re.compile(
     "(Range|Tensor|Zip|Map|ParallelMap|Filter|IgnoreErrors|Batch|ParallelBatch|Take|Concatenate"
     "|Prefetch|Options|Reduce)Dataset(V2)?|AnonymousIteratorV3|MakeIterator"
@@ -40,7 +40,7 @@ _TOKENIZER = {"FastBertNormalize", "FastWordpieceTokenizeWithOffsets"}
 
 
 def read_checked(folder: Path) -> saved_model_pb2.SavedModel:
-    """Reads `saved_model.pb` and checks that it can be loaded and run without harm.
+    """Return the content of `saved_model.pb`, after checking that it is safe to load and run.
 
     Raises:
       InputError: there is none, it is too large or not a SavedModel of TensorFlow 2, or it holds
@@ -93,10 +93,10 @@ def _is_harmless(operation: str) -> bool:
 
 
 def _operations(graph: meta_graph_pb2.MetaGraphDef) -> Iterator[str]:
-    """Operations of all functions that loading the model, or a request, can get to run.
+    """Yield the operations of all functions that loading the model or a request can run.
 
-    They are those that its objects name and what these call. The functions that save and restore
-    the model are not among them: TensorFlow restores its variables by itself.
+    These are the functions that its objects name, and those that they call. The functions that save
+    and restore the model are left out, because TensorFlow restores variables by itself.
     """
     bodies = {f.signature.name: f.node_def for f in graph.graph_def.library.function}
     waiting = set(graph.object_graph_def.concrete_functions)

@@ -37,6 +37,7 @@ Modality = Literal["image", "text"]
 _MAX_PROBLEMS = 3
 # More than the features of an image and a text. Parsed, JSON takes up to 130 times its size.
 _MAX_JSON_VALUES = 250_000
+_MAX_FIELDS = 20
 _NUMBER, _WHOLE, _EMPTY = "expected a finite number", "expected a whole number", "must not be empty"
 # Pydantic's types of errors in words for clients.
 _WORDS = {
@@ -208,24 +209,32 @@ async def read_body(request: Request, kind: type[_Body]) -> Any:
     content_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
     try:
         if content_type in ("multipart/form-data", "application/x-www-form-urlencoded"):
-            async with request.form(max_files=1, max_fields=20) as form:
+            async with request.form(max_files=1, max_fields=_MAX_FIELDS) as form:
                 if len(form.multi_items()) > len(form):
                     raise RequestError("a field of the form is given twice")
                 fields: Any = {
                     name: await value.read() if isinstance(value, UploadFile) else value
                     for name, value in form.items()
                 }
-            return await run_in_threadpool(kind.model_validate, fields)
+            return await run_in_threadpool(_validated, kind, fields, False)
         body = await request.body()
         if sum(map(body.count, (b",", b"[", b"{"))) > _MAX_JSON_VALUES:
             raise RequestError(f"the JSON holds more than {_MAX_JSON_VALUES:,} values", 413)
         # Large bodies take seconds, in which the event loop would answer nobody.
-        return await run_in_threadpool(lambda: kind.model_validate(json.loads(body), strict=True))
-    except ValidationError as error:
-        found = error.errors(include_url=False, include_input=False)
-        raise RequestError(validation_message(found)) from error
+        return await run_in_threadpool(lambda: _validated(kind, json.loads(body), True))
     except (ValueError, RecursionError) as error:
         raise RequestError(f"the body is not valid JSON: {json_problem(error)}") from error
+
+
+def _validated(kind: type[_Body], fields: Any, strict: bool) -> Any:
+    """Return fields as a model. Run it in a thread: listing the problems of many takes seconds."""
+    if isinstance(fields, dict) and len(fields) > _MAX_FIELDS:
+        raise RequestError(f"{len(fields):,} fields; see /docs for the fields")
+    try:
+        return kind.model_validate(fields, strict=strict)
+    except ValidationError as error:
+        problems = error.errors(include_url=False, include_input=False)
+        raise RequestError(validation_message(problems)) from error
 
 
 def json_problem(error: Exception) -> str:

@@ -41,6 +41,13 @@ def serve(options: ServiceOptions) -> None:
     # Milvus Lite logs tracebacks of optional calls that it does not implement.
     logging.getLogger("grpc._server").setLevel(logging.CRITICAL)
     folder = options.items_folder
+    # A run folder may come from somebody else; the database would be written wherever a link leads.
+    database = (folder / "items.db").resolve()
+    if not options.items_dir and not database.is_relative_to(Path(str(options.run)).resolve()):
+        raise InputError(
+            f"{folder} is linked to {database.parent}, outside the run folder; delete the link, or "
+            "name the folder with --items_dir"
+        )
     with contextlib.ExitStack() as stack:
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -60,7 +67,7 @@ def serve(options: ServiceOptions) -> None:
         try:
             asyncio.run(_serve(service, key, _allowed_hosts(options), _bound_socket(options)))
         except RequestError as error:  # The encoder does not answer.
-            raise InputError(error.message) from error
+            raise InputError(str(error)) from error
 
 
 async def _serve(
@@ -123,7 +130,9 @@ def _api_key(options: ServiceOptions) -> str | None:
         raise InputError(
             f"{source}: the key has {len(key)} characters; expected {_MIN_KEY} or more"
         )
-    if key is None and any(not _is_loopback(name) for name in options.allowed_hosts or ()):
+    if key is None and any(
+        not _is_loopback(name.strip("[]")) for name in options.allowed_hosts or ()
+    ):
         raise InputError(
             "--allowed_hosts: other computers reach the service by these names, so an API key is "
             f"required; set --api_key_file or the environment variable {API_KEY}"

@@ -74,7 +74,8 @@ class Service:
         try:
             return search(self.live, request)
         except InputError as error:  # The server of the index does not answer.
-            raise RequestError(str(error), 503) from error
+            message = "the index cannot be searched; the log has the reason"
+            raise RequestError(message, 503, str(error)) from error
 
     # ---- Items
 
@@ -266,10 +267,10 @@ class Service:
             return _encode(encoder, [self.store.sources(item) for item in items])
         except RequestError as error:
             if error.status == 503:
-                raise InputError(error.message) from error
+                raise InputError(str(error)) from error
             if len(items) > 1:
                 return [self._encoded(encoder, [item])[0] for item in items]
-            logger.error("item %r is not searchable: %s", items[0].id, error.message)
+            logger.error("item %r is not searchable: %s", items[0].id, error)
             return [{}]
 
 

@@ -23,8 +23,8 @@ _VERSION = _MODEL + "/versions/{version}"
 router = APIRouter(tags=["TensorFlow Serving"])
 
 
-def _live(name: str, request: Request, version: str | None = None) -> Encoder:
-    """Return what is served if the address names it."""
+def _served_encoder(name: str, request: Request, version: str | None = None) -> Encoder:
+    """Return the encoder of the served version if the address names it."""
     service: Service = request.app.state.service
     encoder = service.live.encoder
     if service.options.encoder is not None:
@@ -43,7 +43,7 @@ async def _body(request: Request) -> bytes:
     return await request.body()
 
 
-Served = Annotated[Encoder, Depends(_live)]
+Served = Annotated[Encoder, Depends(_served_encoder)]
 
 
 @router.post(_MODEL + ":predict")
