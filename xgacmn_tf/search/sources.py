@@ -87,7 +87,7 @@ def read_sources(
       run: the run whose extractors and encoders the features are for.
       sources: as the module describes them, at least one.
       cache: folder of cached features of extractors that were learned; those of networks are in the
-        cache of training.
+        default cache of training.
       on_bad_image: one of `shards.POLICIES`.
       columns, label_separator: of tables, see `table_in`.
 
@@ -262,7 +262,7 @@ def _extracted(
 
 
 def _feature_folder(run: TrainedRun, extractor: Extractor, cache: Path) -> Path:
-    """Return the folder of an extractor's features; networks share theirs with training."""
+    """Return the folder of an extractor's features; networks share the default cache of training."""
     if not extractor.learns:
         shared = cache_folder()  # A run from elsewhere must not choose where files are written.
         return FeatureCache(shared, extractor, (), SKIP).features_folder
