@@ -262,7 +262,7 @@ def _extracted(
 
 
 def _feature_folder(run: TrainedRun, extractor: Extractor, cache: Path) -> Path:
-    """Return the folder of an extractor's features; networks share the default cache of training."""
+    """Return the folder of an extractor's features; networks share the default cache."""
     if not extractor.learns:
         shared = cache_folder()  # A run from elsewhere must not choose where files are written.
         return FeatureCache(shared, extractor, (), SKIP).features_folder
