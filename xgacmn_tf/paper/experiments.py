@@ -31,8 +31,6 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 ALL_MODELS = (XGACMN, *SYSTEMS)
-# Time for terminated workers to end before they are killed.
-_END_SECONDS = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -220,12 +218,8 @@ def in_workers(
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             # A signal that ends this process alone does not reach the workers.
-            workers = multiprocessing.active_children()
-            for worker in workers:
+            for worker in multiprocessing.active_children():
                 worker.terminate()
-            for worker in workers:
-                worker.join(_END_SECONDS)
-                worker.kill()
             raise
 
 

@@ -19,7 +19,7 @@ import tensorflow as tf
 from xgacmn_tf.errors import one_line
 from xgacmn_tf.serve.errors import RequestError
 from xgacmn_tf.serve.model_version import Inputs, described
-from xgacmn_tf.serve.schemas import MAX_TEXT, json_problem
+from xgacmn_tf.serve.schemas import MAX_TEXT, json_problem, json_values
 
 # Parsed, JSON takes up to 30 times its size. This many are the features of 6,000 images.
 MAX_VALUES = 8_000_000
@@ -34,7 +34,7 @@ def parse(body: bytes) -> dict[str, Any]:
     Raises:
       RequestError: it is not JSON, too nested or holds too many values, or is no such object.
     """
-    if sum(map(body.count, (b",", b"[", b"{"))) > MAX_VALUES:
+    if json_values(body) > MAX_VALUES:
         raise RequestError(f"the JSON holds more than {MAX_VALUES:,} values; send fewer")
     try:
         request = json.loads(body, object_hook=_bytes_of)
