@@ -1,6 +1,7 @@
 """Written items: durability, replacement, deletion, and the switch of versions."""
 
 import contextlib
+import io
 import shutil
 import sqlite3
 import threading
@@ -8,6 +9,7 @@ from urllib.parse import quote
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.log_lines import logged_lines
 from tests.serve.conftest import image_file, publish, write_version
@@ -60,6 +62,33 @@ def test_the_life_of_an_item(run, serve):
     assert client.delete(address("new/ü 1")).status_code == 404
     assert client.get(address("new/ü 1")).status_code == 404
     assert "new/ü 1" not in found(client, "green", find="text")
+
+
+def test_a_webp_file_is_taken_for_what_is_seen_of_it(run, serve):
+    client = serve(run)
+    # Blue, with a transparent half and turned by 90 degrees: blue above white.
+    half = Image.new("RGBA", (8, 6), (0, 0, 255, 255))
+    half.paste((255, 0, 0, 0), (4, 0, 8, 6))
+    seen = Image.new("RGB", (6, 8), "white")
+    seen.paste((0, 0, 255), (0, 0, 6, 4))
+    turned = Image.Exif()
+    turned[0x0112] = 6  # Orientation: the left side is shown at the top.
+    webp, png = io.BytesIO(), io.BytesIO()
+    half.save(webp, "WEBP", lossless=True, exif=turned)
+    seen.save(png, "PNG")
+    answers = [
+        client.post("/search", files={"image": file.getvalue()}).json()["hits"]
+        for file in (webp, png)
+    ]
+    assert answers[0] == answers[1]
+    assert put(client, "half", "blue", webp.getvalue()).status_code == 201
+    thumbnail = Image.open(io.BytesIO(client.get("/items/half/thumbnail").content))
+    assert thumbnail.size == (6, 8)
+    top, bottom = (np.array(thumbnail.getpixel((3, y))) for y in (1, 7))
+    assert np.abs(top - [0, 0, 255]).max() < 40 and bottom.min() > 215
+    # The header is whole, the rest is not.
+    broken = put(client, "broken", image=webp.getvalue()[:-20])
+    assert broken.status_code == 400 and "expected a whole JPEG, PNG or WebP" in broken.text
 
 
 def test_items_of_the_base_gallery_are_deleted_and_replaced_for_good(run, serve):

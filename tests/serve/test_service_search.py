@@ -106,7 +106,7 @@ BAD = {
     "an address": ({"image": "https://example.org/a.png"}, "addresses are not fetched"),
     "data that is not base64": ({"image": "data:image/png,QUJD"}, "not base64"),
     "no base64": ({"image": "?"}, "not base64"),
-    "no image": ({"image": "QUJD"}, "expected a whole JPEG or PNG file"),
+    "no image": ({"image": "QUJD"}, "expected a whole JPEG, PNG or WebP file"),
     "no hits": ({"text": "red", "k": 0}, "k: expected 1 or more"),
     "a Boolean": ({"text": "red", "k": True}, "k: expected a whole number"),
     "a number as a string": ({"text": "red", "k": "3"}, "k: expected a whole number"),

@@ -59,7 +59,7 @@ def open_image(path: Path) -> Image.Image:
             image.load()
             # In these formats, Pillow has scaled values of mode I to 16 bits.
             whites = _WHITES[-1:] if image.format in ("PNG", "PPM") else _WHITES
-            return _on_white(_eight_bits(ImageOps.exif_transpose(image), whites))
+            return on_white(_eight_bits(ImageOps.exif_transpose(image), whites))
     except BadImageError as error:
         raise BadImageError(f"{path}: {error}") from None
     except FileNotFoundError:
@@ -112,7 +112,8 @@ def _eight_bits(image: Image.Image, whites: Sequence[int]) -> Image.Image:
     return Image.fromarray(np.rint(values * (255 / white)).astype(np.uint8))
 
 
-def _on_white(image: Image.Image) -> Image.Image:
+def on_white(image: Image.Image) -> Image.Image:
+    """Return an image as RGB, on white where it is transparent."""
     if not image.has_transparency_data:
         return image.convert("RGB")
     image = image.convert("RGBA")

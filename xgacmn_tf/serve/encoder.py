@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from xgacmn_tf.features.image_preprocessing import smallest_jpeg
 from xgacmn_tf.serve.errors import RequestError
+from xgacmn_tf.serve.images import for_model
 from xgacmn_tf.serve.model_version import ModelVersion
 from xgacmn_tf.serve.runners import Runner
 
@@ -132,7 +133,7 @@ class Encoder:
                 f"it was exported. Send {modality}_features, or export it again"
             )
         if form == "raw":
-            files = [value.encode() if isinstance(value, str) else value for value in values]
+            files = [v.encode() if isinstance(v, str) else for_model(v) for v in values]
             rows = np.array(files, object)
         else:
             expected = self.input_dims()[modality]

@@ -1,4 +1,4 @@
-"""Checks and thumbnails of uploaded images."""
+"""Checks, conversion and thumbnails of uploaded images."""
 
 from __future__ import annotations
 
@@ -6,21 +6,22 @@ import io
 import re
 import warnings
 
-from PIL import Image
+from PIL import Image, ImageOps
 
-from xgacmn_tf.features.image_files import MAX_PIXELS, thumbnail
+from xgacmn_tf.features.image_files import MAX_PIXELS, on_white, thumbnail
 from xgacmn_tf.features.image_preprocessing import read
+from xgacmn_tf.report.images import image_type
 from xgacmn_tf.serve.errors import RequestError
 
-_BROKEN = "image: broken or of another format; expected a whole JPEG or PNG file"
+_BROKEN = "image: broken or of another format; expected a whole JPEG, PNG or WebP file"
 
 
 def check_image(data: bytes, max_pixels: int) -> None:
-    """Raise a `RequestError` unless the header is of a JPEG or PNG file of moderate size."""
+    """Raise a `RequestError` unless the header is of a JPEG, PNG or WebP file of moderate size."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as image:
+            with Image.open(io.BytesIO(data), formats=("JPEG", "PNG", "WEBP")) as image:
                 width, height = image.size
     except Image.DecompressionBombError as error:
         number = re.search(r"\d+", str(error))  # Pillow tells the number of pixels, not the sides.
@@ -38,9 +39,29 @@ def _too_large(size: str, max_pixels: int) -> RequestError:
     )
 
 
+def for_model(data: bytes) -> bytes:
+    """Return a checked image as a JPEG or PNG file, which the exported encoders decode."""
+    if image_type(data) != "webp":
+        return data
+    stream = io.BytesIO()
+    _decoded_webp(data).save(stream, "PNG", compress_level=1)
+    return stream.getvalue()
+
+
 def make_thumbnail(data: bytes) -> bytes:
     """Return a small WebP file of a checked image, for people to see."""
+    if image_type(data) == "webp":
+        return thumbnail(_decoded_webp(data))
     pixels = read(data)
     if pixels is None:
         raise RequestError(_BROKEN)
     return thumbnail(Image.fromarray(pixels))
+
+
+def _decoded_webp(data: bytes) -> Image.Image:
+    """Return an image, or the first of an animation, as `image_files.open_image` does."""
+    try:
+        with Image.open(io.BytesIO(data), formats=("WEBP",)) as image:
+            return on_white(ImageOps.exif_transpose(image))
+    except Exception as error:  # Pillow's reader raises several types for damaged files.
+        raise RequestError(_BROKEN) from error

@@ -48,7 +48,7 @@ _WORDS = {
     "dict_type": "expected a JSON object",
     "list_type": "expected a list of numbers",
     "string_type": "expected a string",
-    "bytes_type": "expected a JPEG or PNG file in base64",
+    "bytes_type": "expected a JPEG, PNG or WebP file in base64",
     "literal_error": "expected {expected}",
     "greater_than_equal": "expected {ge} or more",
     "string_too_short": _EMPTY,
@@ -71,7 +71,9 @@ def _image(value: Any) -> Any:
     try:
         return base64.b64decode(value, validate=True)
     except ValueError as error:
-        raise ValueError("not base64; send the bytes of a JPEG or PNG file in base64") from error
+        raise ValueError(
+            "not base64; send the bytes of a JPEG, PNG or WebP file in base64"
+        ) from error
 
 
 def _id(value: str) -> str:
@@ -96,7 +98,7 @@ def _short(value: str) -> str:
 
 
 Image = Annotated[bytes, BeforeValidator(_image), Field(min_length=1, json_schema_extra={
-    "type": "string", "format": "byte", "description": "a JPEG or PNG file in base64"
+    "type": "string", "format": "byte", "description": "a JPEG, PNG or WebP file in base64"
 })]  # fmt: skip
 Text = Annotated[str, StringConstraints(min_length=1, max_length=MAX_TEXT, strip_whitespace=True)]
 Id = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_id)]
