@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from xgacmn_tf.datasets.paired import Split
 from xgacmn_tf.report.examples import GRADE_NAMES, GRADES, Example
@@ -20,6 +21,8 @@ WAY_NAMES = {"i2t": "images find texts", "t2i": "texts find images"}
 # As on the results page.
 _COLORS = {"own": "#7a45b8", "fine": "#14794a", "category": "#8a6100", "none": "#b42836"}
 _CELL, _DPI, _TILE = 1.25, 100, 96
+# In cells: the height of the heading, and half the distance between frames.
+_HEADING, _GAP = 0.3, 0.03
 _CHARACTERS, _LINES = 17, 6
 
 
@@ -42,26 +45,24 @@ def draw_examples(
     """
     items = Items(split, label_names)
     columns = 1 + max(len(example.hits) for example in examples)
-    size = _CELL * columns, _CELL * (len(examples) + 0.3)
-    figure = Figure(figsize=size, dpi=_DPI)
+    figure = Figure(figsize=(_CELL * columns, _CELL * (len(examples) + _HEADING)), dpi=_DPI)
     canvas = FigureCanvasAgg(figure)
-    axes = figure.subplots(len(examples), columns, squeeze=False)
-    figure.subplots_adjust(0.005, 0.005, 0.995, 1 - 0.3 * _CELL / size[1], 0.06, 0.06)
-    for axis in axes.flat:
-        axis.set(xticks=[], yticks=[], xlim=(0, 1), ylim=(0, 1))
-        axis.spines[:].set_visible(False)
+    # One pair of axes whose unit is a cell: a pair of axes for each cell takes twice as long.
+    axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
+    axes.set_axis_off()
     query_is_image = way == "i2t"
-    for row, example in zip(axes, examples, strict=True):
+    for row, example in enumerate(examples):
         note = f"own item: rank {example.own_rank}"
-        _draw_item(row[0], split, items, example.row, query_is_image, note, "black")
-        for axis, hit in zip(row[1:], example.hits, strict=False):
-            note = f"{GRADES[hit.grade]} {hit.rank}"
-            _draw_item(axis, split, items, hit.row, not query_is_image, note, _COLORS[hit.grade])
-            axis.spines[:].set(visible=True, color=_COLORS[hit.grade], linewidth=2)
+        _draw_item(axes, (0, row), split, items, example.row, query_is_image, note, "black")
+        for column, hit in enumerate(example.hits, start=1):
+            note, color = f"{GRADES[hit.grade]} {hit.rank}", _COLORS[hit.grade]
+            _draw_item(axes, (column, row), split, items, hit.row, not query_is_image, note, color)
+            frame = Rectangle((column + _GAP, row + _GAP), 1 - 2 * _GAP, 1 - 2 * _GAP)
+            frame.set(fill=False, edgecolor=color, linewidth=2)
+            axes.add_patch(frame)
     legend = "   ".join(f"{mark} {GRADE_NAMES[grade]}" for grade, mark in GRADES.items())
-    figure.text(
-        0.005, 1 - 0.08 / size[1], f"query, then its hits:   {legend}", va="top", fontsize=8
-    )
+    axes.text(_GAP, 0.06 - _HEADING, f"query, then its hits:   {legend}", va="top", fontsize=8)
+    axes.set(xlim=(0, columns), ylim=(len(examples), -_HEADING), aspect="auto")
     with warnings.catch_warnings():
         # Titles in a script that the font lacks are drawn as boxes.
         warnings.filterwarnings("ignore", "Glyph .* missing from")
@@ -70,23 +71,29 @@ def draw_examples(
 
 
 def _draw_item(
-    axis: Axes, split: Split, items: Items, row: int, is_image: bool, note: str, color: str
+    axes: Axes,
+    cell: tuple[int, int],
+    split: Split,
+    items: Items,
+    row: int,
+    is_image: bool,
+    note: str,
+    color: str,
 ) -> None:
-    """Draw one side of a pair into a cell, below a note such as its rank."""
-    pair = items.pair(row)
+    """Draw one side of a pair into a cell (column, row), below a note such as its rank."""
+    (x, y), pair = cell, items.pair(row)
     if is_image and split.thumbnail is not None:
         image = fitted_image(split.thumbnail[row], _TILE)
-        axis.imshow(np.asarray(image), extent=(0.1, 0.9, 0.0, 0.8), aspect="auto")
-        axis.set(xlim=(0, 1), ylim=(0, 1))
+        axes.imshow(np.asarray(image), extent=(x + 0.12, x + 0.88, y + 0.95, y + 0.21))
     else:
         title = pair["id"] if is_image else pair["text"]
         lines = _wrapped(f"{title} ({pair['labels']})")
         if len(lines) > _LINES:
             lines = [*lines[: _LINES - 1], "…"]
-        axis.text(
-            0.06, 0.78, "\n".join(lines), va="top", fontsize=7, color="black", parse_math=False
+        axes.text(
+            x + 0.08, y + 0.24, "\n".join(lines), va="top", fontsize=7, parse_math=False
         )
-    axis.text(0.06, 0.96, note, va="top", fontsize=8, color=color)
+    axes.text(x + 0.08, y + 0.07, note, va="top", fontsize=8, color=color)
 
 
 def _wrapped(text: str) -> list[str]:
