@@ -134,46 +134,48 @@ def assert_same_weights(ours, theirs, atol=0.0):
         np.testing.assert_allclose(a, b, rtol=0, atol=atol)
 
 
-def test_all_ways_to_give_data_train_alike(data):
+WAYS = {
+    "arrays": lambda model, split: (features_of(split), split.label),
+    "one-hot": lambda model, split: (features_of(split), np.eye(3, dtype=np.float32)[split.label]),
+    "column": lambda model, split: (features_of(split), split.label[:, None].astype(float)),
+    "one dict": lambda model, split: ({**features_of(split), "label": split.label},),
+    "tf.data": lambda model, split: (
+        tf.data.Dataset.from_tensor_slices((features_of(split), split.label)).batch(len(split)),
+    ),
+    "mapped": lambda model, split: (
+        {**model.prepare(split.image, split.text), "label": tf.constant(split.label)},
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def trained_on_batches(data):
+    """A model trained with one batch an epoch, and its losses."""
+    model = make_model(data, image_map="zscore")
+    logs = model.fit(data.train.batches(len(data.train)), epochs=3, verbose=0).history
+    return model, logs["G/loss"]
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        way if way in ("arrays", "tf.data") else pytest.param(way, marks=pytest.mark.slow)
+        for way in WAYS
+    ],
+)
+def test_all_ways_to_give_data_train_alike(data, trained_on_batches, way):
     """One batch an epoch, so that the order of pairs does not matter but for rounding."""
-    split, rows = data.train, len(data.train)
-    features, targets = features_of(split), np.eye(3, dtype=np.float32)[split.label]
-    ways = {
-        "batches": lambda model: model.fit(split.batches(rows), epochs=3, verbose=0),
-        "arrays": lambda model: model.fit(
-            features, split.label, batch_size=rows, epochs=3, verbose=0
-        ),
-        "one-hot": lambda model: model.fit(
-            features, targets, batch_size=rows, epochs=3, verbose=0
-        ),
-        "column": lambda model: model.fit(
-            features, split.label[:, None].astype(float), batch_size=rows, epochs=3, verbose=0
-        ),
-        "one dict": lambda model: model.fit(
-            {**features, "label": split.label}, batch_size=rows, epochs=3, verbose=0
-        ),
-        "tf.data": lambda model: model.fit(
-            tf.data.Dataset.from_tensor_slices((features, split.label)).batch(rows),
-            epochs=3, shuffle=False, verbose=0,
-        ),
-        "mapped": lambda model: model.fit(
-            {**model.prepare(split.image, split.text), "label": tf.constant(split.label)},
-            batch_size=rows, epochs=3, verbose=0,
-        ),
-    }  # fmt: skip
-    trained = {}
-    for name, fit in ways.items():
-        model = make_model(data, image_map="zscore")
-        logs = fit(model).history
-        assert set(logs) == set(model.term_names()) and len(logs["G/loss"]) == 3
-        trained[name] = model, logs["G/loss"]
-    first, losses = trained["batches"]
-    for model, others in trained.values():
-        assert others == pytest.approx(losses, rel=1e-4)
-        assert_same_weights(first, model, atol=2e-3)
+    model = make_model(data, image_map="zscore")
+    given = WAYS[way](model, data.train)
+    size = {"shuffle": False} if way == "tf.data" else {"batch_size": len(data.train)}
+    logs = model.fit(*given, epochs=3, verbose=0, **size).history
+    assert set(logs) == set(model.term_names()) and len(logs["G/loss"]) == 3
+    first, losses = trained_on_batches
+    assert logs["G/loss"] == pytest.approx(losses, rel=1e-4)
+    assert_same_weights(first, model, atol=2e-3)
 
 
-@pytest.mark.parametrize("image_map", ["zscore", "chi2"])
+@pytest.mark.parametrize("image_map", ["zscore", pytest.param("chi2", marks=pytest.mark.slow)])
 def test_validation_and_prediction(data, histogram_file, image_map):
     if image_map == "chi2":
         data = xg.load_dataset(str(histogram_file), validation_fraction=0.2)
@@ -278,6 +280,7 @@ def test_what_does_not_fit_is_rejected_in_one_line(data):
             attempt()
 
 
+@pytest.mark.slow
 def test_labels_of_another_form_train_the_same_model(data):
     """Keras keeps the compiled step of the first `fit`, here for labels of another rank."""
     model, split = make_model(data), data.train
@@ -335,7 +338,8 @@ def test_callbacks_receive_all_events(data):
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("steps", [3, *(pytest.param(n, marks=pytest.mark.slow) for n in (4, 100))])
+@pytest.mark.slow
+@pytest.mark.parametrize("steps", [3, 4, 100])
 def test_steps_per_execution_change_nothing(data, steps):
     one, several = make_model(data), make_model(data)
     several.compile(
@@ -393,6 +397,7 @@ def test_retrieval_map_is_that_of_the_averaged_encoders(data):
     assert expected["avg"] > 0.5
 
 
+@pytest.mark.slow
 def test_model_checkpoint_holds_both_optimizers(data, tmp_path):
     model = make_model(data, generator_steps=2)
     whole = keras.callbacks.ModelCheckpoint(str(tmp_path / "{epoch}.keras"))
@@ -467,6 +472,7 @@ def test_tensorboard_has_training_and_validation_terms(data, tmp_path):
         assert len(accumulator.Tensors(tag)) == 2
 
 
+@pytest.mark.slow
 def test_mixed_bfloat16_trains_the_networks_alone(data):
     plain = make_model(data)
     keras.mixed_precision.set_global_policy("mixed_bfloat16")

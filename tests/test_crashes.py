@@ -126,7 +126,10 @@ def after(statement, arguments):
 
 @pytest.mark.parametrize(
     ("number", "status", "word"),
-    [(signal.SIGTERM, 143, "terminated"), (signal.SIGINT, 130, "interrupted")],
+    [
+        (signal.SIGTERM, 143, "terminated"),
+        pytest.param(signal.SIGINT, 130, "interrupted", marks=pytest.mark.slow),
+    ],
 )
 def test_asked_to_end_it_says_how_to_go_on(feature_file, tmp_path, number, status, word):
     folder = tmp_path / "run"
@@ -153,6 +156,7 @@ def test_asked_to_end_it_says_how_to_go_on(feature_file, tmp_path, number, statu
     assert tf.train.latest_checkpoint(str(folder / "checkpoints" / "resume"))
 
 
+@pytest.mark.slow
 def test_full_disk_is_one_error_and_the_run_goes_on_later(feature_file, call_main, tmp_path):
     """A limit on the size of files stands for the disk: writing more fails in the same places."""
     folder = tmp_path / "run"

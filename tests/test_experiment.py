@@ -212,6 +212,7 @@ def test_table_shows_both_directions_and_chance(finished_run):
     assert max(len(line) for line in table[table.index("similarity") :].splitlines()[:14]) <= 90
 
 
+@pytest.mark.slow
 def test_few_pairs_train_without_a_validation_split(feature_file, tmp_path):
     config = Config.of(
         dataset=str(feature_file), output_dir=str(tmp_path / "run"), export=False, text_map="rank",
@@ -286,6 +287,7 @@ def test_folder_with_other_files_is_refused(feature_file, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
+@pytest.mark.slow
 def test_folder_of_a_run_killed_at_its_very_start_is_taken_up(feature_file, tmp_path):
     (tmp_path / ".config.123.partial.json").write_text('{"sett')  # what a kill may leave
     config = Config.of(dataset=str(feature_file), output_dir=str(tmp_path), **SMALL)
@@ -357,14 +359,13 @@ def test_multi_label_data_train_and_evaluate(tmp_path):
         assert saved["label"].shape == (20, 4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
     [
         {"classifier": "none", "similarity": "cosine"},
-        pytest.param({"classifier": "softmax"}, marks=pytest.mark.slow),
-        pytest.param(
-            {"discriminate_codes": False, "discriminate_features": False}, marks=pytest.mark.slow
-        ),
+        {"classifier": "softmax"},
+        {"discriminate_codes": False, "discriminate_features": False},
         {"generator_steps": 2, "lambda_1": 0.0, "average_decay": 0.0, "similarity": "dot"},
     ],
     ids=["no class loss", "softmax", "no discriminators", "K = 2"],

@@ -219,6 +219,7 @@ def test_flag_files_of_any_content_make_a_config_or_an_error(parse, tmp_path, tr
         pass
 
 
+@pytest.mark.slow
 def test_events_of_tensorboard_are_not_read_back(trained):
     """A run that goes on replaces its own event files, whatever stands in them."""
     folder, config = trained

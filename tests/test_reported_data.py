@@ -74,6 +74,7 @@ def test_a_category_that_was_never_trained_on_is_scored_apart(run):
     assert report == metrics["data_report"] and report["warnings"] == [warning]
 
 
+@pytest.mark.slow
 def test_a_collapse_is_not_blamed_on_the_settings_where_the_input_is_constant(run):
     """Field case 16."""
     data = arrays()
@@ -89,6 +90,7 @@ def test_a_collapse_is_not_blamed_on_the_settings_where_the_input_is_constant(ru
     assert f"warning: {collapse}" in results_table(metrics)
 
 
+@pytest.mark.slow
 def test_tiny_features_are_standardized(run):
     """Field case 17: they were taken for constant."""
     data = arrays()
@@ -106,6 +108,7 @@ def test_tiny_features_are_standardized(run):
     )
 
 
+@pytest.mark.slow
 def test_texts_without_blanks_are_found_by_their_characters(tmp_path, call_main, small_networks):
     """Field case 4: each clause was a word of its own, and all test texts were rows of zeros."""
     nouns, verbs = ["苹果", "小熊", "椅子"], ["在桌上", "在河边", "很漂亮", "正在动", "很大"]

@@ -69,6 +69,7 @@ def run(path, folder, **settings):
     return json.loads((folder / "metrics.json").read_text()), "\n".join(printed)
 
 
+@pytest.mark.slow
 def test_validation_does_not_see_images_that_were_trained_on(
     five_captions, small_networks, tmp_path
 ):
@@ -82,6 +83,7 @@ def test_validation_does_not_see_images_that_were_trained_on(
     assert metrics["data_report"]["notes"][0] in printed
 
 
+@pytest.mark.slow
 def test_a_table_is_split_by_image(table, small_networks, tmp_path):
     """Split by row, every test image was trained on, and the mAP was .62 where chance is .22."""
     settings = small_networks | {"encoder_hidden": (128, 50), "code_dim": 20, "batch_size": 32}

@@ -5,10 +5,18 @@ import pytest
 import tensorflow as tf
 
 from xgacmn_tf import baselines, experiment
+from xgacmn_tf.names import SYSTEMS
 from xgacmn_tf.runs.checkpoint import load_encoder
 from xgacmn_tf.settings.config import Config
 
+# One trained by a loop, one linear and one of posteriors.
+FAST = ("acmr", "cca", "kernel_posteriors")
 
+
+@pytest.mark.parametrize(
+    "name",
+    [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in SYSTEMS],
+)
 def test_served_as_in_process(name, small_settings, feature_file, tmp_path):
     if name == "raw":
         pytest.skip("raw features are of one length, and these are of two")

@@ -1,10 +1,12 @@
 """M-DBN: the generated side meets the real one; what every trained system must do."""
 
 import numpy as np
+import pytest
 
 from xgacmn_tf.runs.checkpoint import load_encoder
 
 
+@pytest.mark.slow
 def test_same_seed_same_codes_also_after_reloading(train_small, pairs, tmp_path):
     first, second = train_small("mdbn", pairs), train_small("mdbn", pairs)
     first.save(tmp_path / "model.keras")

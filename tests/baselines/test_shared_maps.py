@@ -50,7 +50,9 @@ def assert_same_maps(ours, theirs):
     "given",
     [
         {"image_map": "auto"},
-        {"image_map": "auto", "chi2_gamma": 0.7, "chi2_components": 9},
+        pytest.param(
+            {"image_map": "auto", "chi2_gamma": 0.7, "chi2_components": 9}, marks=pytest.mark.slow
+        ),
         {"image_map": "rbf", "rbf_gamma": 0.7, "rbf_components": 9},
     ],
 )

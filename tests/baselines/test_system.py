@@ -64,6 +64,7 @@ def test_a_run_of_a_compared_system(feature_file, tmp_path):
     assert (folder / "models" / "cca" / "2").exists() is False
 
 
+@pytest.mark.slow
 def test_who_chooses_epochs_then_trains_on_all_pairs(feature_file, tmp_path, monkeypatch):
     fits = []
     fit_system = training.fit_system

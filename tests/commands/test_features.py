@@ -53,6 +53,7 @@ def refusal(table, tmp_path, capsys, **settings) -> str:
     return message
 
 
+@pytest.mark.slow
 def test_a_table_becomes_a_feature_file_that_trains(table, tmp_path, capsys):
     pytest.importorskip("cv2", reason="pip install xgacmn_tf[sift]")
     path = run(table, tmp_path)

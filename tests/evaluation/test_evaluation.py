@@ -103,6 +103,7 @@ def test_a_block_that_is_not_finite_is_named():
         mean_average_precision(broken, text, targets)
 
 
+@pytest.mark.slow
 def test_many_categories_make_no_matrix_of_all():
     """60,000 categories, of which a matrix with 20,000 items would take 4.8 GB."""
     labels = np.random.default_rng(0).integers(0, 60_000, 20_000)

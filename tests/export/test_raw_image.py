@@ -34,7 +34,9 @@ def with_small_network(extractor):
     return extractor
 
 
-@pytest.fixture(scope="module", params=["cropped", "squeezed"])
+@pytest.fixture(
+    scope="module", params=[pytest.param("cropped", marks=pytest.mark.slow), "squeezed"]
+)
 def extractor(request):
     if request.param == "squeezed":
         return with_small_network(VGG19("vgg19"))
@@ -117,6 +119,7 @@ print([name for name in sys.modules if name.startswith("xgacmn")])
 """
 
 
+@pytest.mark.slow
 def test_saved_and_loaded_where_there_is_only_tensorflow(uncropped, tmp_path):
     reader = ImageReader(uncropped)
     spec = tf.TensorSpec([None], tf.string, "image_bytes")

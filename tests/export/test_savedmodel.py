@@ -386,6 +386,7 @@ def test_a_run_ends_with_an_export(run, exported_all):
     np.testing.assert_array_equal(ours[:, :7], theirs)
 
 
+@pytest.mark.slow
 def test_a_run_killed_after_its_export_does_not_export_again(run, tmp_path):
     copy = tmp_path / "run"
     shutil.copytree(run, copy)

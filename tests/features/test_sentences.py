@@ -356,6 +356,7 @@ def test_settings_of_any_kind_are_read_or_rejected(tmp_path, tried):
         path.write_text(content)
 
 
+@pytest.mark.slow
 def test_a_run_names_the_command_that_its_extractors_need(tmp_path, hide, found_programs):
     generator = np.random.default_rng(0)
     label = {"train": np.arange(24) % 3, "test": np.arange(12) % 3}

@@ -163,6 +163,7 @@ ABLATIONS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", ABLATIONS.values(), ids=ABLATIONS.keys())
 def test_ablation_trains_and_reports_its_own_terms(settings):
     model = make_model(**settings)

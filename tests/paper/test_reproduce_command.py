@@ -113,6 +113,7 @@ def test_figures(done, name):
         assert f"figures/{name}_openclipart.png" in (output / f"results.{suffix}").read_text()
 
 
+@pytest.mark.slow
 def test_the_same_command_resumes(done, reproduce):
     output, arguments, _ = done
     runs = output / "runs" / "openclipart"

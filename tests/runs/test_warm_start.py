@@ -63,6 +63,7 @@ def test_a_training_that_chooses_the_epoch_starts_untrained(finished_run, grown_
         np.testing.assert_array_equal(warm, fresh)
 
 
+@pytest.mark.slow
 def test_a_run_starts_from_another_one(finished_run, grown_file, tmp_path):
     folder, config, _ = finished_run
     changes = {"dataset": str(grown_file), "init": str(folder), "export": False, "epochs": 1}

@@ -20,6 +20,7 @@ from tests.serve.running import running_service
 from xgacmn_tf.commands import serve as command
 
 
+@pytest.mark.slow
 def test_no_acknowledged_write_is_lost_by_sigkill(run):
     acknowledged: dict[str, bool] = {}
     for seed in range(2):
@@ -134,6 +135,7 @@ def test_versions_of_earlier_exports_end_in_one_line(run, call):
     assert done.returncode == 2 and "export the run again: xgacmn export" in done.stderr
 
 
+@pytest.mark.slow
 def test_encoding_by_tensorflow_servings_rest_api(run, serve):
     """The service itself answers that API."""
     local = serve(run)

@@ -264,6 +264,7 @@ def test_without_a_validation_split_all_epochs_are_trained(config, runs):
     assert add_items(given, dataset, encoder, encoder)[0].item_weight == 0.7
 
 
+@pytest.mark.slow
 def test_few_labels_choose_on_pairs_with_predicted_categories(config, runs):
     dataset = datasets.load(config.data.dataset)
     encoder = load_encoder(runs[True][0].selected)

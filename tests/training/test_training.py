@@ -116,6 +116,7 @@ def test_split_smaller_than_a_batch_is_one_batch(small_config):
     assert (rows.steps, rows.batch_size) == (1, len(dataset.train))
 
 
+@pytest.mark.slow
 def test_steps_per_call_does_not_change_the_numbers(small_config, tmp_path):
     results = []
     for calls in (1, 100):
@@ -140,7 +141,7 @@ def test_same_seed_same_numbers_and_other_seed_others(small_config, trained, tmp
     assert train(other, dataset, folder_for(other, tmp_path / "other")).history != first.history
 
 
-@pytest.mark.parametrize("stop_at", [1, 4])
+@pytest.mark.parametrize("stop_at", [1, pytest.param(4, marks=pytest.mark.slow)])
 def test_interrupted_run_ends_with_the_same_numbers(
     small_config, trained, tmp_path, monkeypatch, stop_at
 ):
@@ -351,6 +352,7 @@ def test_divergence_names_the_step_and_the_terms(small_config, tmp_path, steps_p
         train(config, datasets.for_config(config), folder_for(config, tmp_path / "run"))
 
 
+@pytest.mark.slow
 def test_spread_is_none_where_all_codes_point_the_same_way(small_config, tmp_path):
     config = small_config.replace(lambda_1=1e6, lambda_2=0.0, lambda_3=0.0, epochs=60)
     dataset = datasets.for_config(config)
@@ -367,6 +369,7 @@ def test_spread_is_none_where_all_codes_point_the_same_way(small_config, tmp_pat
     assert scores["spread/text"] > 0.1
 
 
+@pytest.mark.slow
 def test_xla_trains_too(small_config, trained, tmp_path):
     plain, _ = trained
     config = small_config.replace(jit_compile=True)
@@ -375,7 +378,8 @@ def test_xla_trains_too(small_config, trained, tmp_path):
     assert compiled.history[-1]["G/loss"] == pytest.approx(plain.history[-1]["G/loss"], rel=0.2)
 
 
-@pytest.mark.parametrize("code_dim", [16, pytest.param(64, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("code_dim", [16, 64])
 def test_same_seed_same_bits_where_slices_share_memory(small_config, tmp_path, code_dim):
     """Rows of a multiple of 16 floats are cut out of a tensor without a copy of them."""
     config = small_config.replace(code_dim=code_dim, validation_fraction=0.0, epochs=2)
@@ -384,6 +388,7 @@ def test_same_seed_same_bits_where_slices_share_memory(small_config, tmp_path, c
     assert all(run.history == runs[0].history for run in runs)
 
 
+@pytest.mark.slow
 def test_bfloat16_trains_the_networks_alone(small_config, tmp_path):
     """The course of float32 within three digits; everything that is kept stays in float32."""
     dataset = datasets.for_config(small_config)
@@ -411,6 +416,7 @@ def test_bfloat16_trains_the_networks_alone(small_config, tmp_path):
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_bfloat16_resumes_to_the_same_numbers(small_config, tmp_path):
     config = small_config.replace(precision="bfloat16")
     dataset = datasets.for_config(config)
