@@ -378,6 +378,31 @@ def test_the_page_is_opened(search, tmp_path, monkeypatch):
     assert opened == [(tmp_path / "page.html").as_uri()]
 
 
+def test_a_terminal_is_asked_for_one_query_after_the_other(search, photos, tmp_path, monkeypatch):
+    asked = iter(["a red thing", f"'{tmp_path / 'none.jpg'}'", f"'{photos / 'sea.jpg'}' ", ""])
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    monkeypatch.setattr("builtins.input", lambda prompt: next(asked))
+    printed = search("--k=2")
+    by_text, by_image = printed.split("none.jpg: there is no such file")
+    assert found(by_text)[0] == (1, 0.994, "a red one  warm  test-0")
+    assert found(by_image)[0][2].startswith("a blue one")
+    page = (tmp_path / "page.html").read_text()
+    assert "a red thing" in page and "sea.jpg" in page
+    assert printed.splitlines()[-3:] == [
+        "6 images searched exactly", "6 texts searched exactly", f"page: {tmp_path / 'page.html'}",
+    ]  # fmt: skip
+
+
+def test_an_ended_input_ends_the_search(search, tmp_path, monkeypatch):
+    def end(prompt):
+        raise EOFError
+
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    monkeypatch.setattr("builtins.input", end)
+    assert search().endswith("test split\n")
+    assert not (tmp_path / "page.html").exists()
+
+
 def test_mistakes(refusal, photos, tmp_path):
     for name in ("empty.txt", "empty.png"):
         (tmp_path / name).write_text(" \n")

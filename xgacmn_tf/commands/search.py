@@ -4,6 +4,8 @@
         prints the ten nearest images of the run's data set to each, and writes a page of them.
     xgacmn search --run=RUN photo.jpg
         the ten nearest texts to an image.
+    xgacmn search --run=RUN
+        asks for one query after the other, in a terminal.
     xgacmn search --run=RUN --gallery=photos/ "a red apple"
         the same in a folder of images, a table, a .txt file with one text a line, or an .npz.
     xgacmn search --run=RUN --gallery=train,items.npz "a red apple"
@@ -15,7 +17,9 @@ cached in RUN/cache, so that later searches only read what is new.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
 import logging
 import os
 import shutil
@@ -35,6 +39,8 @@ from xgacmn_tf.settings.fields import Section, setting
 if TYPE_CHECKING:
     from xgacmn_tf.gallery import Gallery
     from xgacmn_tf.runs.trained import TrainedRun
+    from xgacmn_tf.search.index import Index
+    from xgacmn_tf.search.opening import OpenGallery
     from xgacmn_tf.search.searcher import Answer, Hit, Query
 
 TITLE, CATEGORY = 40, 20
@@ -101,64 +107,135 @@ def run_search(words: Sequence[str], request: Search) -> list[Answer]:
     """Answer all queries, log the answers, and write one page.
 
     Args:
-      words: texts and image files, the queries.
+      words: texts and image files, the queries; without any and without a file of queries, they are
+        asked for in the terminal.
       request: the flags.
 
     Returns:
-      An answer per query: texts first, then images.
+      An answer per query: texts first, then images; in the order of the questions if asked for.
 
     Raises:
       InputError: something cannot be used.
     """
     if not request.run:
         raise InputError("--run=RUN must be given, the folder of a finished run. See --help")
-    if not words and request.queries is None:
+    asks = not words and request.queries is None
+    if asks and not sys.stdin.isatty():
         raise InputError('nothing to search for: give words ("a red apple") or an image file')
     if request.milvus_uri and request.index != "milvus":
         raise InputError("--milvus_uri goes with --index=milvus")
     RunFolder(request.run).check_finished()
-    # Imported here: TensorFlow takes seconds to load, and --help need not wait for it.
-    from xgacmn_tf.search.opening import OpenGallery
-    from xgacmn_tf.search.page import write_answers_page
-    from xgacmn_tf.search.searcher import answer
 
-    queries = _queries(words, request)
-    run = _run(request)
-    for modality in {query.modality for query in queries}:
-        run.extractor(modality).check()  # Raises an error if the run takes no such queries.
-    gallery = OpenGallery(run, request.gallery, request.cache_dir)
-    answers: list[Answer] = []
-    sizes: dict[str, int] = {}
-    facts = []
-    for modality in OTHER:
-        questions = [query for query in queries if query.modality == modality]
-        if not questions:
-            continue
-        items = gallery.embedded(OTHER[modality], request.captions)
-        if request.category is not None:
-            _check_category(request.category, items, gallery.name)
-        index, manner = gallery.engine(items, request.index, request.milvus_uri)
-        answers += answer(run, items, index, questions, request.k, request.category, gallery.split)
-        sizes[OTHER[modality]] = len(items)
-        facts.append(f"{len(items):,} {OTHER[modality]}s searched {manner}")
-    page = Path(request.page) if request.page else run.folder.path / "search.html"
-    write_answers_page(
-        page,
-        answers,
-        run=run.folder.path.resolve().name,
-        gallery=gallery.name,
-        sizes=sizes,
-        similarity=run.similarity,
-        folder=gallery.folder,
-        facts=facts,
-    )
+    queries = [] if asks else _queries(words, request)
+    opened = _OpenSearch(request)
+    answers = opened.answer(queries)
     width = shutil.get_terminal_size((100, 24)).columns
     for one in answers:
         logger.info("\n%s", answer_table(one, width))
-    logger.info("\n%s", "\n".join([gallery.name, *facts, f"page: {page}"]))
-    if request.open:
-        webbrowser.open(page.resolve().as_uri())
+    if asks:
+        answers = _asked(opened, width)
+    else:
+        opened.write_page(answers)
+    logger.info("%s%s", "" if asks else "\n", opened.summary())
+    if request.open and answers:
+        webbrowser.open(opened.page.resolve().as_uri())
     return answers
+
+
+def _asked(opened: _OpenSearch, width: int) -> list[Answer]:
+    """Answer what is typed in the terminal, a query a line, until a line is empty."""
+    with contextlib.suppress(ImportError):  # Windows has no readline.
+        import readline  # noqa: F401 - `input` edits lines and remembers them with it
+    answers: list[Answer] = []
+    _ = opened.gallery  # Loaded before the first question.
+    logger.info("Type words or the path of an image; an empty line ends the search.")
+    while True:
+        try:
+            line = input("search: ").strip(" \t'\"")  # Terminals quote the path of a dropped file.
+        except EOFError:
+            line = ""
+        if not line:
+            return answers
+        try:
+            (query,) = _queries([line], opened.request)
+            answers += (found := opened.answer([query]))
+        except InputError as error:
+            logger.info("%s", error)
+            continue
+        opened.write_page(answers)
+        # The query, its first line, is on the screen already.
+        logger.info("%s\n", answer_table(found[0], width).partition("\n")[2])
+
+
+class _OpenSearch:
+    """A run with its gallery, whose embeddings and index of a modality are read when needed."""
+
+    def __init__(self, request: Search):
+        self.request, self._run = request, _run(request)
+        self._searched: dict[str, tuple[Gallery, Index, str]] = {}
+        self.page = Path(request.page) if request.page else self._run.folder.path / "search.html"
+
+    @functools.cached_property
+    def gallery(self) -> OpenGallery:
+        """What is searched."""
+        # Imported here: TensorFlow takes seconds to load, and --help need not wait for it.
+        from xgacmn_tf.search.opening import OpenGallery
+
+        return OpenGallery(self._run, self.request.gallery, self.request.cache_dir)
+
+    def answer(self, queries: Sequence[Query]) -> list[Answer]:
+        """Return an answer per query: texts first, then images."""
+        from xgacmn_tf.search.searcher import answer
+
+        request, answers = self.request, []
+        for modality in {query.modality for query in queries}:
+            self._run.extractor(modality).check()  # An error if the run takes no such queries.
+        for modality in OTHER:
+            questions = [query for query in queries if query.modality == modality]
+            if questions:
+                items, index, _ = self._opened(OTHER[modality])
+                answers += answer(
+                    self._run, items, index, questions, request.k, request.category,
+                    self.gallery.split,
+                )  # fmt: skip
+        return answers
+
+    def _opened(self, modality: str) -> tuple[Gallery, Index, str]:
+        """Return the items of a modality, their index, and how it searches."""
+        if modality not in self._searched:
+            request, gallery = self.request, self.gallery
+            items = gallery.embedded(modality, request.captions)
+            if request.category is not None:
+                _check_category(request.category, items, gallery.name)
+            index, manner = gallery.engine(items, request.index, request.milvus_uri)
+            self._searched[modality] = items, index, manner
+        return self._searched[modality]
+
+    def _facts(self) -> list[str]:
+        return [
+            f"{len(items):,} {modality}s searched {manner}"
+            for modality, (items, _, manner) in self._searched.items()
+        ]
+
+    def summary(self) -> str:
+        """Return what was searched, and how, a line each."""
+        page = [f"page: {self.page}"] if self._searched else []
+        return "\n".join([self.gallery.name, *self._facts(), *page])
+
+    def write_page(self, answers: Sequence[Answer]) -> None:
+        """Write the page of all answers."""
+        from xgacmn_tf.search.page import write_answers_page
+
+        write_answers_page(
+            self.page,
+            answers,
+            run=self._run.folder.path.resolve().name,
+            gallery=self.gallery.name,
+            sizes={modality: len(items) for modality, (items, *_) in self._searched.items()},
+            similarity=self._run.similarity,
+            folder=self.gallery.folder,
+            facts=self._facts(),
+        )
 
 
 def _queries(words: Sequence[str], request: Search) -> list[Query]:

@@ -90,9 +90,7 @@ def _draw_item(
         lines = _wrapped(f"{title} ({pair['labels']})")
         if len(lines) > _LINES:
             lines = [*lines[: _LINES - 1], "…"]
-        axes.text(
-            x + 0.08, y + 0.24, "\n".join(lines), va="top", fontsize=7, parse_math=False
-        )
+        axes.text(x + 0.08, y + 0.24, "\n".join(lines), va="top", fontsize=7, parse_math=False)
     axes.text(x + 0.08, y + 0.07, note, va="top", fontsize=8, color=color)
 
 
