@@ -422,6 +422,7 @@ def test_model_checkpoint_holds_both_optimizers(data, tmp_path):
     assert int(best_of.d_optimizer.iterations) == steps
 
 
+@pytest.mark.slow
 def test_backup_and_restore_ends_with_the_same_numbers(data, tmp_path):
     class Interrupt(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):

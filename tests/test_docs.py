@@ -154,7 +154,7 @@ def sections(name: str) -> tuple[type[Section], ...]:
 
 
 MODULES = {"main": "train", "compare": "compare", "reproduce": "reproduce", "features": "features"}
-OTHER_PROGRAMS = ("curl", "deploy", "pre-commit", "source", "tensorboard")
+OTHER_PROGRAMS = ("curl", "deploy", "jupyter", "pre-commit", "source", "tensorboard")
 
 
 def check(command: list[str]) -> None:

@@ -10,6 +10,7 @@ from xgacmn_tf.baselines import epochs
 from xgacmn_tf.runs.checkpoint import load_encoder
 
 
+@pytest.mark.slow
 def test_codes_are_z_scores_and_survive_reloading(train_small, pairs, tmp_path):
     validated = dataclasses.replace(pairs, validation=(pairs.image, pairs.text, pairs.targets))
     encoder = train_small("cmdn", validated)

@@ -52,6 +52,7 @@ def test_same_seed_same_codes_also_after_reloading(name, data, tmp_path):
         np.testing.assert_array_equal(ours, reloaded)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TRAINED)
 def test_the_best_epoch_on_validation_pairs_is_kept(name, data):
     """Validation labels that no epoch can learn: the first epoch's score is never beaten."""
@@ -105,6 +106,7 @@ def test_acmr_triplets_of_the_released_code_by_hand():
     assert acmr._released_triplet(anchor, other, features, targets, near) == 0
 
 
+@pytest.mark.slow
 def test_acmr_as_released_leaves_the_label_classifier_alone(data):
     settings = acmr.Settings(epochs=1, batch_size=8, as_released=True)
     keras.utils.set_random_seed(0)

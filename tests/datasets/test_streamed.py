@@ -241,6 +241,7 @@ class Interrupt(keras.callbacks.Callback):
             raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 @trained_on_single_labels
 def test_interrupted_run_ends_with_the_same_numbers(data_dir, tmp_path, monkeypatch):
     monkeypatch.setattr("xgacmn_tf.training.progress.SECONDS_BETWEEN_CHECKPOINTS", 0.0)

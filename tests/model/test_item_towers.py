@@ -220,6 +220,7 @@ def test_an_encoder_with_towers_is_saved_and_loaded(tmp_path):
     np.testing.assert_allclose(again.items_of(image), v[:, 6:], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_process_that_trains_nothing_loads_towers(tmp_path):
     """Keras knows registered layers only once their module was imported."""
     made = encoder_with(*(ItemTower((5,), 3, members=2) for _ in range(2)))

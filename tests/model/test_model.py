@@ -76,7 +76,9 @@ def test_generator_step_moves_the_generators_and_the_class_weights_alone():
     assert any(w is model.encoder.class_layer.kernel for w in model.generator_weights)
 
 
-@pytest.mark.parametrize("k", [1, 2, 5])
+@pytest.mark.parametrize(
+    "k", [pytest.param(1, marks=pytest.mark.slow), 2, pytest.param(5, marks=pytest.mark.slow)]
+)
 def test_generators_step_k_times_for_each_discriminator_step(k):
     model = make_model(generator_steps=k)
     for _ in range(3):
@@ -245,7 +247,14 @@ def test_fit_runs_on_a_plain_dataset():
     assert int(model.g_optimizer.iterations) == 6
 
 
-@pytest.mark.parametrize("settings", ABLATIONS.values(), ids=ABLATIONS.keys())
+@pytest.mark.parametrize(
+    "settings",
+    [
+        settings if name == "whole" else pytest.param(settings, marks=pytest.mark.slow)
+        for name, settings in ABLATIONS.items()
+    ],
+    ids=ABLATIONS.keys(),
+)
 def test_whole_model_survives_serialization_with_its_optimizers(settings, tmp_path):
     model = make_model(image_map="chi2", **settings)
     batch = batch_of(model)

@@ -121,6 +121,7 @@ def test_the_papers_tables_keep_the_papers_similarities(done, flag_file):
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_same_command_resumes(done, call, without_workers):
     output, arguments, _ = done
     kept = output / "runs" / "small" / "cca" / "seed_0" / "metrics.json"

@@ -35,6 +35,7 @@ def done(reproduce, tmp_path_factory):
     return output, arguments, reproduce(*arguments)
 
 
+@pytest.mark.slow
 def test_rows_without_data_say_so(done):
     output, _, process = done
     assert process.returncode == 0, process.stderr
@@ -50,6 +51,7 @@ def test_rows_without_data_say_so(done):
     )
 
 
+@pytest.mark.slow
 def test_systems_are_compared_within_each_similarity(done):
     output, _, _ = done
     rows = read_csv(output / "tables" / "openclipart.csv")
@@ -76,6 +78,7 @@ def test_systems_are_compared_within_each_similarity(done):
     assert float(blocks["posterior"]["sm"]["i2t"]) == pytest.approx(expected)
 
 
+@pytest.mark.slow
 def test_scores_are_those_of_the_run(done):
     output, _, _ = done
     for model, folder in (("xgacmn", "xgacmn"), ("cca", "cca/tuned")):
@@ -99,6 +102,7 @@ def test_scores_are_those_of_the_run(done):
             assert scores["precision_cosine"][:, -1] == pytest.approx(1 / 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["figure_3", "confusion", "angles", "modality_gap", "learning_curves"]
 )
@@ -129,6 +133,7 @@ def test_the_same_command_resumes(done, reproduce):
     assert not list(output.rglob("*.partial*"))
 
 
+@pytest.mark.slow
 def test_old_runs_do_not_pass_for_new_settings(done, reproduce, flags_dir, tmp_path):
     output, arguments, _ = done
     changed = tmp_path / "flags"

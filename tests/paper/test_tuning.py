@@ -157,6 +157,7 @@ def test_a_file_of_another_kind_is_one_clear_error(text, message, runs):
         tuning.read_choices(path, baselines.system("sm"))
 
 
+@pytest.mark.slow
 def test_the_command_tunes_runs_and_reports_the_settings(
     feature_file, tmp_path, call, without_workers
 ):

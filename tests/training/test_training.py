@@ -263,6 +263,7 @@ def test_a_score_that_still_rises_is_trained_on_between_rare_evaluations(small_c
     assert (progress.epoch, progress.planned) == (24, 24)
 
 
+@pytest.mark.slow
 def test_last_epoch_is_kept_whatever_the_validation_pairs_say(small_config, tmp_path):
     config = small_config.replace(choose_epoch="last")
     dataset = datasets.for_config(config)
@@ -318,6 +319,7 @@ def test_refit_learns_from_all_pairs_for_as_many_epochs(small_config, tmp_path):
     assert folder.selected.stat().st_mtime_ns == chosen
 
 
+@pytest.mark.slow
 def test_interrupted_refit_ends_with_the_same_numbers(small_config, tmp_path, monkeypatch):
     monkeypatch.setattr("xgacmn_tf.training.progress.SECONDS_BETWEEN_CHECKPOINTS", 0.0)
     monkeypatch.setattr("xgacmn_tf.training.progress.SAVES_BETWEEN_CHECKPOINTS", 0.0)
