@@ -172,6 +172,7 @@ class _OpenSearch:
 
     def __init__(self, request: Search):
         self.request, self._run = request, _run(request)
+        self._checked: set[str] = set()
         self._searched: dict[str, tuple[Gallery, Index, str]] = {}
         self.page = Path(request.page) if request.page else self._run.folder.path / "search.html"
 
@@ -188,8 +189,9 @@ class _OpenSearch:
         from xgacmn_tf.search.searcher import answer
 
         request, answers = self.request, []
-        for modality in {query.modality for query in queries}:
+        for modality in {query.modality for query in queries} - self._checked:
             self._run.extractor(modality).check()  # An error if the run takes no such queries.
+            self._checked.add(modality)
         for modality in OTHER:
             questions = [query for query in queries if query.modality == modality]
             if questions:
