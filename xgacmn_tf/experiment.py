@@ -141,12 +141,13 @@ def _run(
     metrics = evaluation.metrics
     metrics["warnings"] += facts.pop("warnings", [])
     metrics |= facts | {"wall_time_s": round(time.perf_counter() - started, 3)}
+    # The scores are shown before the export and the pages, which take ten seconds.
+    logger.info("%s", results_table(metrics))
     keep_extractors(dataset, folder.extractors)
     note = None
     if config.output.export:
         note = export_trained(encoder, metrics["search_similarity"], dataset, config, folder)
     _write_results(folder, config, evaluation, dataset, history)
-    logger.info("%s", results_table(metrics))
     _log_next_steps(folder, dataset, config, note)
     return metrics
 

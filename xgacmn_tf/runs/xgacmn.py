@@ -7,6 +7,7 @@ operations, threads and the global random seed.
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -41,6 +42,8 @@ from xgacmn_tf.training.loop import train
 from xgacmn_tf.training.progress import Progress
 from xgacmn_tf.training.pseudo_labels import pseudo_labels
 from xgacmn_tf.training.validation import Validation
+
+logger = logging.getLogger(__name__)
 
 
 def build_model(config: Config, dataset: PairedDataset) -> XGACMN:
@@ -188,6 +191,10 @@ def train_run(
         watchers: list[keras.callbacks.Callback] = [StopOnNonFinite()]
         if devices.is_chief:
             watchers.append(ScalarBoard(folder.tensorboard / "refit"))
+            logger.info(
+                f"epoch {progress.best_epoch} is the best; training again for as many epochs on "
+                f"all {len(whole.train):,} pairs"
+            )
         again = train_model(
             config, whole, folder, watchers, progress.best_epoch, devices, "all pairs, epoch"
         )
