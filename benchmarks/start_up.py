@@ -1,7 +1,8 @@
 """How long the default command takes to begin: from the interpreter to the first trained steps.
 
-    python benchmarks/start_up.py           stops after the first compiled call
-    python benchmarks/start_up.py --whole   goes on to the end of the run
+    python benchmarks/start_up.py             stops after the first compiled call
+    python benchmarks/start_up.py --whole     goes on to the end of the run
+    python benchmarks/start_up.py --run=RUN   a search in a run instead, and further questions
 
 The command runs as `python -m xgacmn_tf.main` does, in a process of its own and a folder that is
 removed, ROUNDS times in turn with processes that import TensorFlow or Keras and nothing else; the
@@ -21,6 +22,7 @@ os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "TQDM_DISABLE": "1"}
 
 ROUNDS = 3
 BARE = ("import tensorflow", "import keras")
+QUESTIONS = ("a red apple", "a sad dog", "snow", "a car", "music", "a tree", "rain", "a happy fish")
 
 
 def begin(started: float, whole: bool) -> None:
@@ -34,11 +36,11 @@ def begin(started: float, whole: bool) -> None:
 
     mark("TensorFlow imported")
     from xgacmn_tf import experiment
+    from xgacmn_tf.model import xgacmn
     from xgacmn_tf.settings.config import Config
-    from xgacmn_tf.training import loop
 
     mark("package imported")
-    read, runner = experiment.datasets.for_config, loop.EpochRunner
+    read, runner = experiment.datasets.for_config, xgacmn.EpochRunner
 
     def for_config(config):
         dataset = read(config)
@@ -54,18 +56,16 @@ def begin(started: float, whole: bool) -> None:
             super().__init__(*arguments)
             mark("input maps fitted, model built")
 
-        def run(self, epoch, on_progress):
-            def on_call(steps):
-                if not Marked.marked:
-                    Marked.marked = True
-                    mark(f"first compiled call, {steps} steps")
-                    if not whole:
-                        os._exit(0)
-                on_progress(steps)
+        def __call__(self, iterator):
+            means = super().__call__(iterator)
+            if not Marked.marked:
+                Marked.marked = True
+                mark(f"first compiled call, {self._done} steps")
+                if not whole:
+                    os._exit(0)
+            return means
 
-            return super().run(epoch, on_call)
-
-    experiment.datasets.for_config, loop.EpochRunner = for_config, Marked
+    experiment.datasets.for_config, xgacmn.EpochRunner = for_config, Marked
     with tempfile.TemporaryDirectory() as folder:
         experiment.run(Config.of(output_dir=folder))
     mark("run ended")
@@ -79,6 +79,26 @@ def stages(whole: bool) -> dict[str, float]:
     return {stage: float(seconds) for seconds, stage in marks}
 
 
+def search(run: str, started: float) -> None:
+    """The process of a search: prints a mark for the first answer and for each further one."""
+    from xgacmn_tf.commands.search import Search, _OpenSearch, _queries
+
+    request = Search(run=run)
+    opened, answers = _OpenSearch(request), []
+    for text in QUESTIONS:
+        answers += opened.answer(_queries([text], request))
+        opened.write_page(answers)
+        print(f"{time.time() - started}\t{text}", flush=True)
+        started = time.time()
+
+
+def searches(run: str) -> list[float]:
+    """Seconds of the first question, with the start of the process, and of each further one."""
+    command = [sys.executable, __file__, f"--run={run}", f"--started={time.time()}"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return [float(line.split("\t")[0]) for line in done.stdout.splitlines() if "\t" in line]
+
+
 def bare(code: str) -> float:
     started = time.time()
     # Ended at once, as the command is: taking TensorFlow down takes a second of its own.
@@ -90,18 +110,29 @@ def bare(code: str) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--whole", action="store_true", help="to the end of the run")
+    parser.add_argument("--run", help="a run folder to search in, with an extractor of texts")
     parser.add_argument("--started", type=float, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.started:
-        begin(arguments.started, arguments.whole)
+        if arguments.run:
+            search(arguments.run, arguments.started)
+        else:
+            begin(arguments.started, arguments.whole)
         return
     bare("import tensorflow")  # Reads the files from disk once.
+    if arguments.run:
+        searches(arguments.run)  # Fills the run's cache.
     found: list[dict[str, float]] = []
     yardsticks: dict[str, list[float]] = {code: [] for code in BARE}
     for _ in range(ROUNDS):
         for code in BARE:
             yardsticks[code].append(bare(code))
-        found.append(stages(arguments.whole))
+        if arguments.run:
+            first, *further = searches(arguments.run)
+            later = statistics.median(further)
+            found.append({"first answer": first, "further answer": first + later})
+        else:
+            found.append(stages(arguments.whole))
     yard = statistics.median(yardsticks["import tensorflow"])
     print("| stage | done after (s) | this stage (s) | × `import tensorflow` in all |")
     print("| --- | --- | --- | --- |")

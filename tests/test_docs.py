@@ -2,6 +2,7 @@
 
 import configparser
 import importlib
+import os
 import re
 import shlex
 import shutil
@@ -268,9 +269,20 @@ def test_commands_on_a_run(command, emoji_run):
 
 
 def xgacmn(folder: Path, *arguments: str) -> None:
+    """Run a command in a terminal, in which an empty line is typed."""
+    import pty  # Windows has none.
+
+    typed, terminal = pty.openpty()
+    os.write(typed, b"\n")
     done = subprocess.run(
-        [sys.executable, "-m", "xgacmn_tf", *arguments], cwd=folder, capture_output=True, text=True
+        [sys.executable, "-m", "xgacmn_tf", *arguments],
+        cwd=folder,
+        stdin=terminal,
+        capture_output=True,
+        text=True,
     )
+    os.close(terminal)
+    os.close(typed)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
