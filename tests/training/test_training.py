@@ -456,6 +456,8 @@ def test_run_killed_at_random_moments_ends_with_the_same_numbers(feature_file, t
     for metrics in (ours, theirs):
         for key in ("date", "wall_time_s", "training_time_s", "examples_per_second"):
             del metrics[key]
+        for choice in metrics["input_maps"].values():
+            choice.pop("seconds", None)
     assert ours == theirs
     with np.load(whole / "embeddings.npz") as a, np.load(killed / "embeddings.npz") as b:
         assert set(a.files) == set(b.files)

@@ -21,6 +21,7 @@ from xgacmn_tf.paper.figure_angles import class_directions
 from xgacmn_tf.paper.runs import Request, Runs
 from xgacmn_tf.paper.studies import ABLATED, study
 from xgacmn_tf.runs.checkpoint import load_encoder
+from xgacmn_tf.training.automatic import generator_learning_rate
 
 TITLE = "Figure 4: the common space in two dimensions"
 # Row → flag files without and with the pair term.
@@ -67,12 +68,17 @@ def section(runs: Runs) -> Section:
         return Section(TITLE, missing=list(dict.fromkeys([*missing, *failed])))
     finished = {label: runs.finished(label)[0] for label in LABELS}
     planes = {label: plane(run) for label, run in finished.items()}
-    names = datasets.for_config(finished[LABELS[0]].config).label_names
     shown = finished["figure_4_a_softmax_l2"]
+    dataset = datasets.for_config(shown.config)
     config, encoder = shown.config, load_encoder(shown.folder.best)
     dropout = [
         f"{part.config['dropout']:g}" for part in (encoder.image_encoder, encoder.text_encoder)
     ]
+    learning_rate = generator_learning_rate(
+        config.training.generator_learning_rate,
+        len(dataset.train),
+        max(dataset.image_dim, dataset.text_dim),
+    )
     caption = (
         f"Figure 4: codes of the training pairs, {study(ABLATED).title}, in a common space of two "
         "dimensions without its last tanh; circles are images, triangles texts, colors "
@@ -80,12 +86,12 @@ def section(runs: Runs) -> Section:
         f"alone. A-softmax: m = {config.model.margin}, weight of the plain cosine "
         f"{_margin_weight(config.model.annealing)}; l2: λ1 = {config.model.lambda_1:g}; "
         f"dropout {' and '.join(dropout)}, generators' learning rate "
-        f"{config.training.generator_learning_rate:g}: chosen on a validation part of the training "
+        f"{learning_rate:g}: chosen on a validation part of the training "
         "split, because the settings of 100 dimensions learn poorly in two. "
         f"{epochs_in_words(finished)} "
         "Seed 0. Axes differ between panels, and the outermost 1 % of the codes is not shown."
     )
-    path = draw(planes, names, runs.request.output, "figure_4")
+    path = draw(planes, dataset.label_names, runs.request.output, "figure_4")
     return Section(TITLE, parts=[Figure("figure_4", caption, path)])
 
 
