@@ -34,7 +34,7 @@ def incomplete_file(feature_file, tmp_path_factory):
 def config(incomplete_file, small_networks, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "run"
     return Config.of(
-        dataset=str(incomplete_file), output_dir=str(folder), epochs=8, batch_size=16,
+        dataset=str(incomplete_file), output_dir=str(folder), epochs=24, batch_size=16,
         generator_learning_rate=3e-3, pseudo_labels=True, pseudo_label_confidence=0.5,
         export=True, validation_fraction=0.2, **small_networks,
     )  # fmt: skip
