@@ -2,13 +2,15 @@
 
     python benchmarks/schedules.py --data=emoji,openclipart --seeds=2
     python benchmarks/schedules.py --data=features.npz --schedules=3e-4:1000:64,6e-4:500:64
+    python benchmarks/schedules.py --schedules=3e-4:1000:64,3e-4:1000:64:nodiscriminate_features
 
-A schedule is the generators' learning rate, the number of steps and the batch size; all else is the
-default, and the discriminators train along. Data sets are those of `xgacmn train --dataset`. The
-score is the validation mAP that chooses the epoch, mean of both directions, and the time that of
-the training with its validations, without input maps, item embeddings and export. Differences are
-to the first schedule with the same data and seed, mean ± standard deviation; p is that of a paired
-t-test over data sets and seeds. The test split is not read.
+A schedule is the generators' learning rate, the number of steps and the batch size, and flags that
+are off; all else is the default, and the discriminators train along. Data sets are those of
+`xgacmn train --dataset`. The score is the validation mAP that chooses the epoch, mean of both
+directions, and the time that of the training with its validations, without input maps, item
+embeddings and export. Differences are to the first schedule with the same data and seed,
+mean ± standard deviation; p is that of a paired t-test over data sets and seeds. The test split is
+not read.
 """
 
 import argparse
@@ -35,10 +37,16 @@ from xgacmn_tf.settings.config import Config
 SCHEDULES = "3e-4:1000:64,6e-4:500:64,5e-4:600:64,1e-3:400:64,6e-4:500:128,1e-3:300:128"
 
 
-def train(data: str, seed: int, rate: float, steps: int, batch: int) -> tuple[float, float, float]:
+def train(data: str, seed: int, schedule: str) -> tuple[float, float, float]:
     """Return the score, and the seconds of the clock and of the processor."""
+    rate, number, size, *off = schedule.split(":")
+    steps, batch = int(number), int(size)
     config = Config().replace(
-        dataset=data, seed=seed, generator_learning_rate=rate, batch_size=batch
+        dataset=data,
+        seed=seed,
+        generator_learning_rate=float(rate),
+        batch_size=batch,
+        **{flag.removeprefix("no"): False for flag in off},
     )
     dataset = datasets.for_config(config)
     config, _ = follow_data(config, dataset, Devices())
@@ -62,8 +70,7 @@ def main() -> None:
     for data in given.data.split(","):
         for seed in range(given.seeds):
             for schedule in given.schedules.split(","):
-                rate, steps, batch = schedule.split(":")
-                found = train(data, seed, float(rate), int(steps), int(batch))
+                found = train(data, seed, schedule)
                 rows.setdefault(schedule, {})[f"{data} {seed}"] = found
                 score, clock, processor = found
                 print(
