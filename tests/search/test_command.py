@@ -12,7 +12,6 @@ from PIL import Image
 
 from xgacmn_tf import experiment, gallery
 from xgacmn_tf.commands import search as command
-from xgacmn_tf.commands.search import answer_table
 from xgacmn_tf.datasets.extraction import feature_store
 from xgacmn_tf.datasets.openclipart import OPENCLIPART
 from xgacmn_tf.errors import InputError
@@ -23,6 +22,7 @@ from xgacmn_tf.io.files import write_json
 from xgacmn_tf.runs.folder import RunFolder
 from xgacmn_tf.runs.trained import TrainedRun
 from xgacmn_tf.search import load_index
+from xgacmn_tf.search.answer_table import answer_table
 from xgacmn_tf.search.searcher import Answer, Hit, Query, _words
 from xgacmn_tf.settings.config import Config
 

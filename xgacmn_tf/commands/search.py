@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING
 from xgacmn_tf.errors import InputError
 from xgacmn_tf.names import OTHER, SIMILARITIES
 from xgacmn_tf.runs.folder import RunFolder
+from xgacmn_tf.search.answer_table import answer_table
 from xgacmn_tf.search.engines import KINDS
 from xgacmn_tf.settings.command_line import read_words_and_settings, stop
 from xgacmn_tf.settings.fields import Section, setting
@@ -41,9 +42,8 @@ if TYPE_CHECKING:
     from xgacmn_tf.runs.trained import TrainedRun
     from xgacmn_tf.search.index import Index
     from xgacmn_tf.search.opening import OpenGallery
-    from xgacmn_tf.search.searcher import Answer, Hit, Query
+    from xgacmn_tf.search.searcher import Answer, Query
 
-TITLE, CATEGORY = 40, 20
 logger = logging.getLogger(__name__)
 
 
@@ -283,55 +283,3 @@ def _check_category(category: str, items: Gallery, name: str) -> None:
     if not any(category in category_names(several) for several in known):
         there = f"there are {', '.join(sorted(known))}" if known else "its items have none"
         raise InputError(f"--category={category}: no item of {name} has it; {there}")
-
-
-def answer_table(answer: Answer, width: int = 100) -> str:
-    """Return the query with its most probable category, notes where due, and a line per hit.
-
-    A hit's line has its rank, score, title, category with the posterior of that category, and id.
-    A category that the gallery does not have and the run predicts ends in "?".
-
-    Args:
-      answer: the answer.
-      width: characters a line; ids are cut to it.
-    """
-    lines = [_clean(answer.query.shown)]
-    if answer.category_posterior is not None:
-        posterior = f"{answer.category_posterior:.2f}"
-        lines.append(f"  most probable category: {_clean(answer.category)} ({posterior})")
-    lines += [f"  {note}" for note in (answer.note(), answer.match_note()) if note]
-    columns = [
-        _column([hit.title for hit in answer.hits], TITLE),
-        _column([_category(hit) for hit in answer.hits], CATEGORY),
-        _column([_posterior(hit) for hit in answer.hits], CATEGORY),
-    ]
-    for row, hit in enumerate(answer.hits):
-        cells = [column[row] for column in columns if any(column)]
-        # Where nothing better is known the id is the title.
-        cells += [_clean(hit.id)] if hit.id != hit.title else []
-        line = f"  {hit.rank:2}  {hit.score:.3f}  {'  '.join(cells)}".rstrip()
-        lines.append(_cut(line, width))
-    return "\n".join(lines)
-
-
-def _category(hit: Hit) -> str:
-    return hit.category if hit.category_known else f"{hit.category}?"
-
-
-def _posterior(hit: Hit) -> str:
-    return "" if hit.category_posterior is None else f"{hit.category_posterior:.2f}"
-
-
-def _column(values: Sequence[str], limit: int) -> list[str]:
-    cells = [_cut(_clean(value), limit) for value in values]
-    width = max(map(len, cells), default=0)
-    return [cell.ljust(width) for cell in cells]
-
-
-def _cut(text: str, limit: int) -> str:
-    return text if len(text) <= limit else f"{text[: limit - 1]}…"
-
-
-def _clean(text: str) -> str:
-    """Return a text without characters that would control a terminal."""
-    return "".join(c if c.isprintable() else "?" for c in text)
