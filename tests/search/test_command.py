@@ -393,9 +393,10 @@ def test_a_terminal_is_asked_for_one_query_after_the_other(search, photos, tmp_p
     ]  # fmt: skip
 
 
-def test_an_ended_input_ends_the_search(search, tmp_path, monkeypatch):
+@pytest.mark.parametrize("key", [EOFError, KeyboardInterrupt], ids=["Ctrl-D", "Ctrl-C"])
+def test_a_key_ends_the_search(search, tmp_path, monkeypatch, key):
     def end(prompt):
-        raise EOFError
+        raise key
 
     monkeypatch.setattr("sys.stdin.isatty", lambda: True)
     monkeypatch.setattr("builtins.input", end)
@@ -409,6 +410,7 @@ def test_mistakes(refusal, photos, tmp_path):
     assert "nothing to search for" in refusal()
     assert "expected all, train, test, a folder" in refusal("red", "--gallery=validation")
     assert "an empty query" in refusal(" ")
+    assert r"the query '\udcff abc' is not UTF-8; type it again" in refusal("\udcff abc")
     assert "there is no flag --galery; did you mean --gallery?" in refusal("red", "--galery=x")
     assert "--k=0: expected at least 1" in refusal("red", "--k=0")
     assert "--index=annoy: expected one of auto, exact, " in refusal("red", "--index=annoy")

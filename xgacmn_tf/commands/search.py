@@ -152,7 +152,8 @@ def _asked(opened: _OpenSearch, width: int) -> list[Answer]:
     while True:
         try:
             line = input("search: ").strip(" \t'\"")  # Terminals quote the path of a dropped file.
-        except EOFError:
+        except (EOFError, KeyboardInterrupt):  # Ctrl-D, Ctrl-C.
+            logger.info("")
             line = ""
         if not line:
             return answers

@@ -111,11 +111,15 @@ def text_query(text: str) -> Query:
     """Return a query in words.
 
     Raises:
-      InputError: there are none.
+      InputError: there are none, or the terminal sent bytes that are no text.
     """
     line = " ".join(text.split())
     if not line:
         raise InputError("an empty query finds nothing; give a few words")
+    try:
+        line.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"the query {ascii(line)} is not UTF-8; type it again") from error
     return Query("text", line, line)
 
 
