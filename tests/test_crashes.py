@@ -15,12 +15,12 @@ import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from tests.run_metrics import metrics_without_times
 from xgacmn_tf.runs.checkpoint import load_encoder
 from xgacmn_tf.runs.folder import RunFolder
 from xgacmn_tf.settings.config import Config
 
 KILLS = 60
-TIMES = ("date", "wall_time_s", "training_time_s", "examples_per_second")
 SMALL = (
     "--encoder_hidden=16,8", "--code_dim=6", "--feature_discriminator_hidden=12",
     "--common_discriminator_hidden=5", "--batch_size=16", "--validation_fraction=0.2",
@@ -44,13 +44,7 @@ def curves(folder):
 
 
 def assert_same_to_the_bit(folder, whole):
-    ours, theirs = (json.loads((path / "metrics.json").read_text()) for path in (folder, whole))
-    for metrics in (ours, theirs):
-        for key in TIMES:
-            del metrics[key]
-        for choice in metrics["input_maps"].values():
-            choice.pop("seconds", None)
-    assert ours == theirs
+    assert metrics_without_times(folder) == metrics_without_times(whole)
     for name in ("embeddings.npz", "per_query.npz"):
         with np.load(folder / name) as one, np.load(whole / name) as two:
             assert one.files == two.files
