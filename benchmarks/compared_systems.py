@@ -17,7 +17,6 @@ system one core.
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -28,6 +27,7 @@ from pathlib import Path
 
 import numpy as np
 from arguments import Parser, some_of
+from machine import described, machine
 from process_memory import memory, peak_memory
 
 from xgacmn_tf.datasets.paired import PairedDataset
@@ -148,6 +148,8 @@ def main() -> None:
     if arguments.pairs < least:
         parser.error(f"--pairs={arguments.pairs}: expected at least {least}")
     shape = {name: getattr(arguments, name) for name in ("pairs", "image_dim", "text_dim")}
+    about = machine()
+    print(described(about), end="\n\n")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "pairs.npz"
         generate(path, **shape)
@@ -156,11 +158,10 @@ def main() -> None:
             results.append(measure_apart(name, path))
             if arguments.json:
                 # All may take an hour: what is measured stays if a later system fails.
-                about = {"python": platform.python_version(), "cores": os.cpu_count()}
-                write_json(arguments.json, {**about, **shape, "results": results})
+                write_json(arguments.json, {"machine": about, **shape, "results": results})
     print(table(results))
     load = ", ".join(f"{r['model']} {r['load']:.1f}" for r in results)
-    print(f"{os.cpu_count()} CPU cores; load average of the last minute of each: {load}")
+    print(f"load average of the last minute of each: {load}")
 
 
 if __name__ == "__main__":

@@ -29,7 +29,6 @@ import argparse
 import importlib.util
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -41,6 +40,7 @@ from typing import Literal
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
+from machine import described, machine
 from process_memory import forget_peak, memory, peak_memory
 from scipy.spatial.distance import cdist
 
@@ -199,6 +199,8 @@ def main() -> None:
     if arguments.measure:
         print(json.dumps(large(arguments.measure)))
         return
+    about = machine()
+    print(described(about), end="\n\n")
     rows = compare(arguments.items)
     print("| both directions | items | seconds (min – max) | × mAP | differs by |")
     print("| --- | --- | --- | --- | --- |")
@@ -218,11 +220,7 @@ def main() -> None:
             f"{row['seconds']:.0f} | | |"
         )
     if arguments.json:
-        machine = {
-            "processor": platform.processor() or platform.machine(),
-            "cores": os.cpu_count(),
-        }
-        arguments.json.write_text(json.dumps({"machine": machine, "rows": rows}, indent=2) + "\n")
+        arguments.json.write_text(json.dumps({"machine": about, "rows": rows}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

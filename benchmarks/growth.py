@@ -24,7 +24,6 @@ two sizes stands beside it.
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -37,6 +36,7 @@ os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "TQDM_DISABLE": "1"}
 
 import numpy as np
 from arguments import Parser, sizes, some_of
+from machine import described, machine
 from process_memory import forget_peak, memory, peak_memory
 
 IMAGE_DIM, TEXT_DIM, CLASSES, CODE = 1280, 1000, 10, 100
@@ -213,17 +213,16 @@ def main() -> None:
     parts = arguments.parts
     if arguments.sizes and len(parts) > 1:
         parser.error("--sizes: expected a single part in --parts")
+    about = machine()
+    print(described(about), end="\n\n")
     found = {}
     for part in parts:
         measured = arguments.sizes or list(PARTS[part][1])
         rows = [measure_apart(part, size) for size in measured]
         print(table(part, measured, rows), end="\n\n", flush=True)
         found[part] = [{"size": size, **row} for size, row in zip(measured, rows, strict=True)]
-    load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
-    print(f"{os.cpu_count()} CPU cores; load averages of 1, 5 and 15 minutes at the end: {load}")
     if arguments.json:
-        about = {"python": platform.python_version(), "cores": os.cpu_count(), "load": load}
-        arguments.json.write_text(json.dumps({**about, **found}, indent=2) + "\n")
+        arguments.json.write_text(json.dumps({"machine": about, **found}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

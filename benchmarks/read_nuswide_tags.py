@@ -13,7 +13,6 @@ dependency, is left out where it is not installed.
 import argparse
 import importlib.util
 import json
-import platform
 import subprocess
 import sys
 import tempfile
@@ -22,6 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from machine import described, machine
 from process_memory import peak_memory
 
 ROWS, COLUMNS = 269_648, 1000
@@ -162,12 +162,15 @@ def main() -> None:
         reader = READERS[int(index)][1]
         print(json.dumps(measure(reader, Path(path), int(rows), Path(warm_up))))
         return
+    about = machine()
+    print(described(about), end="\n\n")
     with tempfile.TemporaryDirectory() as folder:
         results = run(Path(folder), arguments.rows)
     print(table(results))
     if arguments.output:
-        about = {"python": platform.python_version(), "numpy": np.__version__}
-        arguments.output.write_text(json.dumps({**about, "results": results}, indent=2) + "\n")
+        arguments.output.write_text(
+            json.dumps({"machine": about, "results": results}, indent=2) + "\n"
+        )
 
 
 if __name__ == "__main__":

@@ -3,14 +3,16 @@
     python benchmarks/schedules.py --data=emoji,openclipart --seeds=2
     python benchmarks/schedules.py --data=features.npz --schedules=3e-4:1000:64,6e-4:500:64
     python benchmarks/schedules.py --schedules=3e-4:1000:64,3e-4:1000:64:nodiscriminate_features
+    python benchmarks/schedules.py \
+        --schedules=3e-4:1000:64,3e-4:1000:64:feature_discriminator_hidden=500
 
 A schedule is the generators' learning rate, the number of steps and the batch size, and flags that
-are off; all else is the default, and the discriminators train along. Data sets are those of
-`xgacmn train --dataset`. The score is the validation mAP that chooses the epoch, mean of both
-directions, and the time that of the training with its validations, without input maps, item
-embeddings and export. Differences are to the first schedule with the same data and seed,
-mean ± standard deviation; p is that of a paired t-test over data sets and seeds. The test split is
-not read.
+are off or have another whole number; all else is the default, and the discriminators train along.
+Data sets are those of `xgacmn train --dataset`. The score is the validation mAP that chooses the
+epoch, mean of both directions, and the time that of the training with its validations, without
+input maps, item embeddings and export. Differences are to the first schedule with the same data and
+seed, mean ± standard deviation; p is that of a paired t-test over data sets and seeds. The test
+split is not read.
 """
 
 import argparse
@@ -25,6 +27,7 @@ os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "TQDM_DISABLE": "1"}
 
 import numpy as np
 from arguments import Parser
+from machine import described, machine
 from scipy.stats import ttest_rel
 
 from xgacmn_tf import datasets
@@ -37,16 +40,22 @@ from xgacmn_tf.settings.config import Config
 SCHEDULES = "3e-4:1000:64,6e-4:500:64,5e-4:600:64,1e-3:400:64,6e-4:500:128,1e-3:300:128"
 
 
+def setting(flag: str) -> tuple[str, bool | int]:
+    """Return name and value of `name=whole number` or `noname`."""
+    name, equals, value = flag.partition("=")
+    return (name, int(value)) if equals else (name.removeprefix("no"), False)
+
+
 def train(data: str, seed: int, schedule: str) -> tuple[float, float, float]:
     """Return the score, and the seconds of the clock and of the processor."""
-    rate, number, size, *off = schedule.split(":")
+    rate, number, size, *flags = schedule.split(":")
     steps, batch = int(number), int(size)
     config = Config().replace(
         dataset=data,
         seed=seed,
         generator_learning_rate=float(rate),
         batch_size=batch,
-        **{flag.removeprefix("no"): False for flag in off},
+        **dict(map(setting, flags)),
     )
     dataset = datasets.for_config(config)
     config, _ = follow_data(config, dataset, Devices())
@@ -66,6 +75,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
+    about = machine()
+    print(described(about), end="\n\n")
     rows: dict[str, dict[str, tuple[float, float, float]]] = {}
     for data in given.data.split(","):
         for seed in range(given.seeds):
@@ -91,7 +102,7 @@ def main() -> None:
             line += " – | – |"
         print(f"{line} {np.median(cells[:, 1] / base[:, 1]):.2f} |")
     if given.json:
-        given.json.write_text(json.dumps(rows, indent=2) + "\n")
+        given.json.write_text(json.dumps({"machine": about, **rows}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

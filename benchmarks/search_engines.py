@@ -27,7 +27,6 @@ to build for a million embeddings on two cores.
 import importlib.util
 import json
 import os
-import platform
 import sys
 import time
 from collections.abc import Iterator
@@ -38,6 +37,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
 from arguments import Parser, sizes, some_of
+from machine import described, machine
 
 from xgacmn_tf.search import make_index, tune
 from xgacmn_tf.search.recall import exact_scores, recall_at
@@ -165,6 +165,8 @@ def main() -> None:
     engines = [name for name in arguments.engines if name != "milvus" or arguments.milvus_uri]
     if importlib.util.find_spec("faiss") is None:
         engines = [name for name in engines if name in ("exact", "milvus")]
+    about = machine()
+    print(described(about), end="\n\n")
     results = []
     for size in arguments.sizes:
         run = arguments.run
@@ -172,11 +174,10 @@ def main() -> None:
             truth = exact_scores(data.queries, data.gallery)
             results += [measure(data, truth, name, arguments.milvus_uri) for name in engines]
             print(table(results), flush=True)
-    load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
-    print(f"{os.cpu_count()} CPU cores; load averages of 1, 5 and 15 minutes at the end: {load}")
     if arguments.json:
-        about = {"python": platform.python_version(), "cores": os.cpu_count(), "load": load}
-        arguments.json.write_text(json.dumps({**about, "results": results}, indent=2) + "\n")
+        arguments.json.write_text(
+            json.dumps({"machine": about, "results": results}, indent=2) + "\n"
+        )
 
 
 if __name__ == "__main__":

@@ -119,6 +119,9 @@ def main() -> None:
         else:
             begin(arguments.started, arguments.whole)
         return
+    # In the processes that are timed these imports would count.
+    from machine import described, machine
+
     bare("import tensorflow")  # Reads the files from disk once.
     if arguments.run:
         searches(arguments.run)  # Fills the run's cache.
@@ -134,6 +137,7 @@ def main() -> None:
         else:
             found.append(stages(arguments.whole))
     yard = statistics.median(yardsticks["import tensorflow"])
+    print(described(machine()), end="\n\n")
     print("| stage | done after (s) | this stage (s) | × `import tensorflow` in all |")
     print("| --- | --- | --- | --- |")
     before = 0.0

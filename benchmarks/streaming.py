@@ -23,6 +23,7 @@ os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "TQDM_DISABLE": "1"}
 
 import numpy as np
 from arguments import Parser, sizes, some_of
+from machine import described, machine
 from process_memory import memory, peak_memory
 
 SHAPES = {"wikipedia": (128, 10), "openclipart": (1280, 1000), "nuswide": (4096, 1000)}
@@ -119,6 +120,8 @@ def main() -> None:
     if arguments.folder:
         print(json.dumps(train(arguments.folder, bool(arguments.streaming))))
         return
+    about = machine()
+    print(described(about), end="\n\n")
     rows = []
     print("| shape | pairs | features GiB | from | open s | ms a step | × memory | peak GiB |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
@@ -137,7 +140,7 @@ def main() -> None:
                 )
                 rows.append({"shape": shape, "pairs": pairs, "from": name, **row})
     if arguments.json:
-        arguments.json.write_text(json.dumps(rows, indent=2) + "\n")
+        arguments.json.write_text(json.dumps({"machine": about, "rows": rows}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -22,7 +22,6 @@ import importlib
 import importlib.util
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -34,6 +33,7 @@ os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "TQDM_DISABLE": "1"}
 
 import numpy as np
 from arguments import Parser, some_of
+from machine import described, machine
 
 # Shape → image dimensions, text dimensions, batch.
 SHAPES = {
@@ -95,7 +95,7 @@ def weights(image_dim: int, text_dim: int) -> int:
     return count
 
 
-def machine() -> tuple[float, float]:
+def rates() -> tuple[float, float]:
     """Floating-point operations a second of large matrix products; bytes a second of copying."""
     import tensorflow as tf
 
@@ -267,8 +267,10 @@ def main() -> None:
         work(system, shape, int(steps))
     missing = {s for s, needs in SYSTEMS.items() if needs and not importlib.util.find_spec(needs)}
     systems = [system for system in arguments.systems if system not in missing]
-    rate, width = machine()
-    print(f"{rate / 1e9:.0f} GFLOP/s, {width / 1e9:.1f} GB/s, {os.cpu_count()} cores")
+    about = machine()
+    print(described(about), end="\n\n")
+    rate, width = rates()
+    print(f"{rate / 1e9:.0f} GFLOP/s, {width / 1e9:.1f} GB/s")
     for system in sorted(missing & set(arguments.systems)):
         print(f"{system}: {SYSTEMS[system]} is not installed")
     found = []
@@ -292,12 +294,7 @@ def main() -> None:
             )
     if arguments.json:
         record = {
-            "machine": {
-                "processor": platform.processor() or platform.machine(),
-                "cores": os.cpu_count(),
-                "flops_per_s": rate,
-                "bytes_per_s": width,
-            },
+            "machine": about | {"flops_per_s": rate, "bytes_per_s": width},
             "rows": found,
         }
         arguments.json.write_text(json.dumps(record, indent=2) + "\n")

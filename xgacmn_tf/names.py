@@ -26,6 +26,8 @@ CHI2_GAMMA = 2.0
 CHI2_COMPONENTS = 500
 RBF_GAMMA = 1.0
 RBF_COMPONENTS = 1000
+# Hidden units of D_I and D_T. The paper's 2,000 double the time of a step and change no score.
+FEATURE_DISCRIMINATOR_HIDDEN = 500
 # With fewer training pairs no validation split is held out by default, because a fifth of them
 # would choose an epoch by chance, and input maps and the number of steps have rules of their own.
 FEW_PAIRS = 250

@@ -20,13 +20,13 @@ ROOT = Path(__file__).parents[2]
 FLAG_FILES = sorted((ROOT / "flags").glob("*.flags"))
 
 
-def test_defaults_are_the_papers():
+def test_defaults_are_the_papers_but_for_the_width_of_d_i_and_d_t():
     config = Config()
     assert config.model.encoder_hidden == (512, 100) and config.model.code_dim == 100
     assert (
         config.model.feature_discriminator_hidden,
         config.model.common_discriminator_hidden,
-    ) == (2000, 50)
+    ) == (500, 50)
     assert (config.training.batch_size, config.model.margin) == (64, 5)
     assert (config.model.lambda_1, config.model.lambda_2, config.model.lambda_3) == (10, 5, 100)
 
@@ -128,6 +128,7 @@ def test_fingerprint_of_before_a_setting_was_added_still_holds():
     """Runs find their folder by it; the digits are those of commit 6284ab4."""
     fraction = {"dataset": "openclipart", "validation_fraction": 0.2}
     former = {"map_choice": "rule", "generator_learning_rate": 3e-4, "label_smoothing": 0.0}
+    former["feature_discriminator_hidden"] = 2000
     plain = Config.of(**fraction, item_embedding=False, **former)
     assert plain.fingerprint() == "913d1347"
     cca = Config.of(**fraction, model="cca", seed=3)

@@ -16,6 +16,9 @@ from xgacmn_tf.model import PACKAGE
 from xgacmn_tf.model.map_base import InputMap, Standardize, evenly_spaced
 
 TINY = np.finfo(np.float64).tiny
+# From this share on, all eigenvectors by divide and conquer take less time than some of them: for
+# 1,000 of 2,510, half.
+SUBSET = 0.25
 
 
 class ComponentMap(InputMap):
@@ -238,8 +241,11 @@ def leading_eigenvectors(matrix: np.ndarray, count: int) -> tuple[np.ndarray, np
       is 0 up to rounding, as in duplicate rows: those components carry nothing.
     """
     rows = len(matrix)
-    values, vectors = linalg.eigh(matrix, subset_by_index=[rows - count, rows - 1])
-    values, vectors = values[::-1], vectors[:, ::-1]
+    if count < SUBSET * rows:
+        values, vectors = linalg.eigh(matrix, subset_by_index=[rows - count, rows - 1])
+    else:
+        values, vectors = linalg.eigh(matrix, driver="evd")
+    values, vectors = values[: -count - 1 : -1], vectors[:, : -count - 1 : -1]
     useful = values > 1e-10 * max(values[0], 1e-10)
     # An eigenvector's sign is arbitrary: fixing it makes the same data give the same weights.
     signs = np.sign(vectors[np.abs(vectors).argmax(axis=0), range(count)])

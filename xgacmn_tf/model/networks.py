@@ -2,7 +2,8 @@
 
 A generator is an encoder and a decoder with the common code between them:
 G_I is V → 512 → 100 → 100 → 100 → 512 → T, G_T is T → 512 → 100 → 100 → 100 → 512 → V; the middle
-100 is the code. D_I and D_T are V(T) → 2000 → 2, D_C is 100 → 50 → 2.
+100 is the code. D_I and D_T are V(T) → 2000 → 2, D_C is 100 → 50 → 2. By
+default this package takes 500 in place of 2000.
 """
 
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ import keras
 import tensorflow as tf
 
 from xgacmn_tf.model import PACKAGE
-from xgacmn_tf.names import FEW_PAIRS
+from xgacmn_tf.names import FEATURE_DISCRIMINATOR_HIDDEN, FEW_PAIRS
 
 # Dropout of encoders where none is given, and the number of pairs for each feature from which there
 # is none. Dropping half of the hidden units costs 0.002 to 0.006 of validation mAP with 2,000 pairs
@@ -169,7 +170,7 @@ class Discriminator(DenseStack):
       hidden: width of the hidden layer; the paper takes 2000 for D_I and D_T, 50 for D_C.
     """
 
-    def __init__(self, hidden: int = 2000, **kwargs: Any):
+    def __init__(self, hidden: int = FEATURE_DISCRIMINATOR_HIDDEN, **kwargs: Any):
         super().__init__((hidden, 2), ("tanh", "linear"), 0.0, **kwargs)
         self.config = {"hidden": hidden}
 

@@ -33,7 +33,14 @@ from xgacmn_tf.model.networks import (
     default_label_smoothing,
 )
 from xgacmn_tf.model.optimizers import FusedAdam
-from xgacmn_tf.names import CHI2_COMPONENTS, CHI2_GAMMA, MODALITIES, RBF_COMPONENTS, RBF_GAMMA
+from xgacmn_tf.names import (
+    CHI2_COMPONENTS,
+    CHI2_GAMMA,
+    FEATURE_DISCRIMINATOR_HIDDEN,
+    MODALITIES,
+    RBF_COMPONENTS,
+    RBF_GAMMA,
+)
 
 # Of Adam, where `compile` is given no optimizers.
 GENERATOR_LEARNING_RATE, DISCRIMINATOR_LEARNING_RATE = 3e-4, 1e-4
@@ -93,7 +100,8 @@ class XGACMN(AdversarialModel):
         adversarial_loss: "cross_entropy" (Eq. 1–5), or a `losses.AdversarialLoss`.
         decoder_hidden: widths of the decoders' hidden layers; None mirrors `encoder_hidden`.
         output_activation: of both decoders, see `networks.Decoder`.
-        feature_discriminator_hidden: hidden units of D_I and D_T; None leaves both out (Table 3).
+        feature_discriminator_hidden: hidden units of D_I and D_T, 2,000 in the paper; None leaves
+            both out (Table 3).
         common_discriminator_hidden: hidden units of D_C; None leaves it out (Table 3).
         lambda_1, lambda_2, lambda_3: weights of the pair, adversarial and class terms (Eq. 10–11).
         label_smoothing: share of `losses.label_smoothing_loss` in the class terms, in [0, 1); the
@@ -149,7 +157,7 @@ class XGACMN(AdversarialModel):
         adversarial_loss: str | losses.AdversarialLoss = "cross_entropy",
         decoder_hidden: Sequence[int] | None = None,
         output_activation: str = "tanh",
-        feature_discriminator_hidden: int | None = 2000,
+        feature_discriminator_hidden: int | None = FEATURE_DISCRIMINATOR_HIDDEN,
         common_discriminator_hidden: int | None = 50,
         lambda_1: float = 10.0,
         lambda_2: float = 5.0,

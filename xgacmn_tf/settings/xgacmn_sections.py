@@ -7,6 +7,7 @@ import dataclasses
 from xgacmn_tf.names import (
     CHI2_COMPONENTS,
     CHI2_GAMMA,
+    FEATURE_DISCRIMINATOR_HIDDEN,
     MAP_CHOICES,
     MAP_NAMES,
     RBF_COMPONENTS,
@@ -75,7 +76,11 @@ class XGACMNSettings(Section):
     generated_activation: str = setting(
         "tanh", "activation of the generated features", choices=("tanh", "linear")
     )
-    feature_discriminator_hidden: int = setting(2000, "hidden units of D_I and D_T", minimum=1)
+    feature_discriminator_hidden: int = setting(
+        FEATURE_DISCRIMINATOR_HIDDEN,
+        "hidden units of D_I and D_T; the paper has 2000, which take twice the time",
+        minimum=1,
+    )
     common_discriminator_hidden: int = setting(50, "hidden units of D_C", minimum=1)
     image_dropout: float | None = setting(
         None,
