@@ -18,7 +18,7 @@ from xgacmn_tf.model.map_base import InputMap, Standardize, evenly_spaced
 TINY = np.finfo(np.float64).tiny
 # From this share on, all eigenvectors by divide and conquer take less time than some of them: for
 # 1,000 of 2,510, half.
-SUBSET = 0.25
+SUBSET = 0.3
 
 
 class ComponentMap(InputMap):
