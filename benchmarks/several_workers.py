@@ -31,7 +31,7 @@ os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "TQDM_DISABLE": "1"}
 import numpy as np
 from arguments import Parser, sizes, some_of
 from machine import described, machine
-from training_step import CLASSES, SHAPES, generate, weights
+from training_step import CLASSES, D_HIDDEN, SHAPES, generate, weights
 
 STEPS, EPOCHS = 20, 4
 LOOPBACK = "loopback"
@@ -66,7 +66,7 @@ def work(shape: str, share: int, alone: bool) -> None:
     batch = share if alone else share * workers
     config = Config.of(
         dataset="generated", image_map="none", text_map="none", batch_size=batch,
-        image_dropout=0.0, text_dropout=0.0,
+        image_dropout=0.0, text_dropout=0.0, feature_discriminator_hidden=D_HIDDEN,
     )  # fmt: skip
     arrays = generate(image_dim, text_dim, STEPS * batch)
     ids = np.arange(STEPS * batch).astype(str)

@@ -7,8 +7,10 @@ A step is one turn of Algorithm 1 with K = 1 at the paper's sizes and Adam, on g
 dropout and input maps are off, because the peers have none. X-GACMN trains through
 `runs.xgacmn.train_model` as the command does, with TensorBoard and averaged weights; what it keeps
 between epochs (checkpoints, at most 5 % of the time) falls outside of the turns, as with the peers.
-The peers are PyTorch (eager with fused Adam, torch.compile, and bfloat16 by autocast), plain Keras
-`fit` and JAX; one that is not installed is left out (pip install torch jax).
+Item embeddings are trained afterwards and apart, so neither step nor floor includes them; "items"
+is their own step, of three networks for each modality, with its own floor. The peers are PyTorch
+(eager with fused Adam, torch.compile, and bfloat16 by autocast), plain Keras `fit` and JAX; one
+that is not installed is left out (pip install torch jax).
 
 Every system has a process of its own that has compiled and warmed up before, and they take turns,
 ROUNDS times; the median counts. Floors: the step's matrix products over the measured rate of large
@@ -47,6 +49,7 @@ SYSTEMS: dict[str, str | None] = {
     "xgacmn": None,
     "xgacmn_xla": None,
     "xgacmn_bfloat16": None,
+    "items": None,
     "keras": None,
     "torch": "torch",
     "torch_compile": "torch",
@@ -56,6 +59,7 @@ SYSTEMS: dict[str, str | None] = {
 ROUNDS, SECONDS = 5, 2.0
 CLASSES = 10
 HIDDEN, CODE, D_HIDDEN, DC_HIDDEN = (512, 100), 100, 2000, 50
+MEMBERS, ITEM_HIDDEN, ITEM_DIM = 3, 512, 100
 
 
 def products(image_dim: int, text_dim: int, batch: int) -> dict[str, float]:
@@ -95,6 +99,17 @@ def weights(image_dim: int, text_dim: int) -> int:
     return count
 
 
+def item_step(image_dim: int, text_dim: int, batch: int) -> tuple[float, int]:
+    """Operations of the products of an item step, and the numbers that it moves."""
+    operations, count = 0.0, 0
+    for dim in (image_dim, text_dim):
+        entry, last = dim * ITEM_HIDDEN, ITEM_HIDDEN * ITEM_DIM
+        # Forward, for the weights, and for the hidden layer; the cosines, forward and twice back.
+        operations += MEMBERS * 2.0 * batch * (2 * entry + 3 * last)
+        count += MEMBERS * (entry + last + ITEM_HIDDEN + ITEM_DIM)
+    return operations + MEMBERS * 3 * 2.0 * batch * batch * ITEM_DIM, count
+
+
 def rates() -> tuple[float, float]:
     """Floating-point operations a second of large matrix products; bytes a second of copying."""
     import tensorflow as tf
@@ -124,11 +139,52 @@ def generate(image_dim: int, text_dim: int, rows: int) -> dict[str, np.ndarray]:
     }
 
 
+def train_items(arrays: dict[str, np.ndarray], batch: int) -> None:
+    """Trains item towers as a run does, each epoch a turn; never returns."""
+    from xgacmn_tf.model.encoders import CommonSpaceEncoder
+    from xgacmn_tf.model.input_maps import Identity
+    from xgacmn_tf.model.item_towers import TowerSettings
+    from xgacmn_tf.model.networks import Encoder
+    from xgacmn_tf.training import items
+
+    settings = TowerSettings(
+        hidden=(ITEM_HIDDEN,), dim=ITEM_DIM, dropout=0.0, temperature=0.1, learning_rate=5e-4,
+        average_decay=0.99, members=MEMBERS,
+    )  # fmt: skip
+    image_map, text_map = (Identity(arrays[name].shape[1]) for name in ("image", "text"))
+    encoder = CommonSpaceEncoder(image_map, text_map, Encoder(), Encoder(), class_layer=None)
+    started = None
+
+    def turn(epoch: int, terms: dict[str, float]) -> None:
+        nonlocal started
+        if started is not None:
+            print(time.perf_counter() - started, flush=True)
+        wait()
+        started = time.perf_counter()
+
+    items.train_items(
+        dataset_of(arrays), encoder, settings, batch_size=batch, seed=0, epochs=10**6, log=turn
+    )
+
+
+def dataset_of(arrays: dict[str, np.ndarray]):
+    """A data set of generated pairs, with one to test on."""
+    from xgacmn_tf.datasets.paired import PairedDataset, Split
+
+    def names(part: str, rows: int) -> np.ndarray:
+        return np.array([f"{part} {row}" for row in range(rows)])
+
+    split, test = (
+        Split(**{k: v[:rows] for k, v in arrays.items()}, id=names(part, rows))
+        for part, rows in (("train", len(arrays["label"])), ("test", 1))
+    )
+    return PairedDataset("generated", split, test, tuple(map(str, range(CLASSES))))
+
+
 def train_ours(arrays: dict[str, np.ndarray], batch: int, variant: str) -> None:
     """Trains as the command does, each epoch a turn; never returns."""
     import keras
 
-    from xgacmn_tf.datasets.paired import PairedDataset, Split
     from xgacmn_tf.runs.folder import RunFolder
     from xgacmn_tf.runs.xgacmn import train_model
     from xgacmn_tf.settings.config import Config
@@ -146,23 +202,19 @@ def train_ours(arrays: dict[str, np.ndarray], batch: int, variant: str) -> None:
         def on_epoch_end(self, epoch, logs=None):
             print(time.perf_counter() - self.started, flush=True)
 
-    def names(part: str, rows: int) -> np.ndarray:
-        return np.array([f"{part} {row}" for row in range(rows)])
-
     with tempfile.TemporaryDirectory() as temporary:
         config = Config.of(
             dataset="generated", image_map="none", text_map="none", image_dropout=0.0,
-            text_dropout=0.0, epochs=10_000, batch_size=batch, jit_compile=variant == "xla",
+            text_dropout=0.0, feature_discriminator_hidden=D_HIDDEN, epochs=10_000,
+            batch_size=batch, jit_compile=variant == "xla",
             precision="bfloat16" if variant == "bfloat16" else "float32",
         )  # fmt: skip
         folder = RunFolder(temporary)
-        split, test = (
-            Split(**{k: v[:rows] for k, v in arrays.items()}, id=names(part, rows))
-            for part, rows in (("train", len(arrays["label"])), ("test", 1))
-        )
-        dataset = PairedDataset("generated", split, test, tuple(map(str, range(CLASSES))))
         train_model(
-            config, dataset, folder, [StopOnNonFinite(), ScalarBoard(folder.tensorboard), Turns()]
+            config,
+            dataset_of(arrays),
+            folder,
+            [StopOnNonFinite(), ScalarBoard(folder.tensorboard), Turns()],
         )
 
 
@@ -173,6 +225,8 @@ def work(system: str, shape: str, steps: int) -> None:
     peer, _, variant = system.partition("_")
     if peer == "xgacmn":
         train_ours(arrays, batch, variant)
+    if peer == "items":
+        train_items(arrays, batch)
     settings = {"variant": variant} if peer == "torch" else {}
     run = importlib.import_module(f"training_peers.{peer}_peer").run
     train = run(arrays, batch, steps, **settings)
@@ -227,6 +281,9 @@ def compare(shape: str, systems: list[str], rate: float, width: float) -> list[d
     # product before has written.
     moved = 8 * 4 * weights(image_dim, text_dim)
     floor = operations["least"] / rate + moved / width
+    item_operations, item_count = item_step(image_dim, text_dim, batch)
+    # Averages read themselves and a weight and write themselves.
+    item_floor = item_operations / rate + (8 + 3) * 4 * item_count / width
     steps = max(4, int(SECONDS / max(floor * 2, 1e-3)))
     workers = {system: Worker(system, shape, steps) for system in systems}
     times: dict[str, list[float]] = {system: [] for system in systems}
@@ -244,9 +301,11 @@ def compare(shape: str, systems: list[str], rate: float, width: float) -> list[d
             "ms_min": 1e3 * min(found),
             "ms_max": 1e3 * max(found),
             "times_ours": statistics.median(found) / ours,
-            "share_of_floor": floor / statistics.median(found),
+            "share_of_floor": (item_floor if system == "items" else floor)
+            / statistics.median(found),
             "first_turn_s": workers[system].first,
             "floor_ms": 1e3 * floor,
+            "item_floor_ms": 1e3 * item_floor,
             "floor_products_ms": 1e3 * operations["least"] / rate,
             "floor_products_line_by_line_ms": 1e3 * operations["line by line"] / rate,
             "floor_bytes_ms": 1e3 * moved / width,
