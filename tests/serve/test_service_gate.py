@@ -157,6 +157,14 @@ def test_tensorflow_servings_rest_api(run, serve, version):
     body["inputs"]["image_bytes"][0] = {"b64": base64.b64encode(image_file(size=(60, 60))).decode()}
     object.__setattr__(client.service.options, "max_pixels", 3000)
     assert client.post(f"{path}:predict", json=body).status_code == 413
+    square = {"b64": base64.b64encode(image_file(size=(50, 50))).decode()}  # 2,500 pixels
+    body["inputs"]["image_bytes"] = [square] * 4
+    assert client.post(f"{path}:predict", json=body).status_code == 200
+    body["inputs"]["image_bytes"] = [square] * 5
+    answer = client.post(f"{path}:predict", json=body)
+    assert (
+        answer.status_code == 413 and "more than 12,000 pixels together" in answer.json()["error"]
+    )
     for signature, rows, problem in (
         ("encode_raw_text", ["red"] * 1001, "1,001 rows; send at most 1,000"),
         ("encode_raw_text", ["red " * 11_000], "longer than 10,000 characters"),

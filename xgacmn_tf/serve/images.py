@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import warnings
+from collections.abc import Iterable
 
 from PIL import Image, ImageOps
 
@@ -16,8 +17,12 @@ from xgacmn_tf.serve.errors import RequestError
 _BROKEN = "image: broken or of another format; expected a whole JPEG, PNG or WebP file"
 
 
-def check_image(data: bytes, max_pixels: int) -> None:
-    """Raise a `RequestError` unless the header is of a JPEG, PNG or WebP file of moderate size."""
+def check_image(data: bytes, max_pixels: int) -> int:
+    """Return the number of pixels of an image, read from its header.
+
+    Raises:
+        RequestError: it is no JPEG, PNG or WebP file, or has more than `max_pixels` pixels.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -31,6 +36,20 @@ def check_image(data: bytes, max_pixels: int) -> None:
         raise RequestError(_BROKEN) from error
     if width * height > max_pixels:
         raise _too_large(f"{width} × {height}", max_pixels)
+    return width * height
+
+
+def check_images(images: Iterable[bytes], max_pixels: int) -> None:
+    """Check the images of one request, which have at most four times `max_pixels` together."""
+    total = 0
+    for data in images:
+        total += check_image(data, max_pixels)
+        if total > 4 * max_pixels:
+            raise RequestError(
+                f"image_bytes: more than {4 * max_pixels:,} pixels together; send smaller images, "
+                "or fewer at a time",
+                413,
+            )
 
 
 def _too_large(size: str, max_pixels: int) -> RequestError:

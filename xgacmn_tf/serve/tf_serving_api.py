@@ -15,7 +15,7 @@ from google.protobuf import json_format
 from xgacmn_tf.serve import json_tensors
 from xgacmn_tf.serve.encoder import Encoder
 from xgacmn_tf.serve.errors import RequestError
-from xgacmn_tf.serve.images import check_image
+from xgacmn_tf.serve.images import check_images
 from xgacmn_tf.serve.service import Service
 
 _MODEL = "/v1/models/{name}"
@@ -59,8 +59,7 @@ def predict(
         raise RequestError(f"signature_name: {name!r} is not a signature; expected one of {known}")
     arrays = json_tensors.arrays_of(request, encoder.version.signatures[name])
     service: Service = http.app.state.service
-    for image in arrays.get("image_bytes", np.empty(0)).flat:
-        check_image(image, service.options.max_pixels)
+    check_images(arrays.get("image_bytes", np.empty(0)).flat, service.options.max_pixels)
     outputs = encoder.run(name, arrays)
     return json_tensors.answer(request, outputs)
 
