@@ -128,7 +128,8 @@ def make_bridge() -> None:
 
 def connect(process: int, index: int, bandwidth: str) -> None:
     """Joins a process's network namespace to the bridge; both ends send at most so much."""
-    inside, outside = "eth0", f"worker{index}"
+    # The links of workers that have ended may be there for a while.
+    inside, outside = "eth0", f"to{process}"
     limit = f"root tbf rate {bandwidth} burst 256kb latency 50ms"
     there = ["nsenter", f"--target={process}", "--net"]
     for where, command in (
