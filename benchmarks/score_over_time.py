@@ -34,7 +34,7 @@ SECONDS = "10,15,20,25,30,40,60"
 
 
 def train(dataset: str, system: str, seed: int) -> dict[str, Any]:
-    """Return the seconds of a run, its validation scores with their seconds, and its test mAP."""
+    """Return the seconds of a run, its validation scores with their seconds, and its measures."""
     name, _, flag = system.partition(":")
     with tempfile.TemporaryDirectory() as temporary:
         command = [sys.executable, "-m", "xgacmn_tf.main", f"--dataset={dataset}"]

@@ -28,10 +28,9 @@ from pathlib import Path
 
 os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "TQDM_DISABLE": "1"}
 
-import numpy as np
 from arguments import Parser, sizes, some_of
 from machine import described, machine
-from training_step import CLASSES, D_HIDDEN, SHAPES, generate, weights
+from training_step import D_HIDDEN, SHAPES, dataset_of, generate, weights
 
 STEPS, EPOCHS = 20, 4
 LOOPBACK = "loopback"
@@ -54,7 +53,6 @@ def work(shape: str, share: int, alone: bool) -> None:
     import tensorflow as tf
     from epoch_clock import Clock
 
-    from xgacmn_tf.datasets.paired import PairedDataset, Split
     from xgacmn_tf.devices import make_devices
     from xgacmn_tf.runs.xgacmn import build_model
     from xgacmn_tf.settings.config import Config
@@ -68,15 +66,11 @@ def work(shape: str, share: int, alone: bool) -> None:
         dataset="generated", image_map="none", text_map="none", batch_size=batch,
         image_dropout=0.0, text_dropout=0.0, feature_discriminator_hidden=D_HIDDEN,
     )  # fmt: skip
-    arrays = generate(image_dim, text_dim, STEPS * batch)
-    ids = np.arange(STEPS * batch).astype(str)
-    split = Split(**arrays, id=ids)
-    test = Split(**{name: values[:1] for name, values in arrays.items()}, id=np.array(["test"]))
-    dataset = PairedDataset("generated", split, test, tuple(map(str, range(CLASSES))))
+    dataset = dataset_of(generate(image_dim, text_dim, STEPS * batch))
     with devices.strategy.scope():
         model = build_model(config, dataset)
     clock = Clock()
-    model.fit(split.batches(batch), epochs=EPOCHS, verbose=0, callbacks=[clock])
+    model.fit(dataset.train.batches(batch), epochs=EPOCHS, verbose=0, callbacks=[clock])
     print(1e3 * statistics.median(clock.seconds[1:]) / STEPS)
 
 

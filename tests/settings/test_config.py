@@ -128,7 +128,7 @@ def test_fingerprint_of_before_a_setting_was_added_still_holds():
     """Runs find their folder by it; the digits are those of commit 6284ab4."""
     fraction = {"dataset": "openclipart", "validation_fraction": 0.2}
     former = {"map_choice": "rule", "generator_learning_rate": 3e-4, "label_smoothing": 0.0}
-    former["feature_discriminator_hidden"] = 2000
+    former |= {"feature_discriminator_hidden": 2000}
     plain = Config.of(**fraction, item_embedding=False, **former)
     assert plain.fingerprint() == "913d1347"
     cca = Config.of(**fraction, model="cca", seed=3)

@@ -299,7 +299,7 @@ def test_folders_of_runs_without_item_embeddings_are_found_again(tmp_path):
     """The digits are those of the version before item embeddings, of what were defaults then."""
     former = {"map_choice": "rule", "generator_learning_rate": 3e-4, "label_smoothing": 0.0}
     former |= {"validation_fraction": 0.2, "item_embedding": False}
-    former["feature_discriminator_hidden"] = 2000
+    former |= {"feature_discriminator_hidden": 2000}
     plain = Config.of(dataset="wikipedia", epochs=16, **former)
     assert plain.fingerprint() == "f7498217"
     for name, value in {"item_embedding": True, "map_choice": "evidence"}.items():

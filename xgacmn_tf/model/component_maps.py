@@ -17,7 +17,7 @@ from xgacmn_tf.model.map_base import InputMap, Standardize, evenly_spaced
 
 TINY = np.finfo(np.float64).tiny
 # From this share on, all eigenvectors by divide and conquer take less time than some of them: for
-# 1,000 of 2,510, half.
+# 1,000 of 2,510, half to two thirds.
 SUBSET = 0.3
 
 

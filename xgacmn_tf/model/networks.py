@@ -2,8 +2,8 @@
 
 A generator is an encoder and a decoder with the common code between them:
 G_I is V → 512 → 100 → 100 → 100 → 512 → T, G_T is T → 512 → 100 → 100 → 100 → 512 → V; the middle
-100 is the code. D_I and D_T are V(T) → 2000 → 2, D_C is 100 → 50 → 2. By
-default this package takes 500 in place of 2000.
+100 is the code. D_I and D_T are V(T) → 2000 → 2, D_C is 100 → 50 → 2. By default,
+this package takes 500 in place of 2000.
 """
 
 from collections.abc import Sequence
